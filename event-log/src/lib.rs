@@ -1,0 +1,166 @@
+//! The log: what the book is written on.
+//!
+//! Invariants, which the conformance suite holds for every adapter: a batch is appended whole or not at all; a partition's positions
+//! are 0, 1, 2 … in the order of appending; one writer at a time, and one whose epoch is over appends nothing; what was appended is
+//! never changed; a reader sees a prefix of what was appended.
+
+pub mod conformance;
+pub mod memory;
+pub mod postgres;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+/// The number of a partition.
+pub type Partition = u16;
+/// A place in a partition, from 0.
+pub type Position = u64;
+
+/// Why the log can't do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Another writer has taken over; this one must stop.
+    #[error("another writer has taken over from epoch {epoch}")]
+    Fenced {
+        /// The epoch that is over.
+        epoch: u64,
+    },
+    /// The engine did not answer. After an append its outcome is unknown: acquire anew and read what is there.
+    #[error("the log's engine failed: {action}")]
+    Unavailable {
+        /// What was being done.
+        action: &'static str,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The log was made with another number of partitions, and accounts can't move.
+    #[error("the log has {found} partitions, {asked} were asked for; the number can't change, because accounts would move")]
+    Partitions {
+        /// The log's.
+        found: u16,
+        /// Asked.
+        asked: u16,
+    },
+    /// A crash that a test asked for.
+    #[error("crashed as asked, {0:?}")]
+    Crashed(Crash),
+}
+
+/// Where a test lets an append crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// Nothing was written.
+    BeforeCommit,
+    /// All was written, but the writer never hears of it.
+    AfterCommit,
+}
+
+/// A record to append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRecord {
+    /// The account's partition.
+    pub partition: Partition,
+    /// The partition's next position, counted on within the batch.
+    pub position: Position,
+    /// The account's key.
+    pub account: String,
+    /// The record's number within the account.
+    pub account_seq: u64,
+    /// The record's bytes.
+    pub body: Vec<u8>,
+}
+
+/// A refused command to append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewOutcome {
+    /// The account's partition.
+    pub partition: Partition,
+    /// The outcome's bytes.
+    pub body: Vec<u8>,
+}
+
+/// A group of commands' results: appended whole or not at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Accepted commands.
+    pub records: Vec<NewRecord>,
+    /// Refused commands.
+    pub outcomes: Vec<NewOutcome>,
+    /// Entries of the program stream: rulebooks and clocks.
+    pub programs: Vec<Vec<u8>>,
+    /// How far the sources of the commands were read.
+    pub offsets: Vec<(String, u64)>,
+}
+
+impl Batch {
+    /// Whether there is nothing to append.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.outcomes.is_empty() && self.programs.is_empty() && self.offsets.is_empty()
+    }
+}
+
+/// A record as it was appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place.
+    pub position: Position,
+    /// The account's key.
+    pub account: String,
+    /// Its number within the account.
+    pub account_seq: u64,
+    /// Its bytes.
+    pub body: Vec<u8>,
+}
+
+/// A log with its partitions.
+#[async_trait]
+pub trait EventLog: Send + Sync {
+    /// How many partitions there are.
+    fn partitions(&self) -> u16;
+
+    /// Takes all partitions over; whoever wrote before is fenced.
+    async fn acquire(&self, owner: &str) -> Result<Box<dyn Writer>, LogError>;
+
+    /// Up to `max` records from `from` on.
+    async fn read(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Entry>, LogError>;
+
+    /// Up to `max` outcomes' bytes from `from` on.
+    async fn read_outcomes(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Vec<u8>>, LogError>;
+
+    /// The program stream's entries from `from` on.
+    async fn read_programs(&self, from: Position) -> Result<Vec<Vec<u8>>, LogError>;
+
+    /// The position after the partition's last record.
+    async fn end(&self, partition: Partition) -> Result<Position, LogError>;
+
+    /// How far a source was read, if ever.
+    async fn offset(&self, source: &str) -> Result<Option<u64>, LogError>;
+
+    /// Waits until the partition reaches beyond `position`, at most `patience`; tells whether it does.
+    async fn wait_beyond(&self, partition: Partition, position: Position, patience: Duration) -> Result<bool, LogError>;
+}
+
+/// The one who appends.
+#[async_trait]
+pub trait Writer: Send {
+    /// The partition's next position.
+    fn next_position(&self, partition: Partition) -> Position;
+
+    /// Appends `batch`, whole or not at all. After an error but [`LogError::Fenced`] the outcome is unknown.
+    async fn append(&mut self, batch: &Batch) -> Result<(), LogError>;
+
+    /// Lets the next append crash, for tests and simulation.
+    fn crash_next(&mut self, crash: Crash);
+}
+
+/// The partition that an account lives in: BLAKE3 of its key, modulo their number. It never changes.
+#[must_use]
+pub fn partition_of(key: &str, partitions: u16) -> Partition {
+    let hash = blake3::hash(key.as_bytes());
+    let [a, b, c, d, ..] = *hash.as_bytes();
+    let partition = u32::from_le_bytes([a, b, c, d]) % u32::from(partitions.max(1));
+    Partition::try_from(partition).expect("the remainder is below a u16")
+}

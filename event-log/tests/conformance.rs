@@ -1,0 +1,44 @@
+//! The conformance suite over every adapter.
+
+use event_log::EventLog;
+use event_log::conformance;
+use event_log::memory::MemoryLog;
+use event_log::postgres::PostgresLog;
+
+macro_rules! suite {
+    ($open:ident: $($check:ident),+ $(,)?) => {
+        mod $open {
+            $(#[tokio::test]
+            async fn $check() {
+                let log = super::$open(stringify!($check)).await;
+                super::conformance::$check(&*log).await;
+            })+
+        }
+    };
+}
+
+async fn memory(_name: &str) -> Box<dyn EventLog> {
+    Box::new(MemoryLog::new(4))
+}
+
+async fn postgres(name: &str) -> Box<dyn EventLog> {
+    let url = embedded_postgres::testing::database(name).await;
+    Box::new(PostgresLog::open(&url, 4).await.expect("a fresh database takes a log"))
+}
+
+macro_rules! every_adapter {
+    ($($open:ident),+) => {
+        $(suite!($open: append_and_replay, all_parts_of_a_batch, second_writer_fences_the_first, wrong_position_is_refused_whole,
+                 crash_at_each_step, tailing);)+
+    };
+}
+
+every_adapter!(memory, postgres);
+
+#[tokio::test]
+async fn the_number_of_partitions_cannot_change() {
+    let url = embedded_postgres::testing::database("partitions").await;
+    PostgresLog::open(&url, 4).await.unwrap();
+    let error = PostgresLog::open(&url, 8).await.err().unwrap();
+    assert_eq!(error.to_string(), "the log has 4 partitions, 8 were asked for; the number can't change, because accounts would move");
+}

@@ -1,0 +1,316 @@
+//! What can be asked of an account. Invariant: a command that passed [`Command::check`] is well formed; whether it is granted is
+//! for decide.
+
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+
+use crate::id::Id;
+use crate::points::{Amount, POINTS_MAX, Points};
+use crate::policy::Invalid;
+use crate::time::Moment;
+
+/// The most lines that one purchase may have.
+pub const LINES_MAX: usize = 5000;
+
+/// A request to one account.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// The idempotency key, within the program and the kind of action.
+    pub id: Id,
+    /// Who asks: the name of an API key, an import, the clock.
+    pub actor: CompactString,
+    /// What is asked.
+    pub action: Action,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Open the account.
+    Open,
+    /// Make a pending account active.
+    Activate,
+    /// Stop earning and redeeming.
+    Freeze(Reason),
+    /// Undo a freeze.
+    Unfreeze(Reason),
+    /// End the account.
+    Close(Reason),
+    /// Give points for a purchase.
+    Earn(Arc<Purchase>),
+    /// Spend points at once.
+    Redeem {
+        /// How many.
+        points: Points,
+    },
+    /// Set points aside until they are captured, released or the hold lapses.
+    Hold {
+        /// How many.
+        points: Points,
+        /// After how many minutes the hold lapses; the rulebook's time if none.
+        minutes: Option<u32>,
+    },
+    /// Spend held points, whole or in part.
+    Capture {
+        /// The redemption that holds them.
+        redemption: Id,
+        /// How many.
+        points: Points,
+    },
+    /// Give held points back.
+    Release {
+        /// The redemption that holds them.
+        redemption: Id,
+    },
+    /// Give spent points back.
+    ReturnRedemption {
+        /// The redemption that spent them.
+        redemption: Id,
+        /// How many.
+        points: Points,
+    },
+    /// Give goods back.
+    Return(Arc<Return>),
+    /// Change the balance by hand.
+    Adjust {
+        /// Up or down; not 0.
+        points: Points,
+        /// Why.
+        reason: Reason,
+    },
+    /// Do what has fallen due by the clock: points that mature or expire, holds that lapse, tiers to review.
+    Expire,
+}
+
+impl Action {
+    /// The name of the kind, as in metrics, outcomes and idempotency keys.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Activate => "activate",
+            Self::Freeze(_) => "freeze",
+            Self::Unfreeze(_) => "unfreeze",
+            Self::Close(_) => "close",
+            Self::Earn(_) => "purchase",
+            Self::Redeem { .. } | Self::Hold { .. } => "redemption",
+            Self::Capture { .. } => "capture",
+            Self::Release { .. } => "release",
+            Self::ReturnRedemption { .. } => "redemption_return",
+            Self::Return(_) => "return",
+            Self::Adjust { .. } => "adjustment",
+            Self::Expire => "expire",
+        }
+    }
+}
+
+/// Why somebody did something.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// A code of the program's own.
+    pub code: CompactString,
+    /// Free text; no personal data belongs here.
+    pub note: String,
+}
+
+/// A purchase, as the shop published it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Purchase {
+    /// Its id.
+    pub purchase_id: Id,
+    /// When it was made.
+    pub occurred_at: Moment,
+    /// ISO 4217 code.
+    pub currency: CompactString,
+    /// Such as `store` or `web`.
+    pub channel: CompactString,
+    /// Which store.
+    pub store: CompactString,
+    /// What was bought.
+    pub lines: Vec<Line>,
+    /// What was paid for shipping; it earns nothing.
+    pub shipping: Amount,
+}
+
+/// A line of a purchase.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// Its id within the purchase.
+    pub line_id: Id,
+    /// Stock-keeping unit.
+    pub sku: CompactString,
+    /// Category of goods.
+    pub category: CompactString,
+    /// How many, or how much.
+    pub quantity: Amount,
+    /// The price of one, tax included.
+    pub unit_price: Amount,
+    /// What was taken off the line.
+    pub discount: Amount,
+    /// The tax contained in the line after discount.
+    pub tax: Amount,
+}
+
+/// Goods given back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Return {
+    /// The purchase they came from.
+    pub purchase_id: Id,
+    /// When they were given back.
+    pub occurred_at: Moment,
+    /// What was given back.
+    pub what: Returned,
+}
+
+/// What was given back of a purchase.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Returned {
+    /// Quantities of lines, by line id.
+    Lines(Vec<(Id, Amount)>),
+    /// A sum of money, no line named.
+    Amount(Amount),
+}
+
+impl Command {
+    /// Checks the form.
+    ///
+    /// # Errors
+    /// The first field that is wrong, with what would be right.
+    pub fn check(&self) -> Result<(), Invalid> {
+        match &self.action {
+            Action::Earn(purchase) => purchase.check(),
+            Action::Return(body) => body.check(),
+            Action::Redeem { points } | Action::Capture { points, .. } | Action::ReturnRedemption { points, .. } => check_points(*points),
+            Action::Hold { points, minutes } => {
+                check_points(*points)?;
+                match minutes {
+                    Some(minutes) if !(1..=527_040).contains(minutes) => {
+                        Err(Invalid::new("/hold_minutes", minutes, "1 to 527040 minutes (366 days)"))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Action::Adjust { points, reason } => {
+                if *points == 0 || points.unsigned_abs() > POINTS_MAX.unsigned_abs() {
+                    return Err(Invalid::new("/points", points, "a whole number of points, not 0"));
+                }
+                reason.check()
+            }
+            Action::Freeze(reason) | Action::Unfreeze(reason) | Action::Close(reason) => reason.check(),
+            Action::Open | Action::Activate | Action::Release { .. } | Action::Expire => Ok(()),
+        }
+    }
+}
+
+fn check_points(points: Points) -> Result<(), Invalid> {
+    if (1..=POINTS_MAX).contains(&points) { Ok(()) } else { Err(Invalid::new("/points", points, "a whole number of points, 1 or more")) }
+}
+
+fn check_label(pointer: impl Into<String>, label: &str) -> Result<(), Invalid> {
+    if label.len() <= 64 && !label.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let start: String = label.chars().take(80).collect();
+    Err(Invalid::new(pointer, format!("{start:?}"), "at most 64 bytes without control characters"))
+}
+
+fn check_amount(pointer: impl Into<String>, amount: Amount, positive: bool) -> Result<(), Invalid> {
+    let least = amount > Amount::ZERO || (!positive && amount == Amount::ZERO);
+    if least && amount.in_range() {
+        return Ok(());
+    }
+    let expected = if positive { "a decimal above 0" } else { "a decimal, 0 or more" };
+    Err(Invalid::new(pointer, amount, format!("{expected}, with at most 6 decimals")))
+}
+
+impl Reason {
+    fn check(&self) -> Result<(), Invalid> {
+        if self.code.is_empty() {
+            return Err(Invalid::new("/reason_code", "\"\"", "a reason code of 1 to 64 characters"));
+        }
+        check_label("/reason_code", &self.code)?;
+        if self.note.len() > 1000 {
+            return Err(Invalid::new("/note", format!("{} bytes", self.note.len()), "at most 1000 bytes"));
+        }
+        Ok(())
+    }
+}
+
+impl Purchase {
+    fn check(&self) -> Result<(), Invalid> {
+        if self.currency.len() != 3 || !self.currency.bytes().all(|b| b.is_ascii_uppercase()) {
+            return Err(Invalid::new("/currency", format!("{:?}", self.currency), "an ISO 4217 code of three capital letters"));
+        }
+        check_label("/channel", &self.channel)?;
+        check_label("/store", &self.store)?;
+        check_amount("/shipping", self.shipping, false)?;
+        if self.lines.is_empty() || self.lines.len() > LINES_MAX {
+            return Err(Invalid::new("/lines", format!("{} lines", self.lines.len()), format!("1 to {LINES_MAX} lines")));
+        }
+        for (i, line) in self.lines.iter().enumerate() {
+            line.check(i)?;
+        }
+        let mut ids: Vec<&Id> = self.lines.iter().map(|line| &line.line_id).collect();
+        ids.sort_unstable();
+        match ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(Invalid::new("/lines", format!("line_id {:?} twice", pair[0]), "a line_id of its own for each line")),
+            None => Ok(()),
+        }
+    }
+
+    /// A purchase with a line, to try conditions on.
+    pub(crate) fn sample() -> Self {
+        let id = Id::parse("sample").expect("six letters are an id");
+        let line = Line {
+            line_id: id.clone(),
+            sku: CompactString::const_new("sku"),
+            category: CompactString::const_new("category"),
+            quantity: Amount::ONE,
+            unit_price: Amount::ONE,
+            discount: Amount::ZERO,
+            tax: Amount::ZERO,
+        };
+        Self {
+            purchase_id: id,
+            occurred_at: Moment::default(),
+            currency: CompactString::const_new("XXX"),
+            channel: CompactString::const_new("web"),
+            store: CompactString::const_new("store"),
+            lines: vec![line],
+            shipping: Amount::ZERO,
+        }
+    }
+}
+
+impl Line {
+    fn check(&self, i: usize) -> Result<(), Invalid> {
+        check_label(format!("/lines/{i}/sku"), &self.sku)?;
+        check_label(format!("/lines/{i}/category"), &self.category)?;
+        check_amount(format!("/lines/{i}/quantity"), self.quantity, true)?;
+        check_amount(format!("/lines/{i}/unit_price"), self.unit_price, false)?;
+        check_amount(format!("/lines/{i}/discount"), self.discount, false)?;
+        check_amount(format!("/lines/{i}/tax"), self.tax, false)?;
+        let value = Amount(self.quantity.0.saturating_mul(self.unit_price.0));
+        if self.discount.plus(self.tax) > value {
+            let expected = format!("discount and tax together at most quantity × unit_price = {value}");
+            return Err(Invalid::new(format!("/lines/{i}/discount"), self.discount, expected));
+        }
+        Ok(())
+    }
+}
+
+impl Return {
+    fn check(&self) -> Result<(), Invalid> {
+        match &self.what {
+            Returned::Amount(amount) => check_amount("/amount", *amount, true),
+            Returned::Lines(lines) if lines.is_empty() || lines.len() > LINES_MAX => {
+                Err(Invalid::new("/lines", format!("{} lines", lines.len()), format!("1 to {LINES_MAX} lines, or an amount")))
+            }
+            Returned::Lines(lines) => {
+                lines.iter().enumerate().try_for_each(|(i, (_, quantity))| check_amount(format!("/lines/{i}/quantity"), *quantity, true))
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! AdjustManual: points up or down by hand, with a reason and an actor.
+
+use super::{Context, Decision, Draft, require_open, taking};
+use crate::account::command::Reason;
+use crate::account::event::{EventKind, Lot};
+use crate::account::rejection::Rejection;
+use crate::account::state::Account;
+use crate::id::Id;
+use crate::points::Points;
+use crate::posting::Bucket;
+
+pub(super) fn decide(account: &Account, id: &Id, points: Points, reason: &Reason, context: &Context<'_>) -> Result<Decision, Rejection> {
+    require_open(account)?;
+    let (adjustment, reason, now) = (id.clone(), reason.clone(), context.now);
+    let mut draft = Draft::new(account, context)?;
+    if points > 0 {
+        let lot = Lot {
+            lot: account.lot_count + 1,
+            points,
+            available_at: now,
+            expires_at: draft.version.expires_at(now, account.last_activity.max(now)),
+            expiry_moves: draft.version.expiry_moves(),
+        };
+        draft.emit(now, EventKind::PointsAdded { adjustment, lot, rule_version: draft.version.number, reason });
+        taking::pay_owed(&mut draft, now);
+        return Ok(draft.finish());
+    }
+    let available = account.total(Bucket::Available);
+    if -points > available {
+        return Err(Rejection::InsufficientPoints { points: -points, available });
+    }
+    let parts = taking::available(account, -points);
+    draft.emit(now, EventKind::PointsTaken { adjustment, parts, reason });
+    Ok(draft.finish())
+}

@@ -1,0 +1,125 @@
+//! Earn: a purchase gives points, rated by the rulebook and the tier of the time it occurred.
+
+use std::sync::Arc;
+
+use compact_str::CompactString;
+
+use super::{Context, Decision, Draft, expire, require_past, rules, taking, tier};
+use crate::account::command::Purchase;
+use crate::account::event::{Earned, Event, EventKind, Lot};
+use crate::account::rejection::Rejection;
+use crate::account::state::{Account, Status};
+use crate::points::Amount;
+use crate::policy::{Facts, Kept, QualifyBy, Version, rate};
+use crate::posting::Bucket;
+use crate::time::DAY_US;
+
+pub(super) fn decide(account: &Account, purchase: &Arc<Purchase>, context: &Context<'_>) -> Result<Decision, Rejection> {
+    let occurred_at = purchase.occurred_at;
+    let now_rules = rules(context)?;
+    if account.status == Status::Unopened && !now_rules.rulebook.accounts.open_on_earn {
+        return Err(Rejection::AccountNotFound);
+    }
+    let version = context.program.at(occurred_at).ok_or(Rejection::NoRulebook { at: occurred_at })?;
+    match account.status {
+        Status::Closed => return Err(Rejection::AccountClosed),
+        Status::Frozen => return Err(Rejection::AccountFrozen),
+        Status::Unopened | Status::Pending | Status::Active | Status::Inactive => {}
+    }
+    require_past(occurred_at, context.now)?;
+    if purchase.currency != version.rulebook.currency {
+        let (currency, expected) = (purchase.currency.to_string(), version.rulebook.currency.clone());
+        return Err(Rejection::CurrencyMismatch { currency, expected });
+    }
+    let mut events = Vec::with_capacity(2);
+    wake(account, purchase, version, now_rules, context, &mut events);
+    let earned = rated(account, purchase, version)?;
+    let points = earned.lot.as_ref().map_or(0, |lot| lot.points);
+    let owes = account.total(Bucket::Owed) < 0 && points > 0;
+    let moved = tier::after_earning(account, &earned, now_rules, context.now);
+    let due = earned.pending && earned.lot.as_ref().is_some_and(|lot| lot.available_at <= context.now)
+        || earned.lot.as_ref().and_then(|lot| lot.expires_at).is_some_and(|at| at <= context.now)
+        || moved.as_ref().and_then(|(_, moved)| moved.review_at).is_some_and(|at| at <= context.now);
+    events.push(Event { at: occurred_at, kind: EventKind::PointsEarned(Box::new(earned)) });
+    if !owes && !due {
+        events.extend(moved.map(|(at, moved)| Event { at, kind: EventKind::TierChanged(moved) }));
+        return Ok(Decision { rule_version: version.number, events });
+    }
+    // What was earned is used up or falls due at once: go on from the account as it is then.
+    let mut draft = Draft::new(account, context)?;
+    for event in events {
+        draft.emit(event.at, event.kind);
+    }
+    taking::pay_owed(&mut draft, occurred_at);
+    if let Some((at, moved)) = moved {
+        draft.emit(at, EventKind::TierChanged(moved));
+    }
+    Ok(Decision { rule_version: version.number, ..draft.finish() })
+}
+
+/// What an activity does beside its points: it opens or wakes the account, and moves the expiry of the lots that follow it.
+fn wake(account: &Account, purchase: &Purchase, version: &Version, now_rules: &Version, context: &Context<'_>, events: &mut Vec<Event>) {
+    let at = purchase.occurred_at;
+    match account.status {
+        Status::Unopened => {
+            let pending = now_rules.rulebook.accounts.activation_required;
+            let tier = CompactString::from(version.levels()[0].name.as_str());
+            events.push(Event { at, kind: EventKind::AccountOpened { pending, tier } });
+        }
+        Status::Inactive if !expire::lapses_by(now_rules, account.last_activity.max(at), context.now) => {
+            events.push(Event { at, kind: EventKind::AccountWoken });
+        }
+        _ => {}
+    }
+    events.extend(taking::move_expiry(account, now_rules, at));
+}
+
+fn facts(account: &Account, purchase: &Purchase, version: &Version) -> Facts {
+    let opened = account.status != Status::Unopened;
+    let tier = if opened { account.tier_at(purchase.occurred_at).clone() } else { CompactString::from(version.levels()[0].name.as_str()) };
+    let age_us = if opened { purchase.occurred_at.as_micros() - account.opened_at.as_micros() } else { 0 };
+    Facts {
+        tier,
+        lifetime_earned: account.lifetime_earned,
+        purchases: account.purchase_count,
+        age_days: u32::try_from(age_us / DAY_US).unwrap_or(0),
+    }
+}
+
+fn rated(account: &Account, purchase: &Arc<Purchase>, version: &Version) -> Result<Earned, Rejection> {
+    let (earn, at) = (&version.rulebook.earn, purchase.occurred_at);
+    let facts = facts(account, purchase, version);
+    let mut rated = rate(purchase, &Kept::default(), version, &facts).map_err(|_| Rejection::AmountTooLarge)?;
+    let uncapped_points = rated.points;
+    let day = version.zone.day(at);
+    let day_points = account.day_pool(day).room(uncapped_points, earn.caps.per_day);
+    let points = account.member_pool.room(day_points, earn.caps.per_member);
+    rated.cap(points);
+    let available_at = if earn.pending_days == 0 { at } else { version.zone.plus_days(at, earn.pending_days) };
+    let lot = (points > 0).then(|| Lot {
+        lot: account.lot_count + 1,
+        points,
+        available_at,
+        expires_at: version.expires_at(at, account.last_activity.max(at)),
+        expiry_moves: version.expiry_moves(),
+    });
+    let qualifying = match version.rulebook.tiers.qualify_by {
+        QualifyBy::Points => Amount::from(points),
+        QualifyBy::Spend => rated.spend,
+        QualifyBy::Purchases => Amount::ONE,
+    };
+    Ok(Earned {
+        purchase: Arc::clone(purchase),
+        rule_version: version.number,
+        facts,
+        lot,
+        pending: earn.pending_days > 0,
+        uncapped_points,
+        day_points,
+        day,
+        qualifying,
+        lines: rated.lines,
+        failures: rated.failures,
+        return_until: version.zone.plus_days(at, version.rulebook.returns.window_days),
+    })
+}

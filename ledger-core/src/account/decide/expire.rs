@@ -1,0 +1,104 @@
+//! Expire: what falls due by the clock. Points mature and expire, holds lapse, tiers are reviewed, unused accounts fall asleep; each
+//! at its own moment, in the order of those moments.
+
+use super::{Context, Decision, Draft, require_open, taking, tier};
+use crate::account::event::{EventKind, LotId, Part};
+use crate::account::rejection::Rejection;
+use crate::account::state::{Account, Status};
+use crate::id::Id;
+use crate::policy::{Program, Version};
+use crate::time::Moment;
+
+// The order of the variants is the order of what falls due at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Mature(LotId),
+    Lapse(Id),
+    Expire(LotId),
+    Review,
+    Sleep,
+}
+
+pub(super) fn decide(account: &Account, context: &Context<'_>) -> Result<Decision, Rejection> {
+    if account.status != Status::Closed {
+        require_open(account)?;
+    }
+    Ok(Draft::new(account, context)?.finish())
+}
+
+/// When the next thing falls due; none if nothing ever will.
+#[must_use]
+pub fn due_at(account: &Account, program: &Program) -> Option<Moment> {
+    let mut earliest: Option<Moment> = None;
+    each_due(account, program, |at, _| earliest = Some(earliest.map_or(at, |earlier| earlier.min(at))));
+    earliest
+}
+
+fn each_due(account: &Account, program: &Program, mut each: impl FnMut(Moment, &dyn Fn() -> Due)) {
+    for lot in account.lots.iter().filter(|lot| lot.remaining > 0) {
+        if lot.pending {
+            each(lot.available_at, &|| Due::Mature(lot.lot));
+        }
+        if let Some(at) = lot.expires_at {
+            each(at, &|| Due::Expire(lot.lot));
+        }
+    }
+    for hold in &account.holds {
+        each(hold.lapses_at, &|| Due::Lapse(hold.redemption.clone()));
+    }
+    if account.status == Status::Closed {
+        return;
+    }
+    if let Some(at) = account.standing.review_at {
+        each(at, &|| Due::Review);
+    }
+    if account.status == Status::Active
+        && let Some(version) = program.latest()
+        && let Some(span) = version.rulebook.accounts.inactive_after
+    {
+        each(version.after(account.last_activity, span), &|| Due::Sleep);
+    }
+}
+
+/// Whether an account last used at `last_activity` is asleep by `now`.
+pub(super) fn lapses_by(version: &Version, last_activity: Moment, now: Moment) -> bool {
+    version.rulebook.accounts.inactive_after.is_some_and(|span| version.after(last_activity, span) <= now)
+}
+
+fn next(account: &Account, context: &Context<'_>) -> Option<(Moment, Due)> {
+    let mut next: Option<(Moment, Due)> = None;
+    each_due(account, context.program, |at, due| {
+        if at <= context.now && next.as_ref().is_none_or(|(earliest, first)| at < *earliest || (at == *earliest && due() < *first)) {
+            next = Some((at, due()));
+        }
+    });
+    next
+}
+
+/// Does all that is due by the context's time.
+pub(super) fn settle(draft: &mut Draft<'_>) {
+    while let Some((at, due)) = next(&draft.account, draft.context) {
+        match due {
+            Due::Mature(lot) => {
+                let points = draft.account.lot(lot).map_or(0, |lot| lot.remaining);
+                draft.emit(at, EventKind::PointsMatured { lot, points });
+            }
+            Due::Lapse(redemption) => {
+                let parts = draft.account.hold(&redemption).map(|hold| hold.parts.clone()).unwrap_or_default();
+                let points = taking::sum(&parts);
+                draft.emit(at, EventKind::HoldReleased { redemption, parts, lapsed: true });
+                taking::pay_debts(draft, at, points);
+            }
+            Due::Expire(lot) => {
+                let Some(state) = draft.account.lot(lot) else { return };
+                // All else was settled in the order of time, so what is due before points came back is those points: they are
+                // lost as they come, not before.
+                let at = draft.restored_at.map_or(at, |restored_at| at.max(restored_at));
+                let part = Part { lot, points: state.remaining, pending: state.pending };
+                draft.emit(at, EventKind::PointsExpired(part));
+            }
+            Due::Review => tier::review(draft, at),
+            Due::Sleep => draft.emit(at, EventKind::AccountLapsed),
+        }
+    }
+}

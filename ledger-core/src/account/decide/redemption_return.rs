@@ -1,0 +1,41 @@
+//! Return of a redemption: the points go back to the lots they came from, the last taken first, with their first expiry.
+
+use super::{Context, Decision, Draft, require_open, taking};
+use crate::account::event::{EventKind, Part};
+use crate::account::rejection::Rejection;
+use crate::account::state::Account;
+use crate::id::Id;
+use crate::points::Points;
+
+pub(super) fn decide(account: &Account, id: &Id, redemption: &Id, points: Points, context: &Context<'_>) -> Result<Decision, Rejection> {
+    require_open(account)?;
+    let redemption_id = redemption.clone();
+    let Some(state) = account.redemption(redemption) else {
+        return Err(match account.hold(redemption) {
+            // Nothing of the hold was captured yet, so there is nothing to give back but by releasing it.
+            Some(_) => Rejection::ReturnExceedsRedemption { points, left: 0 },
+            None if context.target_known => Rejection::ReturnWindowForgotten,
+            None => Rejection::RedemptionNotFound { redemption_id },
+        });
+    };
+    if context.now > state.return_until {
+        return Err(Rejection::OutsideReturnWindow { until: state.return_until });
+    }
+    let left = taking::sum(&state.parts);
+    if points > left {
+        return Err(Rejection::ReturnExceedsRedemption { points, left });
+    }
+    let mut missing = points;
+    let mut parts = Vec::new();
+    for part in state.parts.iter().rev() {
+        let given = part.points.min(missing);
+        if given > 0 {
+            parts.push(Part { points: given, ..*part });
+        }
+        missing -= given;
+    }
+    let mut draft = Draft::new(account, context)?;
+    draft.emit(context.now, EventKind::RedemptionReturned { return_id: id.clone(), redemption: redemption_id, parts });
+    taking::pay_debts(&mut draft, context.now, points);
+    Ok(draft.finish())
+}

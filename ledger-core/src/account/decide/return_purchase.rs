@@ -1,0 +1,134 @@
+//! Return: after it the member keeps exactly the points that the goods kept would have earned, by the rule version, the tier and the
+//! caps that rated the purchase.
+
+use std::sync::Arc;
+
+use super::{Context, Decision, Draft, require_open, require_past, taking, tier};
+use crate::account::command::{Return, Returned};
+use crate::account::event::{EventKind, Part, Reversed};
+use crate::account::rejection::Rejection;
+use crate::account::state::{Account, PurchaseState};
+use crate::id::Id;
+use crate::points::{Amount, Exact, Points, TooLarge};
+use crate::policy::{Kept, OnShortfall, QualifyBy, Rated, Version, gross, rate};
+
+pub(super) fn decide(account: &Account, id: &Id, body: &Arc<Return>, context: &Context<'_>) -> Result<Decision, Rejection> {
+    require_open(account)?;
+    require_past(body.occurred_at, context.now)?;
+    let Some(state) = account.purchase(&body.purchase_id) else {
+        let purchase_id = body.purchase_id.clone();
+        return Err(if context.target_known { Rejection::ReturnWindowForgotten } else { Rejection::PurchaseNotFound { purchase_id } });
+    };
+    if body.occurred_at > state.return_until {
+        return Err(Rejection::OutsideReturnWindow { until: state.return_until });
+    }
+    if body.occurred_at < state.purchase.occurred_at {
+        let (occurred_at, purchased_at) = (body.occurred_at, state.purchase.occurred_at);
+        return Err(Rejection::ReturnBeforePurchase { occurred_at, purchased_at });
+    }
+    let kept = kept_after(state, &body.what)?;
+    let version = context.program.version(state.rule_version).ok_or(Rejection::NoRulebook { at: state.purchase.occurred_at })?;
+    let reversed = reversed(account, state, &kept, version, id, body).map_err(|_| Rejection::AmountTooLarge)?;
+    let mut draft = Draft::new(account, context)?;
+    draft.emit(body.occurred_at, EventKind::PurchaseReturned(Box::new(reversed)));
+    tier::after_return(&mut draft, body.occurred_at);
+    Ok(Decision { rule_version: version.number, ..draft.finish() })
+}
+
+/// What is kept after this return.
+fn kept_after(state: &PurchaseState, what: &Returned) -> Result<Kept, Rejection> {
+    let mut kept = state.kept.clone();
+    let purchase = &state.purchase;
+    match what {
+        Returned::Lines(lines) => {
+            for (line_id, returned) in lines {
+                let position = purchase.lines.iter().position(|line| line.line_id == *line_id);
+                let Some(index) = position else {
+                    return Err(Rejection::LineNotFound { purchase_id: purchase.purchase_id.clone(), line_id: line_id.clone() });
+                };
+                let left = kept.quantity(index, &purchase.lines[index]);
+                if *returned > left {
+                    return Err(Rejection::ReturnExceedsPurchase { returned: *returned, kept: left });
+                }
+                kept.give_back(purchase, &Returned::Lines(vec![(line_id.clone(), *returned)]));
+            }
+        }
+        Returned::Amount(_) => kept.give_back(purchase, what),
+    }
+    let money = |kept: &Kept| gross(purchase, kept).and_then(Exact::to_amount).map_err(|_| Rejection::AmountTooLarge);
+    if kept.returned_amount > Amount::ZERO && money(&kept)? < Amount::ZERO {
+        let returned = match what {
+            Returned::Amount(amount) => *amount,
+            Returned::Lines(_) => money(&state.kept)?.minus(money(&kept)?),
+        };
+        return Err(Rejection::ReturnExceedsPurchase { returned, kept: money(&state.kept)? });
+    }
+    Ok(kept)
+}
+
+/// By how much a pool of granted points changes when `points` leave it (or come back, if negative).
+fn change(pool: crate::account::state::Pool, points: Points, cap: Option<Points>) -> Points {
+    if points >= 0 { pool.without(points, cap) } else { -pool.room(-points, cap) }
+}
+
+fn reversed(account: &Account, state: &PurchaseState, kept: &Kept, version: &Version, id: &Id, body: &Arc<Return>) -> Result<Reversed, TooLarge> {
+    let rated = rate(&state.purchase, kept, version, &state.facts)?;
+    let caps = &version.rulebook.earn.caps;
+    let day_points = change(account.day_pool(state.day), state.uncapped_points - rated.points, caps.per_day);
+    let mut points = change(account.member_pool, day_points, caps.per_member);
+    if state.lot.is_none() {
+        // A purchase that gave nothing has no lot for a smaller basket's bonus to go to.
+        points = points.max(0);
+    }
+    let (parts, expired) = take_back(account, state, points);
+    let missing = points - taking::sum(&parts) - expired;
+    let owes = version.rulebook.returns.on_shortfall == OnShortfall::Negative;
+    Ok(Reversed {
+        return_id: id.clone(),
+        body: Arc::clone(body),
+        points,
+        uncapped_points: rated.points,
+        day_points,
+        parts,
+        expired,
+        shortfall: if owes { 0 } else { missing },
+        owed: if owes { missing } else { 0 },
+        qualifying: unqualified(state, kept, version, &rated, points)?,
+    })
+}
+
+/// From the purchase's own lot first; then what of it has expired counts as taken; then from the others, the oldest expiry first.
+fn take_back(account: &Account, state: &PurchaseState, points: Points) -> (Vec<Part>, Points) {
+    let own = state.lot.and_then(|lot| account.lot(lot));
+    if points < 0 {
+        // The goods kept earn more than before (a bonus for small baskets): it goes to the same lot, or expired with it.
+        return match own {
+            Some(lot) if lot.remaining > 0 || state.expired == 0 => (vec![Part { lot: lot.lot, points, pending: lot.pending }], 0),
+            _ => (Vec::new(), points),
+        };
+    }
+    let mut parts = Vec::new();
+    let mut left = points;
+    if let Some(lot) = own.filter(|lot| lot.remaining > 0 && left > 0) {
+        let taken = lot.remaining.min(left);
+        parts.push(Part { lot: lot.lot, points: taken, pending: lot.pending });
+        left -= taken;
+    }
+    let expired = state.expired.min(left);
+    left -= expired;
+    if left > 0 {
+        parts.extend(taking::take_back(account, state.lot, left));
+    }
+    (parts, expired)
+}
+
+/// What the goods given back had counted towards a tier.
+fn unqualified(state: &PurchaseState, kept: &Kept, version: &Version, rated: &Rated, points: Points) -> Result<Amount, TooLarge> {
+    let gone = match version.rulebook.tiers.qualify_by {
+        QualifyBy::Points => Amount::from(points),
+        QualifyBy::Spend => rate(&state.purchase, &state.kept, version, &state.facts)?.spend.minus(rated.spend),
+        QualifyBy::Purchases if gross(&state.purchase, kept)?.to_amount()? <= Amount::ZERO => state.qualifying,
+        QualifyBy::Purchases => Amount::ZERO,
+    };
+    Ok(gone.min(state.qualifying))
+}

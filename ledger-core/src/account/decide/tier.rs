@@ -1,0 +1,100 @@
+//! Tiers: reached by earning, lost by returning what had counted, reviewed 12 months after they were reached or kept.
+
+use compact_str::CompactString;
+
+use super::Draft;
+use crate::account::event::{Earned, EventKind, TierCause, TierMove};
+use crate::account::state::{Account, Status};
+use crate::points::Amount;
+use crate::policy::{Downgrade, Version};
+use crate::time::Moment;
+
+const REVIEW_MONTHS: u32 = 12;
+
+fn review_at(version: &Version, level: usize, at: Moment) -> Option<Moment> {
+    let reviewed = level > 0 && version.rulebook.tiers.downgrade != Downgrade::Never;
+    reviewed.then(|| version.zone.plus_months(at, REVIEW_MONTHS))
+}
+
+fn name(version: &Version, level: usize) -> CompactString {
+    CompactString::from(version.levels()[level].name.as_str())
+}
+
+/// The higher tier that `earned` leads to, and since when.
+pub(super) fn after_earning(account: &Account, earned: &Earned, version: &Version, now: Moment) -> Option<(Moment, TierMove)> {
+    if version.levels().len() < 2 {
+        return None;
+    }
+    let occurred_at = earned.purchase.occurred_at;
+    let counted_from = version.window_start(now);
+    let counts = counted_from.is_none_or(|from| occurred_at > from);
+    let before = account.qualifying_at(version, now);
+    let qualifying = if counts { before.plus(earned.qualifying) } else { before };
+    let opened = account.status != Status::Unopened;
+    let current = if opened { version.level_index(&account.standing.tier) } else { 0 };
+    let reached = version.level_for(qualifying);
+    if reached <= current {
+        return None;
+    }
+    let since = if opened { occurred_at.max(account.standing.since) } else { occurred_at };
+    let moved = TierMove {
+        from: name(version, current),
+        to: name(version, reached),
+        qualifying,
+        earned: true,
+        counted_from,
+        review_at: review_at(version, reached, since),
+        cause: TierCause::Earned,
+    };
+    Some((since, moved))
+}
+
+/// Takes the tier that returned goods had reached, and no other: one held by grace stays.
+pub(super) fn after_return(draft: &mut Draft<'_>, at: Moment) {
+    let (account, version) = (&draft.account, draft.version);
+    let Some(basis) = account.standing.basis else { return };
+    let current = version.level_index(&account.standing.tier);
+    let window = account.qualifying_at(version, draft.context.now);
+    let qualifying = basis.max(window);
+    let supported = version.level_for(qualifying);
+    if supported >= current {
+        return;
+    }
+    let since = at.max(account.standing.since);
+    let moved = TierMove {
+        from: account.standing.tier.clone(),
+        to: name(version, supported),
+        qualifying,
+        earned: supported > 0,
+        counted_from: if window > basis { version.window_start(draft.context.now) } else { account.standing.counted_from },
+        review_at: review_at(version, supported, since),
+        cause: TierCause::Returned,
+    };
+    draft.emit(since, EventKind::TierChanged(moved));
+}
+
+/// The review at `at`.
+pub(super) fn review(draft: &mut Draft<'_>, at: Moment) {
+    let version = draft.context.program.at_or_first(at).map_or(draft.version, AsRef::as_ref);
+    let account = &draft.account;
+    let current = version.level_index(&account.standing.tier);
+    let qualifying: Amount = account.qualifying_at(version, at);
+    let reached = version.level_for(qualifying);
+    let to = match version.rulebook.tiers.downgrade {
+        _ if reached >= current => current,
+        Downgrade::Never => current,
+        Downgrade::OneLevel => current - 1,
+        Downgrade::ToLevel => reached,
+    };
+    let moved = TierMove {
+        from: account.standing.tier.clone(),
+        to: name(version, to),
+        qualifying,
+        earned: to > 0 && reached >= to,
+        counted_from: version.window_start(at),
+        review_at: review_at(version, to, at),
+        cause: TierCause::Review,
+    };
+    let kind = if moved.from == moved.to { EventKind::TierKept(moved) } else { EventKind::TierChanged(moved) };
+    draft.emit(at, kind);
+}

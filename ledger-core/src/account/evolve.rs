@@ -1,0 +1,299 @@
+//! The fold: what each event does to the state. Total and without judgement; what is allowed was settled by decide.
+
+use super::event::{Earned, Event, EventKind, Lot, LotId, Part, Reversed, Spent, TierMove};
+use super::state::{Account, Hold, LotState, Pool, PurchaseState, RedemptionState, Standing, Status};
+use crate::id::Id;
+use crate::points::{Amount, Points};
+use crate::posting::postings;
+use crate::time::{DAY_US, Moment};
+
+/// How long qualifying entries are kept one by one: longer than any window.
+const QUALIFYING_DAYS: i64 = 400;
+/// How long after its window a purchase or redemption is kept, for returns that arrive late.
+const GRACE_DAYS: i64 = 30;
+const TIER_HISTORY_MAX: usize = 16;
+
+impl Account {
+    /// Applies one event.
+    pub fn evolve(&mut self, event: &Event) {
+        postings(event, |posting| self.totals[posting.bucket as usize] += posting.points);
+        let at = event.at;
+        match &event.kind {
+            EventKind::AccountOpened { pending, tier } => {
+                self.status = if *pending { Status::Pending } else { Status::Active };
+                (self.opened_at, self.last_activity) = (at, at);
+                self.standing = Standing { tier: tier.clone(), since: at, ..Standing::default() };
+            }
+            EventKind::AccountActivated | EventKind::AccountWoken => self.status = Status::Active,
+            EventKind::AccountLapsed => self.status = Status::Inactive,
+            EventKind::AccountFrozen(_) => {
+                self.frozen_from = self.status;
+                self.status = Status::Frozen;
+            }
+            EventKind::AccountUnfrozen(_) => self.status = self.frozen_from,
+            EventKind::AccountClosed(_) => self.status = Status::Closed,
+            EventKind::PointsEarned(earned) => self.earn(earned),
+            EventKind::PointsMatured { lot, .. } => {
+                if let Some(lot) = self.lot_mut(*lot) {
+                    lot.pending = false;
+                }
+            }
+            EventKind::PointsExpired(part) => self.expire(*part),
+            EventKind::ExpiryMoved { expires_at } => {
+                let follows = |lot: &&mut LotState| lot.expiry_moves;
+                self.lots.iter_mut().filter(follows).for_each(|lot| lot.expires_at = Some(*expires_at));
+            }
+            EventKind::PointsAdded { adjustment, lot, rule_version, .. } => self.push_lot(lot, adjustment, at, false, *rule_version, at),
+            EventKind::PointsRedeemed(spent) => {
+                self.last_activity = self.last_activity.max(at);
+                self.take(&spent.parts);
+                self.spend(spent);
+            }
+            EventKind::PointsHeld { redemption, parts, lapses_at } => {
+                self.last_activity = self.last_activity.max(at);
+                self.take(parts);
+                self.each_lot(parts, |lot, points| lot.held += points);
+                self.holds.push(Hold { redemption: redemption.clone(), parts: parts.clone(), lapses_at: *lapses_at });
+            }
+            EventKind::HoldCaptured(spent) => {
+                self.last_activity = self.last_activity.max(at);
+                self.unhold(&spent.redemption, &spent.parts);
+                self.spend(spent);
+            }
+            EventKind::HoldReleased { redemption, parts, .. } => {
+                self.unhold(redemption, parts);
+                self.each_lot(parts, |lot, points| lot.remaining += points);
+            }
+            EventKind::RedemptionReturned { redemption, parts, .. } => self.restore(redemption, parts),
+            EventKind::PurchaseReturned(reversed) => self.reverse(reversed),
+            EventKind::PointsTaken { parts, .. } | EventKind::DebtPaid { parts, .. } | EventKind::PointsForfeited { parts } => self.take(parts),
+            EventKind::TierChanged(moved) | EventKind::TierKept(moved) => self.stand(at, moved),
+        }
+    }
+
+    /// Ends a record: counts it, keeps its hash, and drops what no later command can need at `recorded_at`.
+    pub fn seal(&mut self, recorded_at: Moment, hash: [u8; 32]) {
+        self.seq += 1;
+        self.last_hash = hash;
+        while let Some((_, amount)) = self.qualifying.front().filter(|(at, _)| at.plus_micros(QUALIFYING_DAYS * DAY_US) < recorded_at) {
+            self.qualifying_before = self.qualifying_before.plus(*amount);
+            self.qualifying_recent = self.qualifying_recent.minus(*amount);
+            self.qualifying.pop_front();
+        }
+        if self.prune_at.is_some_and(|at| at < recorded_at) {
+            self.prune(recorded_at);
+        }
+    }
+
+    fn prune(&mut self, now: Moment) {
+        self.purchases.retain(|state| kept_until(state.return_until) >= now);
+        self.redemptions.retain(|state| kept_until(state.return_until) >= now && !state.parts.is_empty());
+        self.lots.retain(|lot| lot.remaining > 0 || lot.held > 0 || lot.keep_until >= now);
+        let purchases = &self.purchases;
+        self.days.retain(|pool| purchases.iter().any(|state| state.day == pool.day));
+        let purchases = self.purchases.iter().map(|state| kept_until(state.return_until));
+        let redemptions = self.redemptions.iter().map(|state| kept_until(state.return_until));
+        let lots = self.lots.iter().filter(|lot| lot.remaining == 0 && lot.held == 0).map(|lot| lot.keep_until);
+        self.prune_at = purchases.chain(redemptions).chain(lots).min();
+    }
+
+    fn prune_no_later_than(&mut self, at: Moment) {
+        self.prune_at = Some(self.prune_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    fn lot_mut(&mut self, lot: LotId) -> Option<&mut LotState> {
+        self.lots.binary_search_by_key(&lot, |state| state.lot).ok().map(|i| &mut self.lots[i])
+    }
+
+    fn each_lot(&mut self, parts: &[Part], change: impl Fn(&mut LotState, Points)) {
+        for part in parts {
+            if let Some(lot) = self.lot_mut(part.lot) {
+                change(lot, part.points);
+            }
+        }
+    }
+
+    fn take(&mut self, parts: &[Part]) {
+        let mut emptied = None;
+        for part in parts {
+            if let Some(lot) = self.lot_mut(part.lot) {
+                lot.remaining -= part.points;
+                if lot.remaining == 0 {
+                    emptied = Some(lot.keep_until);
+                }
+            }
+        }
+        if let Some(at) = emptied {
+            self.prune_no_later_than(at);
+        }
+    }
+
+    fn push_lot(&mut self, lot: &Lot, source: &Id, earned_at: Moment, pending: bool, rule_version: u32, keep_until: Moment) {
+        self.lot_count = lot.lot;
+        self.lots.push(LotState {
+            lot: lot.lot,
+            points: lot.points,
+            remaining: lot.points,
+            held: 0,
+            pending,
+            earned_at,
+            available_at: lot.available_at,
+            expires_at: lot.expires_at,
+            expiry_moves: lot.expiry_moves,
+            source: source.clone(),
+            rule_version,
+            keep_until,
+        });
+    }
+
+    fn earn(&mut self, earned: &Earned) {
+        let occurred_at = earned.purchase.occurred_at;
+        let points = earned.lot.as_ref().map_or(0, |lot| lot.points);
+        if let Some(lot) = &earned.lot {
+            self.push_lot(lot, &earned.purchase.purchase_id, occurred_at, earned.pending, earned.rule_version, kept_until(earned.return_until));
+        }
+        self.lifetime_earned += points;
+        self.purchase_count += 1;
+        self.last_activity = self.last_activity.max(occurred_at);
+        self.pool_mut(earned.day).book(earned.uncapped_points, earned.day_points);
+        self.member_pool.book(earned.day_points, points);
+        self.qualify(occurred_at, earned.qualifying);
+        self.prune_no_later_than(kept_until(earned.return_until));
+        self.purchases.push(PurchaseState {
+            purchase: earned.purchase.clone(),
+            rule_version: earned.rule_version,
+            facts: earned.facts.clone(),
+            seq: self.seq + 1,
+            lot: earned.lot.as_ref().map(|lot| lot.lot),
+            kept: crate::policy::Kept::default(),
+            uncapped_points: earned.uncapped_points,
+            day: earned.day,
+            expired: 0,
+            qualifying: earned.qualifying,
+            return_until: earned.return_until,
+        });
+    }
+
+    fn pool_mut(&mut self, day: i32) -> &mut Pool {
+        let found = self.days.iter().rposition(|pool| pool.day == day);
+        let i = found.unwrap_or_else(|| {
+            self.days.push(Pool { day, ..Pool::default() });
+            self.days.len() - 1
+        });
+        &mut self.days[i]
+    }
+
+    fn qualify(&mut self, at: Moment, amount: Amount) {
+        if amount == Amount::ZERO {
+            return;
+        }
+        self.qualifying_recent = self.qualifying_recent.plus(amount);
+        let i = self.qualifying.iter().rposition(|(other, _)| *other <= at).map_or(0, |i| i + 1);
+        self.qualifying.insert(i, (at, amount));
+    }
+
+    fn unqualify(&mut self, at: Moment, amount: Amount) {
+        match self.qualifying.iter_mut().rev().find(|(other, left)| *other == at && *left >= amount) {
+            Some((_, left)) => {
+                *left = left.minus(amount);
+                self.qualifying_recent = self.qualifying_recent.minus(amount);
+            }
+            None => self.qualifying_before = self.qualifying_before.minus(amount),
+        }
+    }
+
+    fn expire(&mut self, part: Part) {
+        self.take(&[part]);
+        if let Some(state) = self.purchases.iter_mut().rev().find(|state| state.lot == Some(part.lot)) {
+            state.expired += part.points;
+        }
+    }
+
+    fn spend(&mut self, spent: &Spent) {
+        let keep_until = kept_until(spent.return_until);
+        for part in &spent.parts {
+            if let Some(lot) = self.lot_mut(part.lot) {
+                lot.keep_until = lot.keep_until.max(keep_until);
+            }
+        }
+        self.prune_no_later_than(keep_until);
+        match self.redemptions.iter_mut().rev().find(|state| state.redemption == spent.redemption) {
+            Some(state) => {
+                state.parts.extend(&spent.parts);
+                state.return_until = spent.return_until;
+            }
+            None => self.redemptions.push(RedemptionState {
+                redemption: spent.redemption.clone(),
+                parts: spent.parts.clone(),
+                return_until: spent.return_until,
+            }),
+        }
+    }
+
+    fn unhold(&mut self, redemption: &Id, parts: &[Part]) {
+        self.each_lot(parts, |lot, points| lot.held -= points);
+        if let Some(hold) = self.holds.iter_mut().find(|hold| hold.redemption == *redemption) {
+            subtract(&mut hold.parts, parts);
+        }
+        self.holds.retain(|hold| !hold.parts.is_empty());
+    }
+
+    fn restore(&mut self, redemption: &Id, parts: &[Part]) {
+        self.each_lot(parts, |lot, points| lot.remaining += points);
+        if let Some(state) = self.redemptions.iter_mut().rev().find(|state| state.redemption == *redemption) {
+            subtract(&mut state.parts, parts);
+        }
+    }
+
+    fn reverse(&mut self, reversed: &Reversed) {
+        self.take(&reversed.parts);
+        let Some(i) = self.purchases.iter().rposition(|state| state.purchase.purchase_id == reversed.body.purchase_id) else { return };
+        let state = &mut self.purchases[i];
+        let uncapped = state.uncapped_points - reversed.uncapped_points;
+        state.kept.give_back(&state.purchase, &reversed.body.what);
+        state.uncapped_points = reversed.uncapped_points;
+        state.expired -= reversed.expired;
+        state.qualifying = state.qualifying.minus(reversed.qualifying);
+        let (day, seq, occurred_at) = (state.day, state.seq, state.purchase.occurred_at);
+        self.pool_mut(day).book(-uncapped, -reversed.day_points);
+        self.member_pool.book(-reversed.day_points, -reversed.points);
+        self.unqualify(occurred_at, reversed.qualifying);
+        let standing = &mut self.standing;
+        let counted = seq <= standing.since_seq && standing.counted_from.is_none_or(|from| occurred_at > from);
+        if let Some(basis) = standing.basis.as_mut().filter(|_| counted) {
+            *basis = basis.minus(reversed.qualifying);
+        }
+    }
+
+    fn stand(&mut self, at: Moment, moved: &TierMove) {
+        if moved.from != moved.to {
+            self.tier_history.push((self.standing.since, moved.from.clone()));
+            if self.tier_history.len() > TIER_HISTORY_MAX {
+                self.tier_history.remove(0);
+            }
+            self.standing.since = at;
+        }
+        self.standing.tier = moved.to.clone();
+        self.standing.since_seq = self.seq + 1;
+        self.standing.basis = moved.earned.then_some(moved.qualifying);
+        self.standing.counted_from = moved.counted_from;
+        self.standing.review_at = moved.review_at;
+    }
+}
+
+fn kept_until(return_until: Moment) -> Moment {
+    return_until.plus_micros(GRACE_DAYS * DAY_US)
+}
+
+fn subtract(parts: &mut Vec<Part>, gone: &[Part]) {
+    for part in gone {
+        // The last that fits: parts are given back from the end, so a lot that stands twice loses its later points first.
+        let mut left = part.points;
+        for kept in parts.iter_mut().rev().filter(|kept| kept.lot == part.lot) {
+            let points = left.min(kept.points);
+            kept.points -= points;
+            left -= points;
+        }
+    }
+    parts.retain(|part| part.points > 0);
+}

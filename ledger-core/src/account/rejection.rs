@@ -1,0 +1,224 @@
+//! Why a command is refused. The numbers are stable and stand in order of precedence: of several that apply, the lowest is the
+//! answer.
+
+use crate::id::Id;
+use crate::points::{Amount, Points};
+use crate::time::Moment;
+
+/// Why a command is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// There is no such account, and the rulebook does not open it.
+    #[error("the account does not exist")]
+    AccountNotFound,
+    /// The account exists already.
+    #[error("the account exists already")]
+    AccountExists,
+    /// No version of the rulebook was in force then.
+    #[error("no rulebook was in force at {at}")]
+    NoRulebook {
+        /// Then.
+        at: Moment,
+    },
+    /// Closed accounts take nothing any more.
+    #[error("the account is closed")]
+    AccountClosed,
+    /// Frozen accounts don't earn or redeem.
+    #[error("the account is frozen")]
+    AccountFrozen,
+    /// Pending accounts can't spend.
+    #[error("the account is not activated yet")]
+    AccountPending,
+    /// Only frozen accounts can be unfrozen.
+    #[error("the account is not frozen")]
+    AccountNotFrozen,
+    /// Only pending accounts can be activated.
+    #[error("the account is not pending")]
+    AccountNotPending,
+    /// It says that it happens in the future.
+    #[error("occurred_at {occurred_at} lies in the future; it is {now}")]
+    OccurredInFuture {
+        /// What it says.
+        occurred_at: Moment,
+        /// The program's clock.
+        now: Moment,
+    },
+    /// The purchase is in another currency than the program.
+    #[error("the purchase is in {currency}, the program's currency is {expected}")]
+    CurrencyMismatch {
+        /// The purchase's.
+        currency: String,
+        /// The program's.
+        expected: String,
+    },
+    /// The amounts have more digits than can be rated exactly.
+    #[error("the amounts of the purchase are too large to rate exactly")]
+    AmountTooLarge,
+    /// No such purchase in this account.
+    #[error("the account has no purchase {purchase_id}")]
+    PurchaseNotFound {
+        /// Which.
+        purchase_id: Id,
+    },
+    /// No such redemption in this account.
+    #[error("the account has no redemption {redemption_id}")]
+    RedemptionNotFound {
+        /// Which.
+        redemption_id: Id,
+    },
+    /// The redemption holds no points (any more).
+    #[error("redemption {redemption_id} holds no points: it was captured, released, lapsed, or never was a hold")]
+    HoldNotFound {
+        /// Which.
+        redemption_id: Id,
+    },
+    /// The time for returning it is over.
+    #[error("the time for returning it ended at {until}")]
+    OutsideReturnWindow {
+        /// When.
+        until: Moment,
+    },
+    /// The time for returning it is over, so long ago that only its id is kept at hand.
+    #[error("the time for returning it is over")]
+    ReturnWindowForgotten,
+    /// Given back before it was bought.
+    #[error("the return occurred at {occurred_at}, before the purchase at {purchased_at}")]
+    ReturnBeforePurchase {
+        /// The return.
+        occurred_at: Moment,
+        /// The purchase.
+        purchased_at: Moment,
+    },
+    /// The purchase has no such line.
+    #[error("purchase {purchase_id} has no line {line_id}")]
+    LineNotFound {
+        /// The purchase.
+        purchase_id: Id,
+        /// The line.
+        line_id: Id,
+    },
+    /// More is given back than was bought and kept.
+    #[error("{returned} is given back, but only {kept} is left of it")]
+    ReturnExceedsPurchase {
+        /// Given back.
+        returned: Amount,
+        /// Kept until now.
+        kept: Amount,
+    },
+    /// More points are given back than the redemption spent.
+    #[error("{points} points are given back, but only {left} are left of the redemption")]
+    ReturnExceedsRedemption {
+        /// Given back.
+        points: Points,
+        /// Left.
+        left: Points,
+    },
+    /// More is captured than is held.
+    #[error("{points} points are captured, but only {held} are held")]
+    CaptureExceedsHold {
+        /// Captured.
+        points: Points,
+        /// Held.
+        held: Points,
+    },
+    /// Fewer points than one redemption takes at least.
+    #[error("{points} points are fewer than the minimum of {minimum}")]
+    BelowMinimum {
+        /// Asked.
+        points: Points,
+        /// The rulebook's.
+        minimum: Points,
+    },
+    /// Not a multiple of what redemptions come in.
+    #[error("{points} points are not a multiple of {multiple_of}")]
+    NotAMultiple {
+        /// Asked.
+        points: Points,
+        /// The rulebook's.
+        multiple_of: Points,
+    },
+    /// More points than are available.
+    #[error("{points} points are asked for, {available} are available")]
+    InsufficientPoints {
+        /// Asked.
+        points: Points,
+        /// Available.
+        available: Points,
+    },
+    /// The rulebook lets no account with points be closed.
+    #[error("the account still has {points} points, and the rulebook refuses to close it")]
+    BalanceNotZero {
+        /// What it has.
+        points: Points,
+    },
+    /// The id was used before, for something else.
+    #[error("the id was used before with other content")]
+    IdReused,
+}
+
+impl Rejection {
+    /// The stable number; lower ones come first.
+    #[must_use]
+    pub fn number(&self) -> u8 {
+        match self {
+            Self::AccountNotFound => 10,
+            Self::AccountExists => 11,
+            Self::NoRulebook { .. } => 12,
+            Self::AccountClosed => 20,
+            Self::AccountFrozen => 21,
+            Self::AccountPending => 22,
+            Self::AccountNotFrozen => 23,
+            Self::AccountNotPending => 24,
+            Self::OccurredInFuture { .. } => 30,
+            Self::CurrencyMismatch { .. } => 31,
+            Self::AmountTooLarge => 32,
+            Self::PurchaseNotFound { .. } => 40,
+            Self::RedemptionNotFound { .. } => 41,
+            Self::HoldNotFound { .. } => 42,
+            Self::OutsideReturnWindow { .. } => 43,
+            Self::ReturnWindowForgotten => 44,
+            Self::ReturnBeforePurchase { .. } => 45,
+            Self::LineNotFound { .. } => 46,
+            Self::ReturnExceedsPurchase { .. } => 47,
+            Self::ReturnExceedsRedemption { .. } => 48,
+            Self::CaptureExceedsHold { .. } => 49,
+            Self::BelowMinimum { .. } => 50,
+            Self::NotAMultiple { .. } => 51,
+            Self::InsufficientPoints { .. } => 52,
+            Self::BalanceNotZero { .. } => 53,
+            Self::IdReused => 60,
+        }
+    }
+
+    /// The stable code, as in the API's errors.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::AccountNotFound => "account_not_found",
+            Self::AccountExists => "account_exists",
+            Self::NoRulebook { .. } => "no_rulebook_in_force",
+            Self::AccountClosed => "account_closed",
+            Self::AccountFrozen => "account_frozen",
+            Self::AccountPending => "account_pending",
+            Self::AccountNotFrozen => "account_not_frozen",
+            Self::AccountNotPending => "account_not_pending",
+            Self::OccurredInFuture { .. } => "occurred_in_future",
+            Self::CurrencyMismatch { .. } => "currency_mismatch",
+            Self::AmountTooLarge => "amount_too_large",
+            Self::PurchaseNotFound { .. } => "purchase_not_found",
+            Self::RedemptionNotFound { .. } => "redemption_not_found",
+            Self::HoldNotFound { .. } => "hold_not_found",
+            Self::OutsideReturnWindow { .. } | Self::ReturnWindowForgotten => "outside_return_window",
+            Self::ReturnBeforePurchase { .. } => "return_before_purchase",
+            Self::LineNotFound { .. } => "line_not_found",
+            Self::ReturnExceedsPurchase { .. } => "return_exceeds_purchase",
+            Self::ReturnExceedsRedemption { .. } => "return_exceeds_redemption",
+            Self::CaptureExceedsHold { .. } => "capture_exceeds_hold",
+            Self::BelowMinimum { .. } => "below_minimum",
+            Self::NotAMultiple { .. } => "not_a_multiple",
+            Self::InsufficientPoints { .. } => "insufficient_points",
+            Self::BalanceNotZero { .. } => "balance_not_zero",
+            Self::IdReused => "id_reused",
+        }
+    }
+}

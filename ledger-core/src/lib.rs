@@ -1,0 +1,12 @@
+//! The domain of the loyalty ledger, pure.
+//!
+//! `decide(&Account, &Command, &Context) -> Result<Decision, Rejection>` says what a command does; `Account::evolve` folds what was
+//! decided. Time and ids are arguments: there is no clock, randomness, IO or async here (`clippy.toml` and the architecture test
+//! refuse them).
+
+pub mod account;
+pub mod id;
+pub mod points;
+pub mod policy;
+pub mod posting;
+pub mod time;

@@ -1,0 +1,15 @@
+//! The rulebook: what a program's points are earned, kept, spent and lost by.
+//!
+//! Invariants: a published version never changes; every question about the past is answered by the version (and tier) of then.
+
+mod condition;
+mod program;
+mod rate;
+mod rulebook;
+mod validate;
+
+pub use condition::ConditionError;
+pub use program::{Program, Version};
+pub use rate::{Facts, Kept, LinePoints, RateFailure, Rated, gross, rate};
+pub use rulebook::*;
+pub use validate::{Invalid, json_schema, read_rulebook};

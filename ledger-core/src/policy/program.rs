@@ -1,0 +1,128 @@
+//! A program: the versions of its rulebook, compiled.
+
+use std::sync::Arc;
+
+use cel::Env;
+
+use super::condition::Condition;
+use super::rulebook::{Expiry, Level, Mode, Rulebook, Span, Window};
+use crate::points::Amount;
+use crate::time::{Moment, Zone};
+
+/// One published version of a rulebook, compiled. It never changes.
+pub struct Version {
+    /// 1, 2, 3 … in the order of publishing.
+    pub number: u32,
+    /// The rules as written.
+    pub rulebook: Rulebook,
+    /// The program's wall clock.
+    pub zone: Zone,
+    pub(super) env: Arc<Env>,
+    pub(super) conditions: Vec<Condition>,
+}
+
+impl std::fmt::Debug for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} version {}", self.rulebook.program, self.number)
+    }
+}
+
+impl Version {
+    /// When points of a purchase at `occurred_at` expire; `last_activity` matters to inactivity alone.
+    #[must_use]
+    pub fn expires_at(&self, occurred_at: Moment, last_activity: Moment) -> Option<Moment> {
+        match &self.rulebook.expiry {
+            Expiry::Never => None,
+            Expiry::Rolling { months, days } => Some(self.after(occurred_at, Span { months: *months, days: *days })),
+            Expiry::FixedDate { date } => Some(self.zone.midnight(*date)),
+            Expiry::Calendar { period, grace_days } => Some(self.zone.end_of(*period, occurred_at, *grace_days)),
+            Expiry::Inactivity { months, days } => Some(self.after(last_activity, Span { months: *months, days: *days })),
+        }
+    }
+
+    /// Whether every activity moves the expiry of the lots earned by this version.
+    #[must_use]
+    pub fn expiry_moves(&self) -> bool {
+        matches!(self.rulebook.expiry, Expiry::Inactivity { .. })
+    }
+
+    /// `at` plus `span` on the program's wall clock.
+    #[must_use]
+    pub fn after(&self, at: Moment, span: Span) -> Moment {
+        let later = span.months.map_or(at, |months| self.zone.plus_months(at, months));
+        span.days.map_or(later, |days| self.zone.plus_days(later, days))
+    }
+
+    /// The start of the qualifying window that ends at `at`; entries at or before it don't count (none for lifetime).
+    #[must_use]
+    pub fn window_start(&self, at: Moment) -> Option<Moment> {
+        match self.rulebook.tiers.window {
+            Window::Lifetime => None,
+            // The window is open at its start, and 1 January 00:00 belongs to the year.
+            Window::CalendarYear => Some(self.zone.start_of_year(at).plus_micros(-1)),
+            Window::Rolling12Months => Some(self.zone.minus_months(at, 12)),
+        }
+    }
+
+    /// The tiers from the entry tier up; there is at least one.
+    #[must_use]
+    pub fn levels(&self) -> &[Level] {
+        &self.rulebook.tiers.levels
+    }
+
+    /// The position of the tier `name`; a name that this version has no more counts as the entry tier.
+    #[must_use]
+    pub fn level_index(&self, name: &str) -> usize {
+        self.levels().iter().position(|level| level.name == name).unwrap_or(0)
+    }
+
+    /// The position of the highest tier that `qualifying` reaches.
+    #[must_use]
+    pub fn level_for(&self, qualifying: Amount) -> usize {
+        self.levels().iter().rposition(|level| level.at <= qualifying).unwrap_or(0)
+    }
+}
+
+/// All versions of one program's rulebook.
+#[derive(Debug, Clone, Default)]
+pub struct Program {
+    versions: Vec<Arc<Version>>,
+}
+
+impl Program {
+    /// Adds the next version.
+    pub fn publish(&mut self, version: Arc<Version>) {
+        self.versions.push(version);
+    }
+
+    /// The version with this number.
+    #[must_use]
+    pub fn version(&self, number: u32) -> Option<&Arc<Version>> {
+        self.versions.iter().find(|version| version.number == number)
+    }
+
+    /// The version in force at `at`: of those with the latest `effective_from` not after it, the one published last.
+    #[must_use]
+    pub fn at(&self, at: Moment) -> Option<&Arc<Version>> {
+        let in_force = self.versions.iter().filter(|version| version.rulebook.effective_from <= at);
+        in_force.max_by_key(|version| (version.rulebook.effective_from, version.number))
+    }
+
+    /// The version in force at `at`, or the first to come: for what needs some rule even before the program starts.
+    #[must_use]
+    pub fn at_or_first(&self, at: Moment) -> Option<&Arc<Version>> {
+        self.at(at).or_else(|| self.versions.first())
+    }
+
+    /// The version published last.
+    #[must_use]
+    pub fn latest(&self) -> Option<&Arc<Version>> {
+        self.versions.last()
+    }
+
+    /// Whether the program runs on a clock that its caller sets.
+    #[must_use]
+    pub fn is_sandbox(&self) -> bool {
+        self.latest().is_some_and(|version| version.rulebook.mode == Mode::Sandbox)
+    }
+}

@@ -1,0 +1,222 @@
+//! Rating: what the goods of a purchase earn.
+//!
+//! Invariant: the result depends on the goods kept, the rulebook's version and the member's [`Facts`] at the purchase alone, so
+//! rating again after returns, in whatever order they came, ends the same.
+//!
+//! base of a line = quantity × unit price (tax included) − discount − tax, for the part of it that is kept; points = base × rate ×
+//! bonus × tier; then rounding; then the cap per purchase, in line order.
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+
+use super::condition::Scope;
+use super::program::Version;
+use super::rulebook::RoundPer;
+use crate::account::command::{Line, Purchase, Returned};
+use crate::id::Id;
+use crate::points::{Amount, Exact, Points, Rounding, TooLarge};
+
+/// What a condition or multiplier may know of the member, as it was when the purchase was rated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The name of the tier.
+    pub tier: CompactString,
+    /// Points earned before.
+    pub lifetime_earned: Points,
+    /// Purchases before.
+    pub purchases: u32,
+    /// Whole days since the account was opened.
+    pub age_days: u32,
+}
+
+/// What of a purchase has been given back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Quantities given back, by the line's position.
+    pub returned: Vec<(u32, Amount)>,
+    /// Money given back that no line was named for; it lowers every line kept in proportion.
+    pub returned_amount: Amount,
+}
+
+impl Kept {
+    /// The quantity of line `index` that is kept.
+    #[must_use]
+    pub fn quantity(&self, index: usize, line: &Line) -> Amount {
+        let returned = self.returned.iter().filter(|(i, _)| usize::try_from(*i) == Ok(index));
+        returned.fold(line.quantity, |kept, (_, quantity)| kept.minus(*quantity))
+    }
+}
+
+/// A line's share of the points.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinePoints {
+    /// The line's position in the purchase.
+    pub line: u32,
+    /// Its points, caps applied.
+    pub points: Points,
+    /// The bonuses that held for it.
+    pub bonus: Vec<Id>,
+}
+
+/// A condition that failed at run time; it gave no bonus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateFailure {
+    /// The line's position in the purchase.
+    pub line: u32,
+    /// The bonus.
+    pub bonus: Id,
+    /// What CEL said.
+    pub error: String,
+}
+
+/// What the goods kept earn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rated {
+    /// Points, the cap per purchase applied.
+    pub points: Points,
+    /// The eligible spend, to 6 decimals (half even).
+    pub spend: Amount,
+    /// By line, those with points or a bonus.
+    pub lines: Vec<LinePoints>,
+    /// Conditions that failed.
+    pub failures: Vec<RateFailure>,
+}
+
+impl Rated {
+    /// Cuts the lines, the last first, until they sum to `points`.
+    pub fn cap(&mut self, points: Points) {
+        let mut left = points.min(self.points);
+        self.points = left;
+        for line in &mut self.lines {
+            line.points = line.points.min(left);
+            left -= line.points;
+        }
+    }
+}
+
+fn share(amount: Amount, kept: Amount, of: Amount) -> Result<Exact, TooLarge> {
+    if kept == of { Ok(Exact::of(amount)) } else { Exact::of(amount).times(Exact::of(kept))?.over(Exact::of(of)) }
+}
+
+fn negative(exact: Exact) -> Result<Exact, TooLarge> {
+    exact.times(Exact::from(-1))
+}
+
+/// What was paid for the goods kept, tax included, shipping not.
+///
+/// # Errors
+/// [`TooLarge`] when the amounts overflow.
+pub fn gross(purchase: &Purchase, kept: &Kept) -> Result<Exact, TooLarge> {
+    let mut sum = negative(Exact::of(kept.returned_amount))?;
+    for (i, line) in purchase.lines.iter().enumerate() {
+        let quantity = kept.quantity(i, line);
+        let value = Exact::of(quantity).times(Exact::of(line.unit_price))?;
+        sum = sum.plus(value)?.plus(negative(share(line.discount, quantity, line.quantity)?)?)?;
+    }
+    Ok(sum)
+}
+
+fn base(index: usize, line: &Line, kept: &Kept, version: &Version) -> Result<Exact, TooLarge> {
+    let exclude = &version.rulebook.earn.exclude;
+    if exclude.skus.iter().any(|sku| *sku == line.sku) || exclude.categories.iter().any(|category| *category == line.category) {
+        return Ok(Exact::ZERO);
+    }
+    let quantity = kept.quantity(index, line);
+    let value = Exact::of(quantity).times(Exact::of(line.unit_price))?;
+    let less = share(line.discount.plus(line.tax), quantity, line.quantity)?;
+    value.plus(negative(less)?)
+}
+
+/// The factor that money given back without a line leaves of every line: (gross − amount) ÷ gross.
+fn amount_factor(purchase: &Purchase, kept: &Kept) -> Result<Option<Exact>, TooLarge> {
+    if kept.returned_amount == Amount::ZERO {
+        return Ok(None);
+    }
+    let without = Kept { returned: kept.returned.clone(), returned_amount: Amount::ZERO };
+    gross(purchase, kept)?.over(gross(purchase, &without)?).map(Some)
+}
+
+struct Bonuses {
+    factor: Exact,
+    held: Vec<Id>,
+}
+
+fn bonuses(version: &Version, scope: &mut Scope<'_>, index: u32, line: &Line, failures: &mut Vec<RateFailure>) -> Result<Bonuses, TooLarge> {
+    let mut bonuses = Bonuses { factor: Exact::from(1), held: Vec::new() };
+    for (bonus, condition) in version.rulebook.earn.bonus.iter().zip(&version.conditions) {
+        match condition.holds(scope, line) {
+            Ok(true) => {
+                bonuses.factor = bonuses.factor.times(Exact::of(bonus.multiply))?;
+                bonuses.held.push(bonus.id.clone());
+            }
+            Ok(false) => {}
+            Err(error) => failures.push(RateFailure { line: index, bonus: bonus.id.clone(), error }),
+        }
+    }
+    Ok(bonuses)
+}
+
+/// Rates the goods of `purchase` that are `kept`.
+///
+/// # Errors
+/// [`TooLarge`] when the amounts have more digits than can be rated exactly.
+pub fn rate(purchase: &Purchase, kept: &Kept, version: &Version, facts: &Facts) -> Result<Rated, TooLarge> {
+    let earn = &version.rulebook.earn;
+    let shrink = amount_factor(purchase, kept)?;
+    let shrunk = |exact: Exact| shrink.map_or(Ok(exact), |factor| exact.times(factor));
+    let mut spend = Exact::ZERO;
+    for (i, line) in purchase.lines.iter().enumerate() {
+        spend = spend.plus(shrunk(base(i, line, kept, version)?)?)?;
+    }
+    let total = if version.conditions.is_empty() { Amount::ZERO } else { gross(purchase, kept)?.to_amount()? };
+    let mut scope = Scope::new(&version.env, purchase, total, facts);
+    let tier = Exact::of(version.levels()[version.level_index(&facts.tier)].multiplier);
+    let (points, per) = (Exact::of(earn.base.points), Exact::of(earn.base.per));
+    let per_order = earn.round_per == RoundPer::Order;
+    // Whole steps of an order: its stepped points, shared among the lines by their base.
+    let per_unit = match (earn.base.whole_steps, per_order) {
+        (true, true) => Some(Exact::from(spend.over(per)?.round(Rounding::Floor)?).times(points)?.over(spend)?),
+        (false, _) => Some(points.over(per)?),
+        (true, false) => None,
+    };
+    let mut rated = Rated { points: 0, spend: spend.to_amount()?, lines: Vec::with_capacity(purchase.lines.len()), failures: Vec::new() };
+    let mut sum = Exact::ZERO;
+    for (i, (index, line)) in (0_u32..).zip(&purchase.lines).enumerate() {
+        if kept.quantity(i, line) == Amount::ZERO {
+            continue;
+        }
+        let base = shrunk(base(i, line, kept, version)?)?;
+        let bonuses = bonuses(version, &mut scope, index, line, &mut rated.failures)?;
+        let stepped = match per_unit {
+            Some(per_unit) => base.times(per_unit)?,
+            None => Exact::from(base.over(per)?.round(Rounding::Floor)?).times(points)?,
+        };
+        let value = stepped.times(bonuses.factor)?.times(tier)?;
+        sum = if per_order { sum.plus(value)? } else { Exact::from(rated.points).plus(Exact::from(value.round(earn.rounding)?))? };
+        let so_far = sum.round(earn.rounding)?;
+        rated.lines.push(LinePoints { line: index, points: so_far - rated.points, bonus: bonuses.held });
+        rated.points = so_far;
+    }
+    if let Some(cap) = earn.caps.per_purchase {
+        rated.cap(cap);
+    }
+    Ok(rated)
+}
+
+impl Kept {
+    /// Books goods given back; lines that the purchase does not have are passed over.
+    pub fn give_back(&mut self, purchase: &Purchase, what: &Returned) {
+        match what {
+            Returned::Amount(amount) => self.returned_amount = self.returned_amount.plus(*amount),
+            Returned::Lines(lines) => {
+                for (line_id, quantity) in lines {
+                    let Some((index, _)) = (0_u32..).zip(&purchase.lines).find(|(_, line)| line.line_id == *line_id) else { continue };
+                    match self.returned.iter_mut().find(|(i, _)| *i == index) {
+                        Some((_, returned)) => *returned = returned.plus(*quantity),
+                        None => self.returned.push((index, *quantity)),
+                    }
+                }
+            }
+        }
+    }
+}

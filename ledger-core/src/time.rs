@@ -1,0 +1,260 @@
+//! Moments and the program's wall clock.
+//!
+//! Invariants: a [`Moment`] is whole microseconds since the Unix epoch, between the years 1900 and 2300, so that adding any
+//! period of a rulebook can't overflow. Periods run on the wall clock of a [`Zone`]: 31 January + 1 month is the last day of
+//! February at the same time of day; a time that the clock skips is moved forward by the gap, one that it shows twice is the
+//! first (RFC 5545, "compatible"). The zone database is compiled in, so the same record is decided alike everywhere.
+
+use std::fmt;
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+use serde::{Deserialize, Serialize};
+
+/// A moment in microseconds since 1970-01-01T00:00:00Z. Reads and writes as RFC 3339 where the format is for people.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, schemars::JsonSchema)]
+pub struct Moment(#[schemars(with = "jiff_schema::DateTime")] i64);
+
+mod jiff_schema {
+    /// Stands for an RFC 3339 text in the JSON Schema.
+    #[derive(schemars::JsonSchema)]
+    #[schemars(transparent)]
+    #[allow(dead_code, reason = "only its schema is used")]
+    pub struct DateTime(#[schemars(extend("format" = "date-time"))] String);
+}
+
+const EARLIEST_US: i64 = -2_208_988_800_000_000;
+const LATEST_US: i64 = 10_413_792_000_000_000;
+/// Microseconds in a minute.
+pub const MINUTE_US: i64 = 60_000_000;
+/// Microseconds in a day of 24 hours.
+pub const DAY_US: i64 = 24 * 60 * MINUTE_US;
+
+/// Why a text or number is no [`Moment`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{value:?} is not an RFC 3339 time between 1900 and 2300, such as 2009-12-01T07:45:00Z")]
+pub struct MomentError {
+    /// What was given.
+    pub value: String,
+}
+
+impl Moment {
+    /// From microseconds since the epoch; `None` outside the years 1900 to 2300.
+    #[must_use]
+    pub fn from_micros(us: i64) -> Option<Self> {
+        (EARLIEST_US..=LATEST_US).contains(&us).then_some(Self(us))
+    }
+
+    /// Microseconds since the epoch.
+    #[must_use]
+    pub fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// From RFC 3339; finer than a microsecond is cut off.
+    ///
+    /// # Errors
+    /// [`MomentError`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, MomentError> {
+        text.parse::<jiff::Timestamp>()
+            .ok()
+            .and_then(|t| Self::from_micros(t.as_microsecond()))
+            .ok_or_else(|| MomentError { value: text.chars().take(80).collect() })
+    }
+
+    /// `us` microseconds later, held inside the range of years.
+    #[must_use]
+    pub fn plus_micros(self, us: i64) -> Self {
+        Self(self.0.saturating_add(us).clamp(EARLIEST_US, LATEST_US))
+    }
+
+    fn timestamp(self) -> jiff::Timestamp {
+        jiff::Timestamp::from_microsecond(self.0).expect("a moment lies between 1900 and 2300, within jiff's range")
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.timestamp(), f)
+    }
+}
+
+impl fmt::Debug for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Moment {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_i64(self.0) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        if deserializer.is_human_readable() {
+            let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+            Self::parse(&text).map_err(D::Error::custom)
+        } else {
+            let us = i64::deserialize(deserializer)?;
+            Self::from_micros(us).ok_or_else(|| D::Error::custom(MomentError { value: us.to_string() }))
+        }
+    }
+}
+
+/// A stretch of the calendar, as a rulebook names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Period {
+    /// 1 January to 31 December.
+    Year,
+    /// Three months, from January, April, July or October.
+    Quarter,
+    /// A calendar month.
+    Month,
+}
+
+/// A program's wall clock.
+#[derive(Clone, Debug)]
+pub struct Zone(TimeZone);
+
+impl Zone {
+    /// By IANA name, from the compiled-in database; `None` for a name it doesn't have.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        if name == "UTC" {
+            return Some(Self(TimeZone::UTC));
+        }
+        TimeZoneDatabase::bundled().get(name).ok().map(Self)
+    }
+
+    fn local(&self, at: Moment) -> DateTime {
+        self.0.to_datetime(at.timestamp())
+    }
+
+    fn moment(&self, local: DateTime) -> Moment {
+        let us = self.0.to_ambiguous_timestamp(local).compatible().map_or(LATEST_US, jiff::Timestamp::as_microsecond);
+        Moment(us.clamp(EARLIEST_US, LATEST_US))
+    }
+
+    /// The number of the local day that `at` falls in, counted from 1970-01-01.
+    #[must_use]
+    pub fn day(&self, at: Moment) -> i32 {
+        let date = self.local(at).date();
+        let days = date.duration_since(Date::constant(1970, 1, 1)).as_hours() / 24;
+        i32::try_from(days).expect("a moment lies within 4 centuries of the epoch")
+    }
+
+    /// `months` later at the same local time of day; the day is held to the length of the month.
+    #[must_use]
+    pub fn plus_months(&self, at: Moment, months: u32) -> Moment {
+        let local = self.local(at);
+        let index = i64::from(local.year()) * 12 + i64::from(local.month()) - 1 + i64::from(months);
+        match month_day(index, local.day()) {
+            Some(date) => self.moment(DateTime::from_parts(date, local.time())),
+            None => Moment(LATEST_US),
+        }
+    }
+
+    /// `months` earlier, by the same rule.
+    #[must_use]
+    pub fn minus_months(&self, at: Moment, months: u32) -> Moment {
+        let local = self.local(at);
+        let index = i64::from(local.year()) * 12 + i64::from(local.month()) - 1 - i64::from(months);
+        match month_day(index, local.day()) {
+            Some(date) => self.moment(DateTime::from_parts(date, local.time())),
+            None => Moment(EARLIEST_US),
+        }
+    }
+
+    /// `days` later at the same local time of day.
+    #[must_use]
+    pub fn plus_days(&self, at: Moment, days: u32) -> Moment {
+        let local = self.local(at);
+        let date = local.date().checked_add(jiff::SignedDuration::from_hours(i64::from(days) * 24));
+        date.map_or(Moment(LATEST_US), |date| self.moment(DateTime::from_parts(date, local.time())))
+    }
+
+    /// The first moment after the calendar period that `at` falls in, `grace_days` added.
+    #[must_use]
+    pub fn end_of(&self, period: Period, at: Moment, grace_days: u32) -> Moment {
+        let date = self.local(at).date();
+        let months = match period {
+            Period::Year => 12,
+            Period::Quarter => 3,
+            Period::Month => 1,
+        };
+        let month = i64::from(date.month()) - 1;
+        let index = i64::from(date.year()) * 12 + month - month % months + months;
+        let Some(end) = month_day(index, 1) else { return Moment(LATEST_US) };
+        self.plus_days(self.moment(DateTime::from_parts(end, jiff::civil::Time::midnight())), grace_days)
+    }
+
+    /// 1 January, 00:00, of the local year that `at` falls in.
+    #[must_use]
+    pub fn start_of_year(&self, at: Moment) -> Moment {
+        let year = self.local(at).year();
+        month_day(i64::from(year) * 12, 1).map_or(Moment(EARLIEST_US), |d| self.midnight(d))
+    }
+
+    /// The first moment of the local day `date`.
+    #[must_use]
+    pub fn midnight(&self, date: Date) -> Moment {
+        self.moment(DateTime::from_parts(date, jiff::civil::Time::midnight()))
+    }
+}
+
+/// Day `day` of the month with index `year * 12 + month - 1`, held to the month's length.
+fn month_day(index: i64, day: i8) -> Option<Date> {
+    let year = i16::try_from(index.div_euclid(12)).ok()?;
+    let month = i8::try_from(index.rem_euclid(12) + 1).ok()?;
+    let first = Date::new(year, month, 1).ok()?;
+    Date::new(year, month, day.min(first.days_in_month())).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Moment {
+        Moment::parse(text).unwrap()
+    }
+
+    #[test]
+    fn months_are_held_to_the_length_of_the_month() {
+        let london = Zone::parse("Europe/London").unwrap();
+        for (from, months, to) in [
+            ("2010-01-31T10:00:00Z", 1, "2010-02-28T10:00:00Z"),
+            ("2012-01-31T10:00:00Z", 1, "2012-02-29T10:00:00Z"),
+            ("2010-02-28T10:00:00Z", 12, "2011-02-28T10:00:00Z"),
+            ("2012-02-29T10:00:00Z", 12, "2013-02-28T10:00:00Z"),
+            ("2010-01-15T10:00:00Z", 6, "2010-07-15T09:00:00Z"),
+            ("2009-12-31T23:59:59.999999Z", 2, "2010-02-28T23:59:59.999999Z"),
+        ] {
+            assert_eq!(london.plus_months(at(from), months), at(to), "{from} + {months} months");
+        }
+        assert_eq!(london.minus_months(at("2010-03-31T10:00:00Z"), 1), at("2010-02-28T10:00:00Z"));
+    }
+
+    #[test]
+    fn skipped_and_repeated_times_are_settled_alike() {
+        let london = Zone::parse("Europe/London").unwrap();
+        // 28 March 2010, 01:30 does not exist: the clock goes from 01:00 to 02:00.
+        assert_eq!(london.plus_days(at("2010-03-27T01:30:00Z"), 1), at("2010-03-28T01:30:00Z"));
+        // 31 October 2010, 01:30 comes twice: the first counts.
+        assert_eq!(london.plus_days(at("2010-10-30T00:30:00Z"), 1), at("2010-10-31T00:30:00Z"));
+    }
+
+    #[test]
+    fn days_and_periods_follow_the_local_calendar() {
+        let york = Zone::parse("America/New_York").unwrap();
+        assert_eq!(york.day(at("2010-06-01T03:59:59Z")) + 1, york.day(at("2010-06-01T04:00:00Z")));
+        assert_eq!(york.end_of(Period::Year, at("2011-01-01T04:59:59Z"), 0), at("2011-01-01T05:00:00Z"));
+        assert_eq!(york.end_of(Period::Quarter, at("2010-05-05T12:00:00Z"), 30), at("2010-07-31T04:00:00Z"));
+        assert_eq!(york.end_of(Period::Month, at("2010-12-31T12:00:00Z"), 0), at("2011-01-01T05:00:00Z"));
+        assert_eq!(york.start_of_year(at("2011-01-01T04:59:59Z")), at("2010-01-01T05:00:00Z"));
+        assert!(Zone::parse("Europe/Atlantis").is_none());
+    }
+}

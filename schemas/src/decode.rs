@@ -1,0 +1,352 @@
+//! From bytes to the core's types.
+
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Returned};
+use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::state::Balance;
+use ledger_core::account::{Command, Event, EventKind};
+use ledger_core::id::{AccountKey, Id};
+use ledger_core::points::Amount;
+use ledger_core::policy::{Facts, LinePoints, RateFailure};
+use ledger_core::time::Moment;
+use prost::Message;
+
+use crate::record::{Hash, Outcome, ProgramChange, ProgramEntry, Record};
+use crate::{SCHEMA_VERSION, v1};
+
+/// Why bytes of the book can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Not protobuf.
+    #[error("the bytes are not protobuf of the book's schema")]
+    Malformed(#[from] prost::DecodeError),
+    /// Written by a newer program.
+    #[error("the record is of schema version {found}, this program reads up to {SCHEMA_VERSION}: upgrade it")]
+    NewerSchema {
+        /// The record's.
+        found: u32,
+    },
+    /// A field that must be there is not, or holds what it can't.
+    #[error("field {field} is missing or out of range")]
+    Field {
+        /// Which.
+        field: &'static str,
+    },
+}
+
+type Decoded<T> = Result<T, DecodeError>;
+
+fn bad(field: &'static str) -> DecodeError {
+    DecodeError::Field { field }
+}
+
+fn id(text: &str, field: &'static str) -> Decoded<Id> {
+    Id::parse(text).map_err(|_| bad(field))
+}
+
+fn moment(us: i64, field: &'static str) -> Decoded<Moment> {
+    Moment::from_micros(us).ok_or_else(|| bad(field))
+}
+
+fn optional_moment(us: Option<i64>, field: &'static str) -> Decoded<Option<Moment>> {
+    us.map(|us| moment(us, field)).transpose()
+}
+
+fn amount(amount: Option<v1::Amount>, field: &'static str) -> Decoded<Amount> {
+    let amount = amount.ok_or_else(|| bad(field))?;
+    Amount::from_wire(amount.units, amount.scale).ok_or_else(|| bad(field))
+}
+
+fn fixed_hash(bytes: &[u8], field: &'static str) -> Decoded<Hash> {
+    bytes.try_into().map_err(|_| bad(field))
+}
+
+fn check_version(found: u32) -> Decoded<()> {
+    match found {
+        0 => Err(bad("schema_version")),
+        found if found > SCHEMA_VERSION => Err(DecodeError::NewerSchema { found }),
+        _ => Ok(()),
+    }
+}
+
+impl Record {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for anything but a whole record of a schema that this program knows.
+    pub fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let message = v1::Record::decode(bytes)?;
+        check_version(message.schema_version)?;
+        let balance = message.balance.ok_or_else(|| bad("balance"))?;
+        Ok(Self {
+            key: AccountKey { program: id(&message.program, "program")?, account: id(&message.account, "account")? },
+            account_seq: message.account_seq,
+            command_id: id(&message.command_id, "command_id")?,
+            command_kind: message.command_kind.into(),
+            content_hash: fixed_hash(&message.content_hash, "content_hash")?,
+            recorded_at: moment(message.recorded_at_us, "recorded_at_us")?,
+            effective_at: moment(message.effective_at_us, "effective_at_us")?,
+            actor: message.actor.into(),
+            rule_version: message.rule_version,
+            previous_hash: fixed_hash(&message.previous_hash, "previous_hash")?,
+            events: message.events.into_iter().map(event).collect::<Decoded<_>>()?,
+            balance: Balance {
+                available: balance.available,
+                pending: balance.pending,
+                held: balance.held,
+                owed: balance.owed,
+                lifetime_earned: balance.lifetime_earned,
+            },
+        })
+    }
+}
+
+impl Outcome {
+    /// Reads an outcome.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for anything but a whole outcome of a schema that this program knows.
+    pub fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let message = v1::Outcome::decode(bytes)?;
+        check_version(message.schema_version)?;
+        let command = message.command.ok_or_else(|| bad("command"))?;
+        Ok(Self {
+            key: AccountKey { program: id(&message.program, "program")?, account: id(&message.account, "account")? },
+            command: Command {
+                id: id(&command.id, "command.id")?,
+                actor: command.actor.into(),
+                action: action(command.action.ok_or_else(|| bad("command.action"))?)?,
+            },
+            recorded_at: moment(message.recorded_at_us, "recorded_at_us")?,
+            number: u8::try_from(message.number).map_err(|_| bad("number"))?,
+            code: message.code,
+            detail: message.detail,
+        })
+    }
+}
+
+impl ProgramEntry {
+    /// Reads an entry of the program stream.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for anything but a whole entry of a schema that this program knows.
+    pub fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let message = v1::ProgramEntry::decode(bytes)?;
+        check_version(message.schema_version)?;
+        let change = match message.kind.ok_or_else(|| bad("kind"))? {
+            v1::program_entry::Kind::RulebookPublished(published) => {
+                ProgramChange::RulebookPublished { version: published.version, rulebook: published.rulebook }
+            }
+            v1::program_entry::Kind::ClockSet(set) => ProgramChange::ClockSet { now: moment(set.now_us, "now_us")? },
+        };
+        Ok(Self {
+            program: id(&message.program, "program")?,
+            recorded_at: moment(message.recorded_at_us, "recorded_at_us")?,
+            actor: message.actor.into(),
+            change,
+        })
+    }
+}
+
+fn reason(reason: v1::Reason) -> Reason {
+    Reason { code: reason.code.into(), note: reason.note }
+}
+
+fn action(action: v1::command::Action) -> Decoded<Action> {
+    use v1::command::Action as Wire;
+    Ok(match action {
+        Wire::Open(_) => Action::Open,
+        Wire::Activate(_) => Action::Activate,
+        Wire::Freeze(why) => Action::Freeze(reason(why)),
+        Wire::Unfreeze(why) => Action::Unfreeze(reason(why)),
+        Wire::Close(why) => Action::Close(reason(why)),
+        Wire::Earn(body) => Action::Earn(Arc::new(purchase(body)?)),
+        Wire::Redeem(redeem) => Action::Redeem { points: redeem.points },
+        Wire::Hold(hold) => Action::Hold { points: hold.points, minutes: hold.minutes },
+        Wire::Capture(capture) => Action::Capture { redemption: id(&capture.redemption, "redemption")?, points: capture.points },
+        Wire::Release(release) => Action::Release { redemption: id(&release.redemption, "redemption")? },
+        Wire::ReturnRedemption(given) => Action::ReturnRedemption { redemption: id(&given.redemption, "redemption")?, points: given.points },
+        Wire::Return(body) => Action::Return(Arc::new(purchase_return(body)?)),
+        Wire::Adjust(adjust) => Action::Adjust { points: adjust.points, reason: reason(adjust.reason.ok_or_else(|| bad("reason"))?) },
+        Wire::Expire(_) => Action::Expire,
+    })
+}
+
+fn purchase(purchase: v1::Purchase) -> Decoded<Purchase> {
+    Ok(Purchase {
+        purchase_id: id(&purchase.purchase_id, "purchase_id")?,
+        occurred_at: moment(purchase.occurred_at_us, "occurred_at_us")?,
+        currency: purchase.currency.into(),
+        channel: purchase.channel.into(),
+        store: purchase.store.into(),
+        lines: purchase.lines.into_iter().map(line).collect::<Decoded<_>>()?,
+        shipping: amount(purchase.shipping, "shipping")?,
+    })
+}
+
+fn line(line: v1::Line) -> Decoded<Line> {
+    Ok(Line {
+        line_id: id(&line.line_id, "line_id")?,
+        sku: line.sku.into(),
+        category: line.category.into(),
+        quantity: amount(line.quantity, "quantity")?,
+        unit_price: amount(line.unit_price, "unit_price")?,
+        discount: amount(line.discount, "discount")?,
+        tax: amount(line.tax, "tax")?,
+    })
+}
+
+fn purchase_return(body: v1::PurchaseReturn) -> Decoded<Return> {
+    let what = match body.amount {
+        Some(given) => Returned::Amount(amount(Some(given), "amount")?),
+        None => {
+            let line = |line: v1::ReturnLine| Ok((id(&line.line_id, "line_id")?, amount(line.quantity, "quantity")?));
+            Returned::Lines(body.lines.into_iter().map(line).collect::<Decoded<_>>()?)
+        }
+    };
+    let purchase_id = id(&body.purchase_id, "purchase_id")?;
+    Ok(Return { purchase_id, occurred_at: moment(body.occurred_at_us, "occurred_at_us")?, what })
+}
+
+fn event(event: v1::Event) -> Decoded<Event> {
+    use v1::event::Kind;
+    let kind = match event.kind.ok_or_else(|| bad("event.kind"))? {
+        Kind::AccountOpened(opened) => EventKind::AccountOpened { pending: opened.pending, tier: opened.tier.into() },
+        Kind::AccountActivated(_) => EventKind::AccountActivated,
+        Kind::AccountFrozen(why) => EventKind::AccountFrozen(reason(why)),
+        Kind::AccountUnfrozen(why) => EventKind::AccountUnfrozen(reason(why)),
+        Kind::AccountClosed(why) => EventKind::AccountClosed(reason(why)),
+        Kind::AccountLapsed(_) => EventKind::AccountLapsed,
+        Kind::AccountWoken(_) => EventKind::AccountWoken,
+        Kind::PointsEarned(earned) => EventKind::PointsEarned(Box::new(points_earned(earned)?)),
+        Kind::PointsMatured(matured) => EventKind::PointsMatured { lot: matured.lot, points: matured.points },
+        Kind::PointsRedeemed(given) => EventKind::PointsRedeemed(spent(given)?),
+        Kind::PointsHeld(held) => EventKind::PointsHeld {
+            redemption: id(&held.redemption, "redemption")?,
+            parts: parts(held.parts),
+            lapses_at: moment(held.lapses_at_us, "lapses_at_us")?,
+        },
+        Kind::HoldCaptured(given) => EventKind::HoldCaptured(spent(given)?),
+        Kind::HoldReleased(released) => EventKind::HoldReleased {
+            redemption: id(&released.redemption, "redemption")?,
+            parts: parts(released.parts),
+            lapsed: released.lapsed,
+        },
+        Kind::RedemptionReturned(returned) => EventKind::RedemptionReturned {
+            return_id: id(&returned.return_id, "return_id")?,
+            redemption: id(&returned.redemption, "redemption")?,
+            parts: parts(returned.parts),
+        },
+        Kind::PurchaseReturned(returned) => EventKind::PurchaseReturned(Box::new(purchase_returned(returned)?)),
+        Kind::PointsExpired(given) => EventKind::PointsExpired(part(&given)),
+        Kind::ExpiryMoved(moved) => EventKind::ExpiryMoved { expires_at: moment(moved.expires_at_us, "expires_at_us")? },
+        Kind::PointsAdded(added) => EventKind::PointsAdded {
+            adjustment: id(&added.adjustment, "adjustment")?,
+            lot: lot(&added.lot.ok_or_else(|| bad("lot"))?)?,
+            rule_version: added.rule_version,
+            reason: reason(added.reason.ok_or_else(|| bad("reason"))?),
+        },
+        Kind::PointsTaken(taken) => EventKind::PointsTaken {
+            adjustment: id(&taken.adjustment, "adjustment")?,
+            parts: parts(taken.parts),
+            reason: reason(taken.reason.ok_or_else(|| bad("reason"))?),
+        },
+        Kind::DebtPaid(paid) => EventKind::DebtPaid { parts: parts(paid.parts), owed: paid.owed },
+        Kind::PointsForfeited(forfeited) => EventKind::PointsForfeited { parts: parts(forfeited.parts) },
+        Kind::TierChanged(moved) => EventKind::TierChanged(tier_move(moved)?),
+        Kind::TierKept(moved) => EventKind::TierKept(tier_move(moved)?),
+    };
+    Ok(Event { at: moment(event.at_us, "at_us")?, kind })
+}
+
+fn part(part: &v1::Part) -> Part {
+    Part { lot: part.lot, points: part.points, pending: part.pending }
+}
+
+fn parts(parts: Vec<v1::Part>) -> Vec<Part> {
+    parts.iter().map(part).collect()
+}
+
+fn lot(lot: &v1::Lot) -> Decoded<Lot> {
+    Ok(Lot {
+        lot: lot.lot,
+        points: lot.points,
+        available_at: moment(lot.available_at_us, "available_at_us")?,
+        expires_at: optional_moment(lot.expires_at_us, "expires_at_us")?,
+        expiry_moves: lot.expiry_moves,
+    })
+}
+
+fn points_earned(earned: v1::PointsEarned) -> Decoded<Earned> {
+    let facts = earned.facts.ok_or_else(|| bad("facts"))?;
+    let line_points = |line: v1::LinePoints| {
+        let bonus = line.bonus.iter().map(|bonus| id(bonus, "bonus")).collect::<Decoded<_>>()?;
+        Ok(LinePoints { line: line.line, points: line.points, bonus })
+    };
+    let failure = |failure: v1::RateFailure| {
+        Ok(RateFailure { line: failure.line, bonus: id(&failure.bonus, "bonus")?, error: failure.error })
+    };
+    Ok(Earned {
+        purchase: Arc::new(purchase(earned.purchase.ok_or_else(|| bad("purchase"))?)?),
+        rule_version: earned.rule_version,
+        facts: Facts {
+            tier: CompactString::from(facts.tier),
+            lifetime_earned: facts.lifetime_earned,
+            purchases: facts.purchases,
+            age_days: facts.age_days,
+        },
+        lot: earned.lot.as_ref().map(lot).transpose()?,
+        pending: earned.pending,
+        uncapped_points: earned.uncapped_points,
+        day_points: earned.day_points,
+        day: earned.day,
+        qualifying: amount(earned.qualifying, "qualifying")?,
+        lines: earned.lines.into_iter().map(line_points).collect::<Decoded<_>>()?,
+        failures: earned.failures.into_iter().map(failure).collect::<Decoded<_>>()?,
+        return_until: moment(earned.return_until_us, "return_until_us")?,
+    })
+}
+
+fn spent(spent: v1::Spent) -> Decoded<Spent> {
+    Ok(Spent {
+        redemption: id(&spent.redemption, "redemption")?,
+        parts: parts(spent.parts),
+        value: amount(spent.value, "value")?,
+        return_until: moment(spent.return_until_us, "return_until_us")?,
+    })
+}
+
+fn purchase_returned(returned: v1::PurchaseReturned) -> Decoded<Reversed> {
+    Ok(Reversed {
+        return_id: id(&returned.return_id, "return_id")?,
+        body: Arc::new(purchase_return(returned.body.ok_or_else(|| bad("body"))?)?),
+        points: returned.points,
+        uncapped_points: returned.uncapped_points,
+        day_points: returned.day_points,
+        parts: parts(returned.parts),
+        expired: returned.expired,
+        shortfall: returned.shortfall,
+        owed: returned.owed,
+        qualifying: amount(returned.qualifying, "qualifying")?,
+    })
+}
+
+fn tier_move(moved: v1::TierMove) -> Decoded<TierMove> {
+    let cause = match moved.cause() {
+        v1::TierCause::Earned => TierCause::Earned,
+        v1::TierCause::Returned => TierCause::Returned,
+        v1::TierCause::Review => TierCause::Review,
+        v1::TierCause::Unspecified => return Err(bad("cause")),
+    };
+    Ok(TierMove {
+        qualifying: amount(moved.qualifying, "qualifying")?,
+        earned: moved.earned,
+        counted_from: optional_moment(moved.counted_from_us, "counted_from_us")?,
+        review_at: optional_moment(moved.review_at_us, "review_at_us")?,
+        from: moved.from.into(),
+        to: moved.to.into(),
+        cause,
+    })
+}

@@ -1,0 +1,21 @@
+//! The book's wire format: protobuf, generated from `proto/`, with a codec from and to the core's types.
+//!
+//! Invariants: what was ever written can be read; a record of a newer schema than this is refused, never skipped or guessed at;
+//! a record's hash is BLAKE3 over its bytes as stored.
+
+mod decode;
+mod encode;
+mod record;
+
+pub use decode::DecodeError;
+pub use encode::{content_hash, encode_outcome, encode_program_entry, encode_record};
+pub use record::{Hash, Outcome, ProgramChange, ProgramEntry, Record, hash};
+
+/// The schema that this code writes, and the newest that it reads.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The generated types.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub mod v1 {
+    include!(concat!(env!("OUT_DIR"), "/loyalty.v1.rs"));
+}

@@ -1,0 +1,92 @@
+//! What stands in the book, as the core's types.
+
+use compact_str::CompactString;
+use ledger_core::account::state::Balance;
+use ledger_core::account::{Command, Event};
+use ledger_core::id::{AccountKey, Id};
+use ledger_core::time::Moment;
+
+/// A BLAKE3 hash.
+pub type Hash = [u8; 32];
+
+/// The hash of a record's bytes.
+#[must_use]
+pub fn hash(bytes: &[u8]) -> Hash {
+    *blake3::hash(bytes).as_bytes()
+}
+
+/// One accepted command of one account.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Whose.
+    pub key: AccountKey,
+    /// 1, 2, 3 … within the account.
+    pub account_seq: u64,
+    /// With the kind, the idempotency key.
+    pub command_id: Id,
+    /// The kind of command.
+    pub command_kind: CompactString,
+    /// BLAKE3 of the command's content.
+    pub content_hash: Hash,
+    /// When it was decided, by the program's clock.
+    pub recorded_at: Moment,
+    /// When what it records took effect.
+    pub effective_at: Moment,
+    /// Who asked.
+    pub actor: CompactString,
+    /// The version of the rulebook that decided.
+    pub rule_version: u32,
+    /// The hash of the account's previous record; zeros for the first.
+    pub previous_hash: Hash,
+    /// What happened.
+    pub events: Vec<Event>,
+    /// What the account has after it.
+    pub balance: Balance,
+}
+
+/// A command that was refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Whose.
+    pub key: AccountKey,
+    /// What was asked.
+    pub command: Command,
+    /// When, by the program's clock.
+    pub recorded_at: Moment,
+    /// The rejection's number.
+    pub number: u8,
+    /// The rejection's code.
+    pub code: String,
+    /// The rejection in words.
+    pub detail: String,
+}
+
+/// Something that is true of a program from here on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProgramEntry {
+    /// Which program.
+    pub program: Id,
+    /// When, by the real clock.
+    pub recorded_at: Moment,
+    /// Who said so.
+    pub actor: CompactString,
+    /// What.
+    pub change: ProgramChange,
+}
+
+/// What is true of a program.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProgramChange {
+    /// A version of its rulebook.
+    RulebookPublished {
+        /// 1, 2, 3 …
+        version: u32,
+        /// The rulebook as published, JSON.
+        rulebook: Vec<u8>,
+    },
+    /// The clock of a sandbox program.
+    ClockSet {
+        /// What it shows.
+        now: Moment,
+    },
+}
