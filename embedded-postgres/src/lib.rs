@@ -56,6 +56,8 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Postg
     move |source| PostgresError::Io { action, path, source }
 }
 
+/// Holds the URL of the running server.
+const URL_FILE: &str = "postgres.url";
 /// How long a start or stop may take; recovery after a crash replays what was not checkpointed.
 const PATIENCE: Duration = Duration::from_secs(120);
 const SETTINGS: &[&str] = &[
@@ -94,13 +96,23 @@ impl Server {
         let mut last = String::new();
         for _ in 0..3 {
             match launch(&binaries, &home, &data, &password, run_as).await {
-                Ok((guard, url)) => return Ok(Self { guard, url, home, _lock: lock }),
+                Ok((guard, url)) => {
+                    let path = folder.join(URL_FILE);
+                    fs::write(&path, &url).and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o600))).map_err(io("write", &path))?;
+                    return Ok(Self { guard, url, home, _lock: lock });
+                }
                 // Somebody may have taken the port between our finding it free and the server's asking for it.
                 Err(PostgresError::Program { output, .. }) if output.contains("Address already in use") => last = output,
                 Err(error) => return Err(error),
             }
         }
         Err(PostgresError::Program { program: "postgres", output: last })
+    }
+
+    /// Where the server of another process that uses `folder` can be reached, if one has started.
+    #[must_use]
+    pub fn running(folder: &Path) -> Option<String> {
+        fs::read_to_string(folder.join(URL_FILE)).ok()
     }
 
     /// Where to connect.

@@ -118,6 +118,9 @@ pub struct Entry {
 /// A log with its partitions.
 #[async_trait]
 pub trait EventLog: Send + Sync {
+    /// The book's own id, made with it: what is kept beside the log names the book that it belongs to.
+    fn book_id(&self) -> &str;
+
     /// How many partitions there are.
     fn partitions(&self) -> u16;
 

@@ -55,6 +55,10 @@ fn from<T: Clone>(items: &[T], from: Position, max: usize) -> Vec<T> {
 
 #[async_trait]
 impl EventLog for MemoryLog {
+    fn book_id(&self) -> &str {
+        "memory"
+    }
+
     fn partitions(&self) -> u16 {
         self.partitions
     }

@@ -57,6 +57,7 @@ pub async fn migrate(url: &str, schema: &str, runner: Runner) -> Result<(), Box<
 pub struct PostgresLog {
     url: String,
     partitions: u16,
+    book_id: String,
     reader: Mutex<Client>,
     appended: watch::Sender<u64>,
 }
@@ -86,11 +87,12 @@ impl PostgresLog {
         let made = "WITH new AS (INSERT INTO book (partitions) VALUES ($1) ON CONFLICT DO NOTHING RETURNING partitions)
                     INSERT INTO partition (id) SELECT generate_series(0, partitions - 1) FROM new";
         client.execute(made, &[&asked]).await.map_err(failed("make the partitions"))?;
-        let found: i16 = client.query_one("SELECT partitions FROM book", &[]).await.map_err(failed("read the partitions"))?.get(0);
+        let book = client.query_one("SELECT partitions, id::text FROM book", &[]).await.map_err(failed("read the partitions"))?;
+        let (found, book_id): (i16, String) = (book.get(0), book.get(1));
         if found != asked {
             return Err(LogError::Partitions { found: found.unsigned_abs(), asked: partitions });
         }
-        Ok(Self { url: url.to_owned(), partitions, reader: Mutex::new(client), appended: watch::Sender::new(0) })
+        Ok(Self { url: url.to_owned(), partitions, book_id, reader: Mutex::new(client), appended: watch::Sender::new(0) })
     }
 
     /// Runs a query, on a new connection where the old one is gone.
@@ -118,6 +120,10 @@ fn sql_partition(partition: Partition) -> i16 {
 
 #[async_trait]
 impl EventLog for PostgresLog {
+    fn book_id(&self) -> &str {
+        &self.book_id
+    }
+
     fn partitions(&self) -> u16 {
         self.partitions
     }

@@ -102,14 +102,35 @@ impl<'de> Deserialize<'de> for Amount {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error;
         if deserializer.is_human_readable() {
-            let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-            Self::parse(&text).ok_or_else(|| {
-                D::Error::custom(format!("{text:?} is not a decimal in a string, such as \"12.50\" (at most 12 digits before the point and 6 after)"))
-            })
+            deserializer.deserialize_any(AmountVisitor)
         } else {
             let (mantissa, scale) = <(i128, u32)>::deserialize(deserializer)?;
             Decimal::try_from_i128_with_scale(mantissa, scale).map(Self).map_err(D::Error::custom)
         }
+    }
+}
+
+/// Takes decimals in strings and whole numbers; a float has lost its digits before we see it.
+struct AmountVisitor;
+
+impl serde::de::Visitor<'_> for AmountVisitor {
+    type Value = Amount;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a decimal in a string, such as \"12.50\" (at most 12 digits before the point and 6 after), or a whole number")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Amount, E> {
+        Amount::parse(text).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Amount, E> {
+        Some(Amount::from(value)).filter(|amount| amount.in_range()).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Signed(value), &self))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Amount, E> {
+        let signed = i64::try_from(value).map_err(|_| E::invalid_value(serde::de::Unexpected::Unsigned(value), &self))?;
+        self.visit_i64(signed)
     }
 }
 

@@ -103,7 +103,7 @@ pub fn postings(event: &Event, mut post: impl FnMut(Posting)) {
         EventKind::AccountOpened { .. }
         | EventKind::AccountActivated
         | EventKind::AccountFrozen(_)
-        | EventKind::AccountUnfrozen(_)
+        | EventKind::AccountUnfrozen { .. }
         | EventKind::AccountClosed(_)
         | EventKind::AccountLapsed
         | EventKind::AccountWoken

@@ -68,7 +68,9 @@ impl Moment {
         Self(self.0.saturating_add(us).clamp(EARLIEST_US, LATEST_US))
     }
 
-    fn timestamp(self) -> jiff::Timestamp {
+    /// As jiff knows it.
+    #[must_use]
+    pub fn timestamp(self) -> jiff::Timestamp {
         jiff::Timestamp::from_microsecond(self.0).expect("a moment lies between 1900 and 2300, within jiff's range")
     }
 }
@@ -137,6 +139,15 @@ impl Zone {
     fn moment(&self, local: DateTime) -> Moment {
         let us = self.0.to_ambiguous_timestamp(local).compatible().map_or(LATEST_US, jiff::Timestamp::as_microsecond);
         Moment(us.clamp(EARLIEST_US, LATEST_US))
+    }
+
+    /// The moment at which this clock shows `text`, such as `2009-12-01 07:45:00`.
+    ///
+    /// # Errors
+    /// [`MomentError`] when it is no civil date and time.
+    pub fn parse_local(&self, text: &str) -> Result<Moment, MomentError> {
+        let local = text.parse::<DateTime>().map_err(|_| MomentError { value: text.chars().take(80).collect() })?;
+        Ok(self.moment(local))
     }
 
     /// The number of the local day that `at` falls in, counted from 1970-01-01.

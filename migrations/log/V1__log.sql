@@ -2,6 +2,7 @@
 
 CREATE TABLE book (
     one        boolean PRIMARY KEY DEFAULT true CHECK (one),
+    id         uuid NOT NULL DEFAULT gen_random_uuid(),
     partitions smallint NOT NULL CHECK (partitions > 0)
 );
 

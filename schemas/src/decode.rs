@@ -5,7 +5,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Returned};
 use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
-use ledger_core::account::state::Balance;
+use ledger_core::account::state::{Balance, Status};
 use ledger_core::account::{Command, Event, EventKind};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::points::Amount;
@@ -216,7 +216,10 @@ fn event(event: v1::Event) -> Decoded<Event> {
         Kind::AccountOpened(opened) => EventKind::AccountOpened { pending: opened.pending, tier: opened.tier.into() },
         Kind::AccountActivated(_) => EventKind::AccountActivated,
         Kind::AccountFrozen(why) => EventKind::AccountFrozen(reason(why)),
-        Kind::AccountUnfrozen(why) => EventKind::AccountUnfrozen(reason(why)),
+        Kind::AccountUnfrozen(unfrozen) => EventKind::AccountUnfrozen {
+            status: Status::parse(&unfrozen.status).ok_or_else(|| bad("status"))?,
+            reason: reason(unfrozen.reason.ok_or_else(|| bad("reason"))?),
+        },
         Kind::AccountClosed(why) => EventKind::AccountClosed(reason(why)),
         Kind::AccountLapsed(_) => EventKind::AccountLapsed,
         Kind::AccountWoken(_) => EventKind::AccountWoken,

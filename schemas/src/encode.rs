@@ -164,7 +164,9 @@ fn event(event: &Event) -> v1::Event {
         EventKind::AccountOpened { pending, tier } => Kind::AccountOpened(v1::AccountOpened { pending: *pending, tier: tier.to_string() }),
         EventKind::AccountActivated => Kind::AccountActivated(v1::Empty {}),
         EventKind::AccountFrozen(why) => Kind::AccountFrozen(reason(why)),
-        EventKind::AccountUnfrozen(why) => Kind::AccountUnfrozen(reason(why)),
+        EventKind::AccountUnfrozen { reason: why, status } => {
+            Kind::AccountUnfrozen(v1::AccountUnfrozen { reason: Some(reason(why)), status: status.name().to_owned() })
+        }
         EventKind::AccountClosed(why) => Kind::AccountClosed(reason(why)),
         EventKind::AccountLapsed => Kind::AccountLapsed(v1::Empty {}),
         EventKind::AccountWoken => Kind::AccountWoken(v1::Empty {}),

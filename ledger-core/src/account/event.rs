@@ -5,6 +5,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::command::{Purchase, Reason, Return};
+use super::state::Status;
 use crate::id::Id;
 use crate::points::{Amount, Points};
 use crate::policy::{Facts, LinePoints, RateFailure};
@@ -48,7 +49,12 @@ pub enum EventKind {
     /// The account was frozen.
     AccountFrozen(Reason),
     /// A freeze was undone.
-    AccountUnfrozen(Reason),
+    AccountUnfrozen {
+        /// Why.
+        reason: Reason,
+        /// What the account is again.
+        status: Status,
+    },
     /// The account was closed.
     AccountClosed(Reason),
     /// Nothing happened for the rulebook's time.

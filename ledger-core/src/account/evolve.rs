@@ -30,7 +30,7 @@ impl Account {
                 self.frozen_from = self.status;
                 self.status = Status::Frozen;
             }
-            EventKind::AccountUnfrozen(_) => self.status = self.frozen_from,
+            EventKind::AccountUnfrozen { status, .. } => self.status = *status,
             EventKind::AccountClosed(_) => self.status = Status::Closed,
             EventKind::PointsEarned(earned) => self.earn(earned),
             EventKind::PointsMatured { lot, .. } => {

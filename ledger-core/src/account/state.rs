@@ -37,6 +37,13 @@ pub enum Status {
 }
 
 impl Status {
+    /// The status with this [`Status::name`].
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let all = [Self::Unopened, Self::Pending, Self::Active, Self::Inactive, Self::Frozen, Self::Closed];
+        all.into_iter().find(|status| status.name() == name)
+    }
+
     /// The name, as in the API.
     #[must_use]
     pub fn name(self) -> &'static str {

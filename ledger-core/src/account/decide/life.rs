@@ -47,7 +47,7 @@ pub(super) fn unfreeze(account: &Account, reason: &Reason, context: &Context<'_>
     if account.status != Status::Frozen {
         return Err(Rejection::AccountNotFrozen);
     }
-    one_event(account, EventKind::AccountUnfrozen(reason.clone()), context)
+    one_event(account, EventKind::AccountUnfrozen { reason: reason.clone(), status: account.frozen_from }, context)
 }
 
 pub(super) fn close(account: &Account, reason: &Reason, context: &Context<'_>) -> Result<Decision, Rejection> {

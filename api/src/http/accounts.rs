@@ -1,0 +1,345 @@
+//! Accounts: their life, and what they have.
+
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use command_service::ProgramState;
+use jiff::Timestamp;
+use ledger_core::account::command::{Action, Reason};
+use ledger_core::account::Command;
+use ledger_core::id::{AccountKey, Id};
+use ledger_core::points::Amount;
+use ledger_core::policy::Version;
+use ledger_core::time::Moment;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::auth::Actor;
+use super::submit::{ReasonBody, id_or_new, submit};
+use crate::answer::{Accepted, BalanceView, position};
+use crate::body::Body;
+use crate::problem::Problem;
+use crate::reads::{Page, ReadParams, limit, moment, wait_for};
+use crate::state::{ApiState, path_id, real_now};
+
+/// An account to open.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpenBody {
+    /// 1 to 64 of `A-Z a-z 0-9 . _ : -`, opaque.
+    #[schema(value_type = String)]
+    pub account_id: Id,
+}
+
+/// Points that expire at one moment.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExpiringView {
+    /// How many.
+    pub points: i64,
+    /// When.
+    pub at: String,
+}
+
+/// A member's tier.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TierView {
+    /// Its name.
+    pub name: String,
+    /// What counts towards tiers now: points or purchases as a number, spend as a decimal in a string.
+    #[schema(value_type = Object)]
+    pub qualifying: serde_json::Value,
+    /// The tier above, if any.
+    pub next: Option<String>,
+    /// What is missing for it, in the same unit.
+    #[schema(value_type = Option<Object>)]
+    pub points_to_next: Option<serde_json::Value>,
+    /// When the tier is reviewed.
+    pub review_at: Option<String>,
+    /// Since when the member has it.
+    pub since: String,
+}
+
+/// An account.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AccountView {
+    /// Its id.
+    pub account_id: String,
+    /// `pending`, `active`, `inactive`, `frozen` or `closed`.
+    pub status: String,
+    /// What it has.
+    pub balance: BalanceView,
+    /// Every future expiry, soonest first.
+    pub expiring: Vec<ExpiringView>,
+    /// The member's tier.
+    pub tier: TierView,
+    /// The last record that this has seen.
+    pub position: String,
+}
+
+/// A lot with points.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LotView {
+    /// Its number.
+    pub lot_id: i32,
+    /// What it began with.
+    pub points: i64,
+    /// What of it is pending or available.
+    pub remaining: i64,
+    /// What of it is held.
+    pub held: i64,
+    /// Whether the rest is pending.
+    pub pending: bool,
+    /// When it can be spent.
+    pub available_at: Option<String>,
+    /// When it is lost.
+    pub expires_at: Option<String>,
+    /// The purchase or adjustment that gave it.
+    pub source: String,
+    /// The version of the rulebook that gave it.
+    pub rule_version: i32,
+}
+
+/// Pages of lots.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LotsParams {
+    /// From `next_cursor`.
+    pub cursor: Option<i32>,
+    /// 1 to 500, 50 if none.
+    pub limit: Option<u32>,
+    /// As in every read.
+    pub min_position: Option<String>,
+}
+
+/// Of when.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AsOfParams {
+    /// The past as the book has it, or the future as the clock alone would make it; now if none.
+    pub as_of: Option<String>,
+    /// As in every read.
+    pub min_position: Option<String>,
+}
+
+/// A balance at a moment.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BalanceAtView {
+    /// The moment.
+    pub as_of: String,
+    /// What the account has then.
+    #[serde(flatten)]
+    pub balance: BalanceView,
+}
+
+/// Open an account.
+#[utoipa::path(post, path = "/programs/{program}/accounts", request_body = OpenBody, params(("program" = String, Path)),
+    responses((status = 201, body = Accepted), (status = 200, description = "the first answer again", body = Accepted),
+        (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn open(
+    State(state): State<ApiState>,
+    Path(program): Path<String>,
+    Extension(actor): Extension<Actor>,
+    Body(body): Body<OpenBody>,
+) -> Result<Response, Problem> {
+    submit(&state, &program, body.account_id.clone(), body.account_id, actor, Action::Open).await
+}
+
+async fn life(state: &ApiState, program: &str, account: &str, actor: Actor, body: ReasonBody, action: fn(Reason) -> Action) -> Result<Response, Problem> {
+    let account = path_id("account_id", account)?;
+    let reason = Reason { code: body.reason_code.into(), note: body.note };
+    submit(state, program, account, id_or_new(body.command_id), actor, action(reason)).await
+}
+
+/// Make a pending account active.
+#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/activate", params(("program" = String, Path), ("account_id" = String, Path)),
+    responses((status = 201, body = Accepted), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn activate(
+    State(state): State<ApiState>,
+    Path((program, account)): Path<(String, String)>,
+    Extension(actor): Extension<Actor>,
+) -> Result<Response, Problem> {
+    let account = path_id("account_id", &account)?;
+    submit(&state, &program, account, id_or_new(None), actor, Action::Activate).await
+}
+
+/// Stop earning and redeeming.
+#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/freeze", request_body = ReasonBody,
+    params(("program" = String, Path), ("account_id" = String, Path)),
+    responses((status = 201, body = Accepted), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn freeze(
+    State(state): State<ApiState>,
+    Path((program, account)): Path<(String, String)>,
+    Extension(actor): Extension<Actor>,
+    Body(body): Body<ReasonBody>,
+) -> Result<Response, Problem> {
+    life(&state, &program, &account, actor, body, Action::Freeze).await
+}
+
+/// Undo a freeze.
+#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/unfreeze", request_body = ReasonBody,
+    params(("program" = String, Path), ("account_id" = String, Path)),
+    responses((status = 201, body = Accepted), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn unfreeze(
+    State(state): State<ApiState>,
+    Path((program, account)): Path<(String, String)>,
+    Extension(actor): Extension<Actor>,
+    Body(body): Body<ReasonBody>,
+) -> Result<Response, Problem> {
+    life(&state, &program, &account, actor, body, Action::Unfreeze).await
+}
+
+/// End the account; what happens to its points is the rulebook's choice.
+#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/close", request_body = ReasonBody,
+    params(("program" = String, Path), ("account_id" = String, Path)),
+    responses((status = 201, body = Accepted), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn close(
+    State(state): State<ApiState>,
+    Path((program, account)): Path<(String, String)>,
+    Extension(actor): Extension<Actor>,
+    Body(body): Body<ReasonBody>,
+) -> Result<Response, Problem> {
+    life(&state, &program, &account, actor, body, Action::Close).await
+}
+
+pub(super) fn time(at: Option<Timestamp>) -> Option<String> {
+    at.map(|at| at.to_string())
+}
+
+/// What an account is and has.
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}", params(("program" = String, Path), ("account_id" = String, Path), ReadParams),
+    responses((status = 200, body = AccountView), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn get(
+    State(state): State<ApiState>,
+    Path((program, account)): Path<(String, String)>,
+    Query(params): Query<ReadParams>,
+) -> Result<axum::Json<AccountView>, Problem> {
+    let (key, program) = state.key(&program, &account)?;
+    wait_for(&state, "balance", params.min_position.as_deref()).await?;
+    wait_for(&state, "tier", params.min_position.as_deref()).await?;
+    let database = state.database().await?;
+    let (program_id, account_id) = (key.program.as_str(), key.account.as_str());
+    let sql = "SELECT status, available, pending, held, owed, lifetime_earned, partition, position FROM balance.balance WHERE program = $1 AND account = $2";
+    let row = database.query_opt(sql, &[&program_id, &account_id]).await?.ok_or_else(Problem::account_not_found)?;
+    let balance = BalanceView { available: row.get(1), pending: row.get(2), held: row.get(3), owed: row.get(4), lifetime_earned: row.get(5) };
+    let sql = "SELECT sum(remaining)::bigint, expires_at FROM balance.lot
+               WHERE program = $1 AND account = $2 AND remaining > 0 AND expires_at IS NOT NULL GROUP BY expires_at ORDER BY expires_at";
+    let lots = database.query(sql, &[&program_id, &account_id]).await?;
+    let expiring = lots.iter().map(|row| ExpiringView { points: row.get(0), at: row.get::<_, Timestamp>(1).to_string() }).collect();
+    Ok(axum::Json(AccountView {
+        account_id: key.account.to_string(),
+        status: row.get(0),
+        balance,
+        expiring,
+        tier: tier(&database, &key, &program).await?,
+        position: position(row.get::<_, i16>(6).unsigned_abs(), row.get::<_, i64>(7).unsigned_abs()),
+    }))
+}
+
+fn number(version: &Version, amount: Amount) -> serde_json::Value {
+    match version.rulebook.tiers.qualify_by {
+        ledger_core::policy::QualifyBy::Spend => serde_json::Value::String(amount.0.normalize().to_string()),
+        _ => serde_json::Value::from(amount.0.trunc().to_string().parse::<i64>().unwrap_or(i64::MAX)),
+    }
+}
+
+async fn tier(database: &deadpool_postgres::Object, key: &AccountKey, program: &ProgramState) -> Result<TierView, Problem> {
+    let now = program.now(real_now());
+    let version = program.program.at_or_first(now).ok_or_else(|| Problem::program_not_found(&key.program))?;
+    let (program_id, account_id) = (key.program.as_str(), key.account.as_str());
+    let sql = "SELECT tier, since, review_at FROM tier.standing WHERE program = $1 AND account = $2";
+    let row = database.query_opt(sql, &[&program_id, &account_id]).await?;
+    let sql = "SELECT coalesce(sum(amount), 0) FROM tier.qualifying WHERE program = $1 AND account = $2 AND ($3::timestamptz IS NULL OR at > $3)";
+    let from = version.window_start(now).map(Moment::timestamp);
+    let qualifying = Amount(database.query_one(sql, &[&program_id, &account_id, &from]).await?.get::<_, Decimal>(0));
+    let name: String = row.as_ref().map_or_else(|| version.levels()[0].name.clone(), |row| row.get(0));
+    let next = version.levels().get(version.level_index(&name) + 1);
+    Ok(TierView {
+        qualifying: number(version, qualifying),
+        next: next.map(|level| level.name.clone()),
+        points_to_next: next.map(|level| number(version, level.at.minus(qualifying).max(Amount::ZERO))),
+        review_at: row.as_ref().and_then(|row| time(row.get(2))),
+        since: row.as_ref().map_or_else(String::new, |row| row.get::<_, Timestamp>(1).to_string()),
+        name,
+    })
+}
+
+/// The lots with points, in the order they were given.
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/lots", params(("program" = String, Path), ("account_id" = String, Path), LotsParams),
+    responses((status = 200, body = Page<LotView>), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn lots(
+    State(state): State<ApiState>,
+    Path((program, account)): Path<(String, String)>,
+    Query(params): Query<LotsParams>,
+) -> Result<axum::Json<Page<LotView>>, Problem> {
+    let (key, _) = state.key(&program, &account)?;
+    let limit = limit(params.limit)?;
+    wait_for(&state, "balance", params.min_position.as_deref()).await?;
+    let database = state.database().await?;
+    require_account(&database, &key).await?;
+    let sql = "SELECT lot_id, points, remaining, held, pending, available_at, expires_at, source, rule_version FROM balance.lot
+               WHERE program = $1 AND account = $2 AND lot_id > $3 AND (remaining > 0 OR held > 0) ORDER BY lot_id LIMIT $4";
+    let after = params.cursor.unwrap_or(0);
+    let rows = database.query(sql, &[&key.program.as_str(), &key.account.as_str(), &after, &limit]).await?;
+    let items: Vec<LotView> = rows.iter().map(lot_view).collect();
+    let full = i64::try_from(items.len()).is_ok_and(|len| len == limit);
+    let next_cursor = items.last().filter(|_| full).map(|lot| lot.lot_id.to_string());
+    Ok(axum::Json(Page { items, next_cursor }))
+}
+
+pub(super) fn lot_view(row: &tokio_postgres::Row) -> LotView {
+    LotView {
+        lot_id: row.get(0),
+        points: row.get(1),
+        remaining: row.get(2),
+        held: row.get(3),
+        pending: row.get(4),
+        available_at: time(row.get(5)),
+        expires_at: time(row.get(6)),
+        source: row.get(7),
+        rule_version: row.get(8),
+    }
+}
+
+pub(super) async fn require_account(database: &deadpool_postgres::Object, key: &AccountKey) -> Result<(), Problem> {
+    let sql = "SELECT FROM balance.balance WHERE program = $1 AND account = $2";
+    let row = database.query_opt(sql, &[&key.program.as_str(), &key.account.as_str()]).await?;
+    row.map(drop).ok_or_else(Problem::account_not_found)
+}
+
+/// What the account had at a moment of the past, or will have by the clock alone.
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/balance", params(("program" = String, Path), ("account_id" = String, Path), AsOfParams),
+    responses((status = 200, body = BalanceAtView), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn balance(
+    State(state): State<ApiState>,
+    Path((program, account)): Path<(String, String)>,
+    Query(params): Query<AsOfParams>,
+) -> Result<axum::Json<BalanceAtView>, Problem> {
+    let (key, program) = state.key(&program, &account)?;
+    wait_for(&state, "statement", params.min_position.as_deref()).await?;
+    wait_for(&state, "balance", params.min_position.as_deref()).await?;
+    let now = program.now(real_now());
+    let as_of = params.as_of.as_deref().map_or(Ok(now), |text| moment("as_of", text))?;
+    let database = state.database().await?;
+    require_account(&database, &key).await?;
+    let balance = if as_of > now { balance_ahead(&state, &key, as_of).await? } else { balance_then(&database, &key, as_of).await? };
+    Ok(axum::Json(BalanceAtView { as_of: as_of.to_string(), balance }))
+}
+
+async fn balance_then(database: &deadpool_postgres::Object, key: &AccountKey, as_of: Moment) -> Result<BalanceView, Problem> {
+    let sql = "SELECT coalesce(sum(available_delta), 0)::bigint, coalesce(sum(pending_delta), 0)::bigint, coalesce(sum(held_delta), 0)::bigint,
+                      coalesce(sum(owed_delta), 0)::bigint, coalesce(sum(earned_delta), 0)::bigint
+               FROM statement.movement WHERE program = $1 AND account = $2 AND effective_at <= $3";
+    let row = database.query_one(sql, &[&key.program.as_str(), &key.account.as_str(), &as_of.timestamp()]).await?;
+    Ok(BalanceView { available: row.get(0), pending: row.get(1), held: row.get(2), owed: row.get(3), lifetime_earned: row.get(4) })
+}
+
+async fn balance_ahead(state: &ApiState, key: &AccountKey, as_of: Moment) -> Result<BalanceView, Problem> {
+    let mut snapshot = state.service.snapshot(key.clone()).await.ok_or_else(|| Problem::program_not_found(&key.program))?;
+    snapshot.now = as_of;
+    let clock = Command { id: key.account.clone(), actor: "clock".into(), action: Action::Expire };
+    let simulated = command_service::simulate(&snapshot, &clock)?;
+    Ok(simulated.after.balance().into())
+}

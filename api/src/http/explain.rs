@@ -1,0 +1,70 @@
+//! Explain: every point of the balance.
+
+use axum::extract::{Path, Query, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::accounts::{LotView, lot_view, require_account};
+use crate::problem::Problem;
+use crate::reads::{ReadParams, wait_for};
+use crate::state::ApiState;
+
+/// Why the account has what it has.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExplainView {
+    /// The account.
+    pub account_id: String,
+    /// Points pending, available and held together.
+    pub points: i64,
+    /// Every lot they are in.
+    pub lots: Vec<ExplainedLot>,
+    /// In words, a line a lot.
+    pub words: Vec<String>,
+}
+
+/// A lot with its story.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExplainedLot {
+    /// The lot.
+    #[serde(flatten)]
+    pub lot: LotView,
+    /// Which purchase or adjustment gave it, by which rule, version and tier.
+    pub because: String,
+}
+
+fn words(lot: &ExplainedLot) -> String {
+    let (mut parts, row) = (Vec::new(), &lot.lot);
+    if row.remaining > 0 && row.pending {
+        parts.push(format!("{} points pending until {}", row.remaining, row.available_at.as_deref().unwrap_or("?")));
+    } else if row.remaining > 0 {
+        parts.push(format!("{} points available", row.remaining));
+    }
+    if row.held > 0 {
+        parts.push(format!("{} points held", row.held));
+    }
+    let expiry = row.expires_at.as_ref().map_or_else(|| "never expiring".to_owned(), |at| format!("expiring at {at}"));
+    format!("{}, {expiry}: {} of {} given for {}", parts.join(" and "), row.remaining + row.held, row.points, lot.because)
+}
+
+/// Every point of the balance: which purchase gave it, which rule and version, when it matures, when it expires.
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/explain", params(("program" = String, Path), ("account_id" = String, Path), ReadParams),
+    responses((status = 200, body = ExplainView), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn get(
+    State(state): State<ApiState>,
+    Path((program, account)): Path<(String, String)>,
+    Query(params): Query<ReadParams>,
+) -> Result<axum::Json<ExplainView>, Problem> {
+    let (key, _) = state.key(&program, &account)?;
+    wait_for(&state, "statement", params.min_position.as_deref()).await?;
+    wait_for(&state, "balance", params.min_position.as_deref()).await?;
+    let database = state.database().await?;
+    require_account(&database, &key).await?;
+    let sql = "SELECT l.lot_id, l.points, l.remaining, l.held, l.pending, l.available_at, l.expires_at, l.source, l.rule_version, coalesce(m.reason, '')
+               FROM balance.lot l LEFT JOIN statement.movement m
+                 ON m.program = l.program AND m.account = l.account AND m.reference = l.source AND m.kind IN ('points_earned', 'points_added')
+               WHERE l.program = $1 AND l.account = $2 AND (l.remaining > 0 OR l.held > 0) ORDER BY l.lot_id";
+    let rows = database.query(sql, &[&key.program.as_str(), &key.account.as_str()]).await?;
+    let lots: Vec<ExplainedLot> = rows.iter().map(|row| ExplainedLot { lot: lot_view(row), because: row.get(9) }).collect();
+    let points = lots.iter().map(|lot| lot.lot.remaining + lot.lot.held).sum();
+    Ok(axum::Json(ExplainView { account_id: key.account.to_string(), points, words: lots.iter().map(words).collect(), lots }))
+}

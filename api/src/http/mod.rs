@@ -1,0 +1,97 @@
+//! The routes, one resource per file.
+
+mod accounts;
+mod adjustments;
+mod auth;
+mod explain;
+mod ops;
+mod programs;
+mod purchases;
+mod redemptions;
+mod returns;
+mod simulate;
+mod statement;
+mod submit;
+
+use axum::extract::DefaultBodyLimit;
+use axum::{Router, middleware};
+use ledger_core::account::Command;
+use ledger_core::id::Id;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::body::{BODY_MAX_BYTES, parse};
+use crate::problem::Problem;
+use crate::state::ApiState;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Loyalty Ledger", description = "An event-sourced loyalty ledger: commands in, balances out that anyone can check.", license(name = "Apache-2.0")),
+    components(schemas(Problem))
+)]
+struct Document;
+
+fn routes() -> OpenApiRouter<ApiState> {
+    let v1 = OpenApiRouter::new()
+        .routes(routes!(programs::list))
+        .routes(routes!(programs::put_rulebook, programs::get_rulebook))
+        .routes(routes!(programs::put_clock))
+        .routes(routes!(accounts::open))
+        .routes(routes!(accounts::get))
+        .routes(routes!(accounts::activate))
+        .routes(routes!(accounts::freeze))
+        .routes(routes!(accounts::unfreeze))
+        .routes(routes!(accounts::close))
+        .routes(routes!(accounts::balance))
+        .routes(routes!(accounts::lots))
+        .routes(routes!(statement::get))
+        .routes(routes!(explain::get))
+        .routes(routes!(purchases::post))
+        .routes(routes!(redemptions::post))
+        .routes(routes!(redemptions::capture))
+        .routes(routes!(redemptions::release))
+        .routes(routes!(redemptions::give_back))
+        .routes(routes!(returns::post))
+        .routes(routes!(adjustments::post))
+        .routes(routes!(simulate::purchases))
+        .routes(routes!(simulate::redemptions))
+        .routes(routes!(simulate::returns));
+    OpenApiRouter::with_openapi(Document::openapi()).nest("/v1", v1).routes(routes!(ops::health)).routes(routes!(ops::metrics))
+}
+
+/// Reads a purchase or (where it has a `return_id`) a return, as the API's bodies: the account and the command.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn read_command(json: &[u8], actor: &str) -> Result<(Id, Command), String> {
+    let words = |problem: Problem| problem.detail;
+    let is_return = serde_json::from_slice::<serde_json::Value>(json).is_ok_and(|value| value.get("return_id").is_some());
+    let (account, id, action) = if is_return {
+        let body: returns::ReturnBody = parse(json).map_err(words)?;
+        (body.account_id.clone(), body.return_id.clone(), body.into_action().map_err(words)?)
+    } else {
+        let body: purchases::PurchaseBody = parse(json).map_err(words)?;
+        (body.account_id.clone(), body.purchase_id.clone(), body.into_action())
+    };
+    Ok((account, Command { id, actor: actor.into(), action }))
+}
+
+/// The OpenAPI 3.1 document.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes().split_for_parts().1
+}
+
+/// The API.
+pub fn router(state: ApiState) -> Router {
+    let (router, document) = routes().split_for_parts();
+    let guarded = router.layer(middleware::from_fn_with_state(state.clone(), auth::check));
+    guarded
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .route("/problems/{code}", axum::routing::get(ops::problem))
+        .fallback(async || Problem::new("not_found", "there is no such path; see /docs"))
+        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .with_state(state)
+}

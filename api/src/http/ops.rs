@@ -1,0 +1,59 @@
+//! For those who run the service.
+
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use projectors::{Health, lags, read_models};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::problem::{Problem, codes};
+use crate::state::ApiState;
+
+/// How the service is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HealthView {
+    /// `ok`, or `degraded` where accounts are stopped.
+    pub status: &'static str,
+    /// Every read model, by partition.
+    #[schema(value_type = Vec<Object>)]
+    pub projectors: Vec<Health>,
+}
+
+async fn look(state: &ApiState) -> Result<Vec<Health>, Problem> {
+    let mut all = Vec::new();
+    for model in read_models() {
+        let health = lags(&*model, &*state.log, &state.url).await.map_err(|error| Problem::unavailable(&error))?;
+        let stopped = u32::try_from(health.poison.len()).unwrap_or(u32::MAX);
+        metrics::gauge!("loyalty_poison_accounts", "projector" => model.name()).set(f64::from(stopped));
+        for lag in &health.lags {
+            let behind = u32::try_from(lag.lag).unwrap_or(u32::MAX);
+            metrics::gauge!("loyalty_projector_lag_records", "projector" => model.name(), "partition" => lag.partition.to_string()).set(f64::from(behind));
+        }
+        all.push(health);
+    }
+    Ok(all)
+}
+
+/// How the service is: 200 when it serves; `degraded` names accounts that are stopped.
+#[utoipa::path(get, path = "/health", responses((status = 200, body = HealthView), (status = 503, body = Problem)))]
+pub(super) async fn health(State(state): State<ApiState>) -> Result<axum::Json<HealthView>, Problem> {
+    let projectors = look(&state).await?;
+    let stopped = projectors.iter().any(|health| !health.poison.is_empty());
+    Ok(axum::Json(HealthView { status: if stopped { "degraded" } else { "ok" }, projectors }))
+}
+
+/// Metrics, in the Prometheus text format.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+pub(super) async fn metrics(State(state): State<ApiState>) -> Result<Response, Problem> {
+    look(&state).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], state.metrics.render()).into_response())
+}
+
+/// The page of an error code.
+pub(super) async fn problem(Path(code): Path<String>) -> Response {
+    match codes().iter().find(|entry| entry.code == code) {
+        Some(entry) => axum::Json(entry).into_response(),
+        None => (StatusCode::NOT_FOUND, Problem::new("not_found", format!("there is no code {code}"))).into_response(),
+    }
+}

@@ -1,0 +1,114 @@
+//! Purchases: Earn.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::Extension;
+use ledger_core::account::command::{Action, Line, Purchase};
+use ledger_core::id::Id;
+use ledger_core::points::Amount;
+use ledger_core::time::Moment;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::auth::Actor;
+use super::submit::submit;
+use crate::answer::Accepted;
+use crate::body::Body;
+use crate::problem::Problem;
+use crate::state::ApiState;
+
+/// A purchase.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PurchaseBody {
+    /// Its id, the idempotency key.
+    #[schema(value_type = String)]
+    pub purchase_id: Id,
+    /// Whose.
+    #[schema(value_type = String)]
+    pub account_id: Id,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub occurred_at: Moment,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// Such as `store` or `web`.
+    #[serde(default)]
+    pub channel: String,
+    /// Which store.
+    #[serde(default)]
+    pub store: String,
+    /// What was bought.
+    pub lines: Vec<LineBody>,
+    /// What was paid for shipping; it earns nothing.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    pub shipping: Amount,
+}
+
+/// A line of a purchase.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LineBody {
+    /// Its id within the purchase.
+    #[schema(value_type = String)]
+    pub line_id: Id,
+    /// Stock-keeping unit.
+    pub sku: String,
+    /// Category of goods.
+    #[serde(default)]
+    pub category: String,
+    /// How many: a whole number, or a decimal in a string.
+    #[schema(value_type = String)]
+    pub quantity: Amount,
+    /// The price of one, tax included; may have more decimals than the currency.
+    #[schema(value_type = String)]
+    pub unit_price: Amount,
+    /// What was taken off the line.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    pub discount: Amount,
+    /// The tax contained in the line after discount.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    pub tax: Amount,
+}
+
+impl PurchaseBody {
+    pub(super) fn into_action(self) -> Action {
+        let line = |line: LineBody| Line {
+            line_id: line.line_id,
+            sku: line.sku.into(),
+            category: line.category.into(),
+            quantity: line.quantity,
+            unit_price: line.unit_price,
+            discount: line.discount,
+            tax: line.tax,
+        };
+        Action::Earn(Arc::new(Purchase {
+            purchase_id: self.purchase_id,
+            occurred_at: self.occurred_at,
+            currency: self.currency.into(),
+            channel: self.channel.into(),
+            store: self.store.into(),
+            lines: self.lines.into_iter().map(line).collect(),
+            shipping: self.shipping,
+        }))
+    }
+}
+
+/// Give points for a purchase. An account not opened yet is opened, unless the rulebook says no.
+#[utoipa::path(post, path = "/programs/{program}/purchases", request_body = PurchaseBody, params(("program" = String, Path)),
+    responses((status = 201, body = Accepted), (status = 200, description = "the first answer again", body = Accepted),
+        (status = 400, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
+pub(super) async fn post(
+    State(state): State<ApiState>,
+    Path(program): Path<String>,
+    Extension(actor): Extension<Actor>,
+    Body(body): Body<PurchaseBody>,
+) -> Result<Response, Problem> {
+    let (account, id) = (body.account_id.clone(), body.purchase_id.clone());
+    submit(&state, &program, account, id, actor, body.into_action()).await
+}

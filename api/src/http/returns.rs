@@ -1,0 +1,86 @@
+//! Returns: goods given back.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use ledger_core::account::command::{Action, Return, Returned};
+use ledger_core::id::Id;
+use ledger_core::points::Amount;
+use ledger_core::time::Moment;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::auth::Actor;
+use super::submit::submit;
+use crate::answer::Accepted;
+use crate::body::Body;
+use crate::problem::{FieldError, Problem};
+use crate::state::ApiState;
+
+/// A return, by `lines` or by `amount`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReturnBody {
+    /// Its id, the idempotency key.
+    #[schema(value_type = String)]
+    pub return_id: Id,
+    /// Whose.
+    #[schema(value_type = String)]
+    pub account_id: Id,
+    /// The purchase that the goods came from.
+    #[schema(value_type = String)]
+    pub purchase_id: Id,
+    /// When they were given back.
+    #[schema(value_type = String, format = DateTime)]
+    pub occurred_at: Moment,
+    /// What was given back.
+    #[serde(default)]
+    pub lines: Option<Vec<ReturnLineBody>>,
+    /// A sum of money given back, no line named.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub amount: Option<Amount>,
+}
+
+/// A line given back.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReturnLineBody {
+    /// The purchase's line.
+    #[schema(value_type = String)]
+    pub line_id: Id,
+    /// How many of it.
+    #[schema(value_type = String)]
+    pub quantity: Amount,
+}
+
+impl ReturnBody {
+    pub(super) fn into_action(self) -> Result<Action, Problem> {
+        let what = match (self.lines, self.amount) {
+            (Some(lines), None) => Returned::Lines(lines.into_iter().map(|line| (line.line_id, line.quantity)).collect()),
+            (None, Some(amount)) => Returned::Amount(amount),
+            (lines, _) => {
+                let value = if lines.is_some() { "both" } else { "neither" };
+                let error = FieldError { pointer: "/lines".into(), value: value.into(), expected: "either lines or amount".into() };
+                return Err(Problem::malformed(vec![error]));
+            }
+        };
+        Ok(Action::Return(Arc::new(Return { purchase_id: self.purchase_id, occurred_at: self.occurred_at, what })))
+    }
+}
+
+/// Give goods back: the member keeps exactly the points that the goods kept would have earned.
+#[utoipa::path(post, path = "/programs/{program}/returns", request_body = ReturnBody, params(("program" = String, Path)),
+    responses((status = 201, body = Accepted), (status = 200, description = "the first answer again", body = Accepted),
+        (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn post(
+    State(state): State<ApiState>,
+    Path(program): Path<String>,
+    Extension(actor): Extension<Actor>,
+    Body(body): Body<ReturnBody>,
+) -> Result<Response, Problem> {
+    let (account, id) = (body.account_id.clone(), body.return_id.clone());
+    submit(&state, &program, account, id, actor, body.into_action()?).await
+}

@@ -1,0 +1,113 @@
+//! The statement: every movement, the newest first.
+
+use axum::extract::{Path, Query, State};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::accounts::require_account;
+use crate::problem::Problem;
+use crate::reads::{Page, limit, wait_for};
+use crate::state::ApiState;
+
+/// Pages of a statement.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct StatementParams {
+    /// From `next_cursor`.
+    pub cursor: Option<String>,
+    /// 1 to 500, 50 if none.
+    pub limit: Option<u32>,
+    /// As in every read.
+    pub min_position: Option<String>,
+}
+
+/// A movement.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MovementView {
+    /// The record within the account.
+    pub account_seq: i64,
+    /// When it took effect.
+    pub effective_at: String,
+    /// When it was booked.
+    pub recorded_at: String,
+    /// What happened.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The id of the purchase, redemption, return or adjustment.
+    pub reference: String,
+    /// Why, in words.
+    pub reason: String,
+    /// Who asked.
+    pub actor: String,
+    /// The version of the rulebook that decided.
+    pub rule_version: i32,
+    /// What the account has more, or less, for it.
+    pub points: i64,
+    /// The lots whose points moved, and between which buckets.
+    #[schema(value_type = Vec<Object>)]
+    pub lots: serde_json::Value,
+    /// What the account had after it.
+    pub balance_after: AfterView,
+}
+
+/// What the account had after a movement.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AfterView {
+    /// To be spent.
+    pub available: i64,
+    /// Earned, not yet to be spent.
+    pub pending: i64,
+    /// Set aside.
+    pub held: i64,
+    /// Owed.
+    pub owed: i64,
+}
+
+fn parse_cursor(cursor: Option<&str>) -> Result<(i64, i16), Problem> {
+    let Some(text) = cursor else { return Ok((i64::MAX, i16::MAX)) };
+    let parsed = text.split_once(':').and_then(|(seq, event)| Some((seq.parse().ok()?, event.parse().ok()?)));
+    parsed.ok_or_else(|| Problem::parameter("cursor", text, "the next_cursor of a page before"))
+}
+
+/// Every movement, the newest booking first.
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/statement",
+    params(("program" = String, Path), ("account_id" = String, Path), StatementParams),
+    responses((status = 200, body = Page<MovementView>), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn get(
+    State(state): State<ApiState>,
+    Path((program, account)): Path<(String, String)>,
+    Query(params): Query<StatementParams>,
+) -> Result<axum::Json<Page<MovementView>>, Problem> {
+    let (key, _) = state.key(&program, &account)?;
+    let (limit, (seq, event)) = (limit(params.limit)?, parse_cursor(params.cursor.as_deref())?);
+    wait_for(&state, "statement", params.min_position.as_deref()).await?;
+    wait_for(&state, "balance", params.min_position.as_deref()).await?;
+    let database = state.database().await?;
+    require_account(&database, &key).await?;
+    let sql = "SELECT account_seq, event, effective_at, recorded_at, kind, reference, reason, actor, rule_version, points, lots, available, pending, held, owed
+               FROM statement.movement WHERE program = $1 AND account = $2 AND (account_seq, event) < ($3, $4)
+               ORDER BY account_seq DESC, event DESC LIMIT $5";
+    let rows = database.query(sql, &[&key.program.as_str(), &key.account.as_str(), &seq, &event, &limit]).await?;
+    let full = i64::try_from(rows.len()).is_ok_and(|len| len == limit);
+    let next_cursor = rows.last().filter(|_| full).map(|row| format!("{}:{}", row.get::<_, i64>(0), row.get::<_, i16>(1)));
+    Ok(axum::Json(Page { items: rows.iter().map(view).collect(), next_cursor }))
+}
+
+fn view(row: &tokio_postgres::Row) -> MovementView {
+    MovementView {
+        account_seq: row.get(0),
+        effective_at: row.get::<_, Timestamp>(2).to_string(),
+        recorded_at: row.get::<_, Timestamp>(3).to_string(),
+        kind: row.get(4),
+        reference: row.get(5),
+        reason: row.get(6),
+        actor: row.get(7),
+        rule_version: row.get(8),
+        points: row.get(9),
+        lots: row.get(10),
+        balance_after: AfterView { available: row.get(11), pending: row.get(12), held: row.get(13), owed: row.get(14) },
+    }
+}
+

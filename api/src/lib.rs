@@ -1,0 +1,17 @@
+//! The REST API, under `/v1`.
+//!
+//! Invariants: a command answers after it is on the log; the same id with the same content gives the same body again; every error is
+//! RFC 9457 with a stable `code`; a read says up to which position it has seen.
+
+mod answer;
+mod body;
+mod http;
+mod keys;
+mod problem;
+mod reads;
+mod state;
+
+pub use http::{openapi, read_command, router};
+pub use keys::{Keys, KeysError, hash_key};
+pub use problem::{Code, codes};
+pub use state::{ApiState, StateError};

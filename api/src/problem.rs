@@ -1,0 +1,192 @@
+//! Errors, as RFC 9457 problem details with a stable `code`.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use command_service::Refusal;
+use ledger_core::account::Rejection;
+use ledger_core::id::Id;
+use ledger_core::policy::Invalid;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// One field that is wrong.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct FieldError {
+    /// JSON pointer (RFC 6901) into the body.
+    pub pointer: String,
+    /// What is there.
+    pub value: String,
+    /// What would be right.
+    pub expected: String,
+}
+
+impl From<Invalid> for FieldError {
+    fn from(invalid: Invalid) -> Self {
+        Self { pointer: invalid.pointer, value: invalid.value, expected: invalid.expected }
+    }
+}
+
+/// An error.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Problem {
+    /// A page about the code, relative to the API.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The code in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable code.
+    pub code: String,
+    /// What is wrong this time.
+    pub detail: String,
+    /// The rejection's number; of several that apply the lowest is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<u8>,
+    /// The fields that are wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    #[serde(skip)]
+    retry_after: Option<u32>,
+}
+
+/// A code and what it means.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Code {
+    /// The stable code.
+    pub code: &'static str,
+    /// The HTTP status it comes with.
+    pub status: u16,
+    /// What it means and what to do.
+    pub meaning: &'static str,
+}
+
+/// All codes.
+#[must_use]
+pub fn codes() -> &'static [Code] {
+    const CODES: &[Code] = &[
+        Code { code: "malformed", status: 400, meaning: "The body or a parameter is not of the right form; errors names each field, its value and what would be right." },
+        Code { code: "unauthorized", status: 401, meaning: "The API key is missing or unknown. Send Authorization: Bearer KEY." },
+        Code { code: "forbidden", status: 403, meaning: "The API key lacks the scope." },
+        Code { code: "not_found", status: 404, meaning: "There is no such resource." },
+        Code { code: "program_not_found", status: 404, meaning: "No rulebook was published for the program." },
+        Code { code: "account_not_found", status: 404, meaning: "The account was never opened." },
+        Code { code: "purchase_not_found", status: 404, meaning: "The account has no such purchase." },
+        Code { code: "redemption_not_found", status: 404, meaning: "The account has no such redemption." },
+        Code { code: "account_exists", status: 409, meaning: "The account was opened before." },
+        Code { code: "id_reused", status: 409, meaning: "The id was used before with other content. Nothing was done. Choose an id of its own for each purchase, redemption, return and adjustment." },
+        Code { code: "clock", status: 409, meaning: "A clock can be set in a sandbox program only, and only forwards." },
+        Code { code: "no_rulebook_in_force", status: 422, meaning: "No version of the rulebook was in force when it occurred." },
+        Code { code: "account_closed", status: 422, meaning: "The account is closed; it takes nothing any more." },
+        Code { code: "account_frozen", status: 422, meaning: "The account is frozen; unfreeze it first." },
+        Code { code: "account_pending", status: 422, meaning: "The account can't spend before it is activated." },
+        Code { code: "account_not_frozen", status: 422, meaning: "Only a frozen account can be unfrozen." },
+        Code { code: "account_not_pending", status: 422, meaning: "Only a pending account can be activated." },
+        Code { code: "occurred_in_future", status: 422, meaning: "occurred_at lies more than five minutes ahead of the program's clock." },
+        Code { code: "currency_mismatch", status: 422, meaning: "The purchase is in another currency than the program." },
+        Code { code: "amount_too_large", status: 422, meaning: "The amounts have more digits than can be rated exactly." },
+        Code { code: "hold_not_found", status: 422, meaning: "The redemption holds no points: it was captured, released, lapsed, or never was a hold." },
+        Code { code: "outside_return_window", status: 422, meaning: "The time for returning it is over." },
+        Code { code: "return_before_purchase", status: 422, meaning: "The return occurred before the purchase." },
+        Code { code: "line_not_found", status: 422, meaning: "The purchase has no such line." },
+        Code { code: "return_exceeds_purchase", status: 422, meaning: "More is given back than was bought and kept." },
+        Code { code: "return_exceeds_redemption", status: 422, meaning: "More points are given back than the redemption spent." },
+        Code { code: "capture_exceeds_hold", status: 422, meaning: "More points are captured than are held." },
+        Code { code: "below_minimum", status: 422, meaning: "Fewer points than the rulebook lets one redemption take." },
+        Code { code: "not_a_multiple", status: 422, meaning: "Redemptions come in multiples that the rulebook names." },
+        Code { code: "insufficient_points", status: 422, meaning: "Fewer points are available." },
+        Code { code: "balance_not_zero", status: 422, meaning: "The rulebook lets no account with points be closed." },
+        Code { code: "too_many_requests", status: 429, meaning: "Too much is waiting; nothing was done. Try again after Retry-After." },
+        Code { code: "unavailable", status: 503, meaning: "The database does not answer. Try again." },
+        Code { code: "outcome_unknown", status: 503, meaning: "The log failed in the middle: whether the command was booked is unknown. Send it again with the same id; that is safe." },
+        Code { code: "not_yet_visible", status: 503, meaning: "The read model has not reached min_position yet. Try again after Retry-After." },
+    ];
+    CODES
+}
+
+fn status_of(code: &str) -> u16 {
+    codes().iter().find(|entry| entry.code == code).map_or(500, |entry| entry.status)
+}
+
+impl Problem {
+    pub(crate) fn new(code: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("/problems/{code}"),
+            title: code.replace('_', " "),
+            status: status_of(code),
+            code: code.to_owned(),
+            detail: detail.into(),
+            number: None,
+            errors: Vec::new(),
+            retry_after: None,
+        }
+    }
+
+    pub(crate) fn malformed(errors: Vec<FieldError>) -> Self {
+        let detail = errors.first().map_or_else(String::new, |error| format!("{}: {} is wrong: {}", error.pointer, error.value, error.expected));
+        Self { errors, ..Self::new("malformed", detail) }
+    }
+
+    pub(crate) fn parameter(name: &str, value: &str, expected: &str) -> Self {
+        let value: String = value.chars().take(120).collect();
+        let error = FieldError { pointer: name.to_owned(), value, expected: expected.to_owned() };
+        Self { detail: format!("parameter {name}: {expected}"), ..Self::malformed(vec![error]) }
+    }
+
+    pub(crate) fn program_not_found(program: &Id) -> Self {
+        Self::new("program_not_found", format!("there is no program {program}; publish its rulebook with PUT /v1/programs/{program}/rulebook"))
+    }
+
+    pub(crate) fn account_not_found() -> Self {
+        Rejection::AccountNotFound.into()
+    }
+
+    pub(crate) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error, "a read failed");
+        Self { retry_after: Some(1), ..Self::new("unavailable", "the database does not answer") }
+    }
+
+    pub(crate) fn retry(code: &str, detail: &str) -> Self {
+        Self { retry_after: Some(1), ..Self::new(code, detail) }
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        Self { number: Some(rejection.number()), ..Self::new(rejection.code(), rejection.to_string()) }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let words = refusal.to_string();
+        match refusal {
+            Refusal::Invalid(invalid) => Self::malformed(invalid.into_iter().map(FieldError::from).collect()),
+            Refusal::ProgramNotFound(program) => Self::program_not_found(&program),
+            Refusal::Rejected(rejection) => rejection.into(),
+            Refusal::Clock(why) => Self::new("clock", why),
+            Refusal::Busy => Self::retry("too_many_requests", &words),
+            Refusal::OutcomeUnknown => Self::retry("outcome_unknown", &words),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Problem {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::unavailable(&error)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = self.retry_after;
+        let mut response = (status, axum::Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

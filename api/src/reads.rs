@@ -1,0 +1,68 @@
+//! What reads share: positions to wait for, times, pages.
+
+use std::time::Duration;
+
+use ledger_core::time::Moment;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::problem::Problem;
+use crate::state::ApiState;
+
+const PATIENCE: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// What every read of an account takes.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ReadParams {
+    /// A position from an answer: the read waits (at most 2 s) until it has seen it, else 503 `not_yet_visible`.
+    pub min_position: Option<String>,
+}
+
+/// A page.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page<T> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// Give it as `cursor` for the next page; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// Waits until the read model `schema` has seen `min_position`.
+pub(crate) async fn wait_for(state: &ApiState, schema: &str, min_position: Option<&str>) -> Result<(), Problem> {
+    let Some(text) = min_position else { return Ok(()) };
+    let parsed = text.split_once(':').and_then(|(partition, position)| Some((partition.parse::<i16>().ok()?, position.parse::<i64>().ok()?)));
+    let Some((partition, position)) = parsed else {
+        return Err(Problem::parameter("min_position", text, "partition:position, as an answer gives it"));
+    };
+    let database = state.database().await?;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let sql = format!("SELECT position FROM {schema}.checkpoint WHERE partition = $1");
+    loop {
+        let row = database.query_opt(&sql, &[&partition]).await?;
+        if row.is_some_and(|row| row.get::<_, i64>(0) > position) {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(Problem::retry("not_yet_visible", "the read model has not reached min_position yet"));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// A time in a query.
+pub(crate) fn moment(name: &str, text: &str) -> Result<Moment, Problem> {
+    // In a query an unescaped + is a space.
+    Moment::parse(&text.replace(' ', "+")).map_err(|error| Problem::parameter(name, text, &error.to_string()))
+}
+
+/// A page's length.
+pub(crate) fn limit(limit: Option<u32>) -> Result<i64, Problem> {
+    match limit {
+        None => Ok(50),
+        Some(limit @ 1..=500) => Ok(i64::from(limit)),
+        Some(limit) => Err(Problem::parameter("limit", &limit.to_string(), "1 to 500")),
+    }
+}

@@ -1,0 +1,145 @@
+//! The accounts in memory: those in use, with what is due of all.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ledger_core::account::Account;
+use ledger_core::account::decide::due_at;
+use ledger_core::id::{AccountKey, Id};
+use ledger_core::policy::Program;
+use ledger_core::time::Moment;
+
+use crate::request::CommandKey;
+use crate::store::{Checkpoint, Store, StoreError, UsedId};
+
+pub(crate) struct Cached {
+    pub(crate) account: Account,
+    pub(crate) due: Option<Moment>,
+    dirty: bool,
+    /// The checkpoint after which it was last used.
+    used: u32,
+}
+
+pub(crate) struct Accounts {
+    store: Store,
+    book: String,
+    cached: HashMap<AccountKey, Cached>,
+    /// Ids used since the last checkpoint.
+    recent_ids: HashMap<CommandKey, UsedId>,
+    due: BTreeMap<Id, BTreeSet<(Moment, Id)>>,
+    capacity: usize,
+    checkpoint: u32,
+    dirty: usize,
+}
+
+impl Accounts {
+    pub(crate) fn new(store: Store, book: &str, capacity: usize) -> Result<Self, StoreError> {
+        let mut due: BTreeMap<Id, BTreeSet<(Moment, Id)>> = BTreeMap::new();
+        for (key, at) in store.all_due()? {
+            due.entry(key.program).or_default().insert((at, key.account));
+        }
+        let (cached, recent_ids) = (HashMap::new(), HashMap::new());
+        Ok(Self { store, book: book.to_owned(), cached, recent_ids, due, capacity, checkpoint: 0, dirty: 0 })
+    }
+
+    /// The account, from memory or the store; a new one if it is in neither.
+    pub(crate) fn get(&mut self, key: &AccountKey, program: &Program) -> Result<&mut Cached, StoreError> {
+        if !self.cached.contains_key(key) {
+            let account = self.store.account(key)?.unwrap_or_default();
+            let due = due_at(&account, program);
+            self.cached.insert(key.clone(), Cached { account, due, dirty: false, used: self.checkpoint });
+        }
+        let cached = self.cached.get_mut(key).expect("inserted just above");
+        cached.used = self.checkpoint;
+        Ok(cached)
+    }
+
+    /// Notes that the account was changed.
+    pub(crate) fn changed(&mut self, key: &AccountKey, program: &Program) {
+        let Some(cached) = self.cached.get_mut(key) else { return };
+        if !cached.dirty {
+            cached.dirty = true;
+            self.dirty += 1;
+        }
+        let due = due_at(&cached.account, program);
+        if due != cached.due {
+            let before = std::mem::replace(&mut cached.due, due);
+            let index = self.due.entry(key.program.clone()).or_default();
+            if let Some(at) = before {
+                index.remove(&(at, key.account.clone()));
+            }
+            if let Some(at) = due {
+                index.insert((at, key.account.clone()));
+            }
+        }
+    }
+
+    /// The next account of `program` with something due by `now`; it leaves the index until it is changed.
+    pub(crate) fn pop_due(&mut self, program: &Id, now: Moment) -> Option<AccountKey> {
+        let index = self.due.get_mut(program)?;
+        let (at, account) = index.first()?.clone();
+        if at > now {
+            return None;
+        }
+        index.pop_first();
+        let key = AccountKey { program: program.clone(), account };
+        if let Some(cached) = self.cached.get_mut(&key) {
+            cached.due = None;
+        }
+        Some(key)
+    }
+
+    /// When the next thing of `program` falls due.
+    pub(crate) fn next_due(&self, program: &Id) -> Option<Moment> {
+        self.due.get(program)?.first().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn used_id(&self, key: &CommandKey) -> Result<Option<UsedId>, StoreError> {
+        match self.recent_ids.get(key) {
+            Some(used) => Ok(Some(*used)),
+            None => self.store.used_id(key),
+        }
+    }
+
+    pub(crate) fn use_id(&mut self, key: CommandKey, used: UsedId) {
+        self.recent_ids.insert(key, used);
+    }
+
+    /// Whether so much is unwritten that it is time for a checkpoint.
+    pub(crate) fn is_full(&self) -> bool {
+        self.dirty >= self.capacity || self.recent_ids.len() >= 4 * self.capacity
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty > 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.cached.len()
+    }
+
+    /// Writes all that changed, with the positions it is the fold of, and drops what was not used for long.
+    pub(crate) fn write_checkpoint(&mut self, positions: Vec<event_log::Position>) -> Result<(), StoreError> {
+        let dirty = self.cached.iter().filter(|(_, cached)| cached.dirty);
+        let accounts = dirty.map(|(key, cached)| (key, &cached.account, cached.due)).collect();
+        self.store.write(&self.book, Checkpoint { accounts, ids: &self.recent_ids, positions })?;
+        self.recent_ids.clear();
+        self.checkpoint += 1;
+        self.dirty = 0;
+        for cached in self.cached.values_mut() {
+            cached.dirty = false;
+        }
+        if self.cached.len() > self.capacity {
+            // Those not used since the checkpoint before; if that is not enough, all but the last ones used.
+            let recent = self.checkpoint.saturating_sub(2);
+            self.cached.retain(|_, cached| cached.used >= recent);
+            if self.cached.len() > self.capacity {
+                let last = self.checkpoint - 1;
+                self.cached.retain(|_, cached| cached.used >= last);
+            }
+            if self.cached.len() > self.capacity {
+                self.cached.clear();
+            }
+        }
+        Ok(())
+    }
+}

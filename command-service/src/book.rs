@@ -1,0 +1,287 @@
+//! Deciding: from a request and the state in memory to what is staged for the log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use event_log::{Batch, NewOutcome, NewRecord, Partition, Position, partition_of};
+use ledger_core::account::command::Action;
+use ledger_core::account::{Command, Context, Decision, Event, Rejection, decide};
+use ledger_core::id::{AccountKey, Id};
+use ledger_core::policy::Program;
+use ledger_core::time::Moment;
+use ledger_schemas::{Hash, Outcome, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record, hash};
+
+use crate::accounts::Accounts;
+use crate::programs::{ProgramState, Programs};
+use crate::request::{Answer, Plan, Refusal, Reply, SourceOffset, command_key, target};
+use crate::store::{StoreError, UsedId, account_mark};
+
+/// What to answer when the staged batch is on the log.
+pub(crate) enum Staged {
+    /// The answer is known.
+    Answer(Reply, Result<Answer, Refusal>),
+    /// The first answer again, to be read from the log.
+    Replay(Reply, Partition, Position),
+    /// Somebody waits for the batch, not for a command.
+    Run(Box<dyn FnOnce(bool) + Send>),
+}
+
+/// One batch in the making, with the answers that wait for it.
+#[derive(Default)]
+pub(crate) struct Group {
+    pub(crate) batch: Batch,
+    pub(crate) staged: Vec<Staged>,
+    offsets: BTreeMap<Arc<str>, u64>,
+    clocks: BTreeMap<Id, (Moment, CompactString)>,
+}
+
+impl Group {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.staged.is_empty() && self.offsets.is_empty() && self.clocks.is_empty()
+    }
+
+    fn read_up_to(&mut self, source: SourceOffset) {
+        if let Some((source, position)) = source {
+            let offset = self.offsets.entry(source).or_default();
+            *offset = (*offset).max(position);
+        }
+    }
+
+    /// Puts the offsets and the last clock of each program into the batch.
+    pub(crate) fn seal(&mut self, real_now: Moment) {
+        let offsets = std::mem::take(&mut self.offsets);
+        self.batch.offsets.extend(offsets.into_iter().map(|(source, position)| (source.to_string(), position)));
+        for (program, (now, actor)) in std::mem::take(&mut self.clocks) {
+            let change = ledger_schemas::ProgramChange::ClockSet { now };
+            self.batch.programs.push(encode_program_entry(&ProgramEntry { program, recorded_at: real_now, actor, change }));
+        }
+    }
+}
+
+/// The state in memory: ahead of the log by what is staged.
+pub(crate) struct Book {
+    pub(crate) accounts: Accounts,
+    pub(crate) programs: Programs,
+    pub(crate) next: Vec<Position>,
+    pub(crate) group: Group,
+    scratch: Vec<u8>,
+    last_now: BTreeMap<Id, Moment>,
+}
+
+impl Book {
+    pub(crate) fn new(accounts: Accounts, programs: Programs, next: Vec<Position>) -> Self {
+        Self { accounts, programs, next, group: Group::default(), scratch: Vec::new(), last_now: BTreeMap::new() }
+    }
+
+    /// The program and its time, which never goes back.
+    pub(crate) fn program(&mut self, id: &Id, real_now: Moment) -> Option<(Arc<Program>, Moment)> {
+        let state: &ProgramState = self.programs.0.get(id)?;
+        let now = state.now(real_now);
+        let last = self.last_now.entry(id.clone()).or_insert(now);
+        *last = now.max(*last);
+        Some((Arc::clone(&state.program), *last))
+    }
+
+    fn partition(&self, name: &str) -> Partition {
+        partition_of(name, u16::try_from(self.next.len()).unwrap_or(u16::MAX))
+    }
+
+    /// Decides one command and stages what comes of it.
+    pub(crate) fn command(&mut self, key: AccountKey, command: Command, source: SourceOffset, reply: Reply, real_now: Moment) -> Result<(), StoreError> {
+        self.group.read_up_to(source);
+        let staged = match self.try_command(&key, &command, real_now)? {
+            Ok(Accepted::New(answer)) => Staged::Answer(reply, Ok(answer)),
+            Ok(Accepted::Before(used)) => Staged::Replay(reply, used.partition, used.position),
+            Err(refusal) => Staged::Answer(reply, Err(refusal)),
+        };
+        self.group.staged.push(staged);
+        Ok(())
+    }
+
+    fn try_command(&mut self, key: &AccountKey, command: &Command, real_now: Moment) -> Result<Result<Accepted, Refusal>, StoreError> {
+        if let Err(invalid) = command.check() {
+            return Ok(Err(Refusal::Invalid(vec![invalid])));
+        }
+        let Some((program, now)) = self.program(&key.program, real_now) else {
+            return Ok(Err(Refusal::ProgramNotFound(key.program.clone())));
+        };
+        let name = key.to_string();
+        let content = content_hash(&name, command, &mut self.scratch);
+        let id = command_key(&key.program, command.action.kind(), &command.id);
+        if let Some(used) = self.accounts.used_id(&id)? {
+            if used.content == content {
+                return Ok(Ok(Accepted::Before(used)));
+            }
+            self.reject(key, &name, command, &Rejection::IdReused, now);
+            return Ok(Err(Rejection::IdReused.into()));
+        }
+        self.settle(key, &name, &program, now)?;
+        let target_known = self.target_known(key, &name, &command.action)?;
+        let context = Context { program: &program, now, target_known };
+        match decide(&self.accounts.get(key, &program)?.account, command, &context) {
+            Ok(decision) => {
+                let answer = self.book(key, &name, command, content, decision, &program, now)?;
+                let used = UsedId { content, account: account_mark(&name), partition: answer.partition, position: answer.position };
+                self.accounts.use_id(id, used);
+                Ok(Ok(Accepted::New(answer)))
+            }
+            Err(rejection) => {
+                self.reject(key, &name, command, &rejection, now);
+                Ok(Err(rejection.into()))
+            }
+        }
+    }
+
+    /// Does what is due of the account by `now`.
+    fn settle(&mut self, key: &AccountKey, name: &str, program: &Program, now: Moment) -> Result<(), StoreError> {
+        let cached = self.accounts.get(key, program)?;
+        if cached.due.is_none_or(|at| at > now) {
+            return Ok(());
+        }
+        self.run_due(key, name, program, now)
+    }
+
+    fn run_due(&mut self, key: &AccountKey, name: &str, program: &Program, now: Moment) -> Result<(), StoreError> {
+        let account = &self.accounts.get(key, program)?.account;
+        let id = Id::parse(&format!("due-{}", account.seq + 1)).expect("digits and letters are an id");
+        let command = Command { id, actor: CompactString::const_new("clock"), action: Action::Expire };
+        let context = Context { program, now, target_known: false };
+        match decide(account, &command, &context) {
+            Ok(decision) if !decision.events.is_empty() => {
+                let content = content_hash(name, &command, &mut self.scratch);
+                self.book(key, name, &command, content, decision, program, now)?;
+            }
+            // Nothing is due after all, as where a rulebook gave more time: it goes back into the index.
+            Ok(_) => self.accounts.changed(key, program),
+            Err(rejection) => tracing::warn!(account = name, %rejection, "due work was refused"),
+        }
+        Ok(())
+    }
+
+    /// Does due work of `program` until its time `now`, at most `max` accounts; tells whether there is more.
+    pub(crate) fn due_work(&mut self, program_id: &Id, max: usize, real_now: Moment) -> Result<bool, StoreError> {
+        let Some((program, now)) = self.program(program_id, real_now) else { return Ok(false) };
+        for _ in 0..max {
+            let Some(key) = self.accounts.pop_due(program_id, now) else { return Ok(false) };
+            self.run_due(&key, &key.to_string(), &program, now)?;
+        }
+        Ok(true)
+    }
+
+    /// Whether what the command refers to was ever booked for this account; asked only where the state does not have it.
+    fn target_known(&mut self, key: &AccountKey, name: &str, action: &Action) -> Result<bool, StoreError> {
+        let Some((kind, id)) = target(action) else { return Ok(false) };
+        let used = self.accounts.used_id(&command_key(&key.program, kind, id))?;
+        Ok(used.is_some_and(|used| used.account == account_mark(name)))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one record is made of all of these, and nothing else is")]
+    fn book(&mut self, key: &AccountKey, name: &str, command: &Command, content: Hash, decision: Decision, program: &Program, now: Moment) -> Result<Answer, StoreError> {
+        let partition = self.partition(name);
+        let account = &mut self.accounts.get(key, program)?.account;
+        let previous_hash = account.last_hash;
+        decision.events.iter().for_each(|event| account.evolve(event));
+        let record = Record {
+            key: key.clone(),
+            account_seq: account.seq + 1,
+            command_id: command.id.clone(),
+            command_kind: CompactString::const_new(command.action.kind()),
+            content_hash: content,
+            recorded_at: now,
+            effective_at: effective_at(&command.action, &decision.events, now),
+            actor: command.actor.clone(),
+            rule_version: decision.rule_version,
+            previous_hash,
+            events: decision.events,
+            balance: account.balance(),
+        };
+        let mut body = Vec::with_capacity(512);
+        encode_record(&record, &mut body);
+        account.seal(now, hash(&body));
+        self.accounts.changed(key, program);
+        let position = self.next[usize::from(partition)];
+        self.next[usize::from(partition)] += 1;
+        self.group.batch.records.push(NewRecord { partition, position, account: name.to_owned(), account_seq: record.account_seq, body });
+        metrics::counter!("loyalty_commands_total", "kind" => record_kind(&record), "outcome" => "accepted").increment(1);
+        Ok(Answer { record: Arc::new(record), partition, position, replayed: false })
+    }
+
+    fn reject(&mut self, key: &AccountKey, name: &str, command: &Command, rejection: &Rejection, now: Moment) {
+        let outcome = Outcome {
+            key: key.clone(),
+            command: command.clone(),
+            recorded_at: now,
+            number: rejection.number(),
+            code: rejection.code().into(),
+            detail: rejection.to_string(),
+        };
+        self.group.batch.outcomes.push(NewOutcome { partition: self.partition(name), body: encode_outcome(&outcome) });
+        metrics::counter!("loyalty_commands_total", "kind" => command.action.kind(), "outcome" => rejection.code()).increment(1);
+    }
+
+    /// Plans commands from the account's state and books them together, unless the first was booked before.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
+    pub(crate) fn plan(&mut self, key: AccountKey, first: &Command, plan: Plan, source: SourceOffset, reply: Reply, real_now: Moment) -> Result<Option<String>, StoreError> {
+        self.group.read_up_to(source);
+        let id = command_key(&key.program, first.action.kind(), &first.id);
+        let Some((program, now)) = self.program(&key.program, real_now) else {
+            self.group.staged.push(Staged::Answer(reply, Err(Refusal::ProgramNotFound(key.program.clone()))));
+            return Ok(None);
+        };
+        if let Some(used) = self.accounts.used_id(&id)? {
+            self.group.staged.push(Staged::Replay(reply, used.partition, used.position));
+            return Ok(None);
+        }
+        self.settle(&key, &key.to_string(), &program, now)?;
+        let planned = plan(&self.accounts.get(&key, &program)?.account);
+        let mut outcome = None;
+        for command in planned.commands {
+            match self.try_command(&key, &command, real_now)? {
+                Ok(Accepted::New(answer)) => outcome = Some(Ok(answer)),
+                Ok(Accepted::Before(_)) => {}
+                Err(refusal) => {
+                    outcome = Some(Err(refusal));
+                    break;
+                }
+            }
+        }
+        if let Some(outcome) = outcome {
+            self.group.staged.push(Staged::Answer(reply, outcome));
+        }
+        Ok(planned.rejected)
+    }
+
+    pub(crate) fn publish(&mut self, program: &Id, rulebook: Vec<u8>, actor: CompactString, real_now: Moment) -> Result<(u32, bool), Refusal> {
+        let (version, entry) = self.programs.publish(program, rulebook, actor, real_now)?;
+        if let Some(entry) = &entry {
+            self.group.batch.programs.push(encode_program_entry(entry));
+        }
+        Ok((version, entry.is_some()))
+    }
+
+    pub(crate) fn set_clock(&mut self, program: &Id, now: Moment, actor: CompactString, real_now: Moment) -> Result<(), Refusal> {
+        self.programs.set_clock(program, now, real_now)?;
+        self.group.clocks.insert(program.clone(), (now, actor));
+        Ok(())
+    }
+}
+
+enum Accepted {
+    New(Answer),
+    Before(UsedId),
+}
+
+fn record_kind(record: &Record) -> String {
+    record.command_kind.to_string()
+}
+
+/// When the command's own doing took effect: a purchase or return when it occurred, all else now.
+fn effective_at(action: &Action, events: &[Event], now: Moment) -> Moment {
+    match action {
+        Action::Earn(purchase) => purchase.occurred_at,
+        Action::Return(body) => body.occurred_at,
+        Action::Expire => events.first().map_or(now, |event| event.at),
+        _ => now,
+    }
+}

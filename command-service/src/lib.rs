@@ -1,0 +1,23 @@
+//! Commands in, records out.
+//!
+//! The way of a command: it waits in a bounded queue; the loop takes all that wait, settles what is due, decides each against the
+//! account in memory, and stages one batch; the committer appends the batch and answers, while the loop decides the next one.
+//!
+//! Invariants: nothing is answered before it is on the log; the state in memory is ahead of the log by staged batches at most, and is
+//! thrown away and read anew when one of them fails; the state store is never ahead of the log.
+
+mod accounts;
+mod book;
+mod commit;
+mod engine;
+mod programs;
+mod recover;
+mod request;
+mod service;
+mod simulate;
+mod store;
+
+pub use programs::{ProgramState, Programs};
+pub use request::{Answer, Planned, Refusal};
+pub use service::{Outcomes, Running, Service, ServiceConfig, ServiceError, Snapshot, Source};
+pub use simulate::{Simulated, simulate};

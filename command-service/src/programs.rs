@@ -1,0 +1,154 @@
+//! The programs: their rulebooks and clocks, folded from the program stream.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use event_log::EventLog;
+use ledger_core::id::Id;
+use ledger_core::policy::{Invalid, Program, Rulebook, read_rulebook};
+use ledger_core::time::Moment;
+use ledger_schemas::{DecodeError, ProgramChange, ProgramEntry};
+
+use crate::request::Refusal;
+
+/// One program as it stands.
+#[derive(Debug, Clone, Default)]
+pub struct ProgramState {
+    /// Its rules, all versions.
+    pub program: Arc<Program>,
+    /// The rulebooks as published, by version from 1.
+    pub rulebooks: Vec<Arc<Vec<u8>>>,
+    /// The clock of a sandbox that was set.
+    pub clock: Option<Moment>,
+}
+
+impl ProgramState {
+    /// The program's time: the sandbox's clock, or `real_now`. A sandbox whose clock was never set stands at the beginning of its
+    /// first rulebook.
+    #[must_use]
+    pub fn now(&self, real_now: Moment) -> Moment {
+        if !self.program.is_sandbox() {
+            return real_now;
+        }
+        let begin = || self.program.version(1).map_or(real_now, |first| first.rulebook.effective_from);
+        self.clock.unwrap_or_else(begin)
+    }
+}
+
+/// All programs.
+#[derive(Debug, Clone, Default)]
+pub struct Programs(pub BTreeMap<Id, ProgramState>);
+
+/// Why the program stream can't be folded.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramsError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] event_log::LogError),
+    /// An entry can't be read.
+    #[error("entry {position} of the program stream can't be read")]
+    Decode {
+        /// Which.
+        position: usize,
+        /// Why.
+        #[source]
+        source: DecodeError,
+    },
+    /// A rulebook that was published is refused now.
+    #[error("the rulebook in entry {position} of the program stream is refused by this version: {why}")]
+    Rulebook {
+        /// Which.
+        position: usize,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Programs {
+    /// Folds the program stream.
+    ///
+    /// # Errors
+    /// [`ProgramsError`]
+    pub async fn load(log: &dyn EventLog) -> Result<Self, ProgramsError> {
+        let mut programs = Self::default();
+        for (position, bytes) in log.read_programs(0).await?.iter().enumerate() {
+            let entry = ProgramEntry::decode(bytes).map_err(|source| ProgramsError::Decode { position, source })?;
+            let state = programs.0.entry(entry.program).or_default();
+            match entry.change {
+                ProgramChange::ClockSet { now } => state.clock = Some(now),
+                ProgramChange::RulebookPublished { rulebook, .. } => {
+                    let refused = |invalid: Vec<Invalid>| ProgramsError::Rulebook {
+                        position,
+                        why: invalid.first().map(ToString::to_string).unwrap_or_default(),
+                    };
+                    let read = parse(&rulebook).map_err(refused)?;
+                    state.publish(read, rulebook).map_err(refused)?;
+                }
+            }
+        }
+        Ok(programs)
+    }
+
+    /// Takes a rulebook for `program`; tells its version and the entry for the stream, or none if it is the latest already.
+    pub(crate) fn publish(&mut self, program: &Id, bytes: Vec<u8>, actor: CompactString, real_now: Moment) -> Result<(u32, Option<ProgramEntry>), Refusal> {
+        let rulebook = parse(&bytes).map_err(Refusal::Invalid)?;
+        if rulebook.program != *program {
+            return Err(Refusal::Invalid(vec![Invalid::new("/program", &rulebook.program, format!("the program it is published for, {program}"))]));
+        }
+        let mut state = self.0.get(program).cloned().unwrap_or_default();
+        if let Some(latest) = state.program.latest().filter(|latest| latest.rulebook == rulebook) {
+            return Ok((latest.number, None));
+        }
+        let version = state.publish(rulebook, bytes.clone()).map_err(Refusal::Invalid)?;
+        self.0.insert(program.clone(), state);
+        let change = ProgramChange::RulebookPublished { version, rulebook: bytes };
+        Ok((version, Some(ProgramEntry { program: program.clone(), recorded_at: real_now, actor, change })))
+    }
+
+    /// Sets a sandbox's clock.
+    pub(crate) fn set_clock(&mut self, program: &Id, now: Moment, real_now: Moment) -> Result<(), Refusal> {
+        let state = self.0.get_mut(program).ok_or_else(|| Refusal::ProgramNotFound(program.clone()))?;
+        if !state.program.is_sandbox() {
+            return Err(Refusal::Clock(format!("program {program} is live: it runs on the real clock")));
+        }
+        let before = state.now(real_now);
+        if now < before {
+            return Err(Refusal::Clock(format!("the clock of {program} shows {before}; it can't go back to {now}")));
+        }
+        state.clock = Some(now);
+        Ok(())
+    }
+}
+
+impl ProgramState {
+    fn publish(&mut self, rulebook: Rulebook, bytes: Vec<u8>) -> Result<u32, Vec<Invalid>> {
+        let version = read_rulebook(rulebook, &self.program)?;
+        let number = version.number;
+        Arc::make_mut(&mut self.program).publish(Arc::new(version));
+        self.rulebooks.push(Arc::new(bytes));
+        Ok(number)
+    }
+}
+
+/// Reads a rulebook's JSON strictly.
+fn parse(bytes: &[u8]) -> Result<Rulebook, Vec<Invalid>> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    serde_path_to_error::deserialize(&mut json).map_err(|error| vec![shape_error(bytes, &error)])
+}
+
+/// What serde says, as pointer, value and what would be right.
+fn shape_error(bytes: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) -> Invalid {
+    let mut pointer = String::new();
+    for segment in error.path() {
+        match segment {
+            serde_path_to_error::Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            serde_path_to_error::Segment::Map { key } => pointer.push_str(&format!("/{key}")),
+            serde_path_to_error::Segment::Enum { .. } | serde_path_to_error::Segment::Unknown => {}
+        }
+    }
+    let document: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
+    let value = document.as_ref().and_then(|document| document.pointer(&pointer));
+    let value = value.map_or_else(|| "the document".to_owned(), |value| value.to_string().chars().take(120).collect());
+    Invalid { pointer, value, expected: error.inner().to_string() }
+}

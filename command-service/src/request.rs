@@ -1,0 +1,121 @@
+//! What can be asked of the service and what it answers.
+
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use event_log::{Partition, Position};
+use ledger_core::account::command::Action;
+use ledger_core::account::{Account, Command, Rejection};
+use ledger_core::id::{AccountKey, Id};
+use ledger_core::policy::Invalid;
+use ledger_core::time::Moment;
+use ledger_schemas::Record;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::service::Snapshot;
+
+/// An accepted command.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// What stands on the log.
+    pub record: Arc<Record>,
+    /// In which partition.
+    pub partition: Partition,
+    /// Where.
+    pub position: Position,
+    /// The command was accepted before, this is the first answer again.
+    pub replayed: bool,
+}
+
+/// Why a request was not granted.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refusal {
+    /// Its form is wrong.
+    #[error("the request is malformed")]
+    Invalid(Vec<Invalid>),
+    /// There is no such program.
+    #[error("there is no program {0}")]
+    ProgramNotFound(Id),
+    /// The rules say no.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// A clock is set only in a sandbox, only forwards.
+    #[error("{0}")]
+    Clock(String),
+    /// More waits than is good; nothing was done.
+    #[error("too many commands are waiting; nothing was done, try again")]
+    Busy,
+    /// The log failed in the middle.
+    #[error("the log failed, so it is unknown whether the command was booked; sending it again with the same id is safe")]
+    OutcomeUnknown,
+}
+
+/// What a plan made of an account's state.
+#[derive(Debug, Default)]
+pub struct Planned {
+    /// Commands, decided and booked together.
+    pub commands: Vec<Command>,
+    /// What could not be planned, in words.
+    pub rejected: Option<String>,
+}
+
+pub(crate) type Plan = Box<dyn FnOnce(&Account) -> Planned + Send>;
+type Outcome = Result<Answer, Refusal>;
+
+/// To whom the answer goes.
+pub(crate) enum Reply {
+    One(oneshot::Sender<Outcome>),
+    /// One of many, told apart by a tag; only refusals are of interest.
+    Many(mpsc::UnboundedSender<(u64, Outcome)>, u64),
+}
+
+impl Reply {
+    /// Whoever asked may have gone; then nobody is told.
+    pub(crate) fn send(self, outcome: Outcome) {
+        match self {
+            Self::One(sender) => drop(sender.send(outcome)),
+            Self::Many(sender, tag) => drop(sender.send((tag, outcome))),
+        }
+    }
+}
+
+/// How far a source was read when the request was made; booked with its commands.
+pub(crate) type SourceOffset = Option<(Arc<str>, u64)>;
+
+pub(crate) enum Request {
+    Command { key: AccountKey, command: Command, source: SourceOffset, reply: Reply },
+    /// Commands that depend on the account's state, unless the first of them was booked before.
+    Plan { key: AccountKey, first: Command, plan: Plan, source: SourceOffset, reply: Reply, rejected: mpsc::UnboundedSender<(u64, String)> },
+    Publish { program: Id, rulebook: Vec<u8>, actor: CompactString, reply: oneshot::Sender<Result<(u32, bool), Refusal>> },
+    SetClock { program: Id, now: Moment, actor: CompactString, reply: oneshot::Sender<Result<(), Refusal>> },
+    Snapshot { key: AccountKey, reply: oneshot::Sender<Option<Snapshot>> },
+    /// Answered when all that was asked before is on the log.
+    Flush { reply: oneshot::Sender<()> },
+    /// Ends the loop when all that was asked before is on the log.
+    Stop,
+}
+
+/// The idempotency key of a command: BLAKE3 of program, kind and id, cut to 16 bytes. The kinds of a hold share one key with the
+/// redemption they belong to only where their own id says so.
+pub(crate) type CommandKey = [u8; 16];
+
+pub(crate) fn command_key(program: &Id, kind: &str, id: &Id) -> CommandKey {
+    let mut hasher = blake3::Hasher::new();
+    for part in [program.as_str(), kind, id.as_str()] {
+        hasher.update(part.as_bytes()).update(&[0]);
+    }
+    let mut key = [0; 16];
+    key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    key
+}
+
+/// The purchase or redemption that a command refers to.
+pub(crate) fn target(action: &Action) -> Option<(&'static str, &Id)> {
+    match action {
+        Action::Return(body) => Some(("purchase", &body.purchase_id)),
+        Action::Capture { redemption, .. } | Action::Release { redemption } | Action::ReturnRedemption { redemption, .. } => {
+            Some(("redemption", redemption))
+        }
+        _ => None,
+    }
+}

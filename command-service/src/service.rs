@@ -1,0 +1,215 @@
+//! The service as its callers see it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use compact_str::CompactString;
+use event_log::EventLog;
+use ledger_core::account::{Account, Command};
+use ledger_core::id::{AccountKey, Id};
+use ledger_core::policy::Program;
+use ledger_core::time::Moment;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::engine::{Engine, EngineError};
+use crate::programs::Programs;
+use crate::request::{Answer, Planned, Refusal, Reply, Request};
+
+/// How the service runs.
+#[derive(Debug, Clone)]
+pub struct ServiceConfig {
+    /// The folder of the state store.
+    pub folder: PathBuf,
+    /// The name under which the log's partitions are taken over.
+    pub owner: String,
+    /// How many accounts stay in memory, more or less.
+    pub accounts_in_memory: usize,
+    /// How many requests may wait; more are refused.
+    pub queue_max: usize,
+}
+
+/// Why the service can't start or has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The loop ended.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Its thread can't be made, or it broke down.
+    #[error("the command service's thread failed: {0}")]
+    Thread(String),
+}
+
+/// An account as it stands, staged changes included.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The account.
+    pub account: Account,
+    /// Its program's rules.
+    pub program: Arc<Program>,
+    /// The program's time.
+    pub now: Moment,
+}
+
+/// A handle on the service; clones share it.
+#[derive(Clone)]
+pub struct Service {
+    requests: mpsc::Sender<Request>,
+    programs: watch::Receiver<Arc<Programs>>,
+}
+
+/// The service's thread.
+pub struct Running {
+    thread: JoinHandle<Result<(), EngineError>>,
+}
+
+impl Running {
+    /// Waits until the loop has ended.
+    ///
+    /// # Errors
+    /// Why it ended, unless it was stopped.
+    pub fn join(self) -> Result<(), ServiceError> {
+        match self.thread.join() {
+            Ok(outcome) => Ok(outcome?),
+            Err(panic) => Err(ServiceError::Thread(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "it panicked".into()))),
+        }
+    }
+
+    /// Whether the loop has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+impl Service {
+    /// Takes the log over and serves when it has caught up. `now` is the clock of live programs.
+    ///
+    /// # Errors
+    /// Why it can't.
+    pub async fn start(log: Arc<dyn EventLog>, config: ServiceConfig, now: Arc<dyn Fn() -> Moment + Send + Sync>) -> Result<(Self, Running), ServiceError> {
+        let (requests, receiver) = mpsc::channel(config.queue_max);
+        let (programs, watched) = watch::channel(Arc::default());
+        let engine = Engine { log, config, requests: receiver, programs, now };
+        let (ready, is_ready) = oneshot::channel();
+        // A thread of its own: deciding is work, and must not hold up those who wait for sockets.
+        let builder = std::thread::Builder::new().name("command-service".into());
+        let runtime = tokio::runtime::Handle::current();
+        let thread = builder.spawn(move || runtime.block_on(engine.run(ready))).map_err(|e| ServiceError::Thread(e.to_string()))?;
+        let running = Running { thread };
+        if is_ready.await.is_err() {
+            running.join()?;
+            return Err(ServiceError::Thread("it ended before it was ready".into()));
+        }
+        Ok((Self { requests, programs: watched }, running))
+    }
+
+    /// Decides and books `command`.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] at once when too much waits, else whatever was decided.
+    pub async fn submit(&self, key: AccountKey, command: Command) -> Result<Answer, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Command { key, command, source: None, reply: Reply::One(reply) };
+        self.requests.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Refusal::Busy,
+            mpsc::error::TrySendError::Closed(_) => Refusal::OutcomeUnknown,
+        })?;
+        answer.await.unwrap_or(Err(Refusal::OutcomeUnknown))
+    }
+
+    async fn send(&self, request: Request) {
+        // A loop that ended drops the request and with it the reply's sender, which the caller sees.
+        let _ = self.requests.send(request).await;
+    }
+
+    /// Publishes a rulebook; tells its version, and whether it is new.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] with everything that is wrong with it.
+    pub async fn publish(&self, program: Id, rulebook: Vec<u8>, actor: CompactString) -> Result<(u32, bool), Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Publish { program, rulebook, actor, reply }).await;
+        answer.await.unwrap_or(Err(Refusal::OutcomeUnknown))
+    }
+
+    /// Sets a sandbox's clock; all that falls due by then is done before this answers.
+    ///
+    /// # Errors
+    /// [`Refusal::Clock`] for a live program or a step back.
+    pub async fn set_clock(&self, program: Id, now: Moment, actor: CompactString) -> Result<(), Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::SetClock { program, now, actor, reply }).await;
+        answer.await.unwrap_or(Err(Refusal::OutcomeUnknown))
+    }
+
+    /// Sets a sandbox's clock before what is sent next, without waiting until it is on the log.
+    pub async fn drive_clock(&self, program: Id, now: Moment, actor: CompactString) {
+        let (reply, _) = oneshot::channel();
+        self.send(Request::SetClock { program, now, actor, reply }).await;
+    }
+
+    /// The account as it stands; none if there is no such program.
+    pub async fn snapshot(&self, key: AccountKey) -> Option<Snapshot> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Snapshot { key, reply }).await;
+        answer.await.ok().flatten()
+    }
+
+    /// Returns when all that was asked before is on the log.
+    pub async fn flush(&self) {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Flush { reply }).await;
+        let _ = answer.await;
+    }
+
+    /// Ends the loop when all that was asked before is on the log and in the state store.
+    pub async fn stop(&self) {
+        self.send(Request::Stop).await;
+    }
+
+    /// The programs as they stand.
+    #[must_use]
+    pub fn programs(&self) -> Arc<Programs> {
+        self.programs.borrow().clone()
+    }
+
+    /// A source of many commands: they wait for room instead of being refused, and the offset of each is booked with it.
+    #[must_use]
+    pub fn source(&self, name: &str) -> (Source, Outcomes) {
+        let (outcomes, received) = mpsc::unbounded_channel();
+        let (rejected, plans) = mpsc::unbounded_channel();
+        (Source { service: self.clone(), name: name.into(), outcomes, rejected }, Outcomes { received, plans })
+    }
+}
+
+/// Where many commands come from, such as a file.
+pub struct Source {
+    service: Service,
+    name: Arc<str>,
+    outcomes: mpsc::UnboundedSender<(u64, Result<Answer, Refusal>)>,
+    rejected: mpsc::UnboundedSender<(u64, String)>,
+}
+
+/// What came of a source's commands, by the offset each was sent with.
+pub struct Outcomes {
+    /// Answers and refusals.
+    pub received: mpsc::UnboundedReceiver<(u64, Result<Answer, Refusal>)>,
+    /// Why plans could not be made.
+    pub plans: mpsc::UnboundedReceiver<(u64, String)>,
+}
+
+impl Source {
+    /// Sends `command`, which was read up to `offset`.
+    pub async fn send(&self, offset: u64, key: AccountKey, command: Command) {
+        let reply = Reply::Many(self.outcomes.clone(), offset);
+        self.service.send(Request::Command { key, command, source: Some((Arc::clone(&self.name), offset)), reply }).await;
+    }
+
+    /// Lets `plan` make commands from the account's state, unless `first`, the first that it would make, was booked before.
+    pub async fn plan(&self, offset: u64, key: AccountKey, first: Command, plan: impl FnOnce(&Account) -> Planned + Send + 'static) {
+        let reply = Reply::Many(self.outcomes.clone(), offset);
+        let source = Some((Arc::clone(&self.name), offset));
+        self.service.send(Request::Plan { key, first, plan: Box::new(plan), source, reply, rejected: self.rejected.clone() }).await;
+    }
+}

@@ -1,0 +1,210 @@
+//! The command line. Every flag has an environment form.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// An event-sourced loyalty ledger.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Arguments {
+    /// How to write the log: for people or as JSON lines.
+    #[arg(long, global = true, env = "LOYALTY_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// What to log, such as `info` or `command_service=debug`.
+    #[arg(long, global = true, env = "LOYALTY_LOG", default_value = "warn")]
+    pub log: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How to write the log.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve: the command service, the projectors and the API in one process.
+    Up(UpOptions),
+    /// Import a real shop's purchases, verify the book, show it, and serve.
+    Demo(DemoOptions),
+    /// Import a file of purchases; resumable, and running it twice changes nothing.
+    Import(ImportOptions),
+    /// Publish a rulebook.
+    Program(ProgramOptions),
+    /// Show how far each projector is behind.
+    Projectors(DataOptions),
+    /// Build a read model anew beside the old one and switch.
+    Rebuild(RebuildOptions),
+    /// Verify the book: sequence, hash chain, postings, and read models against a fresh fold.
+    Verify(DataOptions),
+    /// Measure, as ratios to the raw engine in the same run.
+    Bench(BenchOptions),
+    /// Make an API key: prints the key and its line for the key file.
+    Key(KeyOptions),
+    /// Print a generated document.
+    Schema(SchemaOptions),
+}
+
+/// Where the book is.
+#[derive(Debug, Clone, Args)]
+pub struct DataOptions {
+    /// The data folder: the embedded Postgres and the state store.
+    #[arg(long, env = "LOYALTY_DATA", default_value = "loyalty-data")]
+    pub data: PathBuf,
+    /// An existing Postgres instead of the embedded one.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// How many partitions a new log gets; it can't change.
+    #[arg(long, env = "LOYALTY_PARTITIONS", default_value_t = 8)]
+    pub partitions: u16,
+    /// How many accounts stay in memory, more or less.
+    #[arg(long, env = "LOYALTY_ACCOUNTS_IN_MEMORY", default_value_t = 100_000)]
+    pub accounts_in_memory: usize,
+}
+
+/// Serving.
+#[derive(Debug, Clone, Args)]
+pub struct UpOptions {
+    /// Where the book is.
+    #[command(flatten)]
+    pub data: DataOptions,
+    /// The address of the API. Another than loopback needs --api-keys.
+    #[arg(long, env = "LOYALTY_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// A JSON file of API keys, as `loyalty key` prints them.
+    #[arg(long, env = "LOYALTY_API_KEYS")]
+    pub api_keys: Option<PathBuf>,
+    /// How many commands may wait; more are answered 429.
+    #[arg(long, env = "LOYALTY_QUEUE_MAX", default_value_t = 10_000)]
+    pub queue_max: usize,
+}
+
+/// The demo.
+#[derive(Debug, Clone, Args)]
+pub struct DemoOptions {
+    /// Serving.
+    #[command(flatten)]
+    pub up: UpOptions,
+    /// End after the summary instead of serving.
+    #[arg(long, env = "LOYALTY_EXIT")]
+    pub exit: bool,
+}
+
+/// A file's format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Online Retail (UCI): Invoice, StockCode, Description, Quantity, InvoiceDate, Price, CustomerID, Country.
+    OnlineRetail,
+    /// A row a line of a purchase, with the API's field names as columns.
+    PurchasesCsv,
+    /// A JSON body of the API a line: purchases and returns.
+    PurchasesJsonl,
+}
+
+/// Importing.
+#[derive(Debug, Clone, Args)]
+pub struct ImportOptions {
+    /// The file; `.gz` is unpacked on the way.
+    pub file: PathBuf,
+    /// The program.
+    #[arg(long, env = "LOYALTY_PROGRAM")]
+    pub program: String,
+    /// The file's format.
+    #[arg(long, env = "LOYALTY_FORMAT")]
+    pub format: Format,
+    /// Let a sandbox program's clock follow the file's times.
+    #[arg(long, env = "LOYALTY_DRIVE_CLOCK")]
+    pub drive_clock: bool,
+    /// Where rejected lines go, with line number and reason; FILE.rejected.csv if not named.
+    #[arg(long, env = "LOYALTY_REJECTED")]
+    pub rejected: Option<PathBuf>,
+    /// Where the book is.
+    #[command(flatten)]
+    pub data: DataOptions,
+}
+
+/// Rulebooks.
+#[derive(Debug, Clone, Args)]
+pub struct ProgramOptions {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: ProgramAction,
+}
+
+/// What to do with a rulebook.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ProgramAction {
+    /// Publish FILE as the next version of the program that it names.
+    Publish {
+        /// The rulebook, JSON.
+        file: PathBuf,
+        /// The API of a running service; without it the book in --data is opened.
+        #[arg(long, env = "LOYALTY_SERVER")]
+        server: Option<String>,
+        /// The API key for --server.
+        #[arg(long, env = "LOYALTY_API_KEY", hide_env_values = true)]
+        api_key: Option<String>,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+}
+
+/// Rebuilding.
+#[derive(Debug, Clone, Args)]
+pub struct RebuildOptions {
+    /// The read model: balance, statement or tier.
+    pub name: String,
+    /// Where the book is.
+    #[command(flatten)]
+    pub data: DataOptions,
+}
+
+/// Measuring.
+#[derive(Debug, Clone, Args)]
+pub struct BenchOptions {
+    /// Only the parts whose name holds this.
+    #[arg(long)]
+    pub only: Option<String>,
+    /// The Online Retail file for the import; that part is left out without it.
+    #[arg(long)]
+    pub file: Option<PathBuf>,
+}
+
+/// A key to make.
+#[derive(Debug, Clone, Args)]
+pub struct KeyOptions {
+    /// Its name, under which its commands are booked.
+    pub name: String,
+    /// read, write (with read) or admin (with all).
+    #[arg(long, value_parser = ["read", "write", "admin"], default_value = "write")]
+    pub scope: String,
+}
+
+/// A document to print.
+#[derive(Debug, Clone, Args)]
+pub struct SchemaOptions {
+    /// Which.
+    #[arg(value_parser = ["rulebook", "openapi"])]
+    pub name: String,
+}
+
+/// Sets logging up, on standard error.
+pub fn log(arguments: &Arguments) {
+    let filter = EnvFilter::try_new(&arguments.log).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match arguments.log_format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

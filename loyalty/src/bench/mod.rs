@@ -1,0 +1,4 @@
+//! `loyalty bench`
+pub async fn run(_options: crate::args::BenchOptions) -> anyhow::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! The one binary.
+
+mod args;
+mod bench;
+mod demo;
+mod import;
+mod node;
+mod ops;
+mod summary;
+mod up;
+mod verify;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    let arguments = Arguments::parse();
+    args::log(&arguments);
+    let outcome = match arguments.command {
+        Command::Up(options) => up::run(options).await,
+        Command::Demo(options) => demo::run(options).await,
+        Command::Import(options) => import::run(options).await,
+        Command::Program(options) => ops::program(options).await,
+        Command::Projectors(options) => ops::projectors(options).await,
+        Command::Rebuild(options) => ops::rebuild(options).await,
+        Command::Verify(options) => ops::verify(options).await,
+        Command::Bench(options) => bench::run(options).await,
+        Command::Key(options) => ops::key(&options),
+        Command::Schema(options) => ops::schema(&options),
+    };
+    match outcome {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

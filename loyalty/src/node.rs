@@ -1,0 +1,132 @@
+//! A node: the database, the log, the command service and the projectors, started together and stopped in turn.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use command_service::{Running, Service, ServiceConfig};
+use embedded_postgres::{PostgresError, Server};
+use event_log::EventLog;
+use event_log::postgres::PostgresLog;
+use ledger_core::time::Moment;
+use projectors::{Projector, read_models};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::args::DataOptions;
+
+/// The database: our own, or somebody's.
+pub enum Database {
+    /// Embedded, started here.
+    Own(Server),
+    /// Named by the user, or embedded and started by a process that still runs.
+    Other(String),
+}
+
+impl Database {
+    /// Starts the embedded one, or takes the one that is named.
+    pub async fn open(options: &DataOptions) -> anyhow::Result<Self> {
+        match &options.database_url {
+            Some(url) => Ok(Self::Other(url.clone())),
+            None => Ok(Self::Own(Server::start(&options.data.join("postgres")).await?)),
+        }
+    }
+
+    /// As [`Database::open`], but joins the embedded one of a process that runs: for what only reads, or writes read models.
+    pub async fn join(options: &DataOptions) -> anyhow::Result<Self> {
+        match Self::open(options).await {
+            Err(error) if matches!(error.downcast_ref(), Some(PostgresError::InUse { .. })) => {
+                let url = Server::running(&options.data.join("postgres")).context("the service is still starting; try again")?;
+                Ok(Self::Other(url))
+            }
+            opened => opened,
+        }
+    }
+
+    /// Where to connect.
+    pub fn url(&self) -> &str {
+        match self {
+            Self::Own(server) => server.url(),
+            Self::Other(url) => url,
+        }
+    }
+}
+
+/// A node that runs.
+pub struct Node {
+    /// The log.
+    pub log: Arc<dyn EventLog>,
+    /// The command service.
+    pub service: Service,
+    running: Running,
+    stop: watch::Sender<bool>,
+    projectors: Vec<JoinHandle<()>>,
+    // Last, so that it is dropped last.
+    database: Database,
+}
+
+/// The real clock.
+pub fn real_now() -> Moment {
+    Moment::from_micros(jiff::Timestamp::now().as_microsecond()).unwrap_or_default()
+}
+
+impl Node {
+    /// Starts all of it.
+    pub async fn start(options: &DataOptions, queue_max: usize) -> anyhow::Result<Self> {
+        let database = Database::open(options).await?;
+        let log: Arc<dyn EventLog> = Arc::new(PostgresLog::open(database.url(), options.partitions).await?);
+        let folder = options.data.join("state");
+        std::fs::create_dir_all(&folder).with_context(|| format!("can't create {}", folder.display()))?;
+        let config = ServiceConfig {
+            folder,
+            owner: format!("loyalty pid {}", std::process::id()),
+            accounts_in_memory: options.accounts_in_memory,
+            queue_max,
+        };
+        let (service, running) = Service::start(Arc::clone(&log), config, Arc::new(real_now)).await?;
+        let (stop, stopped) = watch::channel(false);
+        let mut projectors = Vec::new();
+        for model in read_models() {
+            let projector = Projector::open(model, Arc::clone(&log), database.url()).await?;
+            projectors.push(tokio::spawn(projector.run(stopped.clone())));
+        }
+        Ok(Self { log, service, running, stop, projectors, database })
+    }
+
+    /// Where the database is.
+    pub fn url(&self) -> &str {
+        self.database.url()
+    }
+
+    /// Whether the command service has ended by itself.
+    pub fn has_failed(&self) -> bool {
+        self.running.is_finished()
+    }
+
+    /// Waits until every read model has what is on the log now.
+    pub async fn caught_up(&self) -> anyhow::Result<()> {
+        self.service.flush().await;
+        for model in read_models() {
+            loop {
+                let health = projectors::lags(&*model, &*self.log, self.url()).await?;
+                if health.lags.iter().all(|lag| lag.lag == 0) {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops in turn: no more commands, what waits is booked, the projectors end, the database last.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.service.stop().await;
+        let running = self.running;
+        let outcome = tokio::task::spawn_blocking(move || running.join()).await?;
+        self.stop.send_replace(true);
+        for projector in self.projectors {
+            projector.await?;
+        }
+        drop(self.database);
+        Ok(outcome?)
+    }
+}

@@ -1,0 +1,146 @@
+//! Verifying the book: sequence, hash chain, postings and balances, from the log alone; then the read models against a fresh fold.
+
+use std::collections::HashMap;
+
+use anyhow::bail;
+use event_log::EventLog;
+use ledger_core::account::EventKind;
+use ledger_core::posting::{BUCKETS, Bucket, postings};
+use ledger_schemas::{Hash, Record, hash};
+
+const READ_MAX: usize = 5000;
+const FINDINGS_MAX: usize = 20;
+
+/// What is known of an account while its records go by.
+#[derive(Default)]
+struct Tail {
+    seq: u64,
+    hash: Hash,
+    totals: [i64; BUCKETS],
+    earned: i64,
+}
+
+/// What the log holds.
+#[derive(Default)]
+pub struct BookCheck {
+    /// How many records.
+    pub records: u64,
+    /// How many accounts.
+    pub accounts: u64,
+    /// How many refused commands.
+    pub outcomes: u64,
+    /// The sum of all postings, by bucket.
+    pub totals: [i64; BUCKETS],
+    /// What is wrong; the first twenty.
+    pub findings: Vec<String>,
+}
+
+impl BookCheck {
+    /// The points in a bucket, over all accounts.
+    pub fn total(&self, bucket: Bucket) -> i64 {
+        self.totals[bucket as usize]
+    }
+
+    fn find(&mut self, what: String) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(what);
+        }
+    }
+
+    fn record(&mut self, tails: &mut HashMap<String, Tail>, partition: u16, entry: &event_log::Entry) {
+        let place = format!("partition {partition} position {} account {}", entry.position, entry.account);
+        let record = match Record::decode(&entry.body) {
+            Ok(record) => record,
+            Err(error) => return self.find(format!("{place}: {error}")),
+        };
+        let tail = tails.entry(entry.account.clone()).or_default();
+        let mut wrong = Vec::new();
+        if record.key.to_string() != entry.account || record.account_seq != entry.account_seq {
+            wrong.push(format!("it says that it is record {} of {}", record.account_seq, record.key));
+        }
+        if record.account_seq != tail.seq + 1 {
+            wrong.push(format!("record {} follows record {}", record.account_seq, tail.seq));
+        }
+        if record.previous_hash != tail.hash {
+            wrong.push("its chain is broken: it does not name the hash of the record before it".into());
+        }
+        for event in &record.events {
+            let mut sum = 0;
+            postings(event, |posting| {
+                sum += posting.points;
+                tail.totals[posting.bucket as usize] += posting.points;
+                self.totals[posting.bucket as usize] += posting.points;
+            });
+            if sum != 0 {
+                wrong.push(format!("the postings of an event sum to {sum}"));
+            }
+            if let EventKind::PointsEarned(earned) = &event.kind {
+                tail.earned += earned.lot.as_ref().map_or(0, |lot| lot.points);
+            }
+        }
+        let has = |bucket: Bucket| tail.totals[bucket as usize];
+        let balance = &record.balance;
+        let recorded = (balance.pending, balance.available, balance.held, balance.owed, balance.lifetime_earned);
+        if recorded != (has(Bucket::Pending), has(Bucket::Available), has(Bucket::Held), -has(Bucket::Owed), tail.earned) {
+            wrong.push("its balance is not the sum of the account's postings".into());
+        }
+        if [Bucket::Pending, Bucket::Available, Bucket::Held, Bucket::Shortfall].iter().any(|bucket| has(*bucket) < 0) || has(Bucket::Owed) > 0 {
+            wrong.push("a balance is negative".into());
+        }
+        (tail.seq, tail.hash) = (record.account_seq, hash(&entry.body));
+        self.records += 1;
+        for what in wrong {
+            self.find(format!("{place}: {what}"));
+        }
+    }
+}
+
+/// Reads the whole log.
+pub async fn book(log: &dyn EventLog) -> anyhow::Result<BookCheck> {
+    let mut check = BookCheck::default();
+    for partition in 0..log.partitions() {
+        let mut tails = HashMap::new();
+        let mut next = 0;
+        loop {
+            let entries = log.read(partition, next, READ_MAX).await?;
+            let Some(last) = entries.last() else { break };
+            if last.position + 1 - next != entries.len() as u64 {
+                check.find(format!("partition {partition}: positions {next} to {} have gaps", last.position));
+            }
+            next = last.position + 1;
+            for entry in &entries {
+                check.record(&mut tails, partition, entry);
+            }
+        }
+        check.accounts += tails.len() as u64;
+        let mut from = 0;
+        loop {
+            let outcomes = log.read_outcomes(partition, from, READ_MAX).await?;
+            if outcomes.is_empty() {
+                break;
+            }
+            from += outcomes.len() as u64;
+        }
+        check.outcomes += from;
+    }
+    let shortfall = check.total(Bucket::Shortfall) + check.total(Bucket::Uncollected);
+    let sum: i64 = check.totals.iter().sum();
+    if sum != 0 || shortfall != 0 {
+        check.find(format!("the book's postings sum to {sum}, shortfall and uncollected to {shortfall}"));
+    }
+    Ok(check)
+}
+
+/// Verifies the book and every read model; prints what it finds, and fails if that is anything.
+pub async fn all(log: std::sync::Arc<dyn EventLog>, url: &str) -> anyhow::Result<BookCheck> {
+    let check = book(&*log).await?;
+    let mut findings = check.findings.clone();
+    for model in projectors::read_models() {
+        let verified = projectors::verify(model, std::sync::Arc::clone(&log), url).await?;
+        findings.extend(verified.differences.iter().map(|difference| format!("read model {}: {difference}", verified.projector)));
+    }
+    if !findings.is_empty() {
+        bail!("the book does not verify:\n  {}", findings.join("\n  "));
+    }
+    Ok(check)
+}

@@ -1,0 +1,25 @@
+//! Read models: each one is fold(log), on its own: own schema, own checkpoint, rebuilt alone.
+//!
+//! A new read model is a folder here, a folder under `migrations/` and a line in [`read_models`].
+
+mod balance;
+mod runtime;
+mod statement;
+mod tier;
+
+use std::sync::Arc;
+
+pub use statement::words::{kind, reason};
+pub use runtime::{Health, Lag, Projector, ProjectorError, ReadModel, Verified, lags, rebuild, verify};
+
+/// All read models.
+#[must_use]
+pub fn read_models() -> Vec<Arc<dyn ReadModel>> {
+    vec![Arc::new(balance::Balance), Arc::new(statement::Statement), Arc::new(tier::Tier)]
+}
+
+/// The read model with this name.
+#[must_use]
+pub fn read_model(name: &str) -> Option<Arc<dyn ReadModel>> {
+    read_models().into_iter().find(|model| model.name() == name)
+}

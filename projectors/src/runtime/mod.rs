@@ -1,0 +1,83 @@
+//! What every projector does alike: read, check, fold, write, checkpoint; rebuild and verify.
+//!
+//! Invariants: rows and checkpoint change in one transaction, and only from the position that the checkpoint holds, so two projectors
+//! of one read model can't apply a record twice; an account whose record can't be read or does not follow the one before it is
+//! stopped there and named, the rest of the partition goes on.
+
+mod apply;
+mod project;
+mod rebuild;
+mod verify;
+
+use async_trait::async_trait;
+use event_log::{LogError, Partition, Position};
+use ledger_schemas::Record;
+use tokio_postgres::Transaction;
+
+pub use project::{Health, Lag, Projector, lags};
+pub use rebuild::rebuild;
+pub use verify::{Verified, verify};
+
+/// A record with its place.
+pub struct Placed {
+    /// Its partition.
+    pub partition: Partition,
+    /// Its position.
+    pub position: Position,
+    /// What it says.
+    pub record: Record,
+}
+
+/// A read model: how records become rows.
+#[async_trait]
+pub trait ReadModel: Send + Sync {
+    /// Its name, which is its schema's.
+    fn name(&self) -> &'static str;
+
+    /// Its tables.
+    fn migrations(&self) -> refinery::Runner;
+
+    /// Folds `records`, in order and without gap for each account, into the rows.
+    async fn apply(&self, transaction: &Transaction<'_>, records: &[Placed]) -> Result<(), tokio_postgres::Error>;
+}
+
+/// Why a projector can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectorError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Postgres.
+    #[error("read model {name}: can't {action}")]
+    Postgres {
+        /// Of which read model.
+        name: String,
+        /// What was being done.
+        action: &'static str,
+        /// Why not.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// The schema can't be brought up to date.
+    #[error("read model {name}: its schema can't be brought up to date")]
+    Migrate {
+        /// Which.
+        name: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Another projector of the same read model has gone on from this checkpoint.
+    #[error("read model {name}: another projector moved the checkpoint of partition {partition}")]
+    Overtaken {
+        /// Which.
+        name: String,
+        /// Where.
+        partition: Partition,
+    },
+}
+
+fn postgres(name: &str, action: &'static str) -> impl FnOnce(tokio_postgres::Error) -> ProjectorError {
+    let name = name.to_owned();
+    move |source| ProjectorError::Postgres { name, action, source }
+}

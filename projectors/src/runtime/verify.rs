@@ -1,0 +1,65 @@
+//! Verify: a read model equals a fresh fold of the log, row by row.
+
+use std::sync::Arc;
+
+use event_log::EventLog;
+use event_log::postgres::connect;
+use tokio_postgres::Client;
+
+use super::project::positions;
+use super::{Projector, ProjectorError, ReadModel, postgres};
+
+/// What a verification found.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Verified {
+    /// The read model.
+    pub projector: String,
+    /// How many rows were compared.
+    pub rows: u64,
+    /// Rows that differ, `table: row`; the first twenty.
+    pub differences: Vec<String>,
+}
+
+/// Folds the log anew beside the read model and compares every row of every table.
+///
+/// # Errors
+/// What Postgres or the log says.
+pub async fn verify(model: Arc<dyn ReadModel>, log: Arc<dyn EventLog>, url: &str) -> Result<Verified, ProjectorError> {
+    let name = model.name();
+    let fresh = format!("{name}_verify");
+    let mut client = connect(url, name).await.map_err(postgres(name, "connect"))?;
+    let drop_fresh = format!("SET client_min_messages = warning; DROP SCHEMA IF EXISTS {fresh} CASCADE");
+    client.batch_execute(&drop_fresh).await.map_err(postgres(name, "drop an unfinished verification"))?;
+    let mut projector = Projector::open_in(Arc::clone(&model), log, url, &fresh).await?;
+    let verified = loop {
+        projector.catch_up().await?;
+        let transaction = client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).start();
+        let transaction = transaction.await.map_err(postgres(name, "begin"))?;
+        // While the book is being written, the two are compared at a moment when they have come equally far.
+        let live = positions(transaction.client()).await.map_err(postgres(name, "read its checkpoints"))?;
+        if live == projector.positions() {
+            break compare(transaction.client(), name, &fresh).await.map_err(postgres(name, "compare"))?;
+        }
+        drop(transaction);
+        tokio::task::yield_now().await;
+    };
+    client.batch_execute(&drop_fresh).await.map_err(postgres(name, "drop the fresh fold"))?;
+    Ok(verified)
+}
+
+async fn compare(client: &Client, name: &str, fresh: &str) -> Result<Verified, tokio_postgres::Error> {
+    let mut verified = Verified { projector: name.to_owned(), rows: 0, differences: Vec::new() };
+    let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = $1 AND tablename <> 'refinery_schema_history' ORDER BY 1";
+    for row in client.query(tables, &[&name]).await? {
+        let table: String = row.get(0);
+        let count = client.query_one(&format!("SELECT count(*) FROM {name}.{table}"), &[]).await?;
+        verified.rows += count.get::<_, i64>(0).unsigned_abs();
+        for (one, other, side) in [(name, fresh, "is in the read model, not in the fold"), (fresh, name, "is in the fold, not in the read model")] {
+            let sql = format!("SELECT t::text FROM (TABLE {one}.{table} EXCEPT ALL TABLE {other}.{table}) t ORDER BY 1 LIMIT 20");
+            let rows = client.query(&sql, &[]).await?;
+            verified.differences.extend(rows.iter().map(|row| format!("{table}: {} {side}", row.get::<_, String>(0))));
+        }
+    }
+    verified.differences.truncate(20);
+    Ok(verified)
+}
