@@ -246,7 +246,7 @@ mod tests {
         ] {
             assert_eq!(london.plus_months(at(from), months), at(to), "{from} + {months} months");
         }
-        assert_eq!(london.minus_months(at("2010-03-31T10:00:00Z"), 1), at("2010-02-28T10:00:00Z"));
+        assert_eq!(london.minus_months(at("2010-03-31T10:00:00Z"), 1), at("2010-02-28T11:00:00Z"), "11:00 in summer time");
     }
 
     #[test]

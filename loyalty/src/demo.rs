@@ -20,6 +20,7 @@ const REDEMPTIONS: i64 = 10;
 pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
     up::check(&options.up)?;
     let begin = std::time::Instant::now();
+    let metrics = up::metrics()?;
     let node = Node::start(&options.up.data, options.up.queue_max).await?;
     let program = Id::parse("shop")?;
     let (version, new) = node.service.publish(program.clone(), RULEBOOK.to_vec(), "demo".into()).await?;
@@ -53,7 +54,7 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
         return node.stop().await;
     }
     let member = top_member(node.url(), &program).await?;
-    up::serve(node, &options.up, |address| {
+    up::serve(node, &options.up, metrics, |address| {
         println!("try:");
         println!("  curl {address}/v1/programs/shop/accounts/{member}");
         println!("  curl {address}/v1/programs/shop/accounts/{member}/explain");

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use api::{ApiState, Keys, router};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,8 +15,15 @@ const RECORDS_BUCKETS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 1
 /// Runs until it is told to stop.
 pub async fn run(options: UpOptions) -> anyhow::Result<()> {
     check(&options)?;
+    let metrics = metrics()?;
     let node = Node::start(&options.data, options.queue_max).await?;
-    serve(node, &options, |_| {}).await
+    serve(node, &options, metrics, |_| {}).await
+}
+
+/// Collects metrics from here on.
+pub fn metrics() -> anyhow::Result<PrometheusHandle> {
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS_BUCKETS)?;
+    Ok(builder.set_buckets_for_metric(Matcher::Suffix("_records".into()), RECORDS_BUCKETS)?.install_recorder()?)
 }
 
 /// Refuses an address that others can reach without keys.
@@ -28,12 +35,8 @@ pub fn check(options: &UpOptions) -> anyhow::Result<()> {
 }
 
 /// Serves `node` until SIGINT or SIGTERM; `listening` is told the address.
-pub async fn serve(node: Node, options: &UpOptions, listening: impl FnOnce(&str)) -> anyhow::Result<()> {
+pub async fn serve(node: Node, options: &UpOptions, metrics: PrometheusHandle, listening: impl FnOnce(&str)) -> anyhow::Result<()> {
     let keys = options.api_keys.as_deref().map(Keys::read).transpose()?;
-    let metrics = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS_BUCKETS)?
-        .set_buckets_for_metric(Matcher::Suffix("_records".into()), RECORDS_BUCKETS)?
-        .install_recorder()?;
     let state = ApiState::new(node.service.clone(), node.log.clone(), node.url(), keys, metrics)?;
     let listener = TcpListener::bind(options.listen).await.with_context(|| format!("can't listen on {}", options.listen))?;
     let address = format!("http://{}", listener.local_addr()?);

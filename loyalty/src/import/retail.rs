@@ -2,8 +2,10 @@
 //!
 //! The rules: an invoice `C…` is a cancellation, each of its lines matched to earlier purchases; `A…` is a bad-debt adjustment, not a
 //! purchase; a line without a customer, with a price of zero or less, with a quantity of the wrong sign for its invoice, or of another
-//! customer than its invoice, is rejected. Identical lines are real. Times are on the program's wall clock.
+//! customer than its invoice, is rejected. Identical lines are real. Times are on the program's wall clock. The till prints lines in
+//! the order of their minutes, so an invoice may come again after others: what comes then is a purchase of its own, `INVOICE.2`.
 
+use std::collections::{HashMap, VecDeque};
 use std::io::Read;
 
 use ledger_core::account::Command;
@@ -29,7 +31,8 @@ struct Row {
 /// Reads all rows and sends what they are; tells the number of the last line.
 pub fn read(input: Box<dyn Read + Send>, zone: &Zone, currency: &str, items: &mpsc::Sender<Item>) -> anyhow::Result<u64> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
-    let mut open = Invoice { currency: currency.to_owned(), rows: Vec::new(), lines_seen: 0, name: String::new() };
+    let mut open = Invoice { currency: currency.to_owned(), ..Invoice::default() };
+    let mut seen = Seen::default();
     let mut record = csv::ByteRecord::new();
     let mut line = 1;
     loop {
@@ -45,7 +48,9 @@ pub fn read(input: Box<dyn Read + Send>, zone: &Zone, currency: &str, items: &mp
         let invoice = String::from_utf8_lossy(record.get(0).unwrap_or_default()).into_owned();
         if invoice != open.name {
             open.close(items)?;
-            (open.name, open.lines_seen) = (invoice, 0);
+            seen.put(&open);
+            (open.part, open.lines_seen) = seen.parts.get(&invoice).map_or((1, 0), |(part, lines)| (part + 1, *lines));
+            open.name = invoice;
         }
         open.lines_seen += 1;
         match row(&record, line, zone) {
@@ -108,18 +113,48 @@ fn row(record: &csv::ByteRecord, line: u64, zone: &Zone) -> Result<Row, String> 
 }
 
 /// The invoice whose lines are coming in.
+#[derive(Default)]
 struct Invoice {
     name: String,
     currency: String,
     rows: Vec<Row>,
+    /// How many times it has come, this one included.
+    part: u32,
     lines_seen: u64,
+}
+
+/// How many invoices back one is known again.
+const SEEN_MAX: usize = 10_000;
+
+/// The invoices that came before: how many times, with how many lines.
+#[derive(Default)]
+struct Seen {
+    parts: HashMap<String, (u32, u64)>,
+    order: VecDeque<String>,
+}
+
+impl Seen {
+    fn put(&mut self, invoice: &Invoice) {
+        if self.parts.insert(invoice.name.clone(), (invoice.part, invoice.lines_seen)).is_none() {
+            self.order.push_back(invoice.name.clone());
+        }
+        if self.order.len() > SEEN_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.parts.remove(&oldest);
+        }
+    }
 }
 
 impl Invoice {
     fn close(&mut self, items: &mpsc::Sender<Item>) -> anyhow::Result<()> {
         let rows = std::mem::take(&mut self.rows);
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(()) };
-        let (at, line, account, id) = (first.at, last.line, first.customer.clone(), first.invoice.clone());
+        let (at, line, account) = (first.at, last.line, first.customer.clone());
+        let id = match self.part {
+            1 => first.invoice.clone(),
+            part => Id::parse(&format!("{}.{part}", first.invoice))?,
+        };
         let lines = (1..).zip(&rows).map(|(n, row): (u32, &Row)| Line {
             line_id: Id::parse(&n.to_string()).expect("digits are an id"),
             sku: row.sku.as_str().into(),

@@ -1,0 +1,148 @@
+//! Earn.
+
+use ledger_core::account::command::Action;
+use ledger_core::account::{EventKind, Rejection};
+use ledger_core::points::Amount;
+use serde_json::{Value, json};
+
+use crate::support::{Book, amount, at, earned, id, purchase, rules};
+
+#[test]
+fn points_table() {
+    let step = json!({"earn": {"base": {"points": "10", "per": "2.00", "whole_steps": true}}});
+    let step_line = json!({"earn": {"base": {"points": "10", "per": "2.00", "whole_steps": true}, "round_per": "line"}});
+    let line = json!({"earn": {"round_per": "line"}});
+    let round = |mode: &str| json!({"earn": {"rounding": mode}});
+    let capped = json!({"earn": {"caps": {"per_purchase": 50}}});
+    let bonus = json!({"earn": {"bonus": [{"id": "double", "when": "line.sku == 'A' && purchase.total >= 50.0", "multiply": "2"}]}});
+    let excluded = json!({"earn": {"exclude": {"skus": ["A"], "categories": []}}});
+    let table: &[(&Value, &[(&str, &str, &str, &str)], i64)] = &[
+        (&json!({}), &[("1", "A", "3", "1.25")], 3),
+        (&step, &[("1", "A", "1", "7.00")], 30),
+        (&step, &[("1", "A", "1", "1.00"), ("2", "B", "1", "1.00")], 10),
+        (&step_line, &[("1", "A", "1", "1.00"), ("2", "B", "1", "1.00")], 0),
+        (&json!({}), &[("1", "A", "1", "1.60"), ("2", "B", "1", "1.60")], 3),
+        (&line, &[("1", "A", "1", "1.60"), ("2", "B", "1", "1.60")], 2),
+        (&round("half_up"), &[("1", "A", "1", "2.50")], 3),
+        (&round("half_even"), &[("1", "A", "1", "2.50")], 2),
+        (&round("ceiling"), &[("1", "A", "1", "2.000001")], 3),
+        (&capped, &[("1", "A", "1", "49.99")], 49),
+        (&capped, &[("1", "A", "1", "60.00")], 50),
+        (&bonus, &[("1", "A", "1", "10.00"), ("2", "B", "1", "40.00")], 60),
+        (&bonus, &[("1", "A", "1", "10.00"), ("2", "B", "1", "39.99")], 49),
+        (&excluded, &[("1", "A", "1", "10.00"), ("2", "B", "1", "5.00")], 5),
+        (&json!({}), &[("1", "A", "0.333", "3.003")], 0),
+    ];
+    for (changes, lines, points) in table {
+        let mut book = Book::new((*changes).clone());
+        let events = book.ask("p", Action::Earn(purchase("p", book.now, lines))).unwrap();
+        assert_eq!(earned(&events), *points, "{changes} {lines:?}");
+        assert_eq!(book.available(), *points);
+    }
+}
+
+#[test]
+fn discount_and_tax_are_taken_off_and_shipping_earns_nothing() {
+    let mut book = Book::new(json!({}));
+    let mut body = (*purchase("p", book.now, &[("1", "A", "2", "10.00")])).clone();
+    (body.lines[0].discount, body.lines[0].tax, body.shipping) = (amount("3.00"), amount("2.50"), amount("100.00"));
+    let events = book.ask("p", Action::Earn(body.into())).unwrap();
+    assert_eq!(earned(&events), 14);
+}
+
+#[test]
+fn a_cap_per_day_ends_with_the_local_day() {
+    let mut book = Book::new(json!({"time_zone": "America/New_York", "earn": {"caps": {"per_day": 100}}}));
+    book.now = at("2010-06-02T03:00:00Z");
+    assert_eq!(book.buy("a", "80.00"), 80);
+    assert_eq!(book.buy("b", "80.00"), 20);
+    assert_eq!(book.buy("c", "80.00"), 0);
+    book.now = at("2010-06-02T04:00:00Z");
+    assert_eq!(book.buy("d", "80.00"), 80, "midnight in New York");
+}
+
+#[test]
+fn lines_that_share_a_cap_share_it_in_line_order() {
+    let mut book = Book::new(json!({"earn": {"caps": {"per_purchase": 15}}}));
+    let events = book.ask("p", Action::Earn(purchase("p", book.now, &[("1", "A", "1", "10"), ("2", "B", "1", "10"), ("3", "C", "1", "10")]))).unwrap();
+    let EventKind::PointsEarned(earned) = &events.last().unwrap().kind else { unreachable!("a purchase earns") };
+    assert_eq!(earned.lines.iter().map(|line| line.points).collect::<Vec<_>>(), [10, 5, 0]);
+}
+
+#[test]
+fn a_condition_that_fails_gives_no_bonus_and_is_recorded() {
+    let mut book = Book::new(json!({"earn": {"bonus": [{"id": "odd", "when": "10 / account.purchases > 0", "multiply": "3"}]}}));
+    let events = book.ask("p", Action::Earn(purchase("p", book.now, &[("1", "A", "1", "10")]))).unwrap();
+    let EventKind::PointsEarned(first) = &events.last().unwrap().kind else { unreachable!("a purchase earns") };
+    assert_eq!((first.failures.len(), first.failures[0].bonus.as_str(), earned(&events)), (1, "odd", 10));
+    assert_eq!(book.buy("q", "10"), 30, "with one purchase before, it holds");
+}
+
+#[test]
+fn a_late_purchase_is_rated_by_the_rulebook_and_tier_of_its_time() {
+    let tiers = json!({"levels": [{"name": "member", "at": 0}, {"name": "gold", "at": 100, "multiplier": "2"}]});
+    let old = rules(json!({"tiers": tiers}));
+    let new = rules(json!({"tiers": tiers, "effective_from": "2010-02-01T00:00:00Z", "earn": {"base": {"points": "5", "per": "1.00"}}}));
+    let mut book = Book::versions(&[old, new]);
+    book.now = at("2010-01-10");
+    assert_eq!(book.buy("a", "100"), 100);
+    book.now = at("2010-03-01");
+    assert_eq!(book.buy("b", "10"), 100, "5 a pound, doubled for gold");
+    let late = |name: &str, when: &str| Action::Earn(purchase(name, at(when), &[("1", "A", "1", "10")]));
+    assert_eq!(earned(&book.ask("c", late("c", "2010-01-20")).unwrap()), 20, "the old rate, gold since 10 January");
+    assert_eq!(earned(&book.ask("d", late("d", "2010-01-05")).unwrap()), 10, "the old rate, a member then");
+    let early = book.ask("e", late("e", "2008-01-05")).unwrap_err();
+    assert_eq!(early, Rejection::NoRulebook { at: at("2008-01-05") });
+}
+
+#[test]
+fn refusals_in_order_of_precedence() {
+    let mut book = Book::new(json!({}));
+    book.now = at("2010-01-01T12:00:00Z");
+    let mut body = (*purchase("p", at("2010-01-01T12:05:00Z"), &[("1", "A", "1", "10")])).clone();
+    body.currency = "EUR".into();
+    let wrong_currency = Rejection::CurrencyMismatch { currency: "EUR".into(), expected: "GBP".into() };
+    assert_eq!(book.ask("p", Action::Earn(body.clone().into())).unwrap_err(), wrong_currency, "five minutes ahead are let pass");
+    body.occurred_at = at("2010-01-01T12:05:00.000001Z");
+    assert!(matches!(book.ask("p", Action::Earn(body.clone().into())).unwrap_err(), Rejection::OccurredInFuture { .. }));
+    let mut closed_shop = Book::new(json!({"accounts": {"open_on_earn": false}}));
+    assert_eq!(closed_shop.ask("p", Action::Earn(body.into())).unwrap_err(), Rejection::AccountNotFound);
+    assert_eq!(closed_shop.account, Default::default(), "a refusal changes nothing");
+}
+
+#[test]
+fn an_account_that_owes_pays_from_its_next_earnings() {
+    let mut book = Book::new(json!({"return": {"on_shortfall": "negative"}}));
+    book.buy("a", "100");
+    book.redeem("r", 100).unwrap();
+    book.give_back("ret", "a", &[("1", "1")]).unwrap();
+    assert_eq!((book.balance().owed, book.available()), (100, 0));
+    assert_eq!(book.buy("b", "60"), 60);
+    assert_eq!((book.balance().owed, book.available()), (40, 0));
+    book.buy("c", "60");
+    assert_eq!((book.balance().owed, book.available()), (0, 20));
+}
+
+#[test]
+fn amounts_that_cannot_be_rated_exactly_are_refused() {
+    let mut book = Book::new(json!({}));
+    let body = purchase("p", book.now, &[("1", "A", "999999999999.999999", "999999999999.999999")]);
+    assert_eq!(book.ask("p", Action::Earn(body)).unwrap_err(), Rejection::AmountTooLarge);
+}
+
+#[test]
+fn form_errors_name_the_field_the_value_and_what_would_be_right() {
+    let base = (*purchase("p", at("2010-01-01"), &[("1", "A", "1", "10")])).clone();
+    let check = |change: &dyn Fn(&mut ledger_core::account::command::Purchase)| {
+        let mut body = base.clone();
+        change(&mut body);
+        let command = ledger_core::account::Command { id: id("p"), actor: "spec".into(), action: Action::Earn(body.into()) };
+        command.check().unwrap_err().to_string()
+    };
+    assert_eq!(check(&|p| p.lines.clear()), "/lines: 0 lines is wrong: 1 to 5000 lines");
+    assert_eq!(check(&|p| p.lines[0].quantity = Amount::ZERO), "/lines/0/quantity: 0 is wrong: a decimal above 0, with at most 6 decimals");
+    let too_much = "/lines/0/discount: 11 is wrong: discount and tax together at most quantity × unit_price = 10";
+    assert_eq!(check(&|p| p.lines[0].discount = amount("11")), too_much);
+    assert_eq!(check(&|p| p.currency = "gbp".into()), "/currency: \"gbp\" is wrong: an ISO 4217 code of three capital letters");
+    assert_eq!(check(&|p| p.lines.push(p.lines[0].clone())), "/lines: line_id \"1\" twice is wrong: a line_id of its own for each line");
+}

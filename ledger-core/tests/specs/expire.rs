@@ -1,0 +1,97 @@
+//! Expire, by the clock: maturing, expiring, at the very moment.
+
+use ledger_core::account::EventKind;
+use ledger_core::account::command::Action;
+use ledger_core::account::state::Status;
+use serde_json::{Value, json};
+
+use crate::support::{Book, at, id, purchase};
+
+#[test]
+fn a_lot_that_expires_at_a_moment_is_gone_at_that_moment() {
+    let table: &[(Value, &str, &str)] = &[
+        (json!({"mode": "rolling", "months": 1}), "2010-01-31T10:00:00Z", "2010-02-28T10:00:00Z"),
+        (json!({"mode": "rolling", "months": 6}), "2010-01-15T10:00:00Z", "2010-07-15T09:00:00Z"),
+        (json!({"mode": "rolling", "days": 30}), "2010-03-15T10:00:00Z", "2010-04-14T09:00:00Z"),
+        (json!({"mode": "fixed_date", "date": "2010-07-01"}), "2010-01-15T10:00:00Z", "2010-06-30T23:00:00Z"),
+        (json!({"mode": "calendar", "period": "year"}), "2010-06-15T10:00:00Z", "2011-01-01T00:00:00Z"),
+        (json!({"mode": "calendar", "period": "quarter", "grace_days": 30}), "2010-02-15T10:00:00Z", "2010-04-30T23:00:00Z"),
+        (json!({"mode": "calendar", "period": "month"}), "2010-06-30T22:59:59Z", "2010-06-30T23:00:00Z"),
+        (json!({"mode": "inactivity", "months": 2}), "2010-01-15T10:00:00Z", "2010-03-15T10:00:00Z"),
+    ];
+    for (expiry, bought, gone) in table {
+        let mut book = Book::new(json!({"expiry": expiry}));
+        book.now = at(bought);
+        book.buy("p", "10");
+        book.now = at(gone).plus_micros(-1);
+        assert_eq!(book.due().available(), 10, "{expiry} just before {gone}");
+        book.now = at(gone);
+        assert_eq!(book.due().available(), 0, "{expiry} at {gone}");
+        assert_eq!(book.events.last().unwrap().at, at(gone));
+    }
+}
+
+#[test]
+fn pending_points_mature_before_they_expire() {
+    let mut book = Book::new(json!({"earn": {"pending_days": 14}, "expiry": {"mode": "rolling", "days": 30}}));
+    book.buy("p", "10");
+    assert_eq!((book.balance().pending, book.available()), (10, 0));
+    book.until("2010-01-15T11:59:59.999999Z");
+    assert_eq!(book.available(), 0);
+    book.until("2010-01-15T12:00:00Z");
+    assert_eq!((book.balance().pending, book.available()), (0, 10));
+    book.until("2010-02-28");
+    let kinds: Vec<_> = book.events.iter().map(|event| std::mem::discriminant(&event.kind)).collect();
+    assert_eq!(kinds.len(), 4, "opened, earned, matured, expired");
+    assert_eq!(book.available(), 0);
+}
+
+#[test]
+fn a_purchase_that_arrives_after_its_points_expired_shows_all_of_it() {
+    let mut book = Book::new(json!({"earn": {"pending_days": 14}, "expiry": {"mode": "rolling", "months": 1}}));
+    book.now = at("2010-12-01");
+    let events = book.ask("p", Action::Earn(purchase("p", at("2010-01-31"), &[("1", "A", "1", "10")]))).unwrap();
+    let whens: Vec<_> = events.iter().map(|event| event.at).collect();
+    assert_eq!(whens, [at("2010-01-31"), at("2010-01-31"), at("2010-02-14"), at("2010-02-28")]);
+    assert_eq!(book.balance().available + book.balance().pending, 0);
+}
+
+#[test]
+fn activity_moves_the_expiry_of_every_lot() {
+    let mut book = Book::new(json!({"expiry": {"mode": "inactivity", "months": 2}}));
+    book.buy("a", "10");
+    book.until("2010-02-15");
+    book.buy("b", "10");
+    book.until("2010-03-15");
+    assert_eq!(book.available(), 20, "the first lot would have expired on 1 March");
+    book.redeem("r", 5).unwrap();
+    assert_eq!(book.until("2010-05-15T10:59:59.999999Z").available(), 15);
+    assert_eq!(book.until("2010-05-15T11:00:00Z").available(), 0);
+}
+
+#[test]
+fn an_unused_account_falls_asleep_and_the_next_activity_wakes_it() {
+    let mut book = Book::new(json!({"accounts": {"inactive_after": {"months": 3}}}));
+    book.buy("a", "10");
+    book.until("2010-04-01T11:00:00Z");
+    assert_eq!(book.account.status, Status::Inactive, "12:00 in summer time is 11:00");
+    book.redeem("r", 5).unwrap();
+    assert_eq!(book.account.status, Status::Active);
+    book.until("2010-12-01");
+    let late = book.ask("late", Action::Earn(purchase("late", at("2010-02-01"), &[("1", "A", "1", "10")]))).unwrap();
+    assert!(!late.iter().any(|event| matches!(event.kind, EventKind::AccountWoken)), "what is long past wakes nobody");
+    assert_eq!(book.account.status, Status::Inactive);
+}
+
+#[test]
+fn what_falls_due_together_is_done_in_the_order_of_its_moments() {
+    let mut book = Book::new(json!({"earn": {"pending_days": 5}, "expiry": {"mode": "rolling", "days": 20}}));
+    book.buy("a", "10");
+    book.until("2010-01-10");
+    book.buy("b", "20");
+    book.ask("h", Action::Hold { points: 10, minutes: Some(60 * 24) }).unwrap();
+    book.until("2010-06-01");
+    let tail: Vec<_> = book.events.iter().rev().take(4).rev().map(|event| event.at).collect();
+    assert_eq!(tail, [at("2010-01-11"), at("2010-01-15"), at("2010-01-21"), at("2010-01-30")], "lapse, mature, expire, expire");
+    assert_eq!(book.account.hold(&id("h")), None);
+}

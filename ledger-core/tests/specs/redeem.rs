@@ -1,0 +1,110 @@
+//! Redeem: at once, hold, capture, release, and their return.
+
+use ledger_core::account::command::Action;
+use ledger_core::account::{Event, EventKind, Rejection};
+use serde_json::json;
+
+use crate::support::{Book, at, id};
+
+fn rich() -> Book {
+    let mut book = Book::new(json!({"expiry": {"mode": "rolling", "months": 12}, "redeem": {"minimum": 50, "multiple_of": 10, "hold_minutes": 60}}));
+    for (name, day) in [("b", "2010-02-01"), ("a", "2010-01-01"), ("c", "2010-03-01")] {
+        book.now = at("2010-04-01");
+        let body = crate::support::purchase(name, at(day), &[("1", "A", "1", "100")]);
+        book.ask(name, Action::Earn(body)).unwrap();
+    }
+    book
+}
+
+fn lots(events: &[Event]) -> Vec<(u32, i64)> {
+    let parts = match &events.last().unwrap().kind {
+        EventKind::PointsRedeemed(spent) | EventKind::HoldCaptured(spent) => &spent.parts,
+        EventKind::PointsHeld { parts, .. } | EventKind::HoldReleased { parts, .. } | EventKind::RedemptionReturned { parts, .. } => parts,
+        other => unreachable!("no parts in {other:?}"),
+    };
+    parts.iter().map(|part| (part.lot, part.points)).collect()
+}
+
+#[test]
+fn what_expires_first_is_spent_first() {
+    let mut book = rich();
+    assert_eq!(lots(&book.redeem("r", 150).unwrap()), [(2, 100), (1, 50)]);
+    assert_eq!(book.available(), 150);
+}
+
+#[test]
+fn refusals_in_order_of_precedence() {
+    let mut book = rich();
+    assert_eq!(book.redeem("r", 45).unwrap_err(), Rejection::BelowMinimum { points: 45, minimum: 50 });
+    assert_eq!(book.redeem("r", 1005).unwrap_err(), Rejection::NotAMultiple { points: 1005, multiple_of: 10 });
+    assert_eq!(book.redeem("r", 310).unwrap_err(), Rejection::InsufficientPoints { points: 310, available: 300 });
+    book.ask("f", Action::Freeze(crate::support::why("fraud"))).unwrap();
+    assert_eq!(book.redeem("r", 45).unwrap_err(), Rejection::AccountFrozen);
+    let mut nobody = Book::new(json!({}));
+    assert_eq!(nobody.redeem("r", 10).unwrap_err(), Rejection::AccountNotFound);
+}
+
+#[test]
+fn a_hold_is_captured_in_part_and_the_rest_released() {
+    let mut book = rich();
+    book.ask("h", Action::Hold { points: 200, minutes: None }).unwrap();
+    assert_eq!((book.balance().held, book.available()), (200, 100));
+    assert_eq!(lots(&book.ask("h", Action::Capture { redemption: id("h"), points: 120 }).unwrap()), [(2, 100), (1, 20)]);
+    assert_eq!((book.balance().held, book.available()), (80, 100));
+    let more = Action::Capture { redemption: id("h"), points: 81 };
+    assert_eq!(book.ask("h2", more).unwrap_err(), Rejection::CaptureExceedsHold { points: 81, held: 80 });
+    book.ask("h", Action::Release { redemption: id("h") }).unwrap();
+    assert_eq!((book.balance().held, book.available()), (0, 180));
+    let again = book.ask("h3", Action::Release { redemption: id("h") }).unwrap_err();
+    assert_eq!(again, Rejection::HoldNotFound { redemption_id: id("h") });
+}
+
+#[test]
+fn a_hold_lapses_at_its_time_and_not_before() {
+    let mut book = rich();
+    book.ask("h", Action::Hold { points: 100, minutes: Some(30) }).unwrap();
+    assert_eq!(book.until("2010-04-01T12:29:59.999999Z").balance().held, 100);
+    assert_eq!(book.until("2010-04-01T12:30:00Z").balance().held, 0);
+    let late = book.ask("h", Action::Capture { redemption: id("h"), points: 100 }).unwrap_err();
+    assert_eq!(late, Rejection::RedemptionNotFound { redemption_id: id("h") });
+}
+
+#[test]
+fn points_held_over_their_expiry_can_be_captured_and_are_lost_when_released() {
+    let mut book = rich();
+    book.until("2010-12-31");
+    book.ask("h", Action::Hold { points: 100, minutes: Some(60 * 24 * 10) }).unwrap();
+    book.until("2011-01-05");
+    assert_eq!((book.balance().held, book.available()), (100, 200), "a hold protects its points");
+    let mut captured = Book { account: book.account.clone(), events: Vec::new(), program: book.program.clone(), now: book.now };
+    captured.ask("h", Action::Capture { redemption: id("h"), points: 100 }).unwrap();
+    book.ask("h", Action::Release { redemption: id("h") }).unwrap();
+    assert_eq!((book.balance().held, book.available()), (0, 200), "what expired meanwhile is lost as it comes back");
+    assert_eq!(book.events.last().unwrap().at, at("2011-01-05"), "then, not before");
+}
+
+#[test]
+fn a_returned_redemption_goes_back_to_its_lots_with_their_first_expiry() {
+    let mut book = rich();
+    book.redeem("r", 250).unwrap();
+    let back = |name: &str, points: i64| (name.to_owned(), Action::ReturnRedemption { redemption: id("r"), points });
+    let (name, action) = back("x1", 120);
+    assert_eq!(lots(&book.ask(&name, action).unwrap()), [(3, 50), (1, 70)], "the last taken comes back first");
+    let (name, action) = back("x2", 131);
+    assert_eq!(book.ask(&name, action).unwrap_err(), Rejection::ReturnExceedsRedemption { points: 131, left: 130 });
+    book.until("2011-01-15");
+    let (name, action) = back("x3", 130);
+    let events = book.ask(&name, action).unwrap();
+    assert!(matches!(&events.last().unwrap().kind, EventKind::PointsExpired(part) if part.lot == 2 && part.points == 100));
+    assert_eq!(book.available(), 200, "lot 2 expired on 1 January; its points are lost as they come");
+}
+
+#[test]
+fn a_redemption_outside_its_window_cannot_be_returned() {
+    let mut book = Book::new(json!({"return": {"window_days": 10}}));
+    book.buy("a", "100");
+    book.redeem("r", 100).unwrap();
+    book.until("2010-01-11T12:00:00.000001Z");
+    let action = Action::ReturnRedemption { redemption: id("r"), points: 10 };
+    assert_eq!(book.ask("x", action).unwrap_err(), Rejection::OutsideReturnWindow { until: at("2010-01-11") });
+}

@@ -1,0 +1,180 @@
+//! Return: after it the member keeps exactly the points that the goods kept would have earned.
+
+use ledger_core::account::command::{Action, Return, Returned};
+use ledger_core::account::{EventKind, Rejection};
+use ledger_core::posting::Bucket;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::support::{Book, amount, at, id, purchase};
+
+#[test]
+fn a_bonus_threshold_missed_after_a_return_is_missed_for_the_goods_kept() {
+    let mut book = Book::new(json!({"earn": {"bonus": [{"id": "x2", "when": "purchase.total >= 50.0", "multiply": "2"}]}}));
+    book.ask("p", Action::Earn(purchase("p", book.now, &[("1", "A", "1", "30"), ("2", "B", "2", "10")]))).unwrap();
+    assert_eq!(book.available(), 100);
+    book.give_back("ret", "p", &[("2", "1")]).unwrap();
+    assert_eq!(book.available(), 40, "40 pounds kept, below the threshold");
+}
+
+#[test]
+fn returning_by_amount_lowers_every_line_in_proportion() {
+    let mut book = Book::new(json!({"earn": {"exclude": {"skus": ["N"], "categories": []}}}));
+    book.ask("p", Action::Earn(purchase("p", book.now, &[("1", "A", "1", "60"), ("2", "N", "1", "40")]))).unwrap();
+    assert_eq!(book.available(), 60);
+    book.give_back_amount("ret", "p", "50").unwrap();
+    assert_eq!(book.available(), 30);
+    let over = book.give_back_amount("ret2", "p", "50.01").unwrap_err();
+    assert_eq!(over, Rejection::ReturnExceedsPurchase { returned: amount("50.01"), kept: amount("50") });
+    book.give_back_amount("ret2", "p", "50").unwrap();
+    assert_eq!(book.available(), 0);
+}
+
+#[test]
+fn a_cap_frees_what_other_purchases_of_the_day_would_have_earned_without_the_goods() {
+    let mut book = Book::new(json!({"earn": {"caps": {"per_day": 100}}}));
+    book.buy("a", "80");
+    book.buy("b", "50");
+    assert_eq!(book.available(), 100);
+    book.give_back("ret", "a", &[("1", "1")]).unwrap();
+    assert_eq!(book.available(), 50, "b alone earns 50");
+    book.give_back("ret2", "b", &[("1", "1")]).unwrap();
+    assert_eq!(book.available(), 0);
+}
+
+#[test]
+fn a_return_takes_its_own_lot_first_pending_or_not_then_the_oldest_expiry() {
+    let mut book = Book::new(json!({"earn": {"pending_days": 14}, "expiry": {"mode": "rolling", "months": 12}}));
+    book.buy("a", "100");
+    book.until("2010-02-01");
+    book.buy("b", "100");
+    let events = book.give_back("ret", "b", &[("1", "1")]).unwrap();
+    let EventKind::PurchaseReturned(reversed) = &events[0].kind else { unreachable!("a return") };
+    assert_eq!(reversed.parts.iter().map(|part| (part.lot, part.points, part.pending)).collect::<Vec<_>>(), [(2, 100, true)]);
+    book.buy("c", "50");
+    book.redeem("r", 70).unwrap();
+    let events = book.give_back("ret2", "a", &[("1", "1")]).unwrap();
+    let EventKind::PurchaseReturned(reversed) = &events[0].kind else { unreachable!("a return") };
+    assert_eq!(reversed.parts.iter().map(|part| (part.lot, part.points)).collect::<Vec<_>>(), [(1, 30), (3, 50)]);
+    assert_eq!(reversed.shortfall, 20);
+    assert_eq!((book.available(), book.account.total(Bucket::Shortfall)), (0, 20));
+}
+
+#[test]
+fn points_that_expired_are_not_taken_twice() {
+    let mut book = Book::new(json!({"expiry": {"mode": "rolling", "months": 1}}));
+    book.buy("a", "100");
+    book.until("2010-02-02");
+    book.buy("b", "40");
+    let events = book.give_back("ret", "a", &[("1", "1")]).unwrap();
+    let EventKind::PurchaseReturned(reversed) = &events[0].kind else { unreachable!("a return") };
+    assert_eq!((reversed.points, reversed.expired, reversed.shortfall), (100, 100, 0));
+    assert_eq!(book.available(), 40);
+}
+
+#[test]
+fn a_shortfall_is_paid_when_the_spent_points_come_back() {
+    for order in [["goods", "points"], ["points", "goods"]] {
+        let mut book = Book::new(json!({}));
+        book.buy("a", "100");
+        book.buy("b", "100");
+        book.redeem("r", 200).unwrap();
+        for what in order {
+            match what {
+                "goods" => book.give_back("ret", "a", &[("1", "1")]).unwrap(),
+                _ => book.ask("x", Action::ReturnRedemption { redemption: id("r"), points: 200 }).unwrap(),
+            };
+        }
+        assert_eq!((book.available(), book.account.total(Bucket::Shortfall)), (100, 0), "{order:?}");
+    }
+}
+
+#[test]
+fn refusals_in_order_of_precedence() {
+    let mut book = Book::new(json!({"return": {"window_days": 30}}));
+    book.buy("a", "10");
+    let ask = |book: &mut Book, purchase: &str, when: &str, line: &str, quantity: &str| {
+        let body = Return { purchase_id: id(purchase), occurred_at: at(when), what: Returned::Lines(vec![(id(line), amount(quantity))]) };
+        book.ask("ret", Action::Return(body.into())).unwrap_err()
+    };
+    book.now = at("2010-02-02");
+    assert!(matches!(ask(&mut book, "zz", "2010-03-01", "1", "1"), Rejection::OccurredInFuture { .. }));
+    assert_eq!(ask(&mut book, "zz", "2010-01-02", "1", "1"), Rejection::PurchaseNotFound { purchase_id: id("zz") });
+    assert_eq!(ask(&mut book, "a", "2010-02-01", "9", "9"), Rejection::OutsideReturnWindow { until: at("2010-01-31") });
+    assert!(matches!(ask(&mut book, "a", "2009-12-31", "1", "1"), Rejection::ReturnBeforePurchase { .. }));
+    assert_eq!(ask(&mut book, "a", "2010-01-02", "9", "9"), Rejection::LineNotFound { purchase_id: id("a"), line_id: id("9") });
+    assert_eq!(ask(&mut book, "a", "2010-01-02", "1", "2"), Rejection::ReturnExceedsPurchase { returned: amount("2"), kept: amount("1") });
+}
+
+#[test]
+fn a_line_named_twice_in_one_return_counts_twice() {
+    let mut book = Book::new(json!({}));
+    book.ask("p", Action::Earn(purchase("p", book.now, &[("1", "A", "3", "10")]))).unwrap();
+    let over = book.give_back("ret", "p", &[("1", "2"), ("1", "2")]).unwrap_err();
+    assert_eq!(over, Rejection::ReturnExceedsPurchase { returned: amount("2"), kept: amount("1") });
+    book.give_back("ret", "p", &[("1", "2"), ("1", "1")]).unwrap();
+    assert_eq!(book.available(), 0);
+}
+
+fn rulebooks() -> impl Strategy<Value = Value> {
+    let rounding = prop_oneof![Just("floor"), Just("half_up"), Just("half_even"), Just("ceiling")];
+    let cap = prop_oneof![Just(Value::Null), (10_i64..200).prop_map(Value::from)];
+    (rounding, any::<bool>(), any::<bool>(), cap.clone(), cap, 1_u32..4).prop_map(|(rounding, per_line, whole, purchase, day, points)| {
+        json!({"earn": {
+            "base": {"points": points.to_string(), "per": "1.70", "whole_steps": whole},
+            "rounding": rounding, "round_per": if per_line { "line" } else { "order" },
+            "caps": {"per_purchase": purchase, "per_day": day},
+            "bonus": [{"id": "x", "when": "line.sku == 'A' && purchase.total >= 30.0", "multiply": "1.5"}]
+        }})
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Returning in parts, in any order, ends as buying only what was kept.
+    #[test]
+    fn the_order_and_parts_of_returns_do_not_matter(
+        changes in rulebooks(),
+        lines in proptest::collection::vec((0_u8..3, 1_i64..6, 1_i64..4000), 1..5),
+        other in 1_i64..9000,
+        gone in proptest::collection::vec((0_usize..5, 1_i64..4), 1..8),
+    ) {
+        let price = |cents: i64| format!("{}.{:02}", cents / 100, cents % 100);
+        let skus = ["A", "B", "C"];
+        let names: Vec<String> = (0..lines.len()).map(|i| i.to_string()).collect();
+        let mut kept: Vec<i64> = lines.iter().map(|(_, quantity, _)| *quantity).collect();
+        let mut parts = Vec::new();
+        for (line, quantity) in gone {
+            let line = line % lines.len();
+            let quantity = quantity.min(kept[line]);
+            if quantity > 0 {
+                kept[line] -= quantity;
+                parts.push((line, quantity));
+            }
+        }
+        let body = |quantities: &[i64]| {
+            let texts: Vec<(String, String)> = lines.iter().zip(quantities).map(|((_, _, cents), quantity)| (quantity.to_string(), price(*cents))).collect();
+            let rows: Vec<(&str, &str, &str, &str)> = (0..lines.len())
+                .filter(|i| quantities[*i] > 0)
+                .map(|i| (names[i].as_str(), skus[usize::from(lines[i].0)], texts[i].0.as_str(), texts[i].1.as_str()))
+                .collect();
+            (!rows.is_empty()).then(|| purchase("p", at("2010-01-01"), &rows))
+        };
+        let bought: Vec<i64> = lines.iter().map(|(_, quantity, _)| *quantity).collect();
+        let mut returned = Book::new(changes.clone());
+        returned.ask("p", Action::Earn(body(&bought).unwrap())).unwrap();
+        returned.buy("other", &price(other));
+        for (i, (line, quantity)) in parts.iter().enumerate() {
+            returned.give_back(&format!("r{i}"), "p", &[(&names[*line], &quantity.to_string())]).unwrap();
+        }
+        let mut only_kept = Book::new(changes);
+        if let Some(body) = body(&kept) {
+            only_kept.ask("p", Action::Earn(body)).unwrap();
+        }
+        only_kept.buy("other", &price(other));
+        prop_assert_eq!(returned.available(), only_kept.available());
+        let qualifying = |book: &Book| book.account.qualifying_recent;
+        prop_assert_eq!(qualifying(&returned), qualifying(&only_kept));
+    }
+}

@@ -1,0 +1,58 @@
+//! A rulebook that is wrong is refused with the path, the value and what would be right.
+
+use ledger_core::policy::{Program, Rulebook, json_schema, read_rulebook};
+use serde_json::{Value, json};
+
+use crate::support::{program, rules};
+
+fn refused(changes: Value) -> Vec<String> {
+    let rulebook: Rulebook = serde_json::from_value(rules(changes)).unwrap();
+    read_rulebook(rulebook, &Program::default()).unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn each_thing_wrong_is_named() {
+    let table = [
+        (json!({"time_zone": "Europe/Atlantis"}), "/time_zone: Europe/Atlantis is wrong: an IANA time zone, such as Europe/London"),
+        (json!({"currency": "pounds"}), "/currency: pounds is wrong: an ISO 4217 code of three capital letters, such as GBP"),
+        (json!({"earn": {"base": {"per": "0"}}}), "/earn/base/per: 0 is wrong: a decimal above 0, at most 1000000"),
+        (json!({"expiry": {"mode": "rolling"}}), "/expiry: {} is wrong: either months (1 to 1200) or days (1 to 36500)"),
+        (json!({"redeem": {"minimum": 0}}), "/redeem/minimum: 0 is wrong: 1 or more points"),
+        (json!({"tiers": {"levels": []}}), "/tiers/levels/0/at: none is wrong: an entry tier at 0"),
+        (
+            json!({"tiers": {"levels": [{"name": "a", "at": 0}, {"name": "b", "at": 0}]}}),
+            "/tiers/levels/1/at: 0 is wrong: more than the tier before it, 0",
+        ),
+        (
+            json!({"earn": {"bonus": [{"id": "b", "when": "line.size > 1", "multiply": "2"}]}}),
+            "/earn/bonus/0/when: line.size > 1 is wrong: the condition names \"line.size\"; there are line.{sku, category, quantity, unit_price, discount, tax, amount}",
+        ),
+    ];
+    for (changes, message) in table {
+        assert_eq!(refused(changes), [message]);
+    }
+    assert_eq!(refused(json!({"time_zone": "x", "currency": "y"})).len(), 2, "all of it is named, not the first alone");
+}
+
+#[test]
+fn unknown_fields_and_floats_are_refused() {
+    let unknown = serde_json::from_value::<Rulebook>(rules(json!({"earn": {"capps": {}}}))).unwrap_err();
+    assert!(unknown.to_string().contains("unknown field `capps`"), "{unknown}");
+    let float = serde_json::from_value::<Rulebook>(rules(json!({"earn": {"base": {"points": 1.5}}}))).unwrap_err();
+    assert!(float.to_string().contains("a decimal in a string"), "{float}");
+}
+
+#[test]
+fn mode_and_currency_cannot_change() {
+    let before = program(&[rules(json!({}))]);
+    let next: Rulebook = serde_json::from_value(rules(json!({"mode": "live", "currency": "EUR"}))).unwrap();
+    let invalid = read_rulebook(next, &before).unwrap_err();
+    assert_eq!(invalid.iter().map(|problem| problem.pointer.as_str()).collect::<Vec<_>>(), ["/mode", "/currency"]);
+}
+
+#[test]
+fn the_published_json_schema_is_the_one_of_the_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas/rulebook.schema.json");
+    let published: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(published, json_schema().to_value(), "make it anew with `just generate`");
+}

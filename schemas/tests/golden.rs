@@ -1,0 +1,270 @@
+//! What was ever written can be read, and is still written so.
+//!
+//! `GOLDEN=write cargo test -p ledger-schemas` adds files for what is new; a file that is there is never changed.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Returned};
+use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::state::{Balance, Status};
+use ledger_core::account::{Command, Event, EventKind};
+use ledger_core::id::{AccountKey, Id};
+use ledger_core::points::Amount;
+use ledger_core::policy::{Facts, LinePoints, RateFailure};
+use ledger_core::time::Moment;
+use ledger_schemas::{
+    DecodeError, Outcome, ProgramChange, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record,
+};
+
+fn id(text: &str) -> Id {
+    Id::parse(text).unwrap()
+}
+
+fn at(text: &str) -> Moment {
+    Moment::parse(text).unwrap()
+}
+
+fn amount(text: &str) -> Amount {
+    Amount::parse(text).unwrap()
+}
+
+fn parts() -> Vec<Part> {
+    vec![Part { lot: 1, points: 250, pending: false }, Part { lot: 7, points: 3, pending: true }]
+}
+
+fn reason() -> Reason {
+    Reason { code: "goodwill".into(), note: "late delivery".into() }
+}
+
+fn spent() -> Spent {
+    Spent { redemption: id("R-1"), parts: parts(), value: amount("2.53"), return_until: at("2011-12-09T10:00:00Z") }
+}
+
+fn lot() -> Lot {
+    Lot { lot: 7, points: 126, available_at: at("2009-12-15T07:45:00Z"), expires_at: Some(at("2010-12-01T07:45:00Z")), expiry_moves: true }
+}
+
+fn purchase() -> Arc<Purchase> {
+    let line = Line {
+        line_id: id("1"),
+        sku: "85123A".into(),
+        category: "decoration".into(),
+        quantity: amount("12"),
+        unit_price: amount("2.955"),
+        discount: amount("0.5"),
+        tax: amount("5.91"),
+    };
+    Arc::new(Purchase {
+        purchase_id: id("489434"),
+        occurred_at: at("2009-12-01T07:45:00Z"),
+        currency: "GBP".into(),
+        channel: "web".into(),
+        store: "london".into(),
+        lines: vec![line],
+        shipping: amount("3.5"),
+    })
+}
+
+fn returned(what: Returned) -> Arc<Return> {
+    Arc::new(Return { purchase_id: id("489434"), occurred_at: at("2009-12-05T09:00:00Z"), what })
+}
+
+fn tier_move() -> TierMove {
+    TierMove {
+        from: "member".into(),
+        to: "silver".into(),
+        qualifying: amount("1000.25"),
+        earned: true,
+        counted_from: Some(at("2008-12-01T00:00:00Z")),
+        review_at: Some(at("2010-12-01T00:00:00Z")),
+        cause: TierCause::Earned,
+    }
+}
+
+fn earned() -> Earned {
+    Earned {
+        purchase: purchase(),
+        rule_version: 3,
+        facts: Facts { tier: "silver".into(), lifetime_earned: 4711, purchases: 12, age_days: 90 },
+        lot: Some(lot()),
+        pending: true,
+        uncapped_points: 130,
+        day_points: 128,
+        day: 14579,
+        qualifying: amount("126"),
+        lines: vec![LinePoints { line: 0, points: 126, bonus: vec![id("mugs-x2")] }],
+        failures: vec![RateFailure { line: 0, bonus: id("odd"), error: "division by zero".into() }],
+        return_until: at("2010-12-01T07:45:00Z"),
+    }
+}
+
+/// Every kind of event; a new one does not compile into `name` without a place here.
+fn events() -> Vec<EventKind> {
+    let reversed = |what: Returned| Reversed {
+        return_id: id("C489449-1.1"),
+        body: returned(what),
+        points: 126,
+        uncapped_points: 4,
+        day_points: 126,
+        parts: parts(),
+        expired: 5,
+        shortfall: 6,
+        owed: 7,
+        qualifying: amount("126"),
+    };
+    vec![
+        EventKind::AccountOpened { pending: true, tier: "member".into() },
+        EventKind::AccountActivated,
+        EventKind::AccountFrozen(reason()),
+        EventKind::AccountUnfrozen { reason: reason(), status: Status::Inactive },
+        EventKind::AccountClosed(reason()),
+        EventKind::AccountLapsed,
+        EventKind::AccountWoken,
+        EventKind::PointsEarned(Box::new(earned())),
+        EventKind::PointsMatured { lot: 7, points: 126 },
+        EventKind::PointsRedeemed(spent()),
+        EventKind::PointsHeld { redemption: id("R-1"), parts: parts(), lapses_at: at("2010-01-01T00:30:00Z") },
+        EventKind::HoldCaptured(spent()),
+        EventKind::HoldReleased { redemption: id("R-1"), parts: parts(), lapsed: true },
+        EventKind::RedemptionReturned { return_id: id("X-1"), redemption: id("R-1"), parts: parts() },
+        EventKind::PurchaseReturned(Box::new(reversed(Returned::Lines(vec![(id("1"), amount("2.5"))])))),
+        EventKind::PurchaseReturned(Box::new(reversed(Returned::Amount(amount("19.99"))))),
+        EventKind::PointsExpired(parts()[1]),
+        EventKind::ExpiryMoved { expires_at: at("2011-06-01T00:00:00Z") },
+        EventKind::PointsAdded { adjustment: id("A-1"), lot: lot(), rule_version: 3, reason: reason() },
+        EventKind::PointsTaken { adjustment: id("A-2"), parts: parts(), reason: reason() },
+        EventKind::DebtPaid { parts: parts(), owed: true },
+        EventKind::PointsForfeited { parts: parts() },
+        EventKind::TierChanged(tier_move()),
+        EventKind::TierKept(TierMove { cause: TierCause::Review, counted_from: None, ..tier_move() }),
+    ]
+}
+
+fn record(kind: EventKind) -> Record {
+    Record {
+        key: AccountKey { program: id("shop"), account: id("13085") },
+        account_seq: 42,
+        command_id: id("489434"),
+        command_kind: "purchase".into(),
+        content_hash: [0xab; 32],
+        recorded_at: at("2009-12-01T07:45:01.5Z"),
+        effective_at: at("2009-12-01T07:45:00Z"),
+        actor: "till-7".into(),
+        rule_version: 3,
+        previous_hash: [0xcd; 32],
+        events: vec![Event { at: at("2009-12-01T07:45:00Z"), kind }],
+        balance: Balance { available: 1, pending: 2, held: 3, owed: 4, lifetime_earned: 5 },
+    }
+}
+
+fn golden(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/v1").join(name);
+    if !path.exists() && std::env::var("GOLDEN").is_ok_and(|value| value == "write") {
+        let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
+            write!(hex, "{byte:02x}").unwrap();
+            hex
+        });
+        std::fs::write(&path, hex + "\n").unwrap();
+    }
+    let hex = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}; add it with GOLDEN=write", path.display()));
+    let hex = hex.trim().as_bytes();
+    hex.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+#[test]
+fn every_kind_of_event_has_its_golden_bytes() {
+    let mut kinds = BTreeSet::new();
+    for (n, kind) in events().into_iter().enumerate() {
+        let name: String = format!("{kind:?}").chars().take_while(|c| c.is_alphanumeric()).collect();
+        let record = record(kind);
+        let mut bytes = Vec::new();
+        encode_record(&record, &mut bytes);
+        let golden = golden(&format!("record-{n:02}-{name}.hex"), &bytes);
+        assert_eq!(bytes, golden, "{name} is written otherwise than it was");
+        assert_eq!(Record::decode(&golden).unwrap(), record, "{name} is read otherwise than it was");
+        kinds.insert(name);
+    }
+    assert_eq!(kinds.len(), 23, "every kind of event is here");
+}
+
+#[test]
+fn outcomes_and_program_entries_have_their_golden_bytes() {
+    let actions = [
+        Action::Open,
+        Action::Activate,
+        Action::Freeze(reason()),
+        Action::Unfreeze(reason()),
+        Action::Close(reason()),
+        Action::Earn(purchase()),
+        Action::Redeem { points: 500 },
+        Action::Hold { points: 500, minutes: Some(30) },
+        Action::Capture { redemption: id("R-1"), points: 300 },
+        Action::Release { redemption: id("R-1") },
+        Action::ReturnRedemption { redemption: id("R-1"), points: 100 },
+        Action::Return(returned(Returned::Amount(amount("1.5")))),
+        Action::Adjust { points: -5, reason: reason() },
+        Action::Expire,
+    ];
+    for (n, action) in actions.into_iter().enumerate() {
+        let command = Command { id: id("R-1"), actor: "till-7".into(), action };
+        let mut scratch = Vec::new();
+        let hash = content_hash("shop/13085", &command, &mut scratch);
+        assert_eq!(hash.to_vec(), golden(&format!("content-{n:02}.hex"), &hash), "the content of a command hashes otherwise than it did");
+        let key = AccountKey { program: id("shop"), account: id("13085") };
+        let outcome = Outcome { key, command, recorded_at: at("2010-01-01T00:00:00Z"), number: 52, code: "insufficient_points".into(), detail: "too few".into() };
+        let bytes = encode_outcome(&outcome);
+        let golden = golden(&format!("outcome-{n:02}.hex"), &bytes);
+        assert_eq!(bytes, golden);
+        assert_eq!(Outcome::decode(&golden).unwrap(), outcome);
+    }
+    let changes = [ProgramChange::RulebookPublished { version: 2, rulebook: b"{}".to_vec() }, ProgramChange::ClockSet { now: at("2010-01-01T00:00:00Z") }];
+    for (n, change) in changes.into_iter().enumerate() {
+        let entry = ProgramEntry { program: id("shop"), recorded_at: at("2010-01-01T00:00:00Z"), actor: "admin".into(), change };
+        let bytes = encode_program_entry(&entry);
+        let golden = golden(&format!("program-{n:02}.hex"), &bytes);
+        assert_eq!(bytes, golden);
+        assert_eq!(ProgramEntry::decode(&golden).unwrap(), entry);
+    }
+}
+
+#[test]
+fn a_newer_schema_and_damaged_bytes_are_refused() {
+    let mut bytes = Vec::new();
+    encode_record(&record(EventKind::AccountActivated), &mut bytes);
+    let mut newer = bytes.clone();
+    assert_eq!(&newer[..2], [0x08, 0x01], "the schema version comes first");
+    newer[1] = 2;
+    let error = Record::decode(&newer).unwrap_err();
+    assert!(matches!(error, DecodeError::NewerSchema { found: 2 }), "{error}");
+    for cut in 1..bytes.len() {
+        assert!(Record::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_fields_number_and_type_never_change() {
+    let files = protox::compile(["proto/loyalty/v1/book.proto"], ["proto"]).unwrap();
+    let mut now = BTreeSet::new();
+    for message in files.file.iter().flat_map(|file| &file.message_type) {
+        for field in &message.field {
+            let kind = match field.type_name() {
+                "" => format!("{:?}", field.r#type()),
+                name => name.to_owned(),
+            };
+            now.insert(format!("{}.{} = {} {kind} {:?}", message.name(), field.name(), field.number(), field.label()));
+        }
+    }
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/v1/fields.txt");
+    let before: BTreeSet<String> = std::fs::read_to_string(&path).unwrap_or_default().lines().map(str::to_owned).collect();
+    let gone: Vec<&String> = before.difference(&now).collect();
+    assert!(gone.is_empty(), "these fields were changed or removed, and may not be: {gone:#?}");
+    let all = now.iter().map(|line| format!("{line}\n")).collect::<String>();
+    if before != now && std::env::var("GOLDEN").is_ok_and(|value| value == "write") {
+        std::fs::write(&path, &all).unwrap();
+    } else {
+        assert_eq!(before, now, "fields were added: note them with GOLDEN=write");
+    }
+}
