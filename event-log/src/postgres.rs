@@ -18,7 +18,14 @@ mod embedded {
 pub const SCHEMA: &str = "log";
 /// How often a reader looks for what another process appended; its own process tells it at once.
 const POLL: Duration = Duration::from_millis(50);
-const APPEND: &str = "SELECT append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18)";
+const FENCE: &str = "SELECT fence($1, $2, $3, $4, $5, $6)";
+const RECORDS: &str = "INSERT INTO record (partition, position, account, account_seq, body)
+                       SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::bigint[], $5::bytea[])";
+const OUTCOMES: &str = "INSERT INTO outcome (partition, position, body) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])";
+const PROGRAMS: &str = "INSERT INTO program (position, body)
+                        SELECT $1::bigint + n - 1, body FROM unnest($2::bytea[]) WITH ORDINALITY AS b(body, n)";
+const OFFSETS: &str = "INSERT INTO source_offset AS o (source, position) SELECT * FROM unnest($1::text[], $2::bigint[])
+                       ON CONFLICT (source) DO UPDATE SET position = greatest(o.position, excluded.position)";
 
 fn failed<E: std::error::Error + Send + Sync + 'static>(action: &'static str) -> impl Fn(E) -> LogError {
     move |source| LogError::Unavailable { action, source: Box::new(source) }
@@ -64,13 +71,38 @@ pub struct PostgresLog {
 
 struct PostgresWriter {
     client: Client,
-    append: Statement,
+    statements: Statements,
     epoch: u64,
     next: Vec<Position>,
     next_outcome: Vec<Position>,
     next_program: Position,
     appended: watch::Sender<u64>,
     crash: Option<Crash>,
+}
+
+/// The statements of an append.
+struct Statements {
+    begin: Statement,
+    fence: Statement,
+    records: Statement,
+    outcomes: Statement,
+    programs: Statement,
+    offsets: Statement,
+    commit: Statement,
+}
+
+impl Statements {
+    async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self {
+            begin: client.prepare("BEGIN").await?,
+            fence: client.prepare(FENCE).await?,
+            records: client.prepare(RECORDS).await?,
+            outcomes: client.prepare(OUTCOMES).await?,
+            programs: client.prepare(PROGRAMS).await?,
+            offsets: client.prepare(OFFSETS).await?,
+            commit: client.prepare("COMMIT").await?,
+        })
+    }
 }
 
 impl PostgresLog {
@@ -130,7 +162,7 @@ impl EventLog for PostgresLog {
 
     async fn acquire(&self, owner: &str) -> Result<Box<dyn Writer>, LogError> {
         let client = connect(&self.url, SCHEMA).await.map_err(failed("connect"))?;
-        let append = client.prepare(APPEND).await.map_err(failed("prepare the append"))?;
+        let statements = Statements::prepare(&client).await.map_err(failed("prepare the append"))?;
         // The row locks make this wait for an append of the old writer that is still under way.
         let taken = "WITH highest AS (SELECT max(epoch) + 1 AS epoch FROM partition)
                      UPDATE partition SET epoch = highest.epoch, owner = $1 FROM highest RETURNING id, partition.epoch, next_position, next_outcome";
@@ -144,7 +176,7 @@ impl EventLog for PostgresLog {
         }
         let programs = client.query_one("SELECT coalesce(max(position) + 1, 0) FROM program", &[]).await.map_err(failed("read the programs"))?;
         let next_program = number(programs.get(0));
-        Ok(Box::new(PostgresWriter { client, append, epoch, next, next_outcome, next_program, appended: self.appended.clone(), crash: None }))
+        Ok(Box::new(PostgresWriter { client, statements, epoch, next, next_outcome, next_program, appended: self.appended.clone(), crash: None }))
     }
 
     async fn read(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Entry>, LogError> {
@@ -210,6 +242,10 @@ struct Columns<'a> {
     outcome_bodies: Vec<&'a [u8]>,
 }
 
+async fn unless<E>(skip: bool, statement: impl Future<Output = Result<u64, E>>) -> Result<u64, E> {
+    if skip { Ok(0) } else { statement.await }
+}
+
 impl PostgresWriter {
     fn columns<'a>(&self, batch: &'a Batch) -> (Columns<'a>, Vec<Position>) {
         let mut next_outcome = self.next_outcome.clone();
@@ -255,13 +291,25 @@ impl PostgresWriter {
         let sources: Vec<&str> = batch.offsets.iter().map(|(source, _)| source.as_str()).collect();
         let source_positions: Vec<i64> = batch.offsets.iter().map(|(_, position)| sql_number(*position)).collect();
         let (epoch, first_program) = (sql_number(self.epoch), sql_number(self.next_program));
-        let params: [&(dyn ToSql + Sync); 18] = [
-            &epoch, &ids, &firsts, &nexts, &first_outcomes, &next_outcomes,
-            &columns.partitions, &columns.positions, &columns.accounts, &columns.account_seqs, &columns.bodies,
-            &columns.outcome_partitions, &columns.outcome_positions, &columns.outcome_bodies,
-            &first_program, &programs, &sources, &source_positions,
-        ];
-        self.client.execute(&self.append, &params).await.map_err(|error| match error.code() {
+        let (client, statements) = (&self.client, &self.statements);
+        let fence: [&(dyn ToSql + Sync); 6] = [&epoch, &ids, &firsts, &nexts, &first_outcomes, &next_outcomes];
+        let records: [&(dyn ToSql + Sync); 5] =
+            [&columns.partitions, &columns.positions, &columns.accounts, &columns.account_seqs, &columns.bodies];
+        let outcomes: [&(dyn ToSql + Sync); 3] = [&columns.outcome_partitions, &columns.outcome_positions, &columns.outcome_bodies];
+        let program_entries: [&(dyn ToSql + Sync); 2] = [&first_program, &programs];
+        let offsets: [&(dyn ToSql + Sync); 2] = [&sources, &source_positions];
+        // All of it is sent in one go, in this order; whatever fails makes the rest fail and the COMMIT a rollback.
+        let appended = tokio::try_join!(
+            biased;
+            client.execute(&statements.begin, &[]),
+            client.execute(&statements.fence, &fence),
+            client.execute(&statements.records, &records),
+            unless(batch.outcomes.is_empty(), client.execute(&statements.outcomes, &outcomes)),
+            unless(batch.programs.is_empty(), client.execute(&statements.programs, &program_entries)),
+            unless(batch.offsets.is_empty(), client.execute(&statements.offsets, &offsets)),
+            client.execute(&statements.commit, &[]),
+        );
+        appended.map_err(|error| match error.code() {
             Some(code) if code.code() == "LL001" => LogError::Fenced { epoch: self.epoch },
             _ => failed("append")(error),
         })?;

@@ -173,6 +173,17 @@ pub struct Exact {
 #[error("the amounts of the purchase are too large to rate exactly")]
 pub struct TooLarge;
 
+/// As many as a decimal's scale can be.
+const POWERS_OF_TEN: [i128; 29] = {
+    let mut powers = [1; 29];
+    let mut i = 1;
+    while i < powers.len() {
+        powers[i] = powers[i - 1] * 10;
+        i += 1;
+    }
+    powers
+};
+
 fn gcd(mut a: i128, mut b: i128) -> i128 {
     while b != 0 {
         (a, b) = (b, a % b);
@@ -187,7 +198,7 @@ impl Exact {
     /// The value of a decimal.
     #[must_use]
     pub fn of(amount: Amount) -> Self {
-        Self { numerator: amount.0.mantissa(), denominator: 10_i128.pow(amount.0.scale()) }
+        Self { numerator: amount.0.mantissa(), denominator: POWERS_OF_TEN[usize::try_from(amount.0.scale()).unwrap_or(0)] }
     }
 
     fn reduced(self) -> Self {
@@ -261,8 +272,11 @@ impl Exact {
     }
 
     fn whole(self, rounding: Rounding) -> i128 {
-        let floor = self.numerator.div_euclid(self.denominator);
-        let rest = self.numerator.rem_euclid(self.denominator);
+        // Most fit 64 bits, where a division is many times faster.
+        let (floor, rest) = match (i64::try_from(self.numerator), i64::try_from(self.denominator)) {
+            (Ok(numerator), Ok(denominator)) => (i128::from(numerator.div_euclid(denominator)), i128::from(numerator.rem_euclid(denominator))),
+            _ => (self.numerator.div_euclid(self.denominator), self.numerator.rem_euclid(self.denominator)),
+        };
         // Compare rest with denominator - rest: twice the rest could overflow.
         let half = rest.cmp(&(self.denominator - rest));
         let up = match rounding {

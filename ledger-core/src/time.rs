@@ -118,27 +118,54 @@ pub enum Period {
     Month,
 }
 
-/// A program's wall clock.
+/// A change of a zone's offset.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    /// From this moment on (the clock of UTC).
+    utc_us: i64,
+    /// From this local time on. Where the clock skips or repeats a time, the offset before holds until both agree again.
+    local_us: i64,
+    offset_us: i64,
+}
+
+/// A program's wall clock. The changes of its offset are laid out once, so that a conversion is one search.
 #[derive(Clone, Debug)]
-pub struct Zone(TimeZone);
+pub struct Zone {
+    first_offset_us: i64,
+    changes: Vec<Change>,
+}
 
 impl Zone {
     /// By IANA name, from the compiled-in database; `None` for a name it doesn't have.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        if name == "UTC" {
-            return Some(Self(TimeZone::UTC));
+        let zone = if name == "UTC" { TimeZone::UTC } else { TimeZoneDatabase::bundled().get(name).ok()? };
+        let offset_us = |offset: jiff::tz::Offset| i64::from(offset.seconds()) * 1_000_000;
+        let (first, last) = (Moment(EARLIEST_US).timestamp(), Moment(LATEST_US).timestamp());
+        let first_offset_us = offset_us(zone.to_offset(first));
+        let mut before = first_offset_us;
+        let mut changes = Vec::new();
+        for change in zone.following(first).take_while(|change| change.timestamp() <= last) {
+            let (utc_us, offset_us) = (change.timestamp().as_microsecond(), offset_us(change.offset()));
+            changes.push(Change { utc_us, local_us: utc_us + before.max(offset_us), offset_us });
+            before = offset_us;
         }
-        TimeZoneDatabase::bundled().get(name).ok().map(Self)
+        Some(Self { first_offset_us, changes })
+    }
+
+    fn offset(&self, changed: usize) -> i64 {
+        changed.checked_sub(1).map_or(self.first_offset_us, |last| self.changes[last].offset_us)
     }
 
     fn local(&self, at: Moment) -> DateTime {
-        self.0.to_datetime(at.timestamp())
+        let offset_us = self.offset(self.changes.partition_point(|change| change.utc_us <= at.0));
+        civil(at.0 + offset_us)
     }
 
     fn moment(&self, local: DateTime) -> Moment {
-        let us = self.0.to_ambiguous_timestamp(local).compatible().map_or(LATEST_US, jiff::Timestamp::as_microsecond);
-        Moment(us.clamp(EARLIEST_US, LATEST_US))
+        let local_us = micros(local);
+        let offset_us = self.offset(self.changes.partition_point(|change| change.local_us <= local_us));
+        Moment((local_us - offset_us).clamp(EARLIEST_US, LATEST_US))
     }
 
     /// The moment at which this clock shows `text`, such as `2009-12-01 07:45:00`.
@@ -153,9 +180,8 @@ impl Zone {
     /// The number of the local day that `at` falls in, counted from 1970-01-01.
     #[must_use]
     pub fn day(&self, at: Moment) -> i32 {
-        let date = self.local(at).date();
-        let days = date.duration_since(Date::constant(1970, 1, 1)).as_hours() / 24;
-        i32::try_from(days).expect("a moment lies within 4 centuries of the epoch")
+        let offset_us = self.offset(self.changes.partition_point(|change| change.utc_us <= at.0));
+        i32::try_from((at.0 + offset_us).div_euclid(DAY_US)).expect("a moment lies within 4 centuries of the epoch")
     }
 
     /// `months` later at the same local time of day; the day is held to the length of the month.
@@ -217,6 +243,16 @@ impl Zone {
     }
 }
 
+/// The date and time that stand `us` microseconds after 1970-01-01 00:00 on one clock.
+fn civil(us: i64) -> DateTime {
+    jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::from_microsecond(us).unwrap_or(jiff::Timestamp::MAX))
+}
+
+/// How long after 1970-01-01 00:00 a date and time stand on one clock.
+fn micros(local: DateTime) -> i64 {
+    jiff::tz::Offset::UTC.to_timestamp(local).map_or(LATEST_US, jiff::Timestamp::as_microsecond)
+}
+
 /// Day `day` of the month with index `year * 12 + month - 1`, held to the month's length.
 fn month_day(index: i64, day: i8) -> Option<Date> {
     let year = i16::try_from(index.div_euclid(12)).ok()?;
@@ -256,6 +292,24 @@ mod tests {
         assert_eq!(london.plus_days(at("2010-03-27T01:30:00Z"), 1), at("2010-03-28T01:30:00Z"));
         // 31 October 2010, 01:30 comes twice: the first counts.
         assert_eq!(london.plus_days(at("2010-10-30T00:30:00Z"), 1), at("2010-10-31T00:30:00Z"));
+    }
+
+    #[test]
+    fn the_laid_out_changes_agree_with_the_zone_database() {
+        for name in ["Europe/London", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Africa/Casablanca", "Pacific/Apia", "UTC"] {
+            let (ours, theirs) = (Zone::parse(name).unwrap(), TimeZoneDatabase::bundled().get(name).unwrap());
+            let changes = ours.changes.iter().flat_map(|change| [-7_200_000_001, -1_800_000_000, -1, 0, 1, 3_600_000_000].map(|us| change.utc_us + us));
+            let regular = (EARLIEST_US..LATEST_US).step_by(40 * 1_000_000_000_000 / 7);
+            for at in changes.chain(regular).filter_map(Moment::from_micros) {
+                let local = theirs.to_datetime(at.timestamp());
+                assert_eq!(ours.local(at), local, "{name} {at}");
+                let back = theirs.to_ambiguous_timestamp(local).compatible().unwrap().as_microsecond();
+                assert_eq!(ours.moment(local).0, back, "{name} {local}");
+                let skipped = local.checked_add(jiff::SignedDuration::from_mins(30)).unwrap();
+                let settled = theirs.to_ambiguous_timestamp(skipped).compatible().unwrap().as_microsecond();
+                assert_eq!(ours.moment(skipped).0, settled.min(LATEST_US), "{name} {skipped}");
+            }
+        }
     }
 
     #[test]

@@ -14,6 +14,10 @@ use clap::Parser;
 
 use args::{Arguments, Command};
 
+/// Records are made on one thread and freed on another, where the C library's allocator spends more than deciding does.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();

@@ -42,15 +42,9 @@ CREATE TABLE source_offset (
     position bigint NOT NULL
 );
 
--- Appends a group of commands: records, outcomes, program entries and the offsets of their sources, all or nothing, in one round
--- trip. A writer whose epoch is over, or whose idea of the next position is wrong, gets nothing in.
-CREATE FUNCTION append(
-    in_epoch bigint,
-    ids smallint[], firsts bigint[], nexts bigint[], first_outcomes bigint[], next_outcomes bigint[],
-    record_partitions smallint[], record_positions bigint[], accounts text[], account_seqs bigint[], bodies bytea[],
-    outcome_partitions smallint[], outcome_positions bigint[], outcome_bodies bytea[],
-    first_program bigint, program_bodies bytea[],
-    sources text[], source_positions bigint[]
+-- The first statement of every append: a writer whose epoch is over, or whose idea of where the partitions end is wrong, gets nothing in.
+CREATE FUNCTION fence(
+    in_epoch bigint, ids smallint[], firsts bigint[], nexts bigint[], first_outcomes bigint[], next_outcomes bigint[]
 ) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     fenced integer;
@@ -61,17 +55,5 @@ BEGIN
     GET DIAGNOSTICS fenced = ROW_COUNT;
     IF fenced <> cardinality(ids) THEN
         RAISE EXCEPTION 'fenced: epoch % is over', in_epoch USING ERRCODE = 'LL001';
-    END IF;
-    INSERT INTO record (partition, position, account, account_seq, body)
-        SELECT * FROM unnest(record_partitions, record_positions, accounts, account_seqs, bodies);
-    IF cardinality(outcome_bodies) > 0 THEN
-        INSERT INTO outcome (partition, position, body) SELECT * FROM unnest(outcome_partitions, outcome_positions, outcome_bodies);
-    END IF;
-    IF cardinality(program_bodies) > 0 THEN
-        INSERT INTO program (position, body) SELECT first_program + n - 1, body FROM unnest(program_bodies) WITH ORDINALITY AS b(body, n);
-    END IF;
-    IF cardinality(sources) > 0 THEN
-        INSERT INTO source_offset AS o (source, position) SELECT * FROM unnest(sources, source_positions)
-            ON CONFLICT (source) DO UPDATE SET position = greatest(o.position, excluded.position);
     END IF;
 END $$;

@@ -9,6 +9,7 @@ mod tier;
 
 use std::sync::Arc;
 
+pub use balance::bare_upserts;
 pub use statement::words::{kind, reason};
 pub use runtime::{Health, Lag, Projector, ProjectorError, ReadModel, Verified, lags, rebuild, verify};
 

@@ -308,7 +308,13 @@ impl Account {
     /// What counts towards a tier in the window of `version` that ends at `at`.
     #[must_use]
     pub fn qualifying_at(&self, version: &Version, at: Moment) -> Amount {
-        match version.window_start(at) {
+        self.qualifying_after(version.window_start(at))
+    }
+
+    /// What counts towards a tier after `start`; all if none.
+    #[must_use]
+    pub fn qualifying_after(&self, start: Option<Moment>) -> Amount {
+        match start {
             None => self.qualifying_recent.plus(self.qualifying_before),
             Some(start) => {
                 let outside = self.qualifying.iter().take_while(|(occurred_at, _)| *occurred_at <= start);

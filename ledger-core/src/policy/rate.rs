@@ -164,28 +164,34 @@ pub fn rate(purchase: &Purchase, kept: &Kept, version: &Version, facts: &Facts) 
     let earn = &version.rulebook.earn;
     let shrink = amount_factor(purchase, kept)?;
     let shrunk = |exact: Exact| shrink.map_or(Ok(exact), |factor| exact.times(factor));
+    let per_order = earn.round_per == RoundPer::Order;
     let mut spend = Exact::ZERO;
-    for (i, line) in purchase.lines.iter().enumerate() {
-        spend = spend.plus(shrunk(base(i, line, kept, version)?)?)?;
+    // Only the steps of a whole order need its spend before its lines are rated.
+    if earn.base.whole_steps && per_order {
+        for (i, line) in purchase.lines.iter().enumerate() {
+            spend = spend.plus(shrunk(base(i, line, kept, version)?)?)?;
+        }
     }
     let total = if version.conditions.is_empty() { Amount::ZERO } else { gross(purchase, kept)?.to_amount()? };
     let mut scope = Scope::new(&version.env, purchase, total, facts);
     let tier = Exact::of(version.levels()[version.level_index(&facts.tier)].multiplier);
     let (points, per) = (Exact::of(earn.base.points), Exact::of(earn.base.per));
-    let per_order = earn.round_per == RoundPer::Order;
     // Whole steps of an order: its stepped points, shared among the lines by their base.
     let per_unit = match (earn.base.whole_steps, per_order) {
         (true, true) => Some(Exact::from(spend.over(per)?.round(Rounding::Floor)?).times(points)?.over(spend)?),
         (false, _) => Some(points.over(per)?),
         (true, false) => None,
     };
-    let mut rated = Rated { points: 0, spend: spend.to_amount()?, lines: Vec::with_capacity(purchase.lines.len()), failures: Vec::new() };
+    let mut rated = Rated { points: 0, spend: Amount::ZERO, lines: Vec::with_capacity(purchase.lines.len()), failures: Vec::new() };
     let mut sum = Exact::ZERO;
     for (i, (index, line)) in (0_u32..).zip(&purchase.lines).enumerate() {
         if kept.quantity(i, line) == Amount::ZERO {
             continue;
         }
         let base = shrunk(base(i, line, kept, version)?)?;
+        if !(earn.base.whole_steps && per_order) {
+            spend = spend.plus(base)?;
+        }
         let bonuses = bonuses(version, &mut scope, index, line, &mut rated.failures)?;
         let stepped = match per_unit {
             Some(per_unit) => base.times(per_unit)?,
@@ -197,6 +203,7 @@ pub fn rate(purchase: &Purchase, kept: &Kept, version: &Version, facts: &Facts) 
         rated.lines.push(LinePoints { line: index, points: so_far - rated.points, bonus: bonuses.held });
         rated.points = so_far;
     }
+    rated.spend = spend.to_amount()?;
     if let Some(cap) = earn.caps.per_purchase {
         rated.cap(cap);
     }

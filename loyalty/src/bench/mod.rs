@@ -1,4 +1,55 @@
-//! `loyalty bench`
-pub async fn run(_options: crate::args::BenchOptions) -> anyhow::Result<()> {
+//! `loyalty bench`: ratios to the raw engine, in one run. The REST figures come from `bench/rest.sh`, with a load generator that exists.
+
+mod core;
+mod import;
+mod log;
+mod projector;
+mod workload;
+
+use comfy_table::{Table, presets};
+
+use crate::args::BenchOptions;
+
+/// A row of the table.
+pub struct Figure {
+    name: String,
+    value: String,
+    target: String,
+}
+
+impl Figure {
+    fn new(name: &str, value: String, target: &str) -> Self {
+        Self { name: name.into(), value, target: target.into() }
+    }
+}
+
+/// Per second, for people.
+#[allow(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "a rate for people")]
+fn rate(count: u64, seconds: f64) -> f64 {
+    count as f64 / seconds.max(1e-9)
+}
+
+/// Runs the parts and prints the table.
+pub async fn run(options: BenchOptions) -> anyhow::Result<()> {
+    let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+    let mut figures = Vec::new();
+    if wanted("core") {
+        figures.extend(core::run()?);
+    }
+    if wanted("log") || wanted("projector") {
+        let folder = tempfile::tempdir()?;
+        let server = embedded_postgres::Server::start(folder.path()).await?;
+        figures.extend(log::run(server.url(), folder.path()).await?);
+        figures.extend(projector::run(server.url()).await?);
+    }
+    if let Some(file) = options.file.as_deref().filter(|_| wanted("import")) {
+        figures.extend(import::run(file).await?);
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN).set_header(vec!["what", "reached", "to reach"]);
+    for figure in figures {
+        table.add_row([figure.name, figure.value, figure.target]);
+    }
+    println!("{table}");
     Ok(())
 }

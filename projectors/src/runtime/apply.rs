@@ -14,15 +14,21 @@ struct Run {
     last: i64,
 }
 
+/// What was read of one partition, and what of it can't be applied.
 #[derive(Default)]
-struct Batch {
+pub(super) struct Batch {
+    from: Position,
+    next: Position,
+    partition: Partition,
     records: Vec<Placed>,
     runs: BTreeMap<String, Run>,
     poison: BTreeMap<String, String>,
 }
 
-fn read(partition: Partition, entries: Vec<Entry>) -> Batch {
-    let mut batch = Batch::default();
+/// Reads `entries`, which begin at `from`.
+pub(super) fn read(partition: Partition, from: Position, entries: Vec<Entry>) -> Batch {
+    let next = entries.last().map_or(from, |entry| entry.position + 1);
+    let mut batch = Batch { from, next, partition, ..Batch::default() };
     for entry in entries {
         if batch.poison.contains_key(&entry.account) {
             continue;
@@ -54,11 +60,12 @@ fn read(partition: Partition, entries: Vec<Entry>) -> Batch {
     batch
 }
 
-/// Applies `entries`, which begin at `from`; tells where the next batch begins.
-pub(super) async fn apply(model: &dyn ReadModel, client: &mut Client, partition: Partition, from: Position, entries: Vec<Entry>) -> Result<Position, ProjectorError> {
-    let name = model.name();
-    let next = entries.last().map_or(from, |entry| entry.position + 1);
-    let mut batch = read(partition, entries);
+/// Applies `batch`; tells where the next one begins.
+pub(super) async fn apply(model: &dyn ReadModel, client: &mut Client, mut batch: Batch) -> Result<Position, ProjectorError> {
+    let (name, partition, from, next) = (model.name(), batch.partition, batch.from, batch.next);
+    if from == next {
+        return Ok(next);
+    }
     let transaction = client.transaction().await.map_err(postgres(name, "begin"))?;
     move_checkpoint(&transaction, name, partition, from, next).await?;
     let refused = move_cursors(&transaction, &batch.runs).await.map_err(postgres(name, "move the cursors"))?;

@@ -8,9 +8,10 @@ use event_log::{EventLog, Partition, Position};
 use tokio::sync::watch;
 use tokio_postgres::Client;
 
-use super::{ProjectorError, ReadModel, apply::apply, postgres};
+use super::apply::{Batch, apply, read};
+use super::{ProjectorError, ReadModel, postgres};
 
-const BATCH_MAX: usize = 4000;
+pub(crate) const BATCH_MAX: usize = 4000;
 /// How long one look for news takes at most; the stop signal is seen that soon.
 const WAIT: Duration = Duration::from_millis(250);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -65,15 +66,22 @@ impl Projector {
     /// [`ProjectorError`]; nothing was applied of the partition that failed.
     pub async fn step(&mut self) -> Result<usize, ProjectorError> {
         let mut count = 0;
-        for partition in 0..self.log.partitions() {
-            let from = self.positions[usize::from(partition)];
-            let entries = self.log.read(partition, from, BATCH_MAX).await?;
-            if entries.is_empty() {
-                continue;
+        let (log, positions) = (Arc::clone(&self.log), self.positions.clone());
+        let fetch = async |partition: usize| match positions.get(partition) {
+            Some(from) => {
+                let id = Partition::try_from(partition).unwrap_or(Partition::MAX);
+                log.read(id, *from, BATCH_MAX).await.map(|entries| read(id, *from, entries))
             }
-            count += entries.len();
-            let next = apply(&*self.model, &mut self.client, partition, from, entries).await?;
-            self.positions[usize::from(partition)] = next;
+            None => Ok(Batch::default()),
+        };
+        let mut batch = fetch(0).await?;
+        for (partition, from) in positions.iter().enumerate() {
+            // While Postgres writes this partition's rows, the next one's records are read.
+            let (applied, fetched) = tokio::join!(biased; apply(&*self.model, &mut self.client, batch), fetch(partition + 1));
+            let next = applied?;
+            count += usize::try_from(next - from).unwrap_or(usize::MAX);
+            self.positions[partition] = next;
+            batch = fetched?;
         }
         metrics::counter!("loyalty_projected_records_total", "projector" => self.model.name()).increment(count as u64);
         Ok(count)

@@ -28,7 +28,7 @@ pub(super) fn after_earning(account: &Account, earned: &Earned, version: &Versio
     let occurred_at = earned.purchase.occurred_at;
     let counted_from = version.window_start(now);
     let counts = counted_from.is_none_or(|from| occurred_at > from);
-    let before = account.qualifying_at(version, now);
+    let before = account.qualifying_after(counted_from);
     let qualifying = if counts { before.plus(earned.qualifying) } else { before };
     let opened = account.status != Status::Unopened;
     let current = if opened { version.level_index(&account.standing.tier) } else { 0 };

@@ -1,0 +1,285 @@
+//! The loop over the memory log: retries, crashes at each step, restarts, fencing, back-pressure.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use command_service::{Answer, Refusal, Running, Service, ServiceConfig, ServiceError};
+use event_log::memory::MemoryLog;
+use event_log::{Batch, Crash, Entry, EventLog, LogError, Partition, Position, Writer};
+use ledger_core::account::Command;
+use ledger_core::account::command::{Action, Line, Purchase};
+use ledger_core::account::{Account, Rejection};
+use ledger_core::id::{AccountKey, Id};
+use ledger_core::points::Amount;
+use ledger_core::time::Moment;
+
+const RULES: &str = r#"{"program": "shop", "currency": "GBP", "time_zone": "UTC", "effective_from": "2009-01-01T00:00:00Z",
+    "earn": {"base": {"points": "1", "per": "1.00"}}, "redeem": {"value": {"points": 100, "amount": "1.00"}}}"#;
+
+fn id(text: &str) -> Id {
+    Id::parse(text).unwrap()
+}
+
+fn key(account: &str) -> AccountKey {
+    AccountKey { program: id("shop"), account: id(account) }
+}
+
+fn purchase(name: &str, pounds: i64) -> Command {
+    let line = Line {
+        line_id: id("1"),
+        sku: "A".into(),
+        category: "".into(),
+        quantity: Amount::ONE,
+        unit_price: Amount::from(pounds),
+        discount: Amount::ZERO,
+        tax: Amount::ZERO,
+    };
+    let body = Purchase {
+        purchase_id: id(name),
+        occurred_at: now(),
+        currency: "GBP".into(),
+        channel: "".into(),
+        store: "".into(),
+        lines: vec![line],
+        shipping: Amount::ZERO,
+    };
+    Command { id: id(name), actor: "test".into(), action: Action::Earn(body.into()) }
+}
+
+fn now() -> Moment {
+    Moment::parse("2010-01-01T12:00:00Z").unwrap()
+}
+
+/// A memory log whose next append can be made to crash.
+#[derive(Clone)]
+struct Faulty {
+    log: MemoryLog,
+    crash: Arc<Mutex<Option<Crash>>>,
+    gate: Arc<tokio::sync::Semaphore>,
+}
+
+struct FaultyWriter {
+    writer: Box<dyn Writer>,
+    faulty: Faulty,
+}
+
+impl Faulty {
+    fn new() -> Self {
+        Self { log: MemoryLog::new(4), crash: Arc::default(), gate: Arc::new(tokio::sync::Semaphore::new(1_000_000)) }
+    }
+
+    fn crash_next(&self, crash: Crash) {
+        *self.crash.lock().unwrap() = Some(crash);
+    }
+}
+
+#[async_trait]
+impl EventLog for Faulty {
+    fn book_id(&self) -> &str {
+        self.log.book_id()
+    }
+    fn partitions(&self) -> u16 {
+        self.log.partitions()
+    }
+    async fn acquire(&self, owner: &str) -> Result<Box<dyn Writer>, LogError> {
+        let writer = self.log.acquire(owner).await?;
+        Ok(Box::new(FaultyWriter { writer, faulty: self.clone() }))
+    }
+    async fn read(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Entry>, LogError> {
+        self.log.read(partition, from, max).await
+    }
+    async fn read_outcomes(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Vec<u8>>, LogError> {
+        self.log.read_outcomes(partition, from, max).await
+    }
+    async fn read_programs(&self, from: Position) -> Result<Vec<Vec<u8>>, LogError> {
+        self.log.read_programs(from).await
+    }
+    async fn end(&self, partition: Partition) -> Result<Position, LogError> {
+        self.log.end(partition).await
+    }
+    async fn offset(&self, source: &str) -> Result<Option<u64>, LogError> {
+        self.log.offset(source).await
+    }
+    async fn wait_beyond(&self, partition: Partition, position: Position, patience: Duration) -> Result<bool, LogError> {
+        self.log.wait_beyond(partition, position, patience).await
+    }
+}
+
+#[async_trait]
+impl Writer for FaultyWriter {
+    fn next_position(&self, partition: Partition) -> Position {
+        self.writer.next_position(partition)
+    }
+    async fn append(&mut self, batch: &Batch) -> Result<(), LogError> {
+        self.faulty.gate.acquire().await.unwrap().forget();
+        let crash = self.faulty.crash.lock().unwrap().take();
+        if let Some(crash) = crash {
+            self.writer.crash_next(crash);
+        }
+        self.writer.append(batch).await
+    }
+    fn crash_next(&mut self, crash: Crash) {
+        self.writer.crash_next(crash);
+    }
+}
+
+async fn start(log: &Faulty, folder: &Path, queue_max: usize) -> (Service, Running) {
+    let config = ServiceConfig { folder: folder.to_owned(), owner: "test".into(), accounts_in_memory: 3, queue_max };
+    Service::start(Arc::new(log.clone()), config, Arc::new(now)).await.unwrap()
+}
+
+async fn stop(service: Service, running: Running) -> Result<(), ServiceError> {
+    service.stop().await;
+    tokio::task::spawn_blocking(move || running.join()).await.unwrap()
+}
+
+async fn account(service: &Service, name: &str) -> Account {
+    service.snapshot(key(name)).await.unwrap().account
+}
+
+fn same(one: &Answer, other: &Answer) {
+    assert_eq!((&one.record, one.partition, one.position), (&other.record, other.partition, other.position));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_id_gets_the_first_answer_again_and_other_content_a_conflict_also_after_a_restart() {
+    let (log, folder) = (Faulty::new(), tempfile::tempdir().unwrap());
+    let (service, running) = start(&log, folder.path(), 100).await;
+    service.publish(id("shop"), RULES.into(), "test".into()).await.unwrap();
+    let first = service.submit(key("a"), purchase("p1", 10)).await.unwrap();
+    let again = service.submit(key("a"), purchase("p1", 10)).await.unwrap();
+    assert!(!first.replayed && again.replayed);
+    same(&first, &again);
+    let other = service.submit(key("a"), purchase("p1", 11)).await.unwrap_err();
+    assert!(matches!(other, Refusal::Rejected(Rejection::IdReused)));
+    let elsewhere = service.submit(key("b"), purchase("p1", 10)).await.unwrap_err();
+    assert!(matches!(elsewhere, Refusal::Rejected(Rejection::IdReused)), "an id is used once in a program, not once in an account");
+    stop(service, running).await.unwrap();
+
+    // Once with the state store, once without it: the log alone makes it again.
+    for keep in [true, false] {
+        if !keep {
+            std::fs::remove_dir_all(folder.path()).unwrap();
+        }
+        let (service, running) = start(&log, folder.path(), 100).await;
+        let again = service.submit(key("a"), purchase("p1", 10)).await.unwrap();
+        assert!(again.replayed);
+        same(&first, &again);
+        assert_eq!(account(&service, "a").await.balance().available, 10);
+        stop(service, running).await.unwrap();
+    }
+    let refused: usize = refusals(&log).await;
+    assert_eq!(refused, 2, "both refusals are on the log");
+}
+
+async fn refusals(log: &Faulty) -> usize {
+    let mut count = 0;
+    for partition in 0..log.partitions() {
+        count += log.read_outcomes(partition, 0, 100).await.unwrap().len();
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_each_step_loses_nothing_and_doubles_nothing() {
+    for (crash, replayed) in [(Crash::BeforeCommit, false), (Crash::AfterCommit, true)] {
+        let (log, folder) = (Faulty::new(), tempfile::tempdir().unwrap());
+        let (service, running) = start(&log, folder.path(), 100).await;
+        service.publish(id("shop"), RULES.into(), "test".into()).await.unwrap();
+        service.submit(key("a"), purchase("p1", 10)).await.unwrap();
+        log.crash_next(crash);
+        let unknown = service.submit(key("a"), purchase("p2", 20)).await.unwrap_err();
+        assert!(matches!(unknown, Refusal::OutcomeUnknown), "{unknown}");
+        let retried = service.submit(key("a"), purchase("p2", 20)).await.unwrap();
+        assert_eq!(retried.replayed, replayed, "{crash:?}");
+        assert_eq!((retried.record.account_seq, account(&service, "a").await.balance().available), (2, 30));
+        stop(service, running).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_was_taken_over_stops_and_books_nothing_more() {
+    let (log, old_folder, new_folder) = (Faulty::new(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (old, old_running) = start(&log, old_folder.path(), 100).await;
+    old.publish(id("shop"), RULES.into(), "test".into()).await.unwrap();
+    let (new, new_running) = start(&log, new_folder.path(), 100).await;
+    let refused = old.submit(key("a"), purchase("p1", 10)).await.unwrap_err();
+    assert!(matches!(refused, Refusal::OutcomeUnknown));
+    let ended = tokio::task::spawn_blocking(move || old_running.join()).await.unwrap().unwrap_err();
+    assert_eq!(ended.to_string(), "another process writes this log now; this one has stopped");
+    assert!(!new.submit(key("a"), purchase("p1", 10)).await.unwrap().replayed);
+    stop(new, new_running).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_the_queue_holds_is_refused_at_once_and_nothing_waits_without_bound() {
+    let (log, folder) = (Faulty::new(), tempfile::tempdir().unwrap());
+    let (service, running) = start(&log, folder.path(), 2).await;
+    service.publish(id("shop"), RULES.into(), "test".into()).await.unwrap();
+    // The log stands still: every append waits for a permit.
+    log.gate.forget_permits(usize::MAX);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..64 {
+        let service = service.clone();
+        tasks.spawn(async move { service.submit(key("a"), purchase(&format!("p{n}"), 1)).await });
+    }
+    let mut busy = 0;
+    while let Some(outcome) = tasks.join_next().await {
+        if matches!(outcome.unwrap(), Err(Refusal::Busy)) {
+            busy += 1;
+            if busy == 1 {
+                log.gate.add_permits(1000);
+            }
+        }
+    }
+    assert!(busy > 0);
+    assert_eq!(account(&service, "a").await.purchase_count, 64 - busy, "what was not refused was booked");
+    stop(service, running).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_beyond_memory_come_back_from_the_store() {
+    let (log, folder) = (Faulty::new(), tempfile::tempdir().unwrap());
+    let (service, running) = start(&log, folder.path(), 100).await;
+    service.publish(id("shop"), RULES.into(), "test".into()).await.unwrap();
+    for round in 0..3 {
+        for n in 0..40 {
+            service.submit(key(&format!("a{n}")), purchase(&format!("p{round}-{n}"), 1)).await.unwrap();
+        }
+    }
+    for n in 0..40 {
+        assert_eq!(account(&service, &format!("a{n}")).await.balance().available, 3);
+    }
+    stop(service, running).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_clock_does_all_that_falls_due_and_a_live_program_has_none() {
+    let (log, folder) = (Faulty::new(), tempfile::tempdir().unwrap());
+    let (service, running) = start(&log, folder.path(), 100).await;
+    let sandbox = RULES.replace(r#""currency""#, r#""mode": "sandbox", "expiry": {"mode": "rolling", "months": 1}, "currency""#).replace("shop", "box");
+    service.publish(id("shop"), RULES.into(), "test".into()).await.unwrap();
+    service.publish(id("box"), sandbox.into(), "test".into()).await.unwrap();
+    assert!(matches!(service.set_clock(id("shop"), now(), "t".into()).await, Err(Refusal::Clock(_))));
+    service.set_clock(id("box"), now(), "t".into()).await.unwrap();
+    let key = |n: i64| AccountKey { program: id("box"), account: id(&format!("a{n}")) };
+    for n in 0..50 {
+        service.submit(key(n), purchase(&format!("p{n}"), 1)).await.unwrap();
+    }
+    assert!(matches!(service.set_clock(id("box"), Moment::parse("2009-12-31T00:00:00Z").unwrap(), "t".into()).await, Err(Refusal::Clock(_))));
+    service.set_clock(id("box"), Moment::parse("2010-02-01T12:00:00Z").unwrap(), "t".into()).await.unwrap();
+    let mut expired = 0;
+    for partition in 0..log.partitions() {
+        for entry in log.read(partition, 0, 1000).await.unwrap() {
+            expired += usize::from(ledger_schemas::Record::decode(&entry.body).unwrap().command_kind == "expire");
+        }
+    }
+    assert_eq!(expired, 50, "on the log before the clock's setter is answered");
+    stop(service, running).await.unwrap();
+    let (service, running) = start(&log, folder.path(), 100).await;
+    assert_eq!(service.snapshot(key(0)).await.unwrap().now, Moment::parse("2010-02-01T12:00:00Z").unwrap(), "the clock outlives the process");
+    stop(service, running).await.unwrap();
+}

@@ -1,0 +1,22 @@
+# What there is to do. `just verify` is what CI does.
+
+# Format, lint, docs, licences, tests.
+verify:
+    bash .ci/run
+
+# Every test; each starts what it needs.
+test:
+    cargo test --workspace
+
+# The demo: import, verify, serve.
+run *ARGS:
+    cargo run --release -- demo {{ARGS}}
+
+# The table of the README.
+bench *ARGS:
+    cargo run --release -- bench {{ARGS}}
+
+# Generated files: the rulebook's JSON Schema, golden bytes of what is new.
+generate:
+    cargo run -- schema rulebook > schemas/rulebook.schema.json
+    GOLDEN=write cargo test -p ledger-schemas

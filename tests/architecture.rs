@@ -1,0 +1,75 @@
+//! What ARCHITECTURE.md says of the code, checked.
+
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// The workspace members that `member` depends on, tests aside.
+fn dependencies(member: &str) -> Vec<String> {
+    let manifest = std::fs::read_to_string(root().join(member).join("Cargo.toml")).unwrap();
+    let section = manifest.split("[dependencies]").nth(1).unwrap_or_default();
+    let lines = section.lines().take_while(|line| !line.starts_with('['));
+    lines.filter_map(|line| line.split(['.', ' ', '=']).next()).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    // Each may use those before it only.
+    let order = ["ledger-core", "schemas", "event-log", "embedded-postgres", "command-service", "projectors", "api", "loyalty"];
+    let package = |folder: &str| if folder == "schemas" { "ledger-schemas".to_owned() } else { folder.to_owned() };
+    for (i, member) in order.iter().enumerate() {
+        let uses = dependencies(member);
+        for later in &order[i..] {
+            assert!(!uses.contains(&package(later)), "{member} must not depend on {later}");
+        }
+    }
+    assert!(!dependencies("command-service").contains(&"projectors".to_owned()));
+    assert!(!dependencies("projectors").contains(&"command-service".to_owned()));
+}
+
+#[test]
+fn the_core_is_pure() {
+    let allowed = ["cel", "compact_str", "jiff", "rust_decimal", "schemars", "serde", "serde_json", "thiserror"];
+    for dependency in dependencies("ledger-core") {
+        assert!(allowed.contains(&dependency.as_str()), "ledger-core uses {dependency}: does it read a clock, draw lots or do IO?");
+    }
+    for file in sources(&root().join("ledger-core/src")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for impure in ["async fn", ".await", "std::fs", "std::net", "std::env", "SystemTime", "Instant::now", "Timestamp::now", "thread::", "rand::"] {
+            assert!(!text.contains(impure), "{} holds {impure}", file.display());
+        }
+    }
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+#[test]
+fn files_stay_under_500_lines() {
+    for member in ["ledger-core", "schemas", "event-log", "embedded-postgres", "command-service", "projectors", "api", "loyalty", "tests"] {
+        for file in sources(&root().join(member)) {
+            let lines = std::fs::read_to_string(&file).unwrap().lines().count();
+            assert!(lines <= 500, "{} has {lines} lines", file.display());
+        }
+    }
+}
+
+#[test]
+fn documents_name_what_is_there() {
+    let architecture = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    for folder in ["ledger-core/", "schemas/", "event-log/", "command-service/", "projectors/", "api/", "loyalty/", "migrations/", "tests/"] {
+        assert!(architecture.contains(folder), "ARCHITECTURE.md does not name {folder}");
+    }
+}

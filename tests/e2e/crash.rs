@@ -1,0 +1,140 @@
+//! kill -9 in the middle: nothing is lost and nothing doubled.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::support::{Up, loyalty, purchase, run, rulebook};
+
+const RETAIL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/online-retail/sample.csv.gz");
+const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/demo-program.json");
+
+/// How many records the book in `data` has, asked of its running Postgres.
+async fn records(data: &Path) -> Option<i64> {
+    let url = std::fs::read_to_string(data.join("postgres/postgres.url")).ok()?;
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.ok()?;
+    let connection = tokio::spawn(connection);
+    let count = client.query_one("SELECT count(*) FROM log.record", &[]).await.ok().map(|row| row.get(0));
+    drop(client);
+    let _ = connection.await;
+    count
+}
+
+/// Every account's row of the read model, as text.
+async fn balances(data: &Path) -> Vec<String> {
+    let up = Up::start(data, &[]).await;
+    let url = std::fs::read_to_string(data.join("postgres/postgres.url")).unwrap();
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let sql = "SELECT (program, account, status, issued, pending, available, held, redeemed, expired, clawed_back, owed, shortfall, lifetime_earned)::text
+               FROM balance.balance ORDER BY account";
+    let rows = client.query(sql, &[]).await.unwrap();
+    up.stop().await;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+fn import<'a>(rejected: &'a str) -> Vec<&'a str> {
+    vec!["import", RETAIL, "--program", "shop", "--format", "online-retail", "--drive-clock", "--rejected", rejected]
+}
+
+#[tokio::test]
+async fn an_import_that_is_killed_again_and_again_ends_as_one_that_was_not() {
+    let (calm, stormy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let rejected = |data: &Path| data.join("rejected.csv").to_str().unwrap().to_owned();
+    for data in [calm.path(), stormy.path()] {
+        run(&["program", "publish", RULES], data).await;
+    }
+    run(&import(&rejected(calm.path())), calm.path()).await;
+    let mut killed = 0;
+    for enough in [50, 400, 900, 1500] {
+        let mut child = loyalty(&import(&rejected(stormy.path())), stormy.path()).spawn().unwrap();
+        while child.try_wait().unwrap().is_none() && records(stormy.path()).await.unwrap_or(0) < enough {
+            tokio::task::yield_now().await;
+        }
+        killed += i32::from(child.try_wait().unwrap().is_none());
+        let _ = child.kill().await;
+    }
+    assert!(killed > 0, "at least one import was killed before its end");
+    run(&import(&rejected(stormy.path())), stormy.path()).await;
+    let again = run(&import(&rejected(stormy.path())), stormy.path()).await;
+    assert!(again.contains(" 0 commands booked"), "running it twice changes nothing: {again}");
+    for data in [calm.path(), stormy.path()] {
+        assert!(run(&["verify"], data).await.contains("book verified"));
+    }
+    let reasons = |data: &Path| std::fs::read_to_string(rejected(data)).unwrap().lines().count();
+    assert_eq!(reasons(stormy.path()), reasons(calm.path()), "every rejected line is told once");
+    assert_eq!(balances(stormy.path()).await, balances(calm.path()).await);
+}
+
+/// Sends until there is an answer, as a till does.
+async fn insist(address: &str, body: &Value) -> Value {
+    let client = reqwest::Client::new();
+    loop {
+        let sent = client.request(Method::POST, format!("{address}/v1/programs/shop/purchases")).json(body).send().await;
+        if let Ok(response) = sent {
+            if response.status().is_success() {
+                return response.json().await.unwrap();
+            }
+            assert!(matches!(response.status().as_u16(), 429 | 503), "{}", response.text().await.unwrap());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_killed_under_load_keeps_what_it_acknowledged() {
+    let data = tempfile::tempdir().unwrap();
+    let up = Up::start(data.path(), &[]).await;
+    up.put("/v1/programs/shop/rulebook", rulebook()).await;
+    let (address, listen) = (up.address.clone(), up.address.trim_start_matches("http://").to_owned());
+    let mut tills = tokio::task::JoinSet::new();
+    for till in 0..8 {
+        let address = address.clone();
+        tills.spawn(async move {
+            let mut answers = Vec::new();
+            for n in 0..60 {
+                let body = purchase(&format!("P{till}-{n}"), &format!("m{}", n % 7), "2010-01-01T00:00:00Z", "A", "10.00");
+                answers.push((body.clone(), insist(&address, &body).await));
+            }
+            answers
+        });
+    }
+    let mut up = up;
+    for enough in [60, 200, 350] {
+        while records(data.path()).await.unwrap_or(0) < enough {
+            tokio::task::yield_now().await;
+        }
+        up.kill().await;
+        up = Up::start(data.path(), &["--listen", &listen]).await;
+    }
+    let mut count = 0;
+    while let Some(answers) = tills.join_next().await {
+        for (body, first) in answers.unwrap() {
+            assert_eq!(insist(&address, &body).await, first, "the first answer again");
+            count += 1;
+        }
+    }
+    up.stop().await;
+    assert_eq!(count, 480);
+    assert!(run(&["verify"], data.path()).await.contains("book verified: 480 records"), "each once");
+}
+
+#[tokio::test]
+async fn two_at_once_on_one_folder_do_not_collide() {
+    let data = tempfile::tempdir().unwrap();
+    let up = Up::start(data.path(), &[]).await;
+    let second = loyalty(&["up", "--listen", "127.0.0.1:0"], data.path()).output().await.unwrap();
+    assert!(!second.status.success() && String::from_utf8_lossy(&second.stderr).contains("is in use by another process"));
+    up.put("/v1/programs/shop/rulebook", rulebook()).await;
+    for n in 0..20 {
+        up.post("/v1/programs/shop/purchases", purchase(&format!("P{n}"), "m1", "2010-01-01T00:00:00Z", "A", "10.00")).await;
+    }
+    assert!(run(&["rebuild", "statement"], data.path()).await.contains("statement rebuilt from 20 records"), "beside the running service");
+    let (_, answer) = up.post("/v1/programs/shop/purchases", purchase("P20", "m1", "2010-01-01T00:00:00Z", "A", "10.00")).await;
+    let statement = up.read("/v1/programs/shop/accounts/m1/statement?limit=500", &answer).await;
+    assert_eq!(statement["items"].as_array().unwrap().len(), 22, "opened, and 21 purchases");
+    assert!(run(&["projectors"], data.path()).await.contains("statement"));
+    up.stop().await;
+}
