@@ -65,7 +65,11 @@ pub struct Code {
 #[must_use]
 pub fn codes() -> &'static [Code] {
     const CODES: &[Code] = &[
-        Code { code: "malformed", status: 400, meaning: "The body or a parameter is not of the right form; errors names each field, its value and what would be right." },
+        Code {
+            code: "malformed",
+            status: 400,
+            meaning: "The body or a parameter is not of the right form; errors names each field, its value and what would be right.",
+        },
         Code { code: "unauthorized", status: 401, meaning: "The API key is missing or unknown. Send Authorization: Bearer KEY." },
         Code { code: "forbidden", status: 403, meaning: "The API key lacks the scope." },
         Code { code: "not_found", status: 404, meaning: "There is no such resource." },
@@ -74,7 +78,11 @@ pub fn codes() -> &'static [Code] {
         Code { code: "purchase_not_found", status: 404, meaning: "The account has no such purchase." },
         Code { code: "redemption_not_found", status: 404, meaning: "The account has no such redemption." },
         Code { code: "account_exists", status: 409, meaning: "The account was opened before." },
-        Code { code: "id_reused", status: 409, meaning: "The id was used before with other content. Nothing was done. Choose an id of its own for each purchase, redemption, return and adjustment." },
+        Code {
+            code: "id_reused",
+            status: 409,
+            meaning: "The id was used before with other content. Nothing was done. Choose an id of its own for each purchase, redemption, return and adjustment.",
+        },
         Code { code: "clock", status: 409, meaning: "A clock can be set in a sandbox program only, and only forwards." },
         Code { code: "no_rulebook_in_force", status: 422, meaning: "No version of the rulebook was in force when it occurred." },
         Code { code: "account_closed", status: 422, meaning: "The account is closed; it takes nothing any more." },
@@ -98,7 +106,11 @@ pub fn codes() -> &'static [Code] {
         Code { code: "balance_not_zero", status: 422, meaning: "The rulebook lets no account with points be closed." },
         Code { code: "too_many_requests", status: 429, meaning: "Too much is waiting; nothing was done. Try again after Retry-After." },
         Code { code: "unavailable", status: 503, meaning: "The database does not answer. Try again." },
-        Code { code: "outcome_unknown", status: 503, meaning: "The log failed in the middle: whether the command was booked is unknown. Send it again with the same id; that is safe." },
+        Code {
+            code: "outcome_unknown",
+            status: 503,
+            meaning: "The log failed in the middle: whether the command was booked is unknown. Send it again with the same id; that is safe.",
+        },
         Code { code: "not_yet_visible", status: 503, meaning: "The read model has not reached min_position yet. Try again after Retry-After." },
     ];
     CODES

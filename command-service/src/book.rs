@@ -177,7 +177,16 @@ impl Book {
     }
 
     #[allow(clippy::too_many_arguments, reason = "one record is made of all of these, and nothing else is")]
-    fn book(&mut self, key: &AccountKey, name: &str, command: &Command, content: Hash, decision: Decision, program: &Program, now: Moment) -> Result<Answer, StoreError> {
+    fn book(
+        &mut self,
+        key: &AccountKey,
+        name: &str,
+        command: &Command,
+        content: Hash,
+        decision: Decision,
+        program: &Program,
+        now: Moment,
+    ) -> Result<Answer, StoreError> {
         let partition = self.partition(name);
         let account = &mut self.accounts.get(key, program)?.account;
         let previous_hash = account.last_hash;
@@ -222,7 +231,15 @@ impl Book {
 
     /// Plans commands from the account's state and books them together, unless the first was booked before.
     #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
-    pub(crate) fn plan(&mut self, key: AccountKey, first: &Command, plan: Plan, source: SourceOffset, reply: Reply, real_now: Moment) -> Result<Option<String>, StoreError> {
+    pub(crate) fn plan(
+        &mut self,
+        key: AccountKey,
+        first: &Command,
+        plan: Plan,
+        source: SourceOffset,
+        reply: Reply,
+        real_now: Moment,
+    ) -> Result<Option<String>, StoreError> {
         self.group.read_up_to(source);
         let id = command_key(&key.program, first.action.kind(), &first.id);
         let Some((program, now)) = self.program(&key.program, real_now) else {

@@ -14,7 +14,7 @@ use crate::book::{Book, Group, Staged};
 use crate::commit;
 use crate::programs::Programs;
 use crate::recover::{RecoverError, recover};
-use crate::request::{Request, Refusal};
+use crate::request::{Refusal, Request};
 use crate::service::{ServiceConfig, Snapshot};
 
 /// How many requests one group takes; with all that they bring, a batch stays at a few megabytes.

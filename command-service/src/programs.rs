@@ -78,10 +78,8 @@ impl Programs {
             match entry.change {
                 ProgramChange::ClockSet { now } => state.clock = Some(now),
                 ProgramChange::RulebookPublished { rulebook, .. } => {
-                    let refused = |invalid: Vec<Invalid>| ProgramsError::Rulebook {
-                        position,
-                        why: invalid.first().map(ToString::to_string).unwrap_or_default(),
-                    };
+                    let refused =
+                        |invalid: Vec<Invalid>| ProgramsError::Rulebook { position, why: invalid.first().map(ToString::to_string).unwrap_or_default() };
                     let read = parse(&rulebook).map_err(refused)?;
                     state.publish(read, rulebook).map_err(refused)?;
                 }

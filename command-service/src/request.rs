@@ -83,14 +83,41 @@ impl Reply {
 pub(crate) type SourceOffset = Option<(Arc<str>, u64)>;
 
 pub(crate) enum Request {
-    Command { key: AccountKey, command: Command, source: SourceOffset, reply: Reply },
+    Command {
+        key: AccountKey,
+        command: Command,
+        source: SourceOffset,
+        reply: Reply,
+    },
     /// Commands that depend on the account's state, unless the first of them was booked before.
-    Plan { key: AccountKey, first: Command, plan: Plan, source: SourceOffset, reply: Reply, rejected: mpsc::UnboundedSender<(u64, String)> },
-    Publish { program: Id, rulebook: Vec<u8>, actor: CompactString, reply: oneshot::Sender<Result<(u32, bool), Refusal>> },
-    SetClock { program: Id, now: Moment, actor: CompactString, reply: oneshot::Sender<Result<(), Refusal>> },
-    Snapshot { key: AccountKey, reply: oneshot::Sender<Option<Snapshot>> },
+    Plan {
+        key: AccountKey,
+        first: Command,
+        plan: Plan,
+        source: SourceOffset,
+        reply: Reply,
+        rejected: mpsc::UnboundedSender<(u64, String)>,
+    },
+    Publish {
+        program: Id,
+        rulebook: Vec<u8>,
+        actor: CompactString,
+        reply: oneshot::Sender<Result<(u32, bool), Refusal>>,
+    },
+    SetClock {
+        program: Id,
+        now: Moment,
+        actor: CompactString,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    Snapshot {
+        key: AccountKey,
+        reply: oneshot::Sender<Option<Snapshot>>,
+    },
     /// Answered when all that was asked before is on the log.
-    Flush { reply: oneshot::Sender<()> },
+    Flush {
+        reply: oneshot::Sender<()>,
+    },
     /// Ends the loop when all that was asked before is on the log.
     Stop,
 }
@@ -113,9 +140,7 @@ pub(crate) fn command_key(program: &Id, kind: &str, id: &Id) -> CommandKey {
 pub(crate) fn target(action: &Action) -> Option<(&'static str, &Id)> {
     match action {
         Action::Return(body) => Some(("purchase", &body.purchase_id)),
-        Action::Capture { redemption, .. } | Action::Release { redemption } | Action::ReturnRedemption { redemption, .. } => {
-            Some(("redemption", redemption))
-        }
+        Action::Capture { redemption, .. } | Action::Release { redemption } | Action::ReturnRedemption { redemption, .. } => Some(("redemption", redemption)),
         _ => None,
     }
 }

@@ -81,12 +81,7 @@ impl UsedId {
         let (account, rest) = rest.split_first_chunk::<8>()?;
         let (partition, rest) = rest.split_first_chunk::<2>()?;
         let position = rest.try_into().ok()?;
-        Some(Self {
-            content: *content,
-            account: *account,
-            partition: u16::from_be_bytes(*partition),
-            position: u64::from_be_bytes(position),
-        })
+        Some(Self { content: *content, account: *account, partition: u16::from_be_bytes(*partition), position: u64::from_be_bytes(position) })
     }
 }
 

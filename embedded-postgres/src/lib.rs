@@ -61,8 +61,16 @@ const URL_FILE: &str = "postgres.url";
 /// How long a start or stop may take; recovery after a crash replays what was not checkpointed.
 const PATIENCE: Duration = Duration::from_secs(120);
 const SETTINGS: &[&str] = &[
-    "listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=100", "shared_buffers=256MB", "max_wal_size=4GB",
-    "checkpoint_timeout=15min", "jit=off", "wal_compression=off", "log_min_messages=warning", "log_checkpoints=off",
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "max_connections=100",
+    "shared_buffers=256MB",
+    "max_wal_size=4GB",
+    "checkpoint_timeout=15min",
+    "jit=off",
+    "wal_compression=off",
+    "log_min_messages=warning",
+    "log_checkpoints=off",
 ];
 // Postgres ends when the pipe from its owner closes, so not even kill -9 of the owner leaves it behind.
 const GUARD: &str = r#"exec 3<&0; "$@" </dev/null 3<&- & pg=$!; { read -r _ <&3; kill -INT $pg 2>/dev/null; } & exec 3<&-; wait $pg"#;
@@ -200,7 +208,8 @@ fn init(binaries: &Path, home: &Path, data: &Path, password: &str, run_as: Optio
     fs::write(password_file.path(), password).map_err(io("write", password_file.path()))?;
     user::give(password_file.path(), run_as)?;
     let output = command(&binaries.join("initdb"), run_as, home)
-        .arg("-D").arg(&partial)
+        .arg("-D")
+        .arg(&partial)
         .args(["--username=loyalty", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync", "--data-checksums"])
         .arg(format!("--pwfile={}", password_file.path().display()))
         .stdin(Stdio::null())

@@ -183,12 +183,7 @@ impl EventLog for PostgresLog {
         let sql = "SELECT position, account, account_seq, body FROM record WHERE partition = $1 AND position >= $2 ORDER BY position LIMIT $3";
         let limit = i64::try_from(max).unwrap_or(i64::MAX);
         let rows = self.query(sql, &[&sql_partition(partition), &sql_number(from), &limit]).await?;
-        let entry = |row: &tokio_postgres::Row| Entry {
-            position: number(row.get(0)),
-            account: row.get(1),
-            account_seq: number(row.get(2)),
-            body: row.get(3),
-        };
+        let entry = |row: &tokio_postgres::Row| Entry { position: number(row.get(0)), account: row.get(1), account_seq: number(row.get(2)), body: row.get(3) };
         Ok(rows.iter().map(entry).collect())
     }
 
@@ -293,8 +288,7 @@ impl PostgresWriter {
         let (epoch, first_program) = (sql_number(self.epoch), sql_number(self.next_program));
         let (client, statements) = (&self.client, &self.statements);
         let fence: [&(dyn ToSql + Sync); 6] = [&epoch, &ids, &firsts, &nexts, &first_outcomes, &next_outcomes];
-        let records: [&(dyn ToSql + Sync); 5] =
-            [&columns.partitions, &columns.positions, &columns.accounts, &columns.account_seqs, &columns.bodies];
+        let records: [&(dyn ToSql + Sync); 5] = [&columns.partitions, &columns.positions, &columns.accounts, &columns.account_seqs, &columns.bodies];
         let outcomes: [&(dyn ToSql + Sync); 3] = [&columns.outcome_partitions, &columns.outcome_positions, &columns.outcome_bodies];
         let program_entries: [&(dyn ToSql + Sync); 2] = [&first_program, &programs];
         let offsets: [&(dyn ToSql + Sync); 2] = [&sources, &source_positions];

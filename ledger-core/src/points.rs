@@ -90,11 +90,7 @@ impl From<i64> for Amount {
 
 impl Serialize for Amount {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.collect_str(&self.0)
-        } else {
-            (self.0.mantissa(), self.0.scale()).serialize(serializer)
-        }
+        if serializer.is_human_readable() { serializer.collect_str(&self.0) } else { (self.0.mantissa(), self.0.scale()).serialize(serializer) }
     }
 }
 
@@ -207,10 +203,7 @@ impl Exact {
     }
 
     fn try_times(self, other: Self) -> Option<Self> {
-        Some(Self {
-            numerator: self.numerator.checked_mul(other.numerator)?,
-            denominator: self.denominator.checked_mul(other.denominator)?,
-        })
+        Some(Self { numerator: self.numerator.checked_mul(other.numerator)?, denominator: self.denominator.checked_mul(other.denominator)? })
     }
 
     fn try_plus(self, other: Self) -> Option<Self> {

@@ -76,12 +76,7 @@ impl Node {
         let log: Arc<dyn EventLog> = Arc::new(PostgresLog::open(database.url(), options.partitions).await?);
         let folder = options.data.join("state");
         std::fs::create_dir_all(&folder).with_context(|| format!("can't create {}", folder.display()))?;
-        let config = ServiceConfig {
-            folder,
-            owner: format!("loyalty pid {}", std::process::id()),
-            accounts_in_memory: options.accounts_in_memory,
-            queue_max,
-        };
+        let config = ServiceConfig { folder, owner: format!("loyalty pid {}", std::process::id()), accounts_in_memory: options.accounts_in_memory, queue_max };
         let (service, running) = Service::start(Arc::clone(&log), config, Arc::new(real_now)).await?;
         let (stop, stopped) = watch::channel(false);
         let mut projectors = Vec::new();

@@ -10,8 +10,8 @@ mod tier;
 use std::sync::Arc;
 
 pub use balance::bare_upserts;
-pub use statement::words::{kind, reason};
 pub use runtime::{Health, Lag, Projector, ProjectorError, ReadModel, Verified, lags, rebuild, verify};
+pub use statement::words::{kind, reason};
 
 /// All read models.
 #[must_use]

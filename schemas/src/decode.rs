@@ -232,11 +232,9 @@ fn event(event: v1::Event) -> Decoded<Event> {
             lapses_at: moment(held.lapses_at_us, "lapses_at_us")?,
         },
         Kind::HoldCaptured(given) => EventKind::HoldCaptured(spent(given)?),
-        Kind::HoldReleased(released) => EventKind::HoldReleased {
-            redemption: id(&released.redemption, "redemption")?,
-            parts: parts(released.parts),
-            lapsed: released.lapsed,
-        },
+        Kind::HoldReleased(released) => {
+            EventKind::HoldReleased { redemption: id(&released.redemption, "redemption")?, parts: parts(released.parts), lapsed: released.lapsed }
+        }
         Kind::RedemptionReturned(returned) => EventKind::RedemptionReturned {
             return_id: id(&returned.return_id, "return_id")?,
             redemption: id(&returned.redemption, "redemption")?,
@@ -288,18 +286,11 @@ fn points_earned(earned: v1::PointsEarned) -> Decoded<Earned> {
         let bonus = line.bonus.iter().map(|bonus| id(bonus, "bonus")).collect::<Decoded<_>>()?;
         Ok(LinePoints { line: line.line, points: line.points, bonus })
     };
-    let failure = |failure: v1::RateFailure| {
-        Ok(RateFailure { line: failure.line, bonus: id(&failure.bonus, "bonus")?, error: failure.error })
-    };
+    let failure = |failure: v1::RateFailure| Ok(RateFailure { line: failure.line, bonus: id(&failure.bonus, "bonus")?, error: failure.error });
     Ok(Earned {
         purchase: Arc::new(purchase(earned.purchase.ok_or_else(|| bad("purchase"))?)?),
         rule_version: earned.rule_version,
-        facts: Facts {
-            tier: CompactString::from(facts.tier),
-            lifetime_earned: facts.lifetime_earned,
-            purchases: facts.purchases,
-            age_days: facts.age_days,
-        },
+        facts: Facts { tier: CompactString::from(facts.tier), lifetime_earned: facts.lifetime_earned, purchases: facts.purchases, age_days: facts.age_days },
         lot: earned.lot.as_ref().map(lot).transpose()?,
         pending: earned.pending,
         uncapped_points: earned.uncapped_points,

@@ -41,11 +41,7 @@ pub fn encode_record(record: &Record, out: &mut Vec<u8>) {
 /// The bytes of `outcome`.
 #[must_use]
 pub fn encode_outcome(outcome: &Outcome) -> Vec<u8> {
-    let command = v1::Command {
-        id: outcome.command.id.to_string(),
-        actor: outcome.command.actor.to_string(),
-        action: Some(action(&outcome.command.action)),
-    };
+    let command = v1::Command { id: outcome.command.id.to_string(), actor: outcome.command.actor.to_string(), action: Some(action(&outcome.command.action)) };
     v1::Outcome {
         schema_version: SCHEMA_VERSION,
         program: outcome.key.program.to_string(),
@@ -180,11 +176,9 @@ fn event(event: &Event) -> v1::Event {
         EventKind::HoldReleased { redemption, parts: to, lapsed } => {
             Kind::HoldReleased(v1::HoldReleased { redemption: redemption.to_string(), parts: parts(to), lapsed: *lapsed })
         }
-        EventKind::RedemptionReturned { return_id, redemption, parts: to } => Kind::RedemptionReturned(v1::RedemptionReturned {
-            return_id: return_id.to_string(),
-            redemption: redemption.to_string(),
-            parts: parts(to),
-        }),
+        EventKind::RedemptionReturned { return_id, redemption, parts: to } => {
+            Kind::RedemptionReturned(v1::RedemptionReturned { return_id: return_id.to_string(), redemption: redemption.to_string(), parts: parts(to) })
+        }
         EventKind::PurchaseReturned(reversed) => Kind::PurchaseReturned(purchase_returned(reversed)),
         EventKind::PointsExpired(given) => Kind::PointsExpired(part(given)),
         EventKind::ExpiryMoved { expires_at } => Kind::ExpiryMoved(v1::ExpiryMoved { expires_at_us: expires_at.as_micros() }),
@@ -229,11 +223,8 @@ fn points_earned(earned: &Earned) -> v1::PointsEarned {
         points: line.points,
         bonus: line.bonus.iter().map(ToString::to_string).collect(),
     };
-    let failure = |failure: &ledger_core::policy::RateFailure| v1::RateFailure {
-        line: failure.line,
-        bonus: failure.bonus.to_string(),
-        error: failure.error.clone(),
-    };
+    let failure =
+        |failure: &ledger_core::policy::RateFailure| v1::RateFailure { line: failure.line, bonus: failure.bonus.to_string(), error: failure.error.clone() };
     v1::PointsEarned {
         purchase: Some(purchase(&earned.purchase)),
         rule_version: earned.rule_version,

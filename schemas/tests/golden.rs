@@ -15,9 +15,7 @@ use ledger_core::id::{AccountKey, Id};
 use ledger_core::points::Amount;
 use ledger_core::policy::{Facts, LinePoints, RateFailure};
 use ledger_core::time::Moment;
-use ledger_schemas::{
-    DecodeError, Outcome, ProgramChange, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record,
-};
+use ledger_schemas::{DecodeError, Outcome, ProgramChange, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record};
 
 fn id(text: &str) -> Id {
     Id::parse(text).unwrap()
@@ -214,7 +212,8 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         let hash = content_hash("shop/13085", &command, &mut scratch);
         assert_eq!(hash.to_vec(), golden(&format!("content-{n:02}.hex"), &hash), "the content of a command hashes otherwise than it did");
         let key = AccountKey { program: id("shop"), account: id("13085") };
-        let outcome = Outcome { key, command, recorded_at: at("2010-01-01T00:00:00Z"), number: 52, code: "insufficient_points".into(), detail: "too few".into() };
+        let outcome =
+            Outcome { key, command, recorded_at: at("2010-01-01T00:00:00Z"), number: 52, code: "insufficient_points".into(), detail: "too few".into() };
         let bytes = encode_outcome(&outcome);
         let golden = golden(&format!("outcome-{n:02}.hex"), &bytes);
         assert_eq!(bytes, golden);

@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Up, purchase, run, rulebook};
+use crate::support::{Up, purchase, rulebook, run};
 
 const P: &str = "/v1/programs/shop";
 
@@ -140,7 +140,11 @@ async fn bad_input_is_told_what_would_be_right() {
     let mut float = purchase("P1", "m1", at, "A", "1.00");
     float["lines"][0]["unit_price"] = json!(1.1);
     assert_eq!(up.post(&format!("{P}/purchases"), float).await.1["errors"][0]["pointer"], "/lines/0/unit_price");
-    let euro = { let mut body = purchase("P1", "m1", at, "A", "1.00"); body["currency"] = json!("EUR"); body };
+    let euro = {
+        let mut body = purchase("P1", "m1", at, "A", "1.00");
+        body["currency"] = json!("EUR");
+        body
+    };
     assert_eq!(code(&up.post(&format!("{P}/purchases"), euro).await), (422, "currency_mismatch"));
     assert_eq!(code(&up.post("/v1/programs/none/purchases", purchase("P1", "m1", at, "A", "1.00")).await), (404, "program_not_found"));
     assert_eq!(code(&up.get(&format!("{P}/accounts/nobody")).await), (404, "account_not_found"));

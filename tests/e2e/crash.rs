@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::support::{Up, loyalty, purchase, run, rulebook};
+use crate::support::{Up, loyalty, purchase, rulebook, run};
 
 const RETAIL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/online-retail/sample.csv.gz");
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/demo-program.json");

@@ -28,7 +28,11 @@ use crate::state::ApiState;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Loyalty Ledger", description = "An event-sourced loyalty ledger: commands in, balances out that anyone can check.", license(name = "Apache-2.0")),
+    info(
+        title = "Loyalty Ledger",
+        description = "An event-sourced loyalty ledger: commands in, balances out that anyone can check.",
+        license(name = "Apache-2.0")
+    ),
     components(schemas(Problem))
 )]
 struct Document;

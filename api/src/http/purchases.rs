@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::Extension;
 use ledger_core::account::command::{Action, Line, Purchase};
 use ledger_core::id::Id;
 use ledger_core::points::Amount;

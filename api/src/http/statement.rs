@@ -110,4 +110,3 @@ fn view(row: &tokio_postgres::Row) -> MovementView {
         balance_after: AfterView { available: row.get(11), pending: row.get(12), held: row.get(13), owed: row.get(14) },
     }
 }
-

@@ -186,9 +186,7 @@ impl Command {
             Action::Hold { points, minutes } => {
                 check_points(*points)?;
                 match minutes {
-                    Some(minutes) if !(1..=527_040).contains(minutes) => {
-                        Err(Invalid::new("/hold_minutes", minutes, "1 to 527040 minutes (366 days)"))
-                    }
+                    Some(minutes) if !(1..=527_040).contains(minutes) => Err(Invalid::new("/hold_minutes", minutes, "1 to 527040 minutes (366 days)")),
                     _ => Ok(()),
                 }
             }
@@ -308,9 +306,7 @@ impl Return {
             Returned::Lines(lines) if lines.is_empty() || lines.len() > LINES_MAX => {
                 Err(Invalid::new("/lines", format!("{} lines", lines.len()), format!("1 to {LINES_MAX} lines, or an amount")))
             }
-            Returned::Lines(lines) => {
-                lines.iter().enumerate().try_for_each(|(i, (_, quantity))| check_amount(format!("/lines/{i}/quantity"), *quantity, true))
-            }
+            Returned::Lines(lines) => lines.iter().enumerate().try_for_each(|(i, (_, quantity))| check_amount(format!("/lines/{i}/quantity"), *quantity, true)),
         }
     }
 }

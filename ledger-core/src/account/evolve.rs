@@ -222,11 +222,9 @@ impl Account {
                 state.parts.extend(&spent.parts);
                 state.return_until = spent.return_until;
             }
-            None => self.redemptions.push(RedemptionState {
-                redemption: spent.redemption.clone(),
-                parts: spent.parts.clone(),
-                return_until: spent.return_until,
-            }),
+            None => {
+                self.redemptions.push(RedemptionState { redemption: spent.redemption.clone(), parts: spent.parts.clone(), return_until: spent.return_until })
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Random commands against a naive model: every point is a thing of its own, and nothing is clever.
 
-use ledger_core::account::command::{Action, Return, Returned};
 use ledger_core::account::Rejection;
+use ledger_core::account::command::{Action, Return, Returned};
 use ledger_core::points::Amount;
 use ledger_core::posting::Bucket;
 use ledger_core::time::{DAY_US, MINUTE_US, Moment};

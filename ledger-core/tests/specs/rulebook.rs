@@ -19,10 +19,7 @@ fn each_thing_wrong_is_named() {
         (json!({"expiry": {"mode": "rolling"}}), "/expiry: {} is wrong: either months (1 to 1200) or days (1 to 36500)"),
         (json!({"redeem": {"minimum": 0}}), "/redeem/minimum: 0 is wrong: 1 or more points"),
         (json!({"tiers": {"levels": []}}), "/tiers/levels/0/at: none is wrong: an entry tier at 0"),
-        (
-            json!({"tiers": {"levels": [{"name": "a", "at": 0}, {"name": "b", "at": 0}]}}),
-            "/tiers/levels/1/at: 0 is wrong: more than the tier before it, 0",
-        ),
+        (json!({"tiers": {"levels": [{"name": "a", "at": 0}, {"name": "b", "at": 0}]}}), "/tiers/levels/1/at: 0 is wrong: more than the tier before it, 0"),
         (
             json!({"earn": {"bonus": [{"id": "b", "when": "line.size > 1", "multiply": "2"}]}}),
             "/earn/bonus/0/when: line.size > 1 is wrong: the condition names \"line.size\"; there are line.{sku, category, quantity, unit_price, discount, tax, amount}",

@@ -75,7 +75,8 @@ async fn count(mut outcomes: command_service::Outcomes) -> u64 {
 
 async fn bare_inserts(url: &str) -> anyhow::Result<f64> {
     let client = connect(url, SCHEMA).await?;
-    let rows = client.query("SELECT partition, account, account_seq, body FROM record ORDER BY account_seq, partition LIMIT $1", &[&i64::try_from(COMMANDS)?]).await?;
+    let rows =
+        client.query("SELECT partition, account, account_seq, body FROM record ORDER BY account_seq, partition LIMIT $1", &[&i64::try_from(COMMANDS)?]).await?;
     let rows: Vec<(i16, String, i64, Vec<u8>)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect();
     client.batch_execute("CREATE TABLE bare (LIKE record INCLUDING ALL); ALTER TABLE bare ALTER COLUMN body SET STORAGE EXTERNAL").await?;
     let sql = "INSERT INTO bare (partition, position, account, account_seq, body) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::bigint[], $5::bytea[])";

@@ -81,7 +81,9 @@ impl Imported {
     pub fn words(&self) -> String {
         let Self { lines, skipped, booked, replayed, rejected, seconds } = self;
         let rate = u32::try_from(lines - skipped).map_or(0.0, f64::from) / seconds.max(0.001);
-        format!("{lines} lines: {booked} commands booked, {replayed} booked before, {rejected} lines rejected, {skipped} lines skipped, {seconds:.1} s, {rate:.0} lines/s")
+        format!(
+            "{lines} lines: {booked} commands booked, {replayed} booked before, {rejected} lines rejected, {skipped} lines skipped, {seconds:.1} s, {rate:.0} lines/s"
+        )
     }
 }
 

@@ -67,15 +67,32 @@ async fn write_accounts(transaction: &Transaction<'_>, changes: &Changes<'_>) ->
     let partitions: Vec<i16> = changes.values().map(|change| i16::try_from(change.partition).unwrap_or(i16::MAX)).collect();
     let positions: Vec<i64> = changes.values().map(|change| i64::try_from(change.position).unwrap_or(i64::MAX)).collect();
     let statement = transaction.prepare(ACCOUNTS).await?;
-    let buckets = [Bucket::Pending, Bucket::Available, Bucket::Held, Bucket::Redeemed, Bucket::Expired, Bucket::ClawedBack, Bucket::Forfeited, Bucket::Adjusted];
+    let buckets =
+        [Bucket::Pending, Bucket::Available, Bucket::Held, Bucket::Redeemed, Bucket::Expired, Bucket::ClawedBack, Bucket::Forfeited, Bucket::Adjusted];
     let [pending, available, held, redeemed, expired, clawed_back, forfeited, adjusted] = buckets.map(total);
     let shortfall = total(Bucket::Shortfall);
     transaction
         .execute(
             &statement,
             &[
-                &programs, &accounts, &statuses, &opened, &issued, &pending, &available, &held, &redeemed, &expired, &clawed_back,
-                &forfeited, &adjusted, &owed, &shortfall, &earned, &partitions, &positions,
+                &programs,
+                &accounts,
+                &statuses,
+                &opened,
+                &issued,
+                &pending,
+                &available,
+                &held,
+                &redeemed,
+                &expired,
+                &clawed_back,
+                &forfeited,
+                &adjusted,
+                &owed,
+                &shortfall,
+                &earned,
+                &partitions,
+                &positions,
             ],
         )
         .await?;
@@ -83,10 +100,8 @@ async fn write_accounts(transaction: &Transaction<'_>, changes: &Changes<'_>) ->
 }
 
 async fn write_lots(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
-    let lots: Vec<((&str, &str), i32, &LotChange)> = changes
-        .iter()
-        .flat_map(|(key, change)| change.lots.iter().map(move |(lot, row)| (*key, i32::try_from(*lot).unwrap_or(i32::MAX), row)))
-        .collect();
+    let lots: Vec<((&str, &str), i32, &LotChange)> =
+        changes.iter().flat_map(|(key, change)| change.lots.iter().map(move |(lot, row)| (*key, i32::try_from(*lot).unwrap_or(i32::MAX), row))).collect();
     if lots.is_empty() {
         return Ok(());
     }
@@ -105,19 +120,14 @@ async fn write_lots(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Res
     let versions: Vec<i32> = lots.iter().map(|(.., lot)| i32::try_from(lot.rule_version).unwrap_or(i32::MAX)).collect();
     let statement = transaction.prepare(LOTS).await?;
     transaction
-        .execute(
-            &statement,
-            &[&programs, &accounts, &ids, &points, &remaining, &held, &pending, &earned, &available, &expires, &moves, &sources, &versions],
-        )
+        .execute(&statement, &[&programs, &accounts, &ids, &points, &remaining, &held, &pending, &earned, &available, &expires, &moves, &sources, &versions])
         .await?;
     Ok(())
 }
 
 async fn move_expiries(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
-    let moved: Vec<(&str, &str, Timestamp)> = changes
-        .iter()
-        .filter_map(|((program, account), change)| Some((*program, *account, timestamp(change.expiry_moved)?)))
-        .collect();
+    let moved: Vec<(&str, &str, Timestamp)> =
+        changes.iter().filter_map(|((program, account), change)| Some((*program, *account, timestamp(change.expiry_moved)?))).collect();
     if moved.is_empty() {
         return Ok(());
     }

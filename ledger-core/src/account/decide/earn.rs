@@ -78,12 +78,7 @@ fn facts(account: &Account, purchase: &Purchase, version: &Version) -> Facts {
     let opened = account.status != Status::Unopened;
     let tier = if opened { account.tier_at(purchase.occurred_at).clone() } else { CompactString::from(version.levels()[0].name.as_str()) };
     let age_us = if opened { purchase.occurred_at.as_micros() - account.opened_at.as_micros() } else { 0 };
-    Facts {
-        tier,
-        lifetime_earned: account.lifetime_earned,
-        purchases: account.purchase_count,
-        age_days: u32::try_from(age_us / DAY_US).unwrap_or(0),
-    }
+    Facts { tier, lifetime_earned: account.lifetime_earned, purchases: account.purchase_count, age_days: u32::try_from(age_us / DAY_US).unwrap_or(0) }
 }
 
 fn rated(account: &Account, purchase: &Arc<Purchase>, version: &Version) -> Result<Earned, Rejection> {
