@@ -177,6 +177,7 @@ impl From<Refusal> for Problem {
             Refusal::ProgramNotFound(program) => Self::program_not_found(&program),
             Refusal::Rejected(rejection) => rejection.into(),
             Refusal::Clock(why) => Self::new("clock", why),
+            Refusal::Unusable(why) => Self::new("malformed", why),
             Refusal::Busy => Self::retry("too_many_requests", &words),
             Refusal::OutcomeUnknown => Self::retry("outcome_unknown", &words),
         }

@@ -14,7 +14,7 @@ use ledger_schemas::{Hash, Outcome, ProgramEntry, Record, content_hash, encode_o
 
 use crate::accounts::Accounts;
 use crate::programs::{ProgramState, Programs};
-use crate::request::{Answer, Plan, Refusal, Reply, SourceOffset, command_key, target};
+use crate::request::{Answer, Firsts, Plan, Refusal, Reply, SourceOffset, command_key, target};
 use crate::store::{StoreError, UsedId, account_mark};
 
 /// What to answer when the staged batch is on the log.
@@ -229,44 +229,44 @@ impl Book {
         metrics::counter!("loyalty_commands_total", "kind" => command.action.kind(), "outcome" => rejection.code()).increment(1);
     }
 
-    /// Plans commands from the account's state and books them together, unless the first was booked before.
-    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
-    pub(crate) fn plan(
-        &mut self,
-        key: AccountKey,
-        first: &Command,
-        plan: Plan,
-        source: SourceOffset,
-        reply: Reply,
-        real_now: Moment,
-    ) -> Result<Option<String>, StoreError> {
+    /// Plans commands from the account's state and books them together, unless one of `firsts` was booked before.
+    pub(crate) fn plan(&mut self, key: AccountKey, firsts: Firsts, plan: Plan, source: SourceOffset, reply: Reply, real_now: Moment) -> Result<(), StoreError> {
         self.group.read_up_to(source);
-        let id = command_key(&key.program, first.action.kind(), &first.id);
         let Some((program, now)) = self.program(&key.program, real_now) else {
             self.group.staged.push(Staged::Answer(reply, Err(Refusal::ProgramNotFound(key.program.clone()))));
-            return Ok(None);
+            return Ok(());
         };
-        if let Some(used) = self.accounts.used_id(&id)? {
+        for (first, rejected) in firsts {
+            let id = command_key(&key.program, first.action.kind(), &first.id);
+            let Some(used) = self.accounts.used_id(&id)? else { continue };
+            let again = rejected.and_then(|why| Some(Staged::Answer(reply.again()?, Err(Refusal::Unusable(why)))));
             self.group.staged.push(Staged::Replay(reply, used.partition, used.position));
-            return Ok(None);
+            self.group.staged.extend(again);
+            return Ok(());
         }
         self.settle(&key, &key.to_string(), &program, now)?;
         let planned = plan(&self.accounts.get(&key, &program)?.account);
-        let mut outcome = None;
+        let mut outcomes = Vec::new();
         for command in planned.commands {
             match self.try_command(&key, &command, real_now)? {
-                Ok(Accepted::New(answer)) => outcome = Some(Ok(answer)),
+                Ok(Accepted::New(answer)) => outcomes.push(Ok(answer)),
                 Ok(Accepted::Before(_)) => {}
                 Err(refusal) => {
-                    outcome = Some(Err(refusal));
+                    outcomes.push(Err(refusal));
                     break;
                 }
             }
         }
-        if let Some(outcome) = outcome {
-            self.group.staged.push(Staged::Answer(reply, outcome));
-        }
-        Ok(planned.rejected)
+        outcomes.extend(planned.rejected.map(|why| Err(Refusal::Unusable(why))));
+        let staged = outcomes.into_iter().filter_map(|outcome| Some(Staged::Answer(reply.again()?, outcome)));
+        self.group.staged.extend(staged);
+        Ok(())
+    }
+
+    /// Lets what is no command take its place in the order of answers.
+    pub(crate) fn unusable(&mut self, why: String, source: SourceOffset, reply: Reply) {
+        self.group.read_up_to(source);
+        self.group.staged.push(Staged::Answer(reply, Err(Refusal::Unusable(why))));
     }
 
     pub(crate) fn publish(&mut self, program: &Id, rulebook: Vec<u8>, actor: CompactString, real_now: Moment) -> Result<(u32, bool), Refusal> {

@@ -145,12 +145,8 @@ impl Engine {
         let now = (self.now)();
         match request {
             Request::Command { key, command, source, reply } => book.command(key, command, source, reply, now)?,
-            Request::Plan { key, first, plan, source, reply, rejected } => {
-                let tag = if let crate::request::Reply::Many(_, tag) = &reply { *tag } else { 0 };
-                if let Some(why) = book.plan(key, &first, plan, source, reply, now)? {
-                    let _ = rejected.send((tag, why));
-                }
-            }
+            Request::Plan { key, firsts, plan, source, reply } => book.plan(key, firsts, plan, source, reply, now)?,
+            Request::Unusable { why, source, reply } => book.unusable(why, source, reply),
             Request::Publish { program, rulebook, actor, reply } => {
                 let outcome = book.publish(&program, rulebook, actor, now);
                 self.programs.send_replace(Arc::new(book.programs.clone()));

@@ -18,6 +18,6 @@ mod simulate;
 mod store;
 
 pub use programs::{ProgramState, Programs};
-pub use request::{Answer, Planned, Refusal};
+pub use request::{Answer, Firsts, Planned, Refusal};
 pub use service::{Outcomes, Running, Service, ServiceConfig, ServiceError, Snapshot, Source};
 pub use simulate::{Simulated, simulate};

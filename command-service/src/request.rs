@@ -42,6 +42,9 @@ pub enum Refusal {
     /// A clock is set only in a sandbox, only forwards.
     #[error("{0}")]
     Clock(String),
+    /// It could not be read or planned, so nothing was asked; told in the order of its source.
+    #[error("{0}")]
+    Unusable(String),
     /// More waits than is good; nothing was done.
     #[error("too many commands are waiting; nothing was done, try again")]
     Busy,
@@ -59,6 +62,9 @@ pub struct Planned {
     pub rejected: Option<String>,
 }
 
+/// The commands that a plan may begin with; where one was booked before, so was the plan, and what was rejected of it is told again.
+pub type Firsts = Vec<(Command, Option<String>)>;
+
 pub(crate) type Plan = Box<dyn FnOnce(&Account) -> Planned + Send>;
 type Outcome = Result<Answer, Refusal>;
 
@@ -70,6 +76,14 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
+    /// Another answer to the same asker, where there can be several.
+    pub(crate) fn again(&self) -> Option<Self> {
+        match self {
+            Self::One(_) => None,
+            Self::Many(sender, tag) => Some(Self::Many(sender.clone(), *tag)),
+        }
+    }
+
     /// Whoever asked may have gone; then nobody is told.
     pub(crate) fn send(self, outcome: Outcome) {
         match self {
@@ -92,11 +106,16 @@ pub(crate) enum Request {
     /// Commands that depend on the account's state, unless the first of them was booked before.
     Plan {
         key: AccountKey,
-        first: Command,
+        firsts: Firsts,
         plan: Plan,
         source: SourceOffset,
         reply: Reply,
-        rejected: mpsc::UnboundedSender<(u64, String)>,
+    },
+    /// Something of a source that is no command: it takes its place in the order of answers.
+    Unusable {
+        why: String,
+        source: SourceOffset,
+        reply: Reply,
     },
     Publish {
         program: Id,

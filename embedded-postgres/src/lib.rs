@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub use binaries::find_or_fetch;
+pub use binaries::{find_or_fetch, use_ring};
 
 /// Why the server can't be had.
 #[derive(Debug, thiserror::Error)]

@@ -20,6 +20,7 @@ pub async fn program(options: ProgramOptions) -> anyhow::Result<()> {
     let program = document.get("program").and_then(serde_json::Value::as_str).unwrap_or_default();
     let program = Id::parse(program).with_context(|| format!("{}: /program", file.display()))?;
     if let Some(server) = server {
+        embedded_postgres::use_ring();
         let url = format!("{}/v1/programs/{program}/rulebook", server.trim_end_matches('/'));
         let mut request = reqwest::Client::new().put(url).body(rulebook);
         if let Some(key) = api_key {

@@ -67,7 +67,7 @@ async fn service(log: &Arc<dyn EventLog>, folder: &Path) -> anyhow::Result<f64> 
 
 async fn count(mut outcomes: command_service::Outcomes) -> u64 {
     let mut accepted = 0;
-    while let Some((_, outcome)) = outcomes.received.recv().await {
+    while let Some((_, outcome)) = outcomes.recv().await {
         accepted += u64::from(outcome.is_ok());
     }
     accepted

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use command_service::Planned;
+use command_service::{Firsts, Planned};
 use ledger_core::account::command::{Action, Return, Returned};
 use ledger_core::account::{Account, Command};
 use ledger_core::id::Id;
@@ -25,20 +25,26 @@ pub struct Unmatched {
 }
 
 impl Unmatched {
-    /// The command for part `part`, giving back `body`.
-    pub fn command(&self, part: usize, body: Return) -> Command {
-        let id = Id::parse(&format!("{}.{part}", self.reference)).expect("an invoice, a line and a part make an id");
+    /// The command for part `part`, giving back `body`. Where not all is found, the ids say so, so that a second run knows it too.
+    fn command(&self, part: usize, whole: bool, body: Return) -> Command {
+        let mark = if whole { "" } else { "p" };
+        let id = Id::parse(&format!("{}.{part}{mark}", self.reference)).expect("an invoice, a line and a part make an id");
         Command { id, actor: "import".into(), action: Action::Return(Arc::new(body)) }
     }
 
-    /// Stands for the first part where only its id matters.
-    pub fn first_guess(&self) -> Return {
-        Return { purchase_id: self.account.clone(), occurred_at: self.at, what: Returned::Amount(self.quantity) }
+    /// With which commands the plan may begin, and what of it is then rejected; only their ids matter.
+    pub fn firsts(&self) -> Firsts {
+        let body = || Return { purchase_id: self.account.clone(), occurred_at: self.at, what: Returned::Amount(self.quantity) };
+        vec![(self.command(1, true, body()), None), (self.command(1, false, body()), Some(self.only_a_part()))]
+    }
+
+    fn only_a_part(&self) -> String {
+        format!("earlier purchases of {} hold only a part of the {} given back", self.sku, self.quantity)
     }
 
     /// From the latest earlier purchase backwards, a return of each until all is found.
     pub fn plan(&self, account: &Account) -> Planned {
-        let mut planned = Planned::default();
+        let mut bodies = Vec::new();
         let mut left = self.quantity;
         let mut purchases: Vec<_> = account.purchases.iter().filter(|state| state.purchase.occurred_at <= self.at && state.return_until >= self.at).collect();
         purchases.sort_by_key(|state| std::cmp::Reverse((state.purchase.occurred_at, state.seq)));
@@ -53,14 +59,16 @@ impl Unmatched {
             }
             if !lines.is_empty() {
                 let body = Return { purchase_id: state.purchase.purchase_id.clone(), occurred_at: self.at, what: Returned::Lines(lines) };
-                planned.commands.push(self.command(planned.commands.len() + 1, body));
-            }
-            if left == Amount::ZERO {
-                return planned;
+                bodies.push(body);
             }
         }
-        let of = if left == self.quantity { String::new() } else { format!(" {left} of") };
-        planned.rejected = Some(format!("no earlier purchase of {} for{of} the {} given back", self.sku, self.quantity));
-        planned
+        let whole = left == Amount::ZERO;
+        let rejected = match bodies.len() {
+            _ if whole => None,
+            0 => Some(format!("no earlier purchase of {} for the {} given back", self.sku, self.quantity)),
+            _ => Some(self.only_a_part()),
+        };
+        let commands = (1..).zip(bodies).map(|(part, body)| self.command(part, whole, body)).collect();
+        Planned { commands, rejected }
     }
 }

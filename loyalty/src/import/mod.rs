@@ -101,7 +101,9 @@ pub async fn import(service: &Service, log: &dyn event_log::EventLog, options: &
     let name = source::name(&options.file, &options.program, options.format)?;
     let done = log.offset(&name).await?.unwrap_or(0);
     let rejects_path = options.rejected.clone().unwrap_or_else(|| Path::new(&format!("{}.rejected.csv", options.file.display())).to_owned());
-    let rejects = Rejects::open(&rejects_path, done)?;
+    // What was booked but not told yet is read again: it is not booked twice, and its rejections are told once.
+    let (rejects, told) = Rejects::open(&rejects_path, done)?;
+    let done = done.min(told);
     let run = Run { service, program, rejects, done, drive_clock: options.drive_clock, clock: None, imported: Imported::default() };
     run.run(&options.file, options.format, zone, &name).await
 }
@@ -153,10 +155,9 @@ impl Run<'_> {
         self.imported.lines = self.imported.lines.max(reader.await??);
         self.service.flush().await;
         drop(source);
-        while let Some((line, outcome)) = outcomes.received.recv().await {
+        while let Some((line, outcome)) = outcomes.recv().await {
             self.outcome(line, outcome)?;
         }
-        self.hear(&mut outcomes)?;
         bar.finish_and_clear();
         self.imported.rejected = self.rejects.finish()?;
         self.imported.seconds = begin.elapsed().as_secs_f64();
@@ -170,22 +171,18 @@ impl Run<'_> {
         }
         match item.what {
             What::Command(account, command) => source.send(item.line, AccountKey { program: self.program.clone(), account }, command).await,
-            What::Rejected(why) => self.rejects.write(item.line, &why)?,
+            What::Rejected(why) => source.unusable(item.line, why).await,
             What::Unmatched(unmatched) => {
                 let key = AccountKey { program: self.program.clone(), account: unmatched.account.clone() };
-                let first = unmatched.command(1, unmatched.first_guess());
-                source.plan(item.line, key, first, move |account| unmatched.plan(account)).await;
+                source.plan(item.line, key, unmatched.firsts(), move |account| unmatched.plan(account)).await;
             }
         }
         Ok(())
     }
 
     fn hear(&mut self, outcomes: &mut Outcomes) -> anyhow::Result<()> {
-        while let Ok((line, outcome)) = outcomes.received.try_recv() {
+        while let Ok((line, outcome)) = outcomes.try_recv() {
             self.outcome(line, outcome)?;
-        }
-        while let Ok((line, why)) = outcomes.plans.try_recv() {
-            self.rejects.write(line, &why)?;
         }
         Ok(())
     }
