@@ -69,7 +69,7 @@ impl Programs {
     /// Folds the program stream.
     ///
     /// # Errors
-    /// [`ProgramsError`]
+    /// The log's, or an entry that can't be read.
     pub async fn load(log: &dyn EventLog) -> Result<Self, ProgramsError> {
         let mut programs = Self::default();
         for (position, bytes) in log.read_programs(0).await?.iter().enumerate() {

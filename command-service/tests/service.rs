@@ -1,5 +1,7 @@
 //! The loop over the memory log: retries, crashes at each step, restarts, fencing, back-pressure.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::float_arithmetic, reason = "a test may")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;

@@ -22,7 +22,7 @@ pub async fn database(name: &str) -> String {
     let shared = SERVER
         .get_or_init(|| async {
             let folder = tempfile::tempdir().expect("a folder for temporary files");
-            let server = Server::start(folder.path()).await.unwrap_or_else(|error| std::panic::panic_any(format!("{error}: {error:?}")));
+            let server = Server::start(folder.path()).await.expect("a postgres: install one (Debian: apt-get install postgresql) or let it be fetched");
             Shared { server, _folder: folder }
         })
         .await;

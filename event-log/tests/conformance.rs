@@ -1,5 +1,7 @@
 //! The conformance suite over every adapter.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::float_arithmetic, reason = "a test may")]
+
 use event_log::EventLog;
 use event_log::conformance;
 use event_log::memory::MemoryLog;

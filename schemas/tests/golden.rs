@@ -2,6 +2,8 @@
 //!
 //! `GOLDEN=write cargo test -p ledger-schemas` adds files for what is new; a file that is there is never changed.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::float_arithmetic, reason = "a test may")]
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::PathBuf;

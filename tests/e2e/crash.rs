@@ -35,7 +35,7 @@ async fn balances(data: &Path) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-fn import<'a>(rejected: &'a str) -> Vec<&'a str> {
+fn import(rejected: &str) -> Vec<&str> {
     vec!["import", RETAIL, "--program", "shop", "--format", "online-retail", "--drive-clock", "--rejected", rejected]
 }
 

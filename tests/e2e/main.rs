@@ -1,5 +1,7 @@
 //! End to end, over HTTP and the command line, with the real binary and a real Postgres.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::float_arithmetic, reason = "a test may")]
+
 mod api;
 mod crash;
 mod support;

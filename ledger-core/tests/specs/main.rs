@@ -1,5 +1,7 @@
 //! Given / when / then, by verb.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::float_arithmetic, clippy::type_complexity, reason = "a test may")]
+
 mod earn;
 mod expire;
 mod life;

@@ -49,7 +49,6 @@ fn mode_and_currency_cannot_change() {
 
 #[test]
 fn the_published_json_schema_is_the_one_of_the_code() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas/rulebook.schema.json");
-    let published: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let published: Value = serde_json::from_str(include_str!("../../../schemas/rulebook.schema.json")).unwrap();
     assert_eq!(published, json_schema().to_value(), "make it anew with `just generate`");
 }

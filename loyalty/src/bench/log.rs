@@ -10,7 +10,7 @@ use event_log::EventLog;
 use event_log::postgres::{PostgresLog, SCHEMA, connect};
 
 use super::workload::{RULEBOOK, earn, key, mixed};
-use super::{Figure, rate};
+use super::{Figure, rate, ratio};
 use crate::node::real_now;
 
 const ACCOUNTS: u64 = 100_000;
@@ -26,9 +26,7 @@ pub async fn run(url: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     let ours = service(&log, folder).await?;
     let bare = bare_inserts(url).await?;
     let usual = usual_way(url).await?;
-    let value = |other: f64| ours / other;
-    #[allow(clippy::float_arithmetic, reason = "ratios for people")]
-    let (to_bare, to_usual) = (value(bare), value(usual));
+    let (to_bare, to_usual) = (ratio(ours, bare), ratio(ours, usual));
     Ok(vec![
         Figure::new("commands through the Postgres log, 100,000 accounts, 80 % earn / 20 % redeem", format!("{ours:.0}/s"), ""),
         Figure::new("  to bare batched inserts of the same rows", format!("{to_bare:.2} of {bare:.0}/s"), "0.5"),

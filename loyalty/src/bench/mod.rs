@@ -29,6 +29,12 @@ fn rate(count: u64, seconds: f64) -> f64 {
     count as f64 / seconds.max(1e-9)
 }
 
+/// One figure to another, for people.
+#[allow(clippy::float_arithmetic, reason = "a ratio for people")]
+fn ratio(one: f64, other: f64) -> f64 {
+    one / other.max(1e-9)
+}
+
 /// Runs the parts and prints the table.
 pub async fn run(options: BenchOptions) -> anyhow::Result<()> {
     let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));

@@ -7,7 +7,7 @@ use event_log::EventLog;
 use event_log::postgres::PostgresLog;
 use projectors::{Projector, bare_upserts, read_model};
 
-use super::{Figure, rate};
+use super::{Figure, rate, ratio};
 
 /// Measures over the log that is in the database at `url`.
 pub async fn run(url: &str) -> anyhow::Result<Vec<Figure>> {
@@ -22,11 +22,9 @@ pub async fn run(url: &str) -> anyhow::Result<Vec<Figure>> {
     projector.catch_up().await?;
     let ours = rate(records, begin.elapsed().as_secs_f64());
     let bare = rate(records, bare_upserts(&*log, url).await.map_err(anyhow::Error::from_boxed)?.as_secs_f64());
-    let value = |ours: f64, bare: f64| ours / bare;
-    #[allow(clippy::float_arithmetic, reason = "a ratio for people")]
-    let ratio = value(ours, bare);
+    let to_bare = ratio(ours, bare);
     Ok(vec![
         Figure::new("projector balance, records", format!("{ours:.0}/s"), ""),
-        Figure::new("  to a bare batched UNNEST upsert of the same rows", format!("{ratio:.2} of {bare:.0}/s"), "0.7"),
+        Figure::new("  to a bare batched UNNEST upsert of the same rows", format!("{to_bare:.2} of {bare:.0}/s"), "0.7"),
     ])
 }

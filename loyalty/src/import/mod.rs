@@ -148,7 +148,7 @@ impl Run<'_> {
             }
             self.send(&source, item).await?;
             self.hear(&mut outcomes)?;
-            if self.imported.lines % 64 == 0 {
+            if self.imported.lines.is_multiple_of(64) {
                 bar.set_message(format!("{} lines, {} rejected", self.imported.lines, self.imported.rejected));
             }
         }
