@@ -106,7 +106,8 @@ impl Accounts {
 
     /// Whether so much is unwritten that it is time for a checkpoint.
     pub(crate) fn is_full(&self) -> bool {
-        self.dirty >= self.capacity || self.recent_ids.len() >= 4 * self.capacity
+        // Reads alone fill the memory too, and a checkpoint is when it is emptied.
+        self.dirty >= self.capacity || self.recent_ids.len() >= 4 * self.capacity || self.cached.len() >= 2 * self.capacity + 1000
     }
 
     pub(crate) fn is_dirty(&self) -> bool {

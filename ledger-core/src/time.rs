@@ -157,15 +157,23 @@ impl Zone {
         changed.checked_sub(1).map_or(self.first_offset_us, |last| self.changes[last].offset_us)
     }
 
+    /// How long after 1970-01-01 00:00 this clock shows at `at`.
+    fn local_us(&self, at: Moment) -> i64 {
+        at.0 + self.offset(self.changes.partition_point(|change| change.utc_us <= at.0))
+    }
+
+    /// When this clock shows 1970-01-01 00:00 and `local_us` more.
+    fn at_local_us(&self, local_us: i64) -> Moment {
+        let offset_us = self.offset(self.changes.partition_point(|change| change.local_us <= local_us));
+        Moment((local_us - offset_us).clamp(EARLIEST_US, LATEST_US))
+    }
+
     fn local(&self, at: Moment) -> DateTime {
-        let offset_us = self.offset(self.changes.partition_point(|change| change.utc_us <= at.0));
-        civil(at.0 + offset_us)
+        civil(self.local_us(at))
     }
 
     fn moment(&self, local: DateTime) -> Moment {
-        let local_us = micros(local);
-        let offset_us = self.offset(self.changes.partition_point(|change| change.local_us <= local_us));
-        Moment((local_us - offset_us).clamp(EARLIEST_US, LATEST_US))
+        self.at_local_us(micros(local))
     }
 
     /// The moment at which this clock shows `text`, such as `2009-12-01 07:45:00`.
@@ -180,8 +188,7 @@ impl Zone {
     /// The number of the local day that `at` falls in, counted from 1970-01-01.
     #[must_use]
     pub fn day(&self, at: Moment) -> i32 {
-        let offset_us = self.offset(self.changes.partition_point(|change| change.utc_us <= at.0));
-        i32::try_from((at.0 + offset_us).div_euclid(DAY_US)).expect("a moment lies within 4 centuries of the epoch")
+        i32::try_from(self.local_us(at).div_euclid(DAY_US)).expect("a moment lies within 4 centuries of the epoch")
     }
 
     /// `months` later at the same local time of day; the day is held to the length of the month.
@@ -209,9 +216,7 @@ impl Zone {
     /// `days` later at the same local time of day.
     #[must_use]
     pub fn plus_days(&self, at: Moment, days: u32) -> Moment {
-        let local = self.local(at);
-        let date = local.date().checked_add(jiff::SignedDuration::from_hours(i64::from(days) * 24));
-        date.map_or(Moment(LATEST_US), |date| self.moment(DateTime::from_parts(date, local.time())))
+        self.at_local_us(self.local_us(at) + i64::from(days) * DAY_US)
     }
 
     /// The first moment after the calendar period that `at` falls in, `grace_days` added.

@@ -174,10 +174,10 @@ pub struct RebuildOptions {
 #[derive(Debug, Clone, Args)]
 pub struct BenchOptions {
     /// Only the parts whose name holds this.
-    #[arg(long)]
+    #[arg(long, env = "LOYALTY_BENCH_ONLY")]
     pub only: Option<String>,
     /// The Online Retail file for the import; that part is left out without it.
-    #[arg(long)]
+    #[arg(long, env = "LOYALTY_BENCH_FILE")]
     pub file: Option<PathBuf>,
 }
 
@@ -187,7 +187,7 @@ pub struct KeyOptions {
     /// Its name, under which its commands are booked.
     pub name: String,
     /// read, write (with read) or admin (with all).
-    #[arg(long, value_parser = ["read", "write", "admin"], default_value = "write")]
+    #[arg(long, env = "LOYALTY_KEY_SCOPE", value_parser = ["read", "write", "admin"], default_value = "write")]
     pub scope: String,
 }
 

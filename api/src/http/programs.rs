@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::auth::Actor;
 use crate::body::Body;
 use crate::problem::Problem;
-use crate::reads::Page;
+use crate::reads::{Page, wait_for_all};
 use crate::state::{ApiState, path_id, real_now};
 
 /// A program.
@@ -108,7 +108,7 @@ pub(super) async fn get_rulebook(
     Ok(axum::Json(PublishedView { program, version, rulebook: serde_json::from_slice(bytes).ok() }))
 }
 
-/// Set a sandbox's clock, only forwards. All that falls due by then is done before this answers.
+/// Set a sandbox's clock, only forwards. All that falls due by then is done, and to be seen, before this answers.
 #[utoipa::path(put, path = "/programs/{program}/clock", request_body = ClockBody, params(("program" = String, Path)),
     responses((status = 200, body = ClockBody), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn put_clock(
@@ -118,5 +118,7 @@ pub(super) async fn put_clock(
     Body(body): Body<ClockBody>,
 ) -> Result<axum::Json<ClockBody>, Problem> {
     state.service.set_clock(path_id("program", &program)?, body.now, actor.0).await?;
+    // Whoever set the clock looks at what it did.
+    wait_for_all(&state).await?;
     Ok(axum::Json(body))
 }

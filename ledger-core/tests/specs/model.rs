@@ -272,21 +272,23 @@ impl Pair {
                     self.model.restore(which, points);
                 }
             }
-            Step::Adjust(points) => {
-                let exists = self.book.account.seq > 0;
-                let agreed = exists && (points > 0 || self.model.available() >= -points);
-                let outcome = self.ask(Action::Adjust { points, reason: why("test") });
-                assert_eq!(outcome.is_ok(), agreed, "{outcome:?}");
-                if agreed && points > 0 {
-                    let now = self.book.now;
-                    self.model.give(points, None, now, self.pending_days, self.expires(now));
-                } else if agreed {
-                    self.model.take(-points, At::Gone);
-                }
-            }
+            Step::Adjust(points) => self.adjust(points),
         }
         self.model.tick(self.book.now);
         self.compare();
+    }
+
+    fn adjust(&mut self, points: i64) {
+        let exists = self.book.account.seq > 0;
+        let agreed = exists && (points > 0 || self.model.available() >= -points);
+        let outcome = self.ask(Action::Adjust { points, reason: why("test") });
+        assert_eq!(outcome.is_ok(), agreed, "{outcome:?}");
+        if agreed && points > 0 {
+            let now = self.book.now;
+            self.model.give(points, None, now, self.pending_days, self.expires(now));
+        } else if agreed {
+            self.model.take(-points, At::Gone);
+        }
     }
 
     fn ask(&mut self, action: Action) -> Result<(), Rejection> {

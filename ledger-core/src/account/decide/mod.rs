@@ -1,6 +1,6 @@
 //! What a command does. Pure: the account, the command, the program's rules and the time are all there is.
 //!
-//! Invariants: due work comes first (the caller settles with [`expire`] whatever [`due_at`] says before any other command); a rejection
+//! Invariants: due work comes first (the caller lets `Action::Expire` settle whatever [`due_at`] says before any other command); a rejection
 //! changes nothing; of several rejections the one with the lowest number is given.
 
 mod adjust;
