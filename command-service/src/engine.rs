@@ -41,6 +41,8 @@ pub(crate) struct Engine {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) config: ServiceConfig,
     pub(crate) requests: mpsc::Receiver<Request>,
+    /// Taken from the queue, not decided yet.
+    pub(crate) waiting: Vec<Request>,
     pub(crate) programs: watch::Sender<Arc<Programs>>,
     pub(crate) now: Arc<dyn Fn() -> Moment + Send + Sync>,
 }
@@ -103,19 +105,26 @@ impl Engine {
     }
 
     async fn serve(&mut self, book: &mut Book, committer: &Committer) -> Result<End, EngineError> {
-        let mut waiting = Vec::with_capacity(GROUP_MAX);
         let mut last_checkpoint = Instant::now();
         let mut more_due = true;
         loop {
             let Ok(permit) = committer.groups.reserve().await else { return Ok(End::LogFailed) };
-            if waiting.is_empty() {
+            if self.waiting.is_empty() {
                 // What is due is looked at before waiting, so the wait never outlasts it.
                 let idle = if more_due { Duration::ZERO } else { self.until_due(book) };
                 let idle = if book.accounts.is_dirty() { idle.min(CHECKPOINT_EVERY) } else { idle };
-                let _ = tokio::time::timeout(idle, self.requests.recv_many(&mut waiting, GROUP_MAX)).await;
+                tokio::select! {
+                    biased;
+                    () = committer.groups.closed() => {}
+                    _ = tokio::time::timeout(idle, self.requests.recv_many(&mut self.waiting, GROUP_MAX)) => {}
+                }
             }
-            let mut stop = self.requests.is_closed() && waiting.is_empty();
-            for request in waiting.drain(..) {
+            if committer.groups.is_closed() {
+                // What waits is decided when the state is read anew.
+                return Ok(End::LogFailed);
+            }
+            let mut stop = self.requests.is_closed() && self.waiting.is_empty();
+            for request in std::mem::take(&mut self.waiting) {
                 stop |= self.handle(book, request).map_err(RecoverError::from)?;
             }
             more_due = self.due_work(book).map_err(RecoverError::from)?;

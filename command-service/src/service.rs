@@ -90,7 +90,7 @@ impl Service {
     pub async fn start(log: Arc<dyn EventLog>, config: ServiceConfig, now: Arc<dyn Fn() -> Moment + Send + Sync>) -> Result<(Self, Running), ServiceError> {
         let (requests, receiver) = mpsc::channel(config.queue_max);
         let (programs, watched) = watch::channel(Arc::default());
-        let engine = Engine { log, config, requests: receiver, programs, now };
+        let engine = Engine { log, config, requests: receiver, waiting: Vec::new(), programs, now };
         let (ready, is_ready) = oneshot::channel();
         // A thread of its own: deciding is work, and must not hold up those who wait for sockets.
         let builder = std::thread::Builder::new().name("command-service".into());
