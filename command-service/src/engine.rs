@@ -124,9 +124,12 @@ impl Engine {
                 return Ok(End::LogFailed);
             }
             let mut stop = self.requests.is_closed() && self.waiting.is_empty();
-            for request in std::mem::take(&mut self.waiting) {
+            let mut waiting = std::mem::take(&mut self.waiting);
+            for request in waiting.drain(..) {
                 stop |= self.handle(book, request).map_err(RecoverError::from)?;
             }
+            // Empty again; its room is kept for the next group.
+            self.waiting = waiting;
             more_due = self.due_work(book).map_err(RecoverError::from)?;
             let mut group = std::mem::take(&mut book.group);
             group.seal((self.now)());
