@@ -26,21 +26,5 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
 /// Reads JSON; an error names the field by its pointer.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let mut pointer = String::new();
-        for segment in error.path() {
-            match segment {
-                serde_path_to_error::Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
-                serde_path_to_error::Segment::Map { key } => pointer.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1"))),
-                serde_path_to_error::Segment::Enum { .. } | serde_path_to_error::Segment::Unknown => {}
-            }
-        }
-        let document: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
-        let value = document.as_ref().and_then(|document| document.pointer(&pointer)).map_or_else(String::new, ToString::to_string);
-        let value = value.chars().take(120).collect();
-        Problem::malformed(vec![FieldError { pointer, value, expected: error.inner().to_string() }])
-    })?;
-    json.end().map_err(|error| Problem::malformed(vec![FieldError { pointer: String::new(), value: "the body".into(), expected: error.to_string() }]))?;
-    Ok(value)
+    command_service::read_json(bytes).map_err(|invalid| Problem::malformed(vec![invalid.into()]))
 }

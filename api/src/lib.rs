@@ -14,4 +14,4 @@ mod state;
 pub use http::{openapi, read_command, router};
 pub use keys::{Keys, KeysError, hash_key};
 pub use problem::{Code, codes};
-pub use state::{ApiState, StateError};
+pub use state::{ApiState, StateError, real_now};

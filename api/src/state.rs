@@ -70,6 +70,7 @@ pub(crate) fn path_id(name: &'static str, text: &str) -> Result<Id, Problem> {
 }
 
 /// The real clock.
-pub(crate) fn real_now() -> ledger_core::time::Moment {
+#[must_use]
+pub fn real_now() -> ledger_core::time::Moment {
     ledger_core::time::Moment::from_micros(jiff::Timestamp::now().as_microsecond()).unwrap_or_default()
 }

@@ -212,7 +212,7 @@ impl Book {
         let position = self.next[usize::from(partition)];
         self.next[usize::from(partition)] += 1;
         self.group.batch.records.push(NewRecord { partition, position, account: name.to_owned(), account_seq: record.account_seq, body });
-        metrics::counter!("loyalty_commands_total", "kind" => record_kind(&record), "outcome" => "accepted").increment(1);
+        metrics::counter!("loyalty_commands_total", "kind" => command.action.kind(), "outcome" => "accepted").increment(1);
         Ok(Answer { record: Arc::new(record), partition, position, replayed: false })
     }
 
@@ -287,10 +287,6 @@ impl Book {
 enum Accepted {
     New(Answer),
     Before(UsedId),
-}
-
-fn record_kind(record: &Record) -> String {
-    record.command_kind.to_string()
 }
 
 /// When the command's own doing took effect: a purchase or return when it occurred, all else now.

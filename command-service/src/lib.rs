@@ -10,6 +10,7 @@ mod accounts;
 mod book;
 mod commit;
 mod engine;
+mod json;
 mod programs;
 mod recover;
 mod request;
@@ -17,6 +18,7 @@ mod service;
 mod simulate;
 mod store;
 
+pub use json::read_json;
 pub use programs::{ProgramState, Programs};
 pub use request::{Answer, Firsts, Planned, Refusal};
 pub use service::{Outcomes, Running, Service, ServiceConfig, ServiceError, Snapshot, Source};

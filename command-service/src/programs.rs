@@ -10,6 +10,7 @@ use ledger_core::policy::{Invalid, Program, Rulebook, read_rulebook};
 use ledger_core::time::Moment;
 use ledger_schemas::{DecodeError, ProgramChange, ProgramEntry};
 
+use crate::json::read_json;
 use crate::request::Refusal;
 
 /// One program as it stands.
@@ -131,22 +132,5 @@ impl ProgramState {
 
 /// Reads a rulebook's JSON strictly.
 fn parse(bytes: &[u8]) -> Result<Rulebook, Vec<Invalid>> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    serde_path_to_error::deserialize(&mut json).map_err(|error| vec![shape_error(bytes, &error)])
-}
-
-/// What serde says, as pointer, value and what would be right.
-fn shape_error(bytes: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) -> Invalid {
-    let mut pointer = String::new();
-    for segment in error.path() {
-        match segment {
-            serde_path_to_error::Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
-            serde_path_to_error::Segment::Map { key } => pointer.push_str(&format!("/{key}")),
-            serde_path_to_error::Segment::Enum { .. } | serde_path_to_error::Segment::Unknown => {}
-        }
-    }
-    let document: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
-    let value = document.as_ref().and_then(|document| document.pointer(&pointer));
-    let value = value.map_or_else(|| "the document".to_owned(), |value| value.to_string().chars().take(120).collect());
-    Invalid { pointer, value, expected: error.inner().to_string() }
+    read_json(bytes).map_err(|invalid| vec![invalid])
 }

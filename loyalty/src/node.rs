@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use api::real_now;
 use command_service::{Running, Service, ServiceConfig};
 use embedded_postgres::{PostgresError, Server};
 use event_log::EventLog;
 use event_log::postgres::PostgresLog;
-use ledger_core::time::Moment;
 use projectors::{Projector, read_models};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -62,11 +62,6 @@ pub struct Node {
     projectors: Vec<JoinHandle<()>>,
     // Last, so that it is dropped last.
     database: Database,
-}
-
-/// The real clock.
-pub fn real_now() -> Moment {
-    Moment::from_micros(jiff::Timestamp::now().as_microsecond()).unwrap_or_default()
 }
 
 impl Node {

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use api::real_now;
 use command_service::{Service, ServiceConfig};
 use event_log::EventLog;
 use event_log::postgres::{PostgresLog, SCHEMA, connect};
 
 use super::workload::{RULEBOOK, earn, key, mixed};
 use super::{Figure, rate, ratio};
-use crate::node::real_now;
 
 const ACCOUNTS: u64 = 100_000;
 const COMMANDS: u64 = 500_000;
