@@ -1,77 +1,76 @@
-//! From the core's types to bytes.
+//! From the core's types to bytes. The order and numbers of the fields are those of `proto/loyalty/v1/book.proto`.
 
 use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Returned};
 use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::state::Balance;
 use ledger_core::account::{Command, Event, EventKind};
-use ledger_core::points::Amount;
+use ledger_core::id::Id;
+use ledger_core::points::{Amount, Points};
+use ledger_core::policy::{Facts, LinePoints, RateFailure};
 use ledger_core::time::Moment;
-use prost::Message;
 
 use crate::record::{Hash, Outcome, ProgramChange, ProgramEntry, Record};
+use crate::wire::Wire;
 use crate::{SCHEMA_VERSION, v1};
 
 /// Appends the bytes of `record` to `out`.
 pub fn encode_record(record: &Record, out: &mut Vec<u8>) {
-    let balance = &record.balance;
-    let message = v1::Record {
-        schema_version: SCHEMA_VERSION,
-        program: record.key.program.to_string(),
-        account: record.key.account.to_string(),
-        account_seq: record.account_seq,
-        command_id: record.command_id.to_string(),
-        command_kind: record.command_kind.to_string(),
-        content_hash: record.content_hash.to_vec(),
-        recorded_at_us: record.recorded_at.as_micros(),
-        effective_at_us: record.effective_at.as_micros(),
-        actor: record.actor.to_string(),
-        rule_version: record.rule_version,
-        previous_hash: record.previous_hash.to_vec(),
-        events: record.events.iter().map(event).collect(),
-        balance: Some(v1::Balance {
-            available: balance.available,
-            pending: balance.pending,
-            held: balance.held,
-            owed: balance.owed,
-            lifetime_earned: balance.lifetime_earned,
-        }),
-    };
-    message.encode(out).expect("a Vec grows as needed");
+    let mut to = Wire(out);
+    to.uint(1, SCHEMA_VERSION);
+    to.text(2, record.key.program.as_str());
+    to.text(3, record.key.account.as_str());
+    to.uint(4, record.account_seq);
+    to.text(5, record.command_id.as_str());
+    to.text(6, &record.command_kind);
+    to.bytes(7, &record.content_hash);
+    to.int(8, record.recorded_at.as_micros());
+    to.int(9, record.effective_at.as_micros());
+    to.text(10, &record.actor);
+    to.uint(11, record.rule_version);
+    to.bytes(12, &record.previous_hash);
+    for each in &record.events {
+        to.message(13, |to| event(to, each));
+    }
+    to.message(14, |to| balance(to, &record.balance));
 }
 
 /// The bytes of `outcome`.
 #[must_use]
 pub fn encode_outcome(outcome: &Outcome) -> Vec<u8> {
-    let command = v1::Command { id: outcome.command.id.to_string(), actor: outcome.command.actor.to_string(), action: Some(action(&outcome.command.action)) };
-    v1::Outcome {
-        schema_version: SCHEMA_VERSION,
-        program: outcome.key.program.to_string(),
-        account: outcome.key.account.to_string(),
-        command: Some(command),
-        recorded_at_us: outcome.recorded_at.as_micros(),
-        number: u32::from(outcome.number),
-        code: outcome.code.clone(),
-        detail: outcome.detail.clone(),
-    }
-    .encode_to_vec()
+    let mut out = Vec::with_capacity(256);
+    let mut to = Wire(&mut out);
+    to.uint(1, SCHEMA_VERSION);
+    to.text(2, outcome.key.program.as_str());
+    to.text(3, outcome.key.account.as_str());
+    to.message(4, |to| {
+        to.text(1, outcome.command.id.as_str());
+        to.text(2, &outcome.command.actor);
+        action(to, &outcome.command.action);
+    });
+    to.int(5, outcome.recorded_at.as_micros());
+    to.uint(6, outcome.number);
+    to.text(7, &outcome.code);
+    to.text(8, &outcome.detail);
+    out
 }
 
 /// The bytes of `entry`.
 #[must_use]
 pub fn encode_program_entry(entry: &ProgramEntry) -> Vec<u8> {
-    let kind = match &entry.change {
-        ProgramChange::RulebookPublished { version, rulebook } => {
-            v1::program_entry::Kind::RulebookPublished(v1::RulebookPublished { version: *version, rulebook: rulebook.clone() })
-        }
-        ProgramChange::ClockSet { now } => v1::program_entry::Kind::ClockSet(v1::ClockSet { now_us: now.as_micros() }),
-    };
-    v1::ProgramEntry {
-        schema_version: SCHEMA_VERSION,
-        program: entry.program.to_string(),
-        recorded_at_us: entry.recorded_at.as_micros(),
-        actor: entry.actor.to_string(),
-        kind: Some(kind),
+    let mut out = Vec::with_capacity(256);
+    let mut to = Wire(&mut out);
+    to.uint(1, SCHEMA_VERSION);
+    to.text(2, entry.program.as_str());
+    to.int(3, entry.recorded_at.as_micros());
+    to.text(4, &entry.actor);
+    match &entry.change {
+        ProgramChange::RulebookPublished { version, rulebook } => to.message(5, |to| {
+            to.uint(1, *version);
+            to.bytes(2, rulebook);
+        }),
+        ProgramChange::ClockSet { now } => to.message(6, |to| to.int(1, now.as_micros())),
     }
-    .encode_to_vec()
+    out
 }
 
 /// The hash of what `command` asks of the account, without its id and who asks; `scratch` is used as a buffer.
@@ -80,209 +79,258 @@ pub fn content_hash(account: &str, command: &Command, scratch: &mut Vec<u8>) -> 
     scratch.clear();
     scratch.extend_from_slice(account.as_bytes());
     scratch.push(0);
-    let message = v1::Command { id: String::new(), actor: String::new(), action: Some(action(&command.action)) };
-    message.encode(scratch).expect("a Vec grows as needed");
+    action(&mut Wire(scratch), &command.action);
     *blake3::hash(scratch).as_bytes()
 }
 
-fn amount(amount: Amount) -> Option<v1::Amount> {
-    let amount = Amount(amount.0.normalize());
-    Some(v1::Amount { units: amount.units(), scale: amount.scale() })
+fn amount(to: &mut Wire<'_>, number: u32, amount: Amount) {
+    let plain = if amount.scale() == 0 { amount } else { Amount(amount.0.normalize()) };
+    to.message(number, |to| {
+        to.sint(1, plain.units());
+        to.uint(2, plain.scale());
+    });
 }
 
-fn reason(reason: &Reason) -> v1::Reason {
-    v1::Reason { code: reason.code.to_string(), note: reason.note.clone() }
+fn balance(to: &mut Wire<'_>, balance: &Balance) {
+    to.sint(1, balance.available);
+    to.sint(2, balance.pending);
+    to.sint(3, balance.held);
+    to.sint(4, balance.owed);
+    to.sint(5, balance.lifetime_earned);
 }
 
-fn micros(moment: Option<Moment>) -> Option<i64> {
-    moment.map(Moment::as_micros)
+fn reason(to: &mut Wire<'_>, number: u32, reason: &Reason) {
+    to.message(number, |to| {
+        to.text(1, &reason.code);
+        to.text(2, &reason.note);
+    });
 }
 
-fn action(action: &Action) -> v1::command::Action {
-    use v1::command::Action as Wire;
-    let capture = |redemption: &ledger_core::id::Id, points| v1::Capture { redemption: redemption.to_string(), points };
+fn empty(_: &mut Wire<'_>) {}
+
+/// The field of a command that says what is asked.
+fn action(to: &mut Wire<'_>, action: &Action) {
+    let capture = |to: &mut Wire<'_>, redemption: &Id, points: Points| {
+        to.text(1, redemption.as_str());
+        to.sint(2, points);
+    };
     match action {
-        Action::Open => Wire::Open(v1::Empty {}),
-        Action::Activate => Wire::Activate(v1::Empty {}),
-        Action::Freeze(why) => Wire::Freeze(reason(why)),
-        Action::Unfreeze(why) => Wire::Unfreeze(reason(why)),
-        Action::Close(why) => Wire::Close(reason(why)),
-        Action::Earn(body) => Wire::Earn(purchase(body)),
-        Action::Redeem { points } => Wire::Redeem(v1::Redeem { points: *points }),
-        Action::Hold { points, minutes } => Wire::Hold(v1::Hold { points: *points, minutes: *minutes }),
-        Action::Capture { redemption, points } => Wire::Capture(capture(redemption, *points)),
-        Action::Release { redemption } => Wire::Release(v1::Release { redemption: redemption.to_string() }),
-        Action::ReturnRedemption { redemption, points } => Wire::ReturnRedemption(capture(redemption, *points)),
-        Action::Return(body) => Wire::Return(purchase_return(body)),
-        Action::Adjust { points, reason: why } => Wire::Adjust(v1::Adjust { points: *points, reason: Some(reason(why)) }),
-        Action::Expire => Wire::Expire(v1::Empty {}),
+        Action::Open => to.message(3, empty),
+        Action::Activate => to.message(4, empty),
+        Action::Freeze(why) => reason(to, 5, why),
+        Action::Unfreeze(why) => reason(to, 6, why),
+        Action::Close(why) => reason(to, 7, why),
+        Action::Earn(body) => to.message(8, |to| purchase(to, body)),
+        Action::Redeem { points } => to.message(9, |to| to.sint(1, *points)),
+        Action::Hold { points, minutes } => to.message(10, |to| {
+            to.sint(1, *points);
+            to.optional_uint(2, *minutes);
+        }),
+        Action::Capture { redemption, points } => to.message(11, |to| capture(to, redemption, *points)),
+        Action::Release { redemption } => to.message(12, |to| to.text(1, redemption.as_str())),
+        Action::ReturnRedemption { redemption, points } => to.message(13, |to| capture(to, redemption, *points)),
+        Action::Return(body) => to.message(14, |to| purchase_return(to, body)),
+        Action::Adjust { points, reason: why } => to.message(15, |to| {
+            to.sint(1, *points);
+            reason(to, 2, why);
+        }),
+        Action::Expire => to.message(16, empty),
     }
 }
 
-fn purchase(purchase: &Purchase) -> v1::Purchase {
-    v1::Purchase {
-        purchase_id: purchase.purchase_id.to_string(),
-        occurred_at_us: purchase.occurred_at.as_micros(),
-        currency: purchase.currency.to_string(),
-        channel: purchase.channel.to_string(),
-        store: purchase.store.to_string(),
-        lines: purchase.lines.iter().map(line).collect(),
-        shipping: amount(purchase.shipping),
+fn purchase(to: &mut Wire<'_>, purchase: &Purchase) {
+    to.text(1, purchase.purchase_id.as_str());
+    to.int(2, purchase.occurred_at.as_micros());
+    to.text(3, &purchase.currency);
+    to.text(4, &purchase.channel);
+    to.text(5, &purchase.store);
+    for each in &purchase.lines {
+        to.message(6, |to| line(to, each));
     }
+    amount(to, 7, purchase.shipping);
 }
 
-fn line(line: &Line) -> v1::Line {
-    v1::Line {
-        line_id: line.line_id.to_string(),
-        sku: line.sku.to_string(),
-        category: line.category.to_string(),
-        quantity: amount(line.quantity),
-        unit_price: amount(line.unit_price),
-        discount: amount(line.discount),
-        tax: amount(line.tax),
-    }
+fn line(to: &mut Wire<'_>, line: &Line) {
+    to.text(1, line.line_id.as_str());
+    to.text(2, &line.sku);
+    to.text(3, &line.category);
+    amount(to, 4, line.quantity);
+    amount(to, 5, line.unit_price);
+    amount(to, 6, line.discount);
+    amount(to, 7, line.tax);
 }
 
-fn purchase_return(body: &Return) -> v1::PurchaseReturn {
-    let (lines, amount) = match &body.what {
-        Returned::Amount(given) => (Vec::new(), amount(*given)),
+fn purchase_return(to: &mut Wire<'_>, body: &Return) {
+    to.text(1, body.purchase_id.as_str());
+    to.int(2, body.occurred_at.as_micros());
+    match &body.what {
+        Returned::Amount(given) => amount(to, 4, *given),
         Returned::Lines(lines) => {
-            let line = |(line_id, quantity): &(ledger_core::id::Id, Amount)| v1::ReturnLine { line_id: line_id.to_string(), quantity: amount(*quantity) };
-            (lines.iter().map(line).collect(), None)
+            for (line_id, quantity) in lines {
+                to.message(3, |to| {
+                    to.text(1, line_id.as_str());
+                    amount(to, 2, *quantity);
+                });
+            }
         }
-    };
-    v1::PurchaseReturn { purchase_id: body.purchase_id.to_string(), occurred_at_us: body.occurred_at.as_micros(), lines, amount }
+    }
 }
 
-fn event(event: &Event) -> v1::Event {
-    use v1::event::Kind;
-    let kind = match &event.kind {
-        EventKind::AccountOpened { pending, tier } => Kind::AccountOpened(v1::AccountOpened { pending: *pending, tier: tier.to_string() }),
-        EventKind::AccountActivated => Kind::AccountActivated(v1::Empty {}),
-        EventKind::AccountFrozen(why) => Kind::AccountFrozen(reason(why)),
-        EventKind::AccountUnfrozen { reason: why, status } => {
-            Kind::AccountUnfrozen(v1::AccountUnfrozen { reason: Some(reason(why)), status: status.name().to_owned() })
-        }
-        EventKind::AccountClosed(why) => Kind::AccountClosed(reason(why)),
-        EventKind::AccountLapsed => Kind::AccountLapsed(v1::Empty {}),
-        EventKind::AccountWoken => Kind::AccountWoken(v1::Empty {}),
-        EventKind::PointsEarned(earned) => Kind::PointsEarned(points_earned(earned)),
-        EventKind::PointsMatured { lot, points } => Kind::PointsMatured(v1::PointsMatured { lot: *lot, points: *points }),
-        EventKind::PointsRedeemed(given) => Kind::PointsRedeemed(spent(given)),
-        EventKind::PointsHeld { redemption, parts: from, lapses_at } => {
-            Kind::PointsHeld(v1::PointsHeld { redemption: redemption.to_string(), parts: parts(from), lapses_at_us: lapses_at.as_micros() })
-        }
-        EventKind::HoldCaptured(given) => Kind::HoldCaptured(spent(given)),
-        EventKind::HoldReleased { redemption, parts: to, lapsed } => {
-            Kind::HoldReleased(v1::HoldReleased { redemption: redemption.to_string(), parts: parts(to), lapsed: *lapsed })
-        }
-        EventKind::RedemptionReturned { return_id, redemption, parts: to } => {
-            Kind::RedemptionReturned(v1::RedemptionReturned { return_id: return_id.to_string(), redemption: redemption.to_string(), parts: parts(to) })
-        }
-        EventKind::PurchaseReturned(reversed) => Kind::PurchaseReturned(purchase_returned(reversed)),
-        EventKind::PointsExpired(given) => Kind::PointsExpired(part(given)),
-        EventKind::ExpiryMoved { expires_at } => Kind::ExpiryMoved(v1::ExpiryMoved { expires_at_us: expires_at.as_micros() }),
-        EventKind::PointsAdded { adjustment, lot: into, rule_version, reason: why } => Kind::PointsAdded(v1::PointsAdded {
-            adjustment: adjustment.to_string(),
-            lot: Some(lot(into)),
-            rule_version: *rule_version,
-            reason: Some(reason(why)),
+fn event(to: &mut Wire<'_>, event: &Event) {
+    to.int(1, event.at.as_micros());
+    match &event.kind {
+        EventKind::AccountOpened { pending, tier } => to.message(2, |to| {
+            to.bool(1, *pending);
+            to.text(2, tier);
         }),
-        EventKind::PointsTaken { adjustment, parts: from, reason: why } => {
-            Kind::PointsTaken(v1::PointsTaken { adjustment: adjustment.to_string(), parts: parts(from), reason: Some(reason(why)) })
-        }
-        EventKind::DebtPaid { parts: from, owed } => Kind::DebtPaid(v1::DebtPaid { parts: parts(from), owed: *owed }),
-        EventKind::PointsForfeited { parts: from } => Kind::PointsForfeited(v1::Parts { parts: parts(from) }),
-        EventKind::TierChanged(moved) => Kind::TierChanged(tier_move(moved)),
-        EventKind::TierKept(moved) => Kind::TierKept(tier_move(moved)),
-    };
-    v1::Event { at_us: event.at.as_micros(), kind: Some(kind) }
-}
-
-fn part(part: &Part) -> v1::Part {
-    v1::Part { lot: part.lot, points: part.points, pending: part.pending }
-}
-
-fn parts(parts: &[Part]) -> Vec<v1::Part> {
-    parts.iter().map(part).collect()
-}
-
-fn lot(lot: &Lot) -> v1::Lot {
-    v1::Lot {
-        lot: lot.lot,
-        points: lot.points,
-        available_at_us: lot.available_at.as_micros(),
-        expires_at_us: micros(lot.expires_at),
-        expiry_moves: lot.expiry_moves,
-    }
-}
-
-fn points_earned(earned: &Earned) -> v1::PointsEarned {
-    let line_points = |line: &ledger_core::policy::LinePoints| v1::LinePoints {
-        line: line.line,
-        points: line.points,
-        bonus: line.bonus.iter().map(ToString::to_string).collect(),
-    };
-    let failure =
-        |failure: &ledger_core::policy::RateFailure| v1::RateFailure { line: failure.line, bonus: failure.bonus.to_string(), error: failure.error.clone() };
-    v1::PointsEarned {
-        purchase: Some(purchase(&earned.purchase)),
-        rule_version: earned.rule_version,
-        facts: Some(v1::Facts {
-            tier: earned.facts.tier.to_string(),
-            lifetime_earned: earned.facts.lifetime_earned,
-            purchases: earned.facts.purchases,
-            age_days: earned.facts.age_days,
+        EventKind::AccountActivated => to.message(3, empty),
+        EventKind::AccountFrozen(why) => reason(to, 4, why),
+        EventKind::AccountUnfrozen { reason: why, status } => to.message(5, |to| {
+            reason(to, 1, why);
+            to.text(2, status.name());
         }),
-        lot: earned.lot.as_ref().map(lot),
-        pending: earned.pending,
-        uncapped_points: earned.uncapped_points,
-        day_points: earned.day_points,
-        day: earned.day,
-        qualifying: amount(earned.qualifying),
-        lines: earned.lines.iter().map(line_points).collect(),
-        failures: earned.failures.iter().map(failure).collect(),
-        return_until_us: earned.return_until.as_micros(),
+        EventKind::AccountClosed(why) => reason(to, 6, why),
+        EventKind::AccountLapsed => to.message(7, empty),
+        EventKind::AccountWoken => to.message(8, empty),
+        EventKind::PointsEarned(earned) => to.message(9, |to| points_earned(to, earned)),
+        EventKind::PointsMatured { lot, points } => to.message(10, |to| {
+            to.uint(1, *lot);
+            to.sint(2, *points);
+        }),
+        EventKind::PointsRedeemed(given) => to.message(11, |to| spent(to, given)),
+        EventKind::PointsHeld { redemption, parts: from, lapses_at } => to.message(12, |to| {
+            to.text(1, redemption.as_str());
+            parts(to, 2, from);
+            to.int(3, lapses_at.as_micros());
+        }),
+        EventKind::HoldCaptured(given) => to.message(13, |to| spent(to, given)),
+        EventKind::HoldReleased { redemption, parts: into, lapsed } => to.message(14, |to| {
+            to.text(1, redemption.as_str());
+            parts(to, 2, into);
+            to.bool(3, *lapsed);
+        }),
+        EventKind::RedemptionReturned { return_id, redemption, parts: into } => to.message(15, |to| {
+            to.text(1, return_id.as_str());
+            to.text(2, redemption.as_str());
+            parts(to, 3, into);
+        }),
+        EventKind::PurchaseReturned(reversed) => to.message(16, |to| purchase_returned(to, reversed)),
+        EventKind::PointsExpired(gone) => to.message(17, |to| part(to, gone)),
+        EventKind::ExpiryMoved { expires_at } => to.message(18, |to| to.int(1, expires_at.as_micros())),
+        EventKind::PointsAdded { adjustment, lot: into, rule_version, reason: why } => to.message(19, |to| {
+            to.text(1, adjustment.as_str());
+            to.message(2, |to| lot(to, into));
+            to.uint(3, *rule_version);
+            reason(to, 4, why);
+        }),
+        EventKind::PointsTaken { adjustment, parts: from, reason: why } => to.message(20, |to| {
+            to.text(1, adjustment.as_str());
+            parts(to, 2, from);
+            reason(to, 3, why);
+        }),
+        EventKind::DebtPaid { parts: from, owed } => to.message(21, |to| {
+            parts(to, 1, from);
+            to.bool(2, *owed);
+        }),
+        EventKind::PointsForfeited { parts: from } => to.message(22, |to| parts(to, 1, from)),
+        EventKind::TierChanged(moved) => to.message(23, |to| tier_move(to, moved)),
+        EventKind::TierKept(moved) => to.message(24, |to| tier_move(to, moved)),
     }
 }
 
-fn spent(spent: &Spent) -> v1::Spent {
-    v1::Spent {
-        redemption: spent.redemption.to_string(),
-        parts: parts(&spent.parts),
-        value: amount(spent.value),
-        return_until_us: spent.return_until.as_micros(),
+fn part(to: &mut Wire<'_>, part: &Part) {
+    to.uint(1, part.lot);
+    to.sint(2, part.points);
+    to.bool(3, part.pending);
+}
+
+fn parts(to: &mut Wire<'_>, number: u32, parts: &[Part]) {
+    for each in parts {
+        to.message(number, |to| part(to, each));
     }
 }
 
-fn purchase_returned(reversed: &Reversed) -> v1::PurchaseReturned {
-    v1::PurchaseReturned {
-        return_id: reversed.return_id.to_string(),
-        body: Some(purchase_return(&reversed.body)),
-        points: reversed.points,
-        uncapped_points: reversed.uncapped_points,
-        day_points: reversed.day_points,
-        parts: parts(&reversed.parts),
-        expired: reversed.expired,
-        shortfall: reversed.shortfall,
-        owed: reversed.owed,
-        qualifying: amount(reversed.qualifying),
+fn lot(to: &mut Wire<'_>, lot: &Lot) {
+    to.uint(1, lot.lot);
+    to.sint(2, lot.points);
+    to.int(3, lot.available_at.as_micros());
+    to.optional_int(4, lot.expires_at.map(Moment::as_micros));
+    to.bool(5, lot.expiry_moves);
+}
+
+fn points_earned(to: &mut Wire<'_>, earned: &Earned) {
+    to.message(1, |to| purchase(to, &earned.purchase));
+    to.uint(2, earned.rule_version);
+    to.message(3, |to| facts(to, &earned.facts));
+    if let Some(given) = &earned.lot {
+        to.message(4, |to| lot(to, given));
+    }
+    to.bool(5, earned.pending);
+    to.sint(6, earned.uncapped_points);
+    to.sint(7, earned.day_points);
+    to.sint(8, earned.day);
+    amount(to, 9, earned.qualifying);
+    for each in &earned.lines {
+        to.message(10, |to| line_points(to, each));
+    }
+    for each in &earned.failures {
+        to.message(11, |to| failure(to, each));
+    }
+    to.int(12, earned.return_until.as_micros());
+}
+
+fn facts(to: &mut Wire<'_>, facts: &Facts) {
+    to.text(1, &facts.tier);
+    to.sint(2, facts.lifetime_earned);
+    to.uint(3, facts.purchases);
+    to.uint(4, facts.age_days);
+}
+
+fn line_points(to: &mut Wire<'_>, line: &LinePoints) {
+    to.uint(1, line.line);
+    to.sint(2, line.points);
+    for bonus in &line.bonus {
+        to.item(3, bonus.as_str().as_bytes());
     }
 }
 
-fn tier_move(moved: &TierMove) -> v1::TierMove {
+fn failure(to: &mut Wire<'_>, failure: &RateFailure) {
+    to.uint(1, failure.line);
+    to.text(2, failure.bonus.as_str());
+    to.text(3, &failure.error);
+}
+
+fn spent(to: &mut Wire<'_>, spent: &Spent) {
+    to.text(1, spent.redemption.as_str());
+    parts(to, 2, &spent.parts);
+    amount(to, 3, spent.value);
+    to.int(4, spent.return_until.as_micros());
+}
+
+fn purchase_returned(to: &mut Wire<'_>, reversed: &Reversed) {
+    to.text(1, reversed.return_id.as_str());
+    to.message(2, |to| purchase_return(to, &reversed.body));
+    to.sint(3, reversed.points);
+    to.sint(4, reversed.uncapped_points);
+    to.sint(5, reversed.day_points);
+    parts(to, 6, &reversed.parts);
+    to.sint(7, reversed.expired);
+    to.sint(8, reversed.shortfall);
+    to.sint(9, reversed.owed);
+    amount(to, 10, reversed.qualifying);
+}
+
+fn tier_move(to: &mut Wire<'_>, moved: &TierMove) {
     let cause = match moved.cause {
         TierCause::Earned => v1::TierCause::Earned,
         TierCause::Returned => v1::TierCause::Returned,
         TierCause::Review => v1::TierCause::Review,
     };
-    v1::TierMove {
-        from: moved.from.to_string(),
-        to: moved.to.to_string(),
-        qualifying: amount(moved.qualifying),
-        earned: moved.earned,
-        counted_from_us: micros(moved.counted_from),
-        review_at_us: micros(moved.review_at),
-        cause: cause.into(),
-    }
+    to.text(1, &moved.from);
+    to.text(2, &moved.to);
+    amount(to, 3, moved.qualifying);
+    to.bool(4, moved.earned);
+    to.optional_int(5, moved.counted_from.map(Moment::as_micros));
+    to.optional_int(6, moved.review_at.map(Moment::as_micros));
+    to.int(7, i64::from(i32::from(cause)));
 }

@@ -6,6 +6,7 @@
 mod decode;
 mod encode;
 mod record;
+mod wire;
 
 pub use decode::DecodeError;
 pub use encode::{content_hash, encode_outcome, encode_program_entry, encode_record};

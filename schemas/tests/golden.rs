@@ -17,7 +17,9 @@ use ledger_core::id::{AccountKey, Id};
 use ledger_core::points::Amount;
 use ledger_core::policy::{Facts, LinePoints, RateFailure};
 use ledger_core::time::Moment;
+use ledger_schemas::v1;
 use ledger_schemas::{DecodeError, Outcome, ProgramChange, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record};
+use prost::Message;
 
 fn id(text: &str) -> Id {
     Id::parse(text).unwrap()
@@ -185,6 +187,7 @@ fn every_kind_of_event_has_its_golden_bytes() {
         let golden = golden(&format!("record-{n:02}-{name}.hex"), &bytes);
         assert_eq!(bytes, golden, "{name} is written otherwise than it was");
         assert_eq!(Record::decode(&golden).unwrap(), record, "{name} is read otherwise than it was");
+        assert_eq!(v1::Record::decode(&*golden).unwrap().encode_to_vec(), golden, "{name} is written otherwise than the generated types write it");
         kinds.insert(name);
     }
     assert_eq!(kinds.len(), 23, "every kind of event is here");
@@ -220,6 +223,7 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         let golden = golden(&format!("outcome-{n:02}.hex"), &bytes);
         assert_eq!(bytes, golden);
         assert_eq!(Outcome::decode(&golden).unwrap(), outcome);
+        assert_eq!(v1::Outcome::decode(&*golden).unwrap().encode_to_vec(), golden);
     }
     let changes = [ProgramChange::RulebookPublished { version: 2, rulebook: b"{}".to_vec() }, ProgramChange::ClockSet { now: at("2010-01-01T00:00:00Z") }];
     for (n, change) in changes.into_iter().enumerate() {
@@ -228,6 +232,27 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         let golden = golden(&format!("program-{n:02}.hex"), &bytes);
         assert_eq!(bytes, golden);
         assert_eq!(ProgramEntry::decode(&golden).unwrap(), entry);
+        assert_eq!(v1::ProgramEntry::decode(&*golden).unwrap().encode_to_vec(), golden);
+    }
+}
+
+/// Long texts need lengths of two and three bytes; zeros, empties and what is not set are left out, but a message that is empty is not.
+#[test]
+fn long_and_empty_fields_are_written_as_the_generated_types_write_them() {
+    for length in [0, 1, 100, 127, 128, 129, 16_383, 16_384, 70_000] {
+        let mut earned = earned();
+        earned.failures[0].error = "x".repeat(length);
+        earned.lot = None;
+        earned.pending = false;
+        (earned.uncapped_points, earned.day_points, earned.day, earned.qualifying) = (-(length as i64), 0, -1, Amount::ZERO);
+        earned.facts = Facts::default();
+        let purchase = Purchase { store: "y".repeat(length).into(), shipping: Amount::ZERO, ..(*purchase()).clone() };
+        earned.purchase = Arc::new(purchase);
+        let record = Record { balance: Balance::default(), rule_version: 0, ..record(EventKind::PointsEarned(Box::new(earned))) };
+        let mut bytes = Vec::new();
+        encode_record(&record, &mut bytes);
+        assert_eq!(Record::decode(&bytes).unwrap(), record);
+        assert!(v1::Record::decode(&*bytes).unwrap().encode_to_vec() == bytes, "a text of {length} bytes");
     }
 }
 

@@ -11,9 +11,9 @@ use cel::{Context, Env, Value};
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
 
-use super::rate::Facts;
+use super::rate::{Facts, Kept, gross};
 use crate::account::command::{Line, Purchase};
-use crate::points::Amount;
+use crate::points::{Amount, Exact};
 
 const SOURCE_MAX: usize = 1000;
 const DEPTH_MAX: usize = 32;
@@ -99,21 +99,22 @@ fn double(amount: Amount) -> f64 {
 pub(super) struct Scope<'a> {
     env: &'a Arc<Env>,
     purchase: &'a Purchase,
-    total: Amount,
+    kept: &'a Kept,
     facts: &'a Facts,
     context: Option<Context<'a, 'a>>,
 }
 
 impl<'a> Scope<'a> {
-    pub(super) fn new(env: &'a Arc<Env>, purchase: &'a Purchase, total: Amount, facts: &'a Facts) -> Self {
-        Self { env, purchase, total, facts, context: None }
+    pub(super) fn new(env: &'a Arc<Env>, purchase: &'a Purchase, kept: &'a Kept, facts: &'a Facts) -> Self {
+        Self { env, purchase, kept, facts, context: None }
     }
 
     fn context(&mut self) -> Result<&mut Context<'a, 'a>, String> {
         if self.context.is_none() {
             let mut context = Context::with_env(Arc::clone(self.env));
+            let total = gross(self.purchase, self.kept).and_then(Exact::to_amount).map_err(|e| e.to_string())?;
             let purchase = PurchaseView {
-                total: double(self.total),
+                total: double(total),
                 currency: &self.purchase.currency,
                 channel: &self.purchase.channel,
                 store: &self.purchase.store,
@@ -150,8 +151,8 @@ impl Condition {
     }
 
     fn try_on_sample(&self, env: &Arc<Env>) -> Result<(), ConditionError> {
-        let (purchase, facts) = (Purchase::sample(), Facts::default());
-        let mut scope = Scope::new(env, &purchase, Amount::ONE, &facts);
+        let (purchase, kept, facts) = (Purchase::sample(), Kept::default(), Facts::default());
+        let mut scope = Scope::new(env, &purchase, &kept, &facts);
         // What fails only on some values (a division by zero) is for run time; what fails on its types is not.
         match self.evaluate(&mut scope, &purchase.lines[0]) {
             Ok(_) => Ok(()),
@@ -285,7 +286,8 @@ mod tests {
         let (env, facts) = (Arc::new(Env::stdlib()), Facts::default());
         let condition = Condition::compile(&env, "1 / account.purchases > 0").unwrap();
         let purchase = Purchase::sample();
-        let mut scope = Scope::new(&env, &purchase, Amount::ONE, &facts);
+        let kept = Kept::default();
+        let mut scope = Scope::new(&env, &purchase, &kept, &facts);
         assert!(condition.holds(&mut scope, &purchase.lines[0]).unwrap_err().contains("zero"));
     }
 }

@@ -172,8 +172,7 @@ pub fn rate(purchase: &Purchase, kept: &Kept, version: &Version, facts: &Facts) 
             spend = spend.plus(shrunk(base(i, line, kept, version)?)?)?;
         }
     }
-    let total = if version.conditions.is_empty() { Amount::ZERO } else { gross(purchase, kept)?.to_amount()? };
-    let mut scope = Scope::new(&version.env, purchase, total, facts);
+    let mut scope = Scope::new(&version.env, purchase, kept, facts);
     let tier = Exact::of(version.levels()[version.level_index(&facts.tier)].multiplier);
     let (points, per) = (Exact::of(earn.base.points), Exact::of(earn.base.per));
     // Whole steps of an order: its stepped points, shared among the lines by their base.

@@ -26,12 +26,16 @@ pub(super) fn after_earning(account: &Account, earned: &Earned, version: &Versio
         return None;
     }
     let occurred_at = earned.purchase.occurred_at;
+    let opened = account.status != Status::Unopened;
+    let current = if opened { version.level_index(&account.standing.tier) } else { 0 };
+    // No window holds more than all there is, which is known without looking at the calendar.
+    if version.level_for(account.qualifying_after(None).plus(earned.qualifying)) <= current {
+        return None;
+    }
     let counted_from = version.window_start(now);
     let counts = counted_from.is_none_or(|from| occurred_at > from);
     let before = account.qualifying_after(counted_from);
     let qualifying = if counts { before.plus(earned.qualifying) } else { before };
-    let opened = account.status != Status::Unopened;
-    let current = if opened { version.level_index(&account.standing.tier) } else { 0 };
     let reached = version.level_for(qualifying);
     if reached <= current {
         return None;
