@@ -191,6 +191,9 @@ impl Exact {
     /// Zero.
     pub const ZERO: Self = Self { numerator: 0, denominator: 1 };
 
+    /// One.
+    pub const ONE: Self = Self { numerator: 1, denominator: 1 };
+
     /// The value of a decimal.
     #[must_use]
     pub fn of(amount: Amount) -> Self {
@@ -221,6 +224,10 @@ impl Exact {
     /// # Errors
     /// [`TooLarge`] when even the reduced fraction overflows.
     pub fn times(self, other: Self) -> Result<Self, TooLarge> {
+        // Most factors are one: a tier without a multiplier, a line without a bonus.
+        if other == Self::ONE {
+            return Ok(self);
+        }
         self.try_times(other).or_else(|| self.reduced().try_times(other.reduced())).ok_or(TooLarge)
     }
 
@@ -229,7 +236,21 @@ impl Exact {
     /// # Errors
     /// [`TooLarge`] when even the reduced fraction overflows.
     pub fn plus(self, other: Self) -> Result<Self, TooLarge> {
+        if self.numerator == 0 {
+            return Ok(other);
+        }
         self.try_plus(other).or_else(|| self.reduced().try_plus(other.reduced())).ok_or(TooLarge)
+    }
+
+    /// The difference.
+    ///
+    /// # Errors
+    /// [`TooLarge`] when even the reduced fraction overflows.
+    pub fn minus(self, other: Self) -> Result<Self, TooLarge> {
+        if other.numerator == 0 {
+            return Ok(self);
+        }
+        self.plus(Self { numerator: other.numerator.checked_neg().ok_or(TooLarge)?, denominator: other.denominator })
     }
 
     /// The quotient; dividing by zero gives zero, as a rate over nothing earns nothing.

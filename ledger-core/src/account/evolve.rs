@@ -75,17 +75,17 @@ impl Account {
     pub fn seal(&mut self, recorded_at: Moment, hash: [u8; 32]) {
         self.seq += 1;
         self.last_hash = hash;
-        while let Some((_, amount)) = self.qualifying.front().filter(|(at, _)| at.plus_micros(QUALIFYING_DAYS * DAY_US) < recorded_at) {
-            self.qualifying_before = self.qualifying_before.plus(*amount);
-            self.qualifying_recent = self.qualifying_recent.minus(*amount);
-            self.qualifying.pop_front();
-        }
         if self.prune_at.is_some_and(|at| at < recorded_at) {
             self.prune(recorded_at);
         }
     }
 
     fn prune(&mut self, now: Moment) {
+        while let Some((_, amount)) = self.qualifying.front().filter(|(at, _)| qualifies_until(*at) < now) {
+            self.qualifying_before = self.qualifying_before.plus(*amount);
+            self.qualifying_recent = self.qualifying_recent.minus(*amount);
+            self.qualifying.pop_front();
+        }
         self.purchases.retain(|state| kept_until(state.return_until) >= now);
         self.redemptions.retain(|state| kept_until(state.return_until) >= now && !state.parts.is_empty());
         self.lots.retain(|lot| lot.remaining > 0 || lot.held > 0 || lot.keep_until >= now);
@@ -94,7 +94,8 @@ impl Account {
         let purchases = self.purchases.iter().map(|state| kept_until(state.return_until));
         let redemptions = self.redemptions.iter().map(|state| kept_until(state.return_until));
         let lots = self.lots.iter().filter(|lot| lot.remaining == 0 && lot.held == 0).map(|lot| lot.keep_until);
-        self.prune_at = purchases.chain(redemptions).chain(lots).min();
+        let qualifying = self.qualifying.front().map(|(at, _)| qualifies_until(*at));
+        self.prune_at = purchases.chain(redemptions).chain(lots).chain(qualifying).min();
     }
 
     fn prune_no_later_than(&mut self, at: Moment) {
@@ -188,6 +189,7 @@ impl Account {
             return;
         }
         self.qualifying_recent = self.qualifying_recent.plus(amount);
+        self.prune_no_later_than(qualifies_until(at));
         let i = self.qualifying.iter().rposition(|(other, _)| *other <= at).map_or(0, |i| i + 1);
         self.qualifying.insert(i, (at, amount));
     }
@@ -281,6 +283,10 @@ impl Account {
 
 fn kept_until(return_until: Moment) -> Moment {
     return_until.plus_micros(GRACE_DAYS * DAY_US)
+}
+
+fn qualifies_until(at: Moment) -> Moment {
+    at.plus_micros(QUALIFYING_DAYS * DAY_US)
 }
 
 fn subtract(parts: &mut Vec<Part>, gone: &[Part]) {

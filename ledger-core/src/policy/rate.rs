@@ -98,20 +98,16 @@ fn share(amount: Amount, kept: Amount, of: Amount) -> Result<Exact, TooLarge> {
     if kept == of { Ok(Exact::of(amount)) } else { Exact::of(amount).times(Exact::of(kept))?.over(Exact::of(of)) }
 }
 
-fn negative(exact: Exact) -> Result<Exact, TooLarge> {
-    exact.times(Exact::from(-1))
-}
-
 /// What was paid for the goods kept, tax included, shipping not.
 ///
 /// # Errors
 /// [`TooLarge`] when the amounts overflow.
 pub fn gross(purchase: &Purchase, kept: &Kept) -> Result<Exact, TooLarge> {
-    let mut sum = negative(Exact::of(kept.returned_amount))?;
+    let mut sum = Exact::ZERO.minus(Exact::of(kept.returned_amount))?;
     for (i, line) in purchase.lines.iter().enumerate() {
         let quantity = kept.quantity(i, line);
         let value = Exact::of(quantity).times(Exact::of(line.unit_price))?;
-        sum = sum.plus(value)?.plus(negative(share(line.discount, quantity, line.quantity)?)?)?;
+        sum = sum.plus(value)?.minus(share(line.discount, quantity, line.quantity)?)?;
     }
     Ok(sum)
 }
@@ -124,7 +120,7 @@ fn base(index: usize, line: &Line, kept: &Kept, version: &Version) -> Result<Exa
     let quantity = kept.quantity(index, line);
     let value = Exact::of(quantity).times(Exact::of(line.unit_price))?;
     let less = share(line.discount.plus(line.tax), quantity, line.quantity)?;
-    value.plus(negative(less)?)
+    value.minus(less)
 }
 
 /// The factor that money given back without a line leaves of every line: (gross − amount) ÷ gross.
@@ -142,7 +138,7 @@ struct Bonuses {
 }
 
 fn bonuses(version: &Version, scope: &mut Scope<'_>, index: u32, line: &Line, failures: &mut Vec<RateFailure>) -> Result<Bonuses, TooLarge> {
-    let mut bonuses = Bonuses { factor: Exact::from(1), held: Vec::new() };
+    let mut bonuses = Bonuses { factor: Exact::ONE, held: Vec::new() };
     for (bonus, condition) in version.rulebook.earn.bonus.iter().zip(&version.conditions) {
         match condition.holds(scope, line) {
             Ok(true) => {

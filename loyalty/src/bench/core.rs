@@ -10,44 +10,47 @@ use super::workload::{earn, key, program};
 use super::{Figure, rate};
 
 const COMMANDS: u64 = 400_000;
-const ACCOUNTS: u64 = 1_000;
-/// After so many commands the accounts begin anew, with some twenty purchases each: as many as a member makes in the return window.
-const ROUND: u64 = 20_000;
+/// The members of a shop at its busiest, whose accounts stay in the processor's cache.
+const BUSY: u64 = 100;
+/// So many that every account comes from memory.
+const MANY: u64 = 10_000;
+/// With so many purchases an account begins anew: as many as a member makes in the return window.
+const PURCHASES: u64 = 20;
 /// How many commands are made while the clock stands, as the loop finds them: just read, a group at a time.
 const GROUP: u64 = 1_000;
 
 /// Measures; no command is made while the clock runs.
 pub fn run() -> anyhow::Result<Vec<Figure>> {
-    let bare = measure(false)?;
-    let whole = measure(true)?;
-    Ok(vec![
-        Figure::new("decide + evolve, Earn, 1,000 accounts with 20 purchases, one core, bare", format!("{bare:.0}/s"), "1,000,000/s"),
-        Figure::new("decide + evolve, Earn, 1,000 accounts with 20 purchases, one core, with protobuf and both hashes", format!("{whole:.0}/s"), "300,000/s"),
-    ])
+    let measured = |accounts: u64, with: bool, target: &'static str| {
+        let how = if with { "with protobuf and both hashes" } else { "bare" };
+        let what = format!("decide + evolve, Earn, {accounts} accounts with {PURCHASES} purchases, one core, {how}");
+        Ok::<_, anyhow::Error>(Figure::new(&what, format!("{:.0}/s", measure(accounts, with)?), target))
+    };
+    Ok(vec![measured(BUSY, false, "1,000,000/s")?, measured(BUSY, true, "300,000/s")?, measured(MANY, false, "")?, measured(MANY, true, "")?])
 }
 
-fn measure(with_protobuf_and_hashes: bool) -> anyhow::Result<f64> {
+fn measure(accounts: u64, with_protobuf_and_hashes: bool) -> anyhow::Result<f64> {
     let program = program()?;
     let begin = Moment::parse("2010-01-01T12:00:00Z")?;
     let at = |n: u64| begin.plus_micros(i64::try_from(n).unwrap_or(i64::MAX) * 1000);
     let now = at(COMMANDS);
     let context = Context { program: &program, now, target_known: false };
-    let mut accounts = vec![Account::default(); usize::try_from(ACCOUNTS)?];
+    let mut states = vec![Account::default(); usize::try_from(accounts)?];
     let (mut scratch, mut body) = (Vec::new(), Vec::new());
     let mut busy = Duration::ZERO;
     for group in 0..COMMANDS / GROUP {
-        if group % (ROUND / GROUP) == 0 {
-            accounts.fill_with(Account::default);
+        if group * GROUP % (accounts * PURCHASES) == 0 {
+            states.fill_with(Account::default);
         }
         let mut commands = Vec::new();
         for n in group * GROUP..(group + 1) * GROUP {
-            let key = key(n, ACCOUNTS);
+            let key = key(n, accounts);
             let slot = key.account.as_str()[1..].parse::<usize>()?;
             commands.push((slot, key, earn(n, at(n))));
         }
         let clock = Instant::now();
         for (slot, key, command) in commands {
-            let account = &mut accounts[slot];
+            let account = &mut states[slot];
             if !with_protobuf_and_hashes {
                 let decision = decide(account, &command, &context)?;
                 decision.events.iter().for_each(|event| account.evolve(event));
