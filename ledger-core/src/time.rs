@@ -128,12 +128,18 @@ struct Change {
     offset_us: i64,
 }
 
-/// A program's wall clock. The changes of its offset are laid out once, so that a conversion is one search.
+/// A program's wall clock. The changes of its offset are laid out once, with an index by stretches of time, so that a conversion is
+/// a look and a step or two.
 #[derive(Clone, Debug)]
 pub struct Zone {
     first_offset_us: i64,
     changes: Vec<Change>,
+    /// How many changes there were before each stretch of [`STRETCH_US`].
+    index: Vec<u32>,
 }
+
+/// Shorter than summer time lasts, so that few changes fall into one.
+const STRETCH_US: i64 = 100 * DAY_US;
 
 impl Zone {
     /// By IANA name, from the compiled-in database; `None` for a name it doesn't have.
@@ -150,7 +156,18 @@ impl Zone {
             changes.push(Change { utc_us, local_us: utc_us + before.max(offset_us), offset_us });
             before = offset_us;
         }
-        Some(Self { first_offset_us, changes })
+        let before = |start: i64| changes.partition_point(|change| change.utc_us <= start);
+        let stretches = (EARLIEST_US..=LATEST_US).step_by(usize::try_from(STRETCH_US).ok()?);
+        let index = stretches.map(|start| u32::try_from(before(start)).ok()).collect::<Option<_>>()?;
+        Some(Self { first_offset_us, changes, index })
+    }
+
+    /// How many changes there were by `us`, on the clock that `when` tells.
+    fn changed(&self, us: i64, when: impl Fn(&Change) -> i64) -> usize {
+        // No zone is a day away from UTC, so what lies a day back on one clock is over on the other.
+        let stretch = usize::try_from((us - DAY_US - EARLIEST_US) / STRETCH_US).unwrap_or(0);
+        let begin = self.index.get(stretch).or(self.index.last()).map_or(0, |changes| *changes as usize);
+        begin + self.changes[begin..].iter().take_while(|change| when(change) <= us).count()
     }
 
     fn offset(&self, changed: usize) -> i64 {
@@ -159,12 +176,12 @@ impl Zone {
 
     /// How long after 1970-01-01 00:00 this clock shows at `at`.
     fn local_us(&self, at: Moment) -> i64 {
-        at.0 + self.offset(self.changes.partition_point(|change| change.utc_us <= at.0))
+        at.0 + self.offset(self.changed(at.0, |change| change.utc_us))
     }
 
     /// When this clock shows 1970-01-01 00:00 and `local_us` more.
     fn at_local_us(&self, local_us: i64) -> Moment {
-        let offset_us = self.offset(self.changes.partition_point(|change| change.local_us <= local_us));
+        let offset_us = self.offset(self.changed(local_us, |change| change.local_us));
         Moment((local_us - offset_us).clamp(EARLIEST_US, LATEST_US))
     }
 

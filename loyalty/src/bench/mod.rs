@@ -39,6 +39,10 @@ fn ratio(one: f64, other: f64) -> f64 {
 pub async fn run(options: BenchOptions) -> anyhow::Result<()> {
     let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     let mut figures = Vec::new();
+    // First, as the peak of the process' memory is one of its figures.
+    if let Some(file) = options.file.as_deref().filter(|_| wanted("import")) {
+        figures.extend(import::run(file).await?);
+    }
     if wanted("core") {
         figures.extend(core::run()?);
     }
@@ -47,9 +51,6 @@ pub async fn run(options: BenchOptions) -> anyhow::Result<()> {
         let server = embedded_postgres::Server::start(folder.path()).await?;
         figures.extend(log::run(server.url(), folder.path()).await?);
         figures.extend(projector::run(server.url()).await?);
-    }
-    if let Some(file) = options.file.as_deref().filter(|_| wanted("import")) {
-        figures.extend(import::run(file).await?);
     }
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN).set_header(vec!["what", "reached", "to reach"]);

@@ -28,12 +28,12 @@ ON CONFLICT (program, account) DO UPDATE SET
 
 const LOTS: &str = "
 INSERT INTO lot AS l (program, account, lot_id, points, remaining, held, pending, earned_at, available_at, expires_at, expiry_moves, source, rule_version)
-SELECT u.program, u.account, u.lot_id, u.points, u.remaining, u.held, coalesce(u.pending, l.pending, true), u.earned_at, u.available_at, u.expires_at,
-       u.expiry_moves, u.source, u.rule_version
+SELECT u.program, u.account, u.lot_id, u.points, u.remaining, u.held,
+       coalesce(u.pending, (SELECT was.pending FROM lot was WHERE (was.program, was.account, was.lot_id) = (u.program, u.account, u.lot_id)), true),
+       u.earned_at, u.available_at, u.expires_at, u.expiry_moves, u.source, u.rule_version
 FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::boolean[], $8::timestamptz[], $9::timestamptz[],
             $10::timestamptz[], $11::boolean[], $12::text[], $13::int[])
   AS u(program, account, lot_id, points, remaining, held, pending, earned_at, available_at, expires_at, expiry_moves, source, rule_version)
-LEFT JOIN lot l ON u.points = 0 AND u.pending IS NULL AND l.program = u.program AND l.account = u.account AND l.lot_id = u.lot_id
 ON CONFLICT (program, account, lot_id) DO UPDATE SET
     remaining = l.remaining + excluded.remaining, held = l.held + excluded.held, pending = excluded.pending";
 

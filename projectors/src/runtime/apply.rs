@@ -100,10 +100,10 @@ async fn move_cursors(transaction: &Transaction<'_>, runs: &BTreeMap<String, Run
     let accounts: Vec<&str> = runs.keys().map(String::as_str).collect();
     let firsts: Vec<i64> = runs.values().map(|run| run.first).collect();
     let lasts: Vec<i64> = runs.values().map(|run| run.last).collect();
-    let sql = "INSERT INTO cursor AS c (account, seq)
-               SELECT account, last FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS u(account, first, last)
-                WHERE first = 1 OR EXISTS (SELECT FROM cursor WHERE cursor.account = u.account AND seq = first - 1 AND poison IS NULL)
-               ON CONFLICT (account) DO UPDATE SET seq = excluded.seq WHERE c.seq < excluded.seq AND c.poison IS NULL";
+    // The checkpoint's row lock keeps other projectors out, so nobody can come between the join and the insert.
+    let sql = "MERGE INTO cursor AS c USING unnest($1::text[], $2::bigint[], $3::bigint[]) AS u(account, first, last) ON c.account = u.account
+               WHEN MATCHED AND c.seq = u.first - 1 AND c.poison IS NULL THEN UPDATE SET seq = u.last
+               WHEN NOT MATCHED AND u.first = 1 THEN INSERT (account, seq) VALUES (u.account, u.last)";
     let statement = transaction.prepare(sql).await?;
     let moved = transaction.execute(&statement, &[&accounts, &firsts, &lasts]).await?;
     if moved == accounts.len() as u64 {

@@ -12,6 +12,8 @@ use super::apply::{Batch, apply, read};
 use super::{ProjectorError, ReadModel, postgres};
 
 pub(crate) const BATCH_MAX: usize = 4000;
+/// How many partitions are written at once; no account is in two of them.
+const LANES: usize = 2;
 /// How long one look for news takes at most; the stop signal is seen that soon.
 const WAIT: Duration = Duration::from_millis(250);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -22,7 +24,8 @@ pub struct Projector {
     pub(super) log: Arc<dyn EventLog>,
     url: String,
     schema: String,
-    client: Client,
+    /// One a lane; a partition is always of the same lane.
+    lanes: Vec<Client>,
     positions: Vec<Position>,
 }
 
@@ -40,17 +43,20 @@ impl Projector {
     pub(super) async fn open_in(model: Arc<dyn ReadModel>, log: Arc<dyn EventLog>, url: &str, schema: &str) -> Result<Self, ProjectorError> {
         let name = model.name();
         migrate(url, schema, model.migrations()).await.map_err(|source| ProjectorError::Migrate { name: name.into(), source })?;
-        let client = connect(url, schema).await.map_err(postgres(name, "connect"))?;
+        let mut lanes = Vec::new();
+        for _ in 0..LANES {
+            lanes.push(connect_to_write(url, schema).await.map_err(postgres(name, "connect"))?);
+        }
         let last = i32::from(log.partitions()) - 1;
         let made = "INSERT INTO checkpoint SELECT generate_series(0, $1::int), 0 ON CONFLICT DO NOTHING";
-        client.execute(made, &[&last]).await.map_err(postgres(name, "make its checkpoints"))?;
-        let mut projector = Self { model, log, url: url.into(), schema: schema.into(), client, positions: Vec::new() };
+        lanes[0].execute(made, &[&last]).await.map_err(postgres(name, "make its checkpoints"))?;
+        let mut projector = Self { model, log, url: url.into(), schema: schema.into(), lanes, positions: Vec::new() };
         projector.load_positions().await?;
         Ok(projector)
     }
 
     async fn load_positions(&mut self) -> Result<(), ProjectorError> {
-        self.positions = positions(&self.client).await.map_err(postgres(self.model.name(), "read its checkpoints"))?;
+        self.positions = positions(&self.lanes[0]).await.map_err(postgres(self.model.name(), "read its checkpoints"))?;
         Ok(())
     }
 
@@ -65,26 +71,21 @@ impl Projector {
     /// # Errors
     /// [`ProjectorError`]; nothing was applied of the partition that failed.
     pub async fn step(&mut self) -> Result<usize, ProjectorError> {
+        let (model, log, positions) = (&*self.model, &*self.log, &*self.positions);
+        let lanes = (0..).zip(&mut self.lanes).map(|(lane, client)| run_lane(model, log, positions, lane, client));
+        let moved = futures_util::future::join_all(lanes).await;
         let mut count = 0;
-        let (log, positions) = (Arc::clone(&self.log), self.positions.clone());
-        let fetch = async |partition: usize| match positions.get(partition) {
-            Some(from) => {
-                let id = Partition::try_from(partition).unwrap_or(Partition::MAX);
-                log.read(id, *from, BATCH_MAX).await.map(|entries| read(id, *from, entries))
+        let mut failed = None;
+        // A lane that failed has its partitions as they were; what the others did is done.
+        for lane in moved {
+            for (partition, next) in lane.done {
+                count += usize::try_from(next - self.positions[partition]).unwrap_or(usize::MAX);
+                self.positions[partition] = next;
             }
-            None => Ok(Batch::default()),
-        };
-        let mut batch = fetch(0).await?;
-        for (partition, from) in positions.iter().enumerate() {
-            // While Postgres writes this partition's rows, the next one's records are read.
-            let (applied, fetched) = tokio::join!(biased; apply(&*self.model, &mut self.client, batch), fetch(partition + 1));
-            let next = applied?;
-            count += usize::try_from(next - from).unwrap_or(usize::MAX);
-            self.positions[partition] = next;
-            batch = fetched?;
+            failed = failed.or(lane.failed);
         }
         metrics::counter!("loyalty_projected_records_total", "projector" => self.model.name()).increment(count as u64);
-        Ok(count)
+        failed.map_or(Ok(count), Err)
     }
 
     /// Applies all that is on the log now.
@@ -134,15 +135,63 @@ impl Projector {
             tracing::error!(projector = self.model.name(), error = &error as &dyn std::error::Error, "trying again");
             tokio::time::sleep(RETRY_AFTER).await;
         }
-        if self.client.is_closed() {
-            match connect(&self.url, &self.schema).await {
-                Ok(client) => self.client = client,
+        for client in self.lanes.iter_mut().filter(|client| client.is_closed()) {
+            match connect_to_write(&self.url, &self.schema).await {
+                Ok(new) => *client = new,
                 Err(_) => return,
             }
         }
         // If this fails too, the next step does, and comes back here.
         let _ = self.load_positions().await;
     }
+}
+
+/// What one lane did of a step.
+struct Lane {
+    /// Where each partition goes on.
+    done: Vec<(usize, Position)>,
+    failed: Option<ProjectorError>,
+}
+
+/// Applies what there is of the partitions of one lane, one after the other.
+async fn run_lane(model: &dyn ReadModel, log: &dyn EventLog, positions: &[Position], lane: usize, client: &mut Client) -> Lane {
+    let mut moved = Lane { done: Vec::new(), failed: None };
+    if let Err(error) = try_lane(model, log, positions, lane, client, &mut moved.done).await {
+        moved.failed = Some(error);
+    }
+    moved
+}
+
+async fn try_lane(
+    model: &dyn ReadModel,
+    log: &dyn EventLog,
+    positions: &[Position],
+    lane: usize,
+    client: &mut Client,
+    done: &mut Vec<(usize, Position)>,
+) -> Result<(), ProjectorError> {
+    let fetch = async |partition: usize| match positions.get(partition) {
+        Some(from) => {
+            let id = Partition::try_from(partition).unwrap_or(Partition::MAX);
+            log.read(id, *from, BATCH_MAX).await.map(|entries| read(id, *from, entries))
+        }
+        None => Ok(Batch::default()),
+    };
+    let mut batch = fetch(lane).await?;
+    for partition in (lane..positions.len()).step_by(LANES) {
+        // While Postgres writes this partition's rows, the next one's records are read.
+        let (applied, fetched) = tokio::join!(biased; apply(model, client, batch), fetch(partition + LANES));
+        done.push((partition, applied?));
+        batch = fetched?;
+    }
+    Ok(())
+}
+
+/// A batch touches a few thousand rows of a table of any size: each is looked up, the table is never read whole.
+async fn connect_to_write(url: &str, schema: &str) -> Result<Client, tokio_postgres::Error> {
+    let client = connect(url, schema).await?;
+    client.batch_execute("SET enable_hashjoin = off; SET enable_mergejoin = off").await?;
+    Ok(client)
 }
 
 pub(super) async fn positions(client: &Client) -> Result<Vec<Position>, tokio_postgres::Error> {

@@ -40,7 +40,7 @@ pub(super) fn decide(account: &Account, purchase: &Arc<Purchase>, context: &Cont
     let due = earned.pending && earned.lot.as_ref().is_some_and(|lot| lot.available_at <= context.now)
         || earned.lot.as_ref().and_then(|lot| lot.expires_at).is_some_and(|at| at <= context.now)
         || moved.as_ref().and_then(|(_, moved)| moved.review_at).is_some_and(|at| at <= context.now);
-    events.push(Event { at: occurred_at, kind: EventKind::PointsEarned(Box::new(earned)) });
+    events.push(Event { at: occurred_at, kind: EventKind::PointsEarned(earned) });
     if !owes && !due {
         events.extend(moved.map(|(at, moved)| Event { at, kind: EventKind::TierChanged(moved) }));
         return Ok(Decision { rule_version: version.number, events });
@@ -81,7 +81,7 @@ fn facts(account: &Account, purchase: &Purchase, version: &Version) -> Facts {
     Facts { tier, lifetime_earned: account.lifetime_earned, purchases: account.purchase_count, age_days: u32::try_from(age_us / DAY_US).unwrap_or(0) }
 }
 
-fn rated(account: &Account, purchase: &Arc<Purchase>, version: &Version) -> Result<Earned, Rejection> {
+fn rated(account: &Account, purchase: &Arc<Purchase>, version: &Version) -> Result<Box<Earned>, Rejection> {
     let (earn, at) = (&version.rulebook.earn, purchase.occurred_at);
     let facts = facts(account, purchase, version);
     let mut rated = rate(purchase, &Kept::default(), version, &facts).map_err(|_| Rejection::AmountTooLarge)?;
@@ -103,7 +103,7 @@ fn rated(account: &Account, purchase: &Arc<Purchase>, version: &Version) -> Resu
         QualifyBy::Spend => rated.spend,
         QualifyBy::Purchases => Amount::ONE,
     };
-    Ok(Earned {
+    Ok(Box::new(Earned {
         purchase: Arc::clone(purchase),
         rule_version: version.number,
         facts,
@@ -116,5 +116,5 @@ fn rated(account: &Account, purchase: &Arc<Purchase>, version: &Version) -> Resu
         lines: rated.lines,
         failures: rated.failures,
         return_until: version.zone.plus_days(at, version.rulebook.returns.window_days),
-    })
+    }))
 }
