@@ -54,9 +54,9 @@ pub(crate) async fn wait_for(state: &ApiState, schema: &str, min_position: Optio
 
 /// Waits until every read model has seen what is on the log now, or patience ends: for those who look at once.
 pub(crate) async fn wait_for_all(state: &ApiState) -> Result<(), Problem> {
+    let ends = state.log.ends().await.map_err(|error| Problem::unavailable(&error))?;
     for model in projectors::read_models() {
-        for partition in 0..state.log.partitions() {
-            let end = state.log.end(partition).await.map_err(|error| Problem::unavailable(&error))?;
+        for (partition, end) in (0..).zip(&ends) {
             let last = end.checked_sub(1).map(|last| crate::answer::position(partition, last));
             match wait_for(state, model.name(), last.as_deref()).await {
                 Err(problem) if problem.code == "not_yet_visible" => return Ok(()),

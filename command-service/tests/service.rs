@@ -99,14 +99,14 @@ impl EventLog for Faulty {
     async fn read_programs(&self, from: Position) -> Result<Vec<Vec<u8>>, LogError> {
         self.log.read_programs(from).await
     }
-    async fn end(&self, partition: Partition) -> Result<Position, LogError> {
-        self.log.end(partition).await
+    async fn ends(&self) -> Result<Vec<Position>, LogError> {
+        self.log.ends().await
     }
     async fn offset(&self, source: &str) -> Result<Option<u64>, LogError> {
         self.log.offset(source).await
     }
-    async fn wait_beyond(&self, partition: Partition, position: Position, patience: Duration) -> Result<bool, LogError> {
-        self.log.wait_beyond(partition, position, patience).await
+    async fn wait_beyond(&self, ends: &[Position], patience: Duration) -> Result<bool, LogError> {
+        self.log.wait_beyond(ends, patience).await
     }
 }
 

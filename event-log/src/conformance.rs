@@ -29,8 +29,7 @@ pub async fn append_and_replay(log: &dyn EventLog) {
     assert_eq!(bodies(log, 0).await, ["a", "c", "d"]);
     assert_eq!(bodies(log, 2).await, ["b"]);
     assert_eq!(writer.next_position(0), 3);
-    assert_eq!(log.end(0).await.expect("end"), 3);
-    assert_eq!(log.end(1).await.expect("end"), 0);
+    assert_eq!(log.ends().await.expect("ends"), [3, 0, 1, 0]);
     let tail = log.read(0, 1, 1).await.expect("read");
     assert_eq!((tail.len(), tail[0].position), (1, 1), "reading starts where asked and stops at the limit");
     assert!(log.read(0, 3, 10).await.expect("read").is_empty());
@@ -102,13 +101,14 @@ pub async fn crash_at_each_step(log: &dyn EventLog) {
 /// A reader at the end is told of what is appended, and is not kept waiting for ever.
 pub async fn tailing(log: &dyn EventLog) {
     let mut writer = log.acquire("one").await.expect("acquire");
-    assert!(!log.wait_beyond(0, 0, Duration::from_millis(20)).await.expect("wait"), "nothing comes");
-    let tail = async { log.wait_beyond(0, 0, Duration::from_secs(20)).await.expect("wait") };
+    assert!(!log.wait_beyond(&[0; 4], Duration::from_millis(20)).await.expect("wait"), "nothing comes");
+    let tail = async { log.wait_beyond(&[0; 4], Duration::from_secs(20)).await.expect("wait") };
     let append = async {
         tokio::task::yield_now().await;
         writer.append(&batch(vec![record(0, 0, "a")])).await.expect("append");
     };
     let (seen, ()) = tokio::join!(tail, append);
     assert!(seen, "the reader is told");
-    assert!(!log.wait_beyond(0, 1, Duration::from_millis(20)).await.expect("wait"));
+    assert!(!log.wait_beyond(&[1, 0, 0, 0], Duration::from_millis(20)).await.expect("wait"));
+    assert!(log.wait_beyond(&[0; 4], Duration::ZERO).await.expect("wait"), "what is there already is not waited for");
 }

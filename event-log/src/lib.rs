@@ -136,14 +136,14 @@ pub trait EventLog: Send + Sync {
     /// The program stream's entries from `from` on.
     async fn read_programs(&self, from: Position) -> Result<Vec<Vec<u8>>, LogError>;
 
-    /// The position after the partition's last record.
-    async fn end(&self, partition: Partition) -> Result<Position, LogError>;
+    /// The position after the last record of each partition.
+    async fn ends(&self) -> Result<Vec<Position>, LogError>;
 
     /// How far a source was read, if ever.
     async fn offset(&self, source: &str) -> Result<Option<u64>, LogError>;
 
-    /// Waits until the partition reaches beyond `position`, at most `patience`; tells whether it does.
-    async fn wait_beyond(&self, partition: Partition, position: Position, patience: Duration) -> Result<bool, LogError>;
+    /// Waits until some partition reaches beyond its position in `ends`, at most `patience`; tells whether one does.
+    async fn wait_beyond(&self, ends: &[Position], patience: Duration) -> Result<bool, LogError>;
 }
 
 /// The one who appends.
@@ -157,6 +157,11 @@ pub trait Writer: Send {
 
     /// Lets the next append crash, for tests and simulation.
     fn crash_next(&mut self, crash: Crash);
+}
+
+/// Whether some partition of `ends` is beyond where it was.
+fn is_beyond(ends: &[Position], before: &[Position]) -> bool {
+    ends.iter().zip(before).any(|(end, before)| end > before)
 }
 
 /// The partition that an account lives in: BLAKE3 of its key, modulo their number. It never changes.

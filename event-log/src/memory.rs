@@ -82,18 +82,18 @@ impl EventLog for MemoryLog {
         Ok(from(&self.book().programs, position, usize::MAX))
     }
 
-    async fn end(&self, partition: Partition) -> Result<Position, LogError> {
-        Ok(self.book().partitions[usize::from(partition)].len() as Position)
+    async fn ends(&self) -> Result<Vec<Position>, LogError> {
+        Ok(self.book().partitions.iter().map(|entries| entries.len() as Position).collect())
     }
 
     async fn offset(&self, source: &str) -> Result<Option<u64>, LogError> {
         Ok(self.book().offsets.get(source).copied())
     }
 
-    async fn wait_beyond(&self, partition: Partition, position: Position, patience: Duration) -> Result<bool, LogError> {
+    async fn wait_beyond(&self, ends: &[Position], patience: Duration) -> Result<bool, LogError> {
         let mut appended = self.appended.subscribe();
         let beyond = async {
-            while self.end(partition).await? <= position {
+            while !crate::is_beyond(&self.ends().await?, ends) {
                 if appended.changed().await.is_err() {
                     return Ok(false);
                 }

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, watch};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Statement};
 
-use crate::{Batch, Crash, Entry, EventLog, LogError, Partition, Position, Writer};
+use crate::{Batch, Crash, Entry, EventLog, LogError, Partition, Position, Writer, is_beyond};
 
 mod embedded {
     refinery::embed_migrations!("../migrations/log");
@@ -199,9 +199,9 @@ impl EventLog for PostgresLog {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    async fn end(&self, partition: Partition) -> Result<Position, LogError> {
-        let rows = self.query("SELECT next_position FROM partition WHERE id = $1", &[&sql_partition(partition)]).await?;
-        Ok(rows.first().map_or(0, |row| number(row.get(0))))
+    async fn ends(&self) -> Result<Vec<Position>, LogError> {
+        let rows = self.query("SELECT next_position FROM partition ORDER BY id", &[]).await?;
+        Ok(rows.iter().map(|row| number(row.get(0))).collect())
     }
 
     async fn offset(&self, source: &str) -> Result<Option<u64>, LogError> {
@@ -209,17 +209,17 @@ impl EventLog for PostgresLog {
         Ok(rows.first().map(|row| number(row.get(0))))
     }
 
-    async fn wait_beyond(&self, partition: Partition, position: Position, patience: Duration) -> Result<bool, LogError> {
+    async fn wait_beyond(&self, ends: &[Position], patience: Duration) -> Result<bool, LogError> {
         let deadline = tokio::time::Instant::now() + patience;
         let mut appended = self.appended.subscribe();
         loop {
-            if self.end(partition).await? > position {
+            if is_beyond(&self.ends().await?, ends) {
                 return Ok(true);
             }
             let next_look = deadline.min(tokio::time::Instant::now() + POLL);
             let _ = tokio::time::timeout_at(next_look, appended.changed()).await;
             if tokio::time::Instant::now() >= deadline {
-                return Ok(self.end(partition).await? > position);
+                return Ok(is_beyond(&self.ends().await?, ends));
             }
         }
     }

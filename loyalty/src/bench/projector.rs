@@ -12,10 +12,7 @@ use super::{Figure, rate, ratio};
 /// Measures over the log that is in the database at `url`.
 pub async fn run(url: &str) -> anyhow::Result<Vec<Figure>> {
     let log: Arc<dyn EventLog> = Arc::new(PostgresLog::open(url, 8).await?);
-    let mut records = 0;
-    for partition in 0..log.partitions() {
-        records += log.end(partition).await?;
-    }
+    let records = log.ends().await?.into_iter().sum();
     let model = read_model("balance").ok_or_else(|| anyhow::anyhow!("there is a balance"))?;
     let mut projector = Projector::open(model, Arc::clone(&log), url).await?;
     let begin = Instant::now();

@@ -14,60 +14,77 @@ struct Run {
     last: i64,
 }
 
-/// What was read of one partition, and what of it can't be applied.
+/// What was read, and what of it can't be applied.
 #[derive(Default)]
 pub(super) struct Batch {
-    from: Position,
-    next: Position,
-    partition: Partition,
+    moves: Vec<Move>,
     records: Vec<Placed>,
     runs: BTreeMap<String, Run>,
     poison: BTreeMap<String, String>,
 }
 
-/// Reads `entries`, which begin at `from`.
-pub(super) fn read(partition: Partition, from: Position, entries: Vec<Entry>) -> Batch {
-    let next = entries.last().map_or(from, |entry| entry.position + 1);
-    let mut batch = Batch { from, next, partition, ..Batch::default() };
-    for entry in entries {
-        if batch.poison.contains_key(&entry.account) {
-            continue;
+/// How far the batch goes in one partition.
+struct Move {
+    partition: Partition,
+    from: Position,
+    next: Position,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.moves.is_empty()
+    }
+
+    /// How many positions it covers.
+    pub(super) fn len(&self) -> usize {
+        self.moves.iter().map(|moved| usize::try_from(moved.next - moved.from).unwrap_or(usize::MAX)).sum()
+    }
+
+    /// Takes in `entries`, which begin at `from`.
+    pub(super) fn read(&mut self, partition: Partition, from: Position, entries: Vec<Entry>) {
+        let Some(last) = entries.last() else { return };
+        self.moves.push(Move { partition, from, next: last.position + 1 });
+        for entry in entries {
+            if !self.poison.contains_key(&entry.account) {
+                self.read_entry(partition, entry);
+            }
         }
+    }
+
+    fn read_entry(&mut self, partition: Partition, entry: Entry) {
         let seq = i64::try_from(entry.account_seq).unwrap_or(i64::MAX);
         let record = match Record::decode(&entry.body) {
             Ok(record) if record.account_seq == entry.account_seq && record.key.to_string() == entry.account => record,
             Ok(record) => {
                 let why = format!("position {}: it says that it is record {} of {}", entry.position, record.account_seq, record.key);
-                batch.poison.insert(entry.account, why);
-                continue;
+                self.poison.insert(entry.account, why);
+                return;
             }
             Err(error) => {
-                batch.poison.insert(entry.account, format!("position {}: {error}", entry.position));
-                continue;
+                self.poison.insert(entry.account, format!("position {}: {error}", entry.position));
+                return;
             }
         };
-        match batch.runs.get_mut(&entry.account) {
-            None => drop(batch.runs.insert(entry.account, Run { first: seq, last: seq })),
+        match self.runs.get_mut(&entry.account) {
+            None => drop(self.runs.insert(entry.account, Run { first: seq, last: seq })),
             Some(run) if run.last + 1 == seq => run.last = seq,
             Some(run) => {
                 let why = format!("position {}: record {seq} follows record {}", entry.position, run.last);
-                batch.poison.insert(entry.account, why);
-                continue;
+                self.poison.insert(entry.account, why);
+                return;
             }
         }
-        batch.records.push(Placed { partition, position: entry.position, record });
+        self.records.push(Placed { partition, position: entry.position, record });
     }
-    batch
 }
 
-/// Applies `batch`; tells where the next one begins.
-pub(super) async fn apply(model: &dyn ReadModel, client: &mut Client, mut batch: Batch) -> Result<Position, ProjectorError> {
-    let (name, partition, from, next) = (model.name(), batch.partition, batch.from, batch.next);
-    if from == next {
-        return Ok(next);
-    }
+/// Applies `batch`, whole or not at all; tells where its partitions go on.
+pub(super) async fn apply(model: &dyn ReadModel, client: &mut Client, mut batch: Batch) -> Result<Vec<(usize, Position)>, ProjectorError> {
+    let name = model.name();
     let transaction = client.transaction().await.map_err(postgres(name, "begin"))?;
-    move_checkpoint(&transaction, name, partition, from, next).await?;
+    for moved in &batch.moves {
+        move_checkpoint(&transaction, name, moved).await?;
+    }
     let refused = move_cursors(&transaction, &batch.runs).await.map_err(postgres(name, "move the cursors"))?;
     for (account, why) in refused {
         // An account that is stopped already keeps its first reason.
@@ -83,15 +100,16 @@ pub(super) async fn apply(model: &dyn ReadModel, client: &mut Client, mut batch:
     }
     model.apply(&transaction, &batch.records).await.map_err(postgres(name, "write its rows"))?;
     transaction.commit().await.map_err(postgres(name, "commit"))?;
-    Ok(next)
+    Ok(batch.moves.iter().map(|moved| (usize::from(moved.partition), moved.next)).collect())
 }
 
-async fn move_checkpoint(transaction: &Transaction<'_>, name: &str, partition: Partition, from: Position, to: Position) -> Result<(), ProjectorError> {
-    let (id, from, to) = (i16::try_from(partition).unwrap_or(i16::MAX), i64::try_from(from).unwrap_or(i64::MAX), i64::try_from(to).unwrap_or(i64::MAX));
+async fn move_checkpoint(transaction: &Transaction<'_>, name: &str, moved: &Move) -> Result<(), ProjectorError> {
+    let number = |position: Position| i64::try_from(position).unwrap_or(i64::MAX);
+    let (partition, from, to) = (i16::try_from(moved.partition).unwrap_or(i16::MAX), number(moved.from), number(moved.next));
     let sql = "UPDATE checkpoint SET position = $3 WHERE partition = $1 AND position = $2";
-    match transaction.execute(sql, &[&id, &from, &to]).await.map_err(postgres(name, "move the checkpoint"))? {
+    match transaction.execute(sql, &[&partition, &from, &to]).await.map_err(postgres(name, "move the checkpoint"))? {
         1 => Ok(()),
-        _ => Err(ProjectorError::Overtaken { name: name.to_owned(), partition }),
+        _ => Err(ProjectorError::Overtaken { name: name.to_owned(), partition: moved.partition }),
     }
 }
 

@@ -8,7 +8,7 @@ use event_log::{EventLog, Partition, Position};
 use tokio::sync::watch;
 use tokio_postgres::Client;
 
-use super::apply::{Batch, apply, read};
+use super::apply::{Batch, apply};
 use super::{ProjectorError, ReadModel, postgres};
 
 pub(crate) const BATCH_MAX: usize = 4000;
@@ -71,18 +71,23 @@ impl Projector {
     /// # Errors
     /// [`ProjectorError`]; nothing was applied of the partition that failed.
     pub async fn step(&mut self) -> Result<usize, ProjectorError> {
+        let ends = self.log.ends().await?;
         let (model, log, positions) = (&*self.model, &*self.log, &*self.positions);
-        let lanes = (0..).zip(&mut self.lanes).map(|(lane, client)| run_lane(model, log, positions, lane, client));
+        let news: Vec<usize> = (0..positions.len()).filter(|partition| ends.get(*partition) > positions.get(*partition)).collect();
+        let lanes = (0..LANES).zip(&mut self.lanes).map(|(lane, client)| {
+            let mine = news.iter().filter(|partition| *partition % LANES == lane);
+            run_lane(model, log, client, mine.map(|partition| (*partition, positions[*partition])).collect())
+        });
         let moved = futures_util::future::join_all(lanes).await;
         let mut count = 0;
         let mut failed = None;
         // A lane that failed has its partitions as they were; what the others did is done.
-        for lane in moved {
-            for (partition, next) in lane.done {
+        for (done, outcome) in moved {
+            for (partition, next) in done {
                 count += usize::try_from(next - self.positions[partition]).unwrap_or(usize::MAX);
                 self.positions[partition] = next;
             }
-            failed = failed.or(lane.failed);
+            failed = failed.or(outcome.err());
         }
         metrics::counter!("loyalty_projected_records_total", "projector" => self.model.name()).increment(count as u64);
         failed.map_or(Ok(count), Err)
@@ -102,9 +107,8 @@ impl Projector {
         while !*stop.borrow_and_update() {
             match self.step().await {
                 Ok(0) => {
-                    let wait = self.wait();
                     tokio::select! {
-                        _ = wait => {}
+                        _ = self.log.wait_beyond(&self.positions, WAIT) => {}
                         _ = stop.changed() => {}
                     }
                 }
@@ -112,20 +116,6 @@ impl Projector {
                 Err(error) => self.recover(error).await,
             }
         }
-    }
-
-    async fn wait(&self) {
-        let waits = (0..self.log.partitions()).map(|partition| {
-            let position: Position = self.positions[usize::from(partition)];
-            Box::pin(self.log.wait_beyond(partition, position, WAIT))
-        });
-        let mut waits: Vec<_> = waits.collect();
-        // Any partition will do.
-        std::future::poll_fn(|context| {
-            let ready = waits.iter_mut().any(|wait| wait.as_mut().poll(context).is_ready());
-            if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-        })
-        .await;
     }
 
     async fn recover(&mut self, error: ProjectorError) {
@@ -146,42 +136,41 @@ impl Projector {
     }
 }
 
-/// What one lane did of a step.
-struct Lane {
-    /// Where each partition goes on.
-    done: Vec<(usize, Position)>,
-    failed: Option<ProjectorError>,
-}
-
-/// Applies what there is of the partitions of one lane, one after the other.
-async fn run_lane(model: &dyn ReadModel, log: &dyn EventLog, positions: &[Position], lane: usize, client: &mut Client) -> Lane {
-    let mut moved = Lane { done: Vec::new(), failed: None };
-    if let Err(error) = try_lane(model, log, positions, lane, client, &mut moved.done).await {
-        moved.failed = Some(error);
-    }
-    moved
+/// Applies what there is of the partitions that are given with where they stand; tells where those that are done go on.
+async fn run_lane(
+    model: &dyn ReadModel,
+    log: &dyn EventLog,
+    client: &mut Client,
+    partitions: Vec<(usize, Position)>,
+) -> (Vec<(usize, Position)>, Result<(), ProjectorError>) {
+    let mut done = Vec::new();
+    let outcome = try_lane(model, log, client, partitions, &mut done).await;
+    (done, outcome)
 }
 
 async fn try_lane(
     model: &dyn ReadModel,
     log: &dyn EventLog,
-    positions: &[Position],
-    lane: usize,
     client: &mut Client,
+    partitions: Vec<(usize, Position)>,
     done: &mut Vec<(usize, Position)>,
 ) -> Result<(), ProjectorError> {
-    let fetch = async |partition: usize| match positions.get(partition) {
-        Some(from) => {
+    let mut partitions = partitions.into_iter();
+    // Little news of several partitions is one transaction.
+    let mut fetch = async || {
+        let mut batch = Batch::default();
+        while batch.len() < BATCH_MAX {
+            let Some((partition, from)) = partitions.next() else { break };
             let id = Partition::try_from(partition).unwrap_or(Partition::MAX);
-            log.read(id, *from, BATCH_MAX).await.map(|entries| read(id, *from, entries))
+            batch.read(id, from, log.read(id, from, BATCH_MAX).await?);
         }
-        None => Ok(Batch::default()),
+        Ok::<_, ProjectorError>(batch)
     };
-    let mut batch = fetch(lane).await?;
-    for partition in (lane..positions.len()).step_by(LANES) {
-        // While Postgres writes this partition's rows, the next one's records are read.
-        let (applied, fetched) = tokio::join!(biased; apply(model, client, batch), fetch(partition + LANES));
-        done.push((partition, applied?));
+    let mut batch = fetch().await?;
+    while !batch.is_empty() {
+        // While Postgres writes these rows, the next records are read.
+        let (applied, fetched) = tokio::join!(biased; apply(model, client, batch), fetch());
+        done.extend(applied?);
         batch = fetched?;
     }
     Ok(())
@@ -230,8 +219,7 @@ pub async fn lags(model: &dyn ReadModel, log: &dyn EventLog, url: &str) -> Resul
     let client = connect(url, name).await.map_err(postgres(name, "connect"))?;
     let mut health = Health { lags: Vec::new(), poison: Vec::new() };
     let positions = positions(&client).await.map_err(postgres(name, "read its checkpoints"))?;
-    for (partition, position) in (0..).zip(positions) {
-        let end = log.end(partition).await?;
+    for ((partition, position), end) in (0..).zip(positions).zip(log.ends().await?) {
         health.lags.push(Lag { projector: name.into(), partition, position, lag: end.saturating_sub(position) });
     }
     let sql = "SELECT account, poison FROM cursor WHERE poison IS NOT NULL ORDER BY account LIMIT 100";
