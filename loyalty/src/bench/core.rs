@@ -39,7 +39,7 @@ fn measure(accounts: u64, with_protobuf_and_hashes: bool) -> anyhow::Result<f64>
     let (mut scratch, mut body) = (Vec::new(), Vec::new());
     let mut busy = Duration::ZERO;
     for group in 0..COMMANDS / GROUP {
-        if group * GROUP % (accounts * PURCHASES) == 0 {
+        if (group * GROUP).is_multiple_of(accounts * PURCHASES) {
             states.fill_with(Account::default);
         }
         let mut commands = Vec::new();
