@@ -14,11 +14,12 @@ use crate::request::{Answer, Refusal};
 pub(crate) async fn run(mut groups: mpsc::Receiver<Group>, mut writer: Box<dyn Writer>, log: Arc<dyn EventLog>) -> Result<(), LogError> {
     while let Some(group) = groups.recv().await {
         let begin = Instant::now();
-        let appended = if group.batch.is_empty() { Ok(()) } else { writer.append(&group.batch).await };
+        let records = u32::try_from(group.batch.records.len()).unwrap_or(u32::MAX);
+        let appended = if group.batch.is_empty() { Ok(()) } else { writer.append(Arc::new(group.batch)).await };
         match appended {
             Ok(()) => {
                 metrics::histogram!("loyalty_commit_seconds").record(begin.elapsed());
-                metrics::histogram!("loyalty_commit_batch_records").record(u32::try_from(group.batch.records.len()).unwrap_or(u32::MAX));
+                metrics::histogram!("loyalty_commit_batch_records").record(records);
                 answer(group.staged, &*log).await;
             }
             Err(error) => {

@@ -115,7 +115,7 @@ impl Writer for FaultyWriter {
     fn next_position(&self, partition: Partition) -> Position {
         self.writer.next_position(partition)
     }
-    async fn append(&mut self, batch: &Batch) -> Result<(), LogError> {
+    async fn append(&mut self, batch: Arc<Batch>) -> Result<(), LogError> {
         self.faulty.gate.acquire().await.unwrap().forget();
         let crash = self.faulty.crash.lock().unwrap().take();
         if let Some(crash) = crash {

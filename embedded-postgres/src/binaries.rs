@@ -31,7 +31,9 @@ fn installed() -> Option<PathBuf> {
     folders.pop().or_else(|| on_path.into_iter().find(|folder| has_server(folder)))
 }
 
-fn cache() -> PathBuf {
+/// Where what was fetched is kept.
+#[must_use]
+pub fn cache() -> PathBuf {
     if rustix::process::geteuid().is_root() {
         // Root's home is closed to the user that the server runs as.
         return PathBuf::from("/var/cache/loyalty");

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub use binaries::{find_or_fetch, use_ring};
+pub use binaries::{cache, find_or_fetch, use_ring};
 
 /// Why the server can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +72,9 @@ const SETTINGS: &[&str] = &[
     "log_min_messages=warning",
     "log_checkpoints=off",
 ];
-// Postgres ends when the pipe from its owner closes, so not even kill -9 of the owner leaves it behind.
-const GUARD: &str = r#"exec 3<&0; "$@" </dev/null 3<&- & pg=$!; { read -r _ <&3; kill -INT $pg 2>/dev/null; } & exec 3<&-; wait $pg"#;
+/// For `sh -c`: runs the program that its arguments name until the pipe on its standard input closes. So a server ends with its owner,
+/// and not even kill -9 of the owner leaves it behind.
+pub const GUARD: &str = r#"exec 3<&0; "$@" </dev/null 3<&- & pg=$!; { read -r _ <&3; kill -INT $pg 2>/dev/null; } & exec 3<&-; wait $pg"#;
 
 /// A running server; dropping it stops it.
 #[derive(Debug)]
@@ -227,7 +228,11 @@ fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(8)..].join("\n")
 }
 
-fn free_port() -> std::io::Result<u16> {
+/// A port of loopback that nobody uses now.
+///
+/// # Errors
+/// What the operating system says.
+pub fn free_port() -> std::io::Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 

@@ -9,8 +9,9 @@ use crate::Server;
 static SERVER: OnceCell<Server> = OnceCell::const_new();
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Starts the server in a folder named after this process; those of processes that have ended are removed, as a static is not dropped.
-async fn start() -> Server {
+/// A folder named after this process; those of processes that have ended are removed, as a static is not dropped.
+#[must_use]
+pub fn folder() -> std::path::PathBuf {
     let temporary = std::env::temp_dir();
     for entry in std::fs::read_dir(&temporary).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -19,8 +20,11 @@ async fn start() -> Server {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
-    let folder = temporary.join(format!("loyalty-test-{}", std::process::id()));
-    Server::start(&folder).await.expect("a postgres: install one (Debian: apt-get install postgresql) or let it be fetched")
+    temporary.join(format!("loyalty-test-{}", std::process::id()))
+}
+
+async fn start() -> Server {
+    Server::start(&folder()).await.expect("a postgres: install one (Debian: apt-get install postgresql) or let it be fetched")
 }
 
 /// The URL of a new, empty database.

@@ -1,5 +1,6 @@
 //! What every adapter must hold. Each check takes a fresh, empty log of four partitions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{Batch, Crash, EventLog, LogError, NewOutcome, NewRecord};
@@ -8,11 +9,20 @@ fn record(partition: u16, position: u64, body: &str) -> NewRecord {
     NewRecord { partition, position, account: format!("p/{partition}"), account_seq: position + 1, body: body.as_bytes().to_vec() }
 }
 
-fn batch(records: Vec<NewRecord>) -> Batch {
-    Batch { records, ..Batch::default() }
+fn batch(records: Vec<NewRecord>) -> Arc<Batch> {
+    Arc::new(Batch { records, ..Batch::default() })
 }
 
-async fn bodies(log: &dyn EventLog, partition: u16) -> Vec<String> {
+/// Waits until a reader sees `count` records in `partition`: what was appended is seen soon, not at once.
+async fn seen(log: &dyn EventLog, partition: u16, count: u64) {
+    while log.ends().await.expect("ends")[usize::from(partition)] < count {
+        let ends = log.ends().await.expect("ends");
+        assert!(log.wait_beyond(&ends, Duration::from_secs(20)).await.expect("wait"), "partition {partition} comes to {count} records");
+    }
+}
+
+async fn bodies(log: &dyn EventLog, partition: u16, count: u64) -> Vec<String> {
+    seen(log, partition, count).await;
     let entries = log.read(partition, 0, 1000).await.expect("a log that is up can be read");
     for (position, entry) in (0_u64..).zip(&entries) {
         assert_eq!(entry.position, position, "positions are 0, 1, 2 …");
@@ -24,10 +34,10 @@ async fn bodies(log: &dyn EventLog, partition: u16) -> Vec<String> {
 /// Appends are read back in order, from any position, partition by partition.
 pub async fn append_and_replay(log: &dyn EventLog) {
     let mut writer = log.acquire("one").await.expect("an idle log can be acquired");
-    writer.append(&batch(vec![record(0, 0, "a"), record(2, 0, "b"), record(0, 1, "c")])).await.expect("append");
-    writer.append(&batch(vec![record(0, 2, "d")])).await.expect("append");
-    assert_eq!(bodies(log, 0).await, ["a", "c", "d"]);
-    assert_eq!(bodies(log, 2).await, ["b"]);
+    writer.append(batch(vec![record(0, 0, "a"), record(2, 0, "b"), record(0, 1, "c")])).await.expect("append");
+    writer.append(batch(vec![record(0, 2, "d")])).await.expect("append");
+    assert_eq!(bodies(log, 0, 3).await, ["a", "c", "d"]);
+    assert_eq!(bodies(log, 2, 1).await, ["b"]);
     assert_eq!(writer.next_position(0), 3);
     assert_eq!(log.ends().await.expect("ends"), [3, 0, 1, 0]);
     let tail = log.read(0, 1, 1).await.expect("read");
@@ -38,16 +48,16 @@ pub async fn append_and_replay(log: &dyn EventLog) {
 /// Records, outcomes, program entries and offsets of a batch come together.
 pub async fn all_parts_of_a_batch(log: &dyn EventLog) {
     let mut writer = log.acquire("one").await.expect("acquire");
-    let all = Batch {
+    let all = Arc::new(Batch {
         records: vec![record(1, 0, "a")],
         outcomes: vec![NewOutcome { partition: 3, body: b"no".to_vec() }, NewOutcome { partition: 3, body: b"nor this".to_vec() }],
         programs: vec![b"rules".to_vec()],
         offsets: vec![("file".into(), 42)],
-    };
-    writer.append(&all).await.expect("append");
-    let late = Batch { offsets: vec![("file".into(), 41)], programs: vec![b"clock".to_vec()], ..Batch::default() };
-    writer.append(&late).await.expect("append");
-    assert_eq!(bodies(log, 1).await, ["a"]);
+    });
+    writer.append(all).await.expect("append");
+    let late = Arc::new(Batch { offsets: vec![("file".into(), 41)], programs: vec![b"clock".to_vec()], ..Batch::default() });
+    writer.append(late).await.expect("append");
+    assert_eq!(bodies(log, 1, 1).await, ["a"]);
     assert_eq!(log.read_outcomes(3, 0, 10).await.expect("outcomes"), [b"no".to_vec(), b"nor this".to_vec()]);
     assert_eq!(log.read_outcomes(3, 1, 10).await.expect("outcomes"), [b"nor this".to_vec()]);
     assert_eq!(log.read_programs(0).await.expect("programs"), [b"rules".to_vec(), b"clock".to_vec()]);
@@ -59,15 +69,17 @@ pub async fn all_parts_of_a_batch(log: &dyn EventLog) {
 /// A second writer fences the first, whose writes are refused, not merged.
 pub async fn second_writer_fences_the_first(log: &dyn EventLog) {
     let mut old = log.acquire("old").await.expect("acquire");
-    old.append(&batch(vec![record(0, 0, "old")])).await.expect("append");
+    old.append(batch(vec![record(0, 0, "old")])).await.expect("append");
     let mut new = log.acquire("new").await.expect("acquire");
-    let zombie = Batch { records: vec![record(0, 1, "zombie")], offsets: vec![("file".into(), 7)], ..Batch::default() };
-    assert!(matches!(old.append(&zombie).await, Err(LogError::Fenced { .. })), "the first writer is fenced");
-    let offset_alone = Batch { offsets: vec![("file".into(), 7)], ..Batch::default() };
-    assert!(matches!(old.append(&offset_alone).await, Err(LogError::Fenced { .. })), "offsets are fenced too");
-    new.append(&batch(vec![record(0, 1, "new")])).await.expect("append");
-    assert!(matches!(old.append(&batch(vec![record(0, 2, "zombie")])).await, Err(LogError::Fenced { .. })));
-    assert_eq!(bodies(log, 0).await, ["old", "new"]);
+    let zombie = Arc::new(Batch { records: vec![record(0, 1, "zombie")], offsets: vec![("file".into(), 7)], ..Batch::default() });
+    let refused = old.append(zombie).await;
+    assert!(matches!(refused, Err(LogError::Fenced { .. })), "the first writer is fenced, not {refused:?}");
+    let offset_alone = Arc::new(Batch { offsets: vec![("file".into(), 7)], ..Batch::default() });
+    let refused = old.append(offset_alone).await;
+    assert!(matches!(refused, Err(LogError::Fenced { .. })), "offsets are fenced too, not {refused:?}");
+    new.append(batch(vec![record(0, 1, "new")])).await.expect("append");
+    assert!(matches!(old.append(batch(vec![record(0, 2, "zombie")])).await, Err(LogError::Fenced { .. })));
+    assert_eq!(bodies(log, 0, 2).await, ["old", "new"]);
     assert_eq!(log.offset("file").await.expect("offset"), None);
 }
 
@@ -75,10 +87,10 @@ pub async fn second_writer_fences_the_first(log: &dyn EventLog) {
 pub async fn wrong_position_is_refused_whole(log: &dyn EventLog) {
     let mut writer = log.acquire("one").await.expect("acquire");
     let gap = batch(vec![record(0, 0, "a"), record(1, 1, "gap")]);
-    assert!(matches!(writer.append(&gap).await, Err(LogError::Fenced { .. })));
-    assert!(bodies(log, 0).await.is_empty() && bodies(log, 1).await.is_empty());
-    writer.append(&batch(vec![record(0, 0, "a")])).await.expect("the writer goes on");
-    assert_eq!(bodies(log, 0).await, ["a"]);
+    assert!(matches!(writer.append(gap).await, Err(LogError::Fenced { .. })));
+    assert!(bodies(log, 0, 0).await.is_empty() && bodies(log, 1, 0).await.is_empty());
+    writer.append(batch(vec![record(0, 0, "a")])).await.expect("the writer goes on");
+    assert_eq!(bodies(log, 0, 1).await, ["a"]);
 }
 
 /// A crash before the commit leaves nothing, one after it everything; the next writer goes on from there.
@@ -87,8 +99,8 @@ pub async fn crash_at_each_step(log: &dyn EventLog) {
         let mut writer = log.acquire("crashing").await.expect("acquire");
         let (first, second) = (writer.next_position(0), writer.next_position(1));
         writer.crash_next(crash);
-        let torn = Batch { records: vec![record(0, first, "x"), record(1, second, "y")], offsets: vec![(format!("step {step}"), 1)], ..Batch::default() };
-        assert!(matches!(writer.append(&torn).await, Err(LogError::Crashed(_))));
+        let torn = Arc::new(Batch { records: vec![record(0, first, "x"), record(1, second, "y")], offsets: vec![(format!("step {step}"), 1)], ..Batch::default() });
+        assert!(matches!(writer.append(torn).await, Err(LogError::Crashed(_))));
         drop(writer);
         let writer = log.acquire("next").await.expect("acquire");
         let appended = writer.next_position(0) - first + writer.next_position(1) - second;
@@ -105,7 +117,7 @@ pub async fn tailing(log: &dyn EventLog) {
     let tail = async { log.wait_beyond(&[0; 4], Duration::from_secs(20)).await.expect("wait") };
     let append = async {
         tokio::task::yield_now().await;
-        writer.append(&batch(vec![record(0, 0, "a")])).await.expect("append");
+        writer.append(batch(vec![record(0, 0, "a")])).await.expect("append");
     };
     let (seen, ()) = tokio::join!(tail, append);
     assert!(seen, "the reader is told");

@@ -5,9 +5,11 @@
 //! never changed; a reader sees a prefix of what was appended.
 
 pub mod conformance;
+pub mod kafka;
 pub mod memory;
 pub mod postgres;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -42,6 +44,47 @@ pub enum LogError {
         found: u16,
         /// Asked.
         asked: u16,
+    },
+    /// A topic is not as the book needs it.
+    #[error("topic {topic} has {setting} = {found:?}, the book needs {expected:?}; set it so, or name another prefix")]
+    Topic {
+        /// Which.
+        topic: String,
+        /// Its setting.
+        setting: String,
+        /// What it is.
+        found: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// The broker refuses a topic.
+    #[error("the broker refuses topic {topic}")]
+    Refused {
+        /// Which.
+        topic: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A record is missing or stands twice.
+    #[error("partition {partition} has position {found} where {expected} should be: a record is missing or was written twice")]
+    Gap {
+        /// Its partition.
+        partition: Partition,
+        /// What should follow.
+        expected: Position,
+        /// What does.
+        found: Position,
+    },
+    /// Somebody else writes to the book's topics.
+    #[error("the message at offset {offset} of {topic}, partition {partition}, was not written by a ledger")]
+    Foreign {
+        /// The topic.
+        topic: String,
+        /// Its partition.
+        partition: i32,
+        /// Where.
+        offset: i64,
     },
     /// A crash that a test asked for.
     #[error("crashed as asked, {0:?}")]
@@ -100,6 +143,19 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.records.is_empty() && self.outcomes.is_empty() && self.programs.is_empty() && self.offsets.is_empty()
     }
+
+    /// The next positions after it, where partitions go on at `next`; none if its records don't go on there.
+    fn next_after(&self, next: &[Position]) -> Option<Vec<Position>> {
+        let mut next = next.to_vec();
+        for record in &self.records {
+            let expected = &mut next[usize::from(record.partition)];
+            if record.position != *expected {
+                return None;
+            }
+            *expected += 1;
+        }
+        Some(next)
+    }
 }
 
 /// A record as it was appended.
@@ -153,7 +209,7 @@ pub trait Writer: Send {
     fn next_position(&self, partition: Partition) -> Position;
 
     /// Appends `batch`, whole or not at all. After an error but [`LogError::Fenced`] the outcome is unknown.
-    async fn append(&mut self, batch: &Batch) -> Result<(), LogError>;
+    async fn append(&mut self, batch: Arc<Batch>) -> Result<(), LogError>;
 
     /// Lets the next append crash, for tests and simulation.
     fn crash_next(&mut self, crash: Crash);

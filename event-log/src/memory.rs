@@ -110,21 +110,14 @@ impl Writer for MemoryWriter {
         self.next[usize::from(partition)]
     }
 
-    async fn append(&mut self, batch: &Batch) -> Result<(), LogError> {
+    async fn append(&mut self, batch: Arc<Batch>) -> Result<(), LogError> {
         if self.crash == Some(Crash::BeforeCommit) {
             return Err(LogError::Crashed(Crash::BeforeCommit));
         }
         {
             let mut book = self.log.book();
-            let mut next: Vec<Position> = book.partitions.iter().map(|entries| entries.len() as Position).collect();
-            let in_order = batch.records.iter().all(|record| {
-                let expected = &mut next[usize::from(record.partition)];
-                *expected += 1;
-                record.position + 1 == *expected
-            });
-            if book.epoch != self.epoch || !in_order {
-                return Err(LogError::Fenced { epoch: self.epoch });
-            }
+            let next: Vec<Position> = book.partitions.iter().map(|entries| entries.len() as Position).collect();
+            let next = batch.next_after(&next).filter(|_| book.epoch == self.epoch).ok_or(LogError::Fenced { epoch: self.epoch })?;
             for record in &batch.records {
                 book.partitions[usize::from(record.partition)].push(Entry {
                     position: record.position,

@@ -1,5 +1,6 @@
 //! The log on one Postgres: records, outcomes, program entries, offsets and the fence commit together, in one round trip.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -262,21 +263,8 @@ impl PostgresWriter {
         (columns, next_outcome)
     }
 
-    /// The next positions after `batch`; none if its records don't go on where the partitions end.
-    fn next_after(&self, batch: &Batch) -> Option<Vec<Position>> {
-        let mut next = self.next.clone();
-        for record in &batch.records {
-            let expected = &mut next[usize::from(record.partition)];
-            if record.position != *expected {
-                return None;
-            }
-            *expected += 1;
-        }
-        Some(next)
-    }
-
     async fn commit(&mut self, batch: &Batch) -> Result<(), LogError> {
-        let next = self.next_after(batch).ok_or(LogError::Fenced { epoch: self.epoch })?;
+        let next = batch.next_after(&self.next).ok_or(LogError::Fenced { epoch: self.epoch })?;
         let (columns, next_outcome) = self.columns(batch);
         // Every partition is fenced with every batch: a batch of program entries or offsets alone has no other fence.
         let ids: Vec<i16> = (0..self.next.len()).map(|id| i16::try_from(id).unwrap_or(i16::MAX)).collect();
@@ -319,11 +307,11 @@ impl Writer for PostgresWriter {
         self.next[usize::from(partition)]
     }
 
-    async fn append(&mut self, batch: &Batch) -> Result<(), LogError> {
+    async fn append(&mut self, batch: Arc<Batch>) -> Result<(), LogError> {
         if self.crash == Some(Crash::BeforeCommit) {
             return Err(LogError::Crashed(Crash::BeforeCommit));
         }
-        self.commit(batch).await?;
+        self.commit(&batch).await?;
         self.appended.send_modify(|n| *n += 1);
         match self.crash {
             Some(crash) => Err(LogError::Crashed(crash)),

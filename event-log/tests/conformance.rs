@@ -4,6 +4,7 @@
 
 use event_log::EventLog;
 use event_log::conformance;
+use event_log::kafka::{KafkaLog, KafkaOptions};
 use event_log::memory::MemoryLog;
 use event_log::postgres::PostgresLog;
 
@@ -28,6 +29,11 @@ async fn postgres(name: &str) -> Box<dyn EventLog> {
     Box::new(PostgresLog::open(&url, 4).await.expect("a fresh database takes a log"))
 }
 
+async fn kafka(name: &str) -> Box<dyn EventLog> {
+    let options = KafkaOptions { brokers: embedded_kafka::testing::broker().await, prefix: name.into(), replication: 1 };
+    Box::new(KafkaLog::open(options, 4, None).await.expect("a fresh prefix takes a log"))
+}
+
 macro_rules! every_adapter {
     ($($open:ident),+) => {
         $(suite!($open: append_and_replay, all_parts_of_a_batch, second_writer_fences_the_first, wrong_position_is_refused_whole,
@@ -35,7 +41,7 @@ macro_rules! every_adapter {
     };
 }
 
-every_adapter!(memory, postgres);
+every_adapter!(memory, postgres, kafka);
 
 #[tokio::test]
 async fn the_number_of_partitions_cannot_change() {

@@ -1,0 +1,174 @@
+//! A Kafka broker of one's own, for tests and benchmarks: one node, controller and broker in one (`KRaft`), on loopback.
+//!
+//! Invariants: its jars are those of `jars.txt`, byte for byte; it ends when its owner does, however that happens.
+
+mod jars;
+pub mod testing;
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use embedded_postgres::{GUARD, free_port};
+
+/// Why there is no broker.
+#[derive(Debug, thiserror::Error)]
+pub enum KafkaError {
+    /// Java is not installed.
+    #[error("no java was found; the broker needs Java 17 or later (Debian: apt-get install openjdk-17-jre-headless)")]
+    Java(#[source] std::io::Error),
+    /// A file or process operation failed.
+    #[error("can't {action} {}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A jar can't be fetched.
+    #[error("{jar} can't be fetched")]
+    Fetch {
+        /// Which.
+        jar: String,
+        /// Why not.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// A jar is not what `jars.txt` says.
+    #[error("{jar} has the SHA-256 {found}, {expected} was expected")]
+    Hash {
+        /// Which.
+        jar: String,
+        /// Of what came.
+        found: String,
+        /// Of `jars.txt`.
+        expected: String,
+    },
+    /// The broker ended or did not come up.
+    #[error("the broker failed: {output}")]
+    Broker {
+        /// The end of what it printed.
+        output: String,
+    },
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> KafkaError {
+    let path = path.to_owned();
+    move |source| KafkaError::Io { action, path, source }
+}
+
+/// How long a start may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running broker; dropping it stops it.
+#[derive(Debug)]
+pub struct Broker {
+    guard: Child,
+    folder: PathBuf,
+    port: u16,
+}
+
+impl Broker {
+    /// Starts a broker that lives in `folder`, on the port it had before if it is not new.
+    ///
+    /// # Errors
+    /// [`KafkaError`], each saying what to do or what the broker said.
+    pub async fn start(folder: &Path) -> Result<Self, KafkaError> {
+        let class_path = jars::class_path().await?;
+        fs::create_dir_all(folder).map_err(io("create", folder))?;
+        let settings = folder.join("server.properties");
+        if !settings.exists() {
+            format(folder, &settings, &class_path)?;
+        }
+        let text = fs::read_to_string(&settings).map_err(io("read", &settings))?;
+        let port = text.lines().find_map(|line| line.strip_prefix("advertised.listeners=PLAINTEXT://127.0.0.1:")?.parse().ok()).unwrap_or(0);
+        let guard = launch(folder, &settings, &class_path, port).await?;
+        Ok(Self { guard, folder: folder.to_owned(), port })
+    }
+
+    /// Where clients connect, as `HOST:PORT`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The broker's process, for tests that kill it.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        fs::read_to_string(self.folder.join("broker.pid")).ok()?.trim().parse().ok()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        if let Err(error) = self.guard.wait() {
+            tracing::warn!(%error, "could not wait for the broker to stop");
+        }
+    }
+}
+
+fn java(class_path: &str) -> Command {
+    let mut command = Command::new("java");
+    command.args(["-Xmx1g", "-Xms256m", "-XX:+UseSerialGC", "-cp", class_path]);
+    command
+}
+
+fn format(folder: &Path, settings: &Path, class_path: &str) -> Result<(), KafkaError> {
+    let ports = [free_port().map_err(io("find a port for", folder))?, free_port().map_err(io("find a port for", folder))?];
+    let [port, controller] = ports;
+    let data = folder.join("data");
+    let text = format!(
+        "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         controller.listener.names=CONTROLLER\nlog.dirs={}\noffsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\nshare.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n\
+         group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\noffsets.topic.num.partitions=4\ntransaction.state.log.num.partitions=4\n",
+        data.display()
+    );
+    let partial = settings.with_extension("partial");
+    fs::write(&partial, text).map_err(io("write", &partial))?;
+    // Any 16 bytes in base64 name a cluster; this one is alone.
+    let output = java(class_path).args(["kafka.tools.StorageTool", "format", "-t", "bG95YWx0eS1sZWRnZXItMQ", "-c"]).arg(&partial).output().map_err(KafkaError::Java)?;
+    if !output.status.success() {
+        return Err(KafkaError::Broker { output: tail(&[output.stdout, output.stderr].concat()) });
+    }
+    fs::rename(&partial, settings).map_err(io("rename", &partial))
+}
+
+async fn launch(folder: &Path, settings: &Path, class_path: &str, port: u16) -> Result<Child, KafkaError> {
+    let log_path = folder.join("broker.log");
+    let log = File::create(&log_path).map_err(io("create", &log_path))?;
+    let errors = log.try_clone().map_err(io("open", &log_path))?;
+    let program = java(class_path);
+    let mut shell = Command::new("/bin/sh");
+    // The shell that becomes the broker notes its own number first.
+    let run = format!("echo $$ > '{}'; exec \"$@\"", folder.join("broker.pid").display());
+    shell.args(["-c", GUARD, "guard", "/bin/sh", "-c", &run, "broker"]).arg(program.get_program()).args(program.get_args()).arg("kafka.Kafka").arg(settings);
+    shell.process_group(0).stdin(Stdio::piped()).stdout(log).stderr(errors);
+    let mut guard = shell.spawn().map_err(io("start the broker in", folder))?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            return Ok(guard);
+        }
+        let ended = guard.try_wait().map_err(io("wait for the broker in", folder))?.is_some();
+        if ended || Instant::now() > deadline {
+            drop(guard.stdin.take());
+            let _ = guard.wait();
+            return Err(KafkaError::Broker { output: tail(&fs::read(&log_path).unwrap_or_default()) });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn tail(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let lines: Vec<&str> = text.trim().lines().collect();
+    lines[lines.len().saturating_sub(8)..].join("\n")
+}

@@ -1,0 +1,203 @@
+//! The log on Kafka: records on `<prefix>.events`, outcomes, rulebooks and offsets each on a topic of their own, a batch in one transaction.
+//!
+//! Invariants: a record's position is not its offset (transaction markers leave gaps in those) but stands in its header and goes 0, 1, 2 …
+//! within its partition, as on every other log, so a book keeps its positions when it moves; every reader reads `read_committed` and checks
+//! that no position is missing; one writer holds the transactional id, whoever took it last.
+
+mod fetch;
+mod message;
+mod tail;
+mod topics;
+mod writer;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
+use tokio::sync::watch;
+
+use crate::{Entry, EventLog, LogError, Partition, Position, Writer, is_beyond};
+use fetch::Fetcher;
+use tail::Tail;
+
+/// How long a call to the broker may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How many readers that are behind the tail keep their connection.
+const FETCHERS_MAX: usize = 8;
+
+/// Where the log is.
+#[derive(Debug, Clone)]
+pub struct KafkaOptions {
+    /// The brokers, as `HOST:PORT,HOST:PORT`.
+    pub brokers: String,
+    /// What the topics' names begin with.
+    pub prefix: String,
+    /// How many brokers keep each partition of a new topic.
+    pub replication: u16,
+}
+
+impl KafkaOptions {
+    fn topic(&self, name: &str) -> String {
+        format!("{}.{name}", self.prefix)
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers).set("client.id", format!("{}-ledger", self.prefix));
+        config
+    }
+
+    /// A consumer that is told what to read and commits nothing.
+    fn consumer(&self) -> Result<BaseConsumer, LogError> {
+        let mut config = self.client();
+        config
+            // The client asks for a group even where none is joined.
+            .set("group.id", self.topic("readers"))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "error")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.wait.max.ms", "20");
+        config.create().map_err(failed("connect a consumer"))
+    }
+}
+
+fn failed<E: std::error::Error + Send + Sync + 'static>(action: &'static str) -> impl Fn(E) -> LogError {
+    move |source| LogError::Unavailable { action, source: Box::new(source) }
+}
+
+fn timed_out(action: &'static str) -> LogError {
+    failed(action)(std::io::Error::from(std::io::ErrorKind::TimedOut))
+}
+
+/// Runs what blocks on a thread where it may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, LogError> + Send + 'static) -> Result<T, LogError> {
+    tokio::task::spawn_blocking(work).await.map_err(failed("wait for the client"))?
+}
+
+/// The log on Kafka.
+pub struct KafkaLog {
+    options: KafkaOptions,
+    partitions: u16,
+    book_id: String,
+    tail: Tail,
+    /// Readers behind the tail, the last used last.
+    fetchers: Arc<Mutex<Vec<Fetcher>>>,
+}
+
+impl KafkaLog {
+    /// Opens the log, making its topics with `partitions` partitions if they are not there; `book_id` is that of a book that moves here.
+    ///
+    /// # Errors
+    /// [`LogError::Partitions`] where it was made with another number, [`LogError::Topic`] where a topic's settings contradict the book's
+    /// needs; what the broker says.
+    pub async fn open(options: KafkaOptions, partitions: u16, book_id: Option<String>) -> Result<Self, LogError> {
+        topics::ensure(&options, partitions).await?;
+        let (config, here) = (options.clone(), blocking);
+        let book_id = here(move || topics::book_id(&config, book_id)).await?;
+        let config = options.clone();
+        let tail = blocking(move || Tail::start(&config, partitions)).await?;
+        Ok(Self { options, partitions, book_id, tail, fetchers: Arc::default() })
+    }
+
+    /// Reads what the tail no longer holds.
+    async fn fetch(&self, topic: String, partition: Partition, from: Position, max: usize, end: Position) -> Result<Vec<Entry>, LogError> {
+        let (options, fetchers) = (self.options.clone(), Arc::clone(&self.fetchers));
+        blocking(move || {
+            let idle = {
+                let mut idle = fetchers.lock().unwrap_or_else(PoisonError::into_inner);
+                let at = idle.iter().position(|fetcher| fetcher.continues(&topic, partition, from));
+                let at = at.or_else(|| idle.iter().position(|fetcher| fetcher.is_of(&topic, partition)));
+                at.map(|at| idle.remove(at))
+            };
+            let mut fetcher = match idle {
+                Some(fetcher) => fetcher,
+                None => Fetcher::open(&options, topic, partition)?,
+            };
+            let entries = fetcher.read(from, max, end)?;
+            let mut idle = fetchers.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.push(fetcher);
+            let surplus = idle.len().saturating_sub(FETCHERS_MAX);
+            idle.drain(..surplus);
+            Ok(entries)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl EventLog for KafkaLog {
+    fn book_id(&self) -> &str {
+        &self.book_id
+    }
+
+    fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
+    async fn acquire(&self, _owner: &str) -> Result<Box<dyn Writer>, LogError> {
+        let (options, partitions) = (self.options.clone(), self.partitions);
+        let (writer, ends) = blocking(move || writer::KafkaWriter::start(&options, partitions)).await?;
+        // Who takes over reads up to here first, so the tail must have it.
+        self.tail.reaches(&ends, PATIENCE).await?;
+        Ok(Box::new(writer))
+    }
+
+    async fn read(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Entry>, LogError> {
+        match self.tail.read(partition, from, max)? {
+            tail::Read::Here(entries) => Ok(entries),
+            tail::Read::Before { end } => self.fetch(self.options.topic(topics::EVENTS), partition, from, max, end).await,
+        }
+    }
+
+    async fn read_outcomes(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Vec<u8>>, LogError> {
+        let (options, topic) = (self.options.clone(), self.options.topic(topics::OUTCOMES));
+        let (of, asked) = (topic.clone(), partition);
+        let end = blocking(move || fetch::end(&options.consumer()?, &of, asked)).await?.position;
+        if from >= end {
+            return Ok(Vec::new());
+        }
+        let entries = self.fetch(topic, partition, from, max, end).await?;
+        Ok(entries.into_iter().map(|entry| entry.body).collect())
+    }
+
+    async fn read_programs(&self, from: Position) -> Result<Vec<Vec<u8>>, LogError> {
+        let (options, topic) = (self.options.clone(), self.options.topic(topics::PROGRAMS));
+        blocking(move || {
+            let all = fetch::scan(&options.consumer()?, &topic)?;
+            Ok(all.into_iter().filter(|(position, _)| *position >= from).map(|(_, message)| message.body).collect())
+        })
+        .await
+    }
+
+    async fn ends(&self) -> Result<Vec<Position>, LogError> {
+        self.tail.ends()
+    }
+
+    async fn offset(&self, source: &str) -> Result<Option<u64>, LogError> {
+        let (options, topic, source) = (self.options.clone(), self.options.topic(topics::OFFSETS), source.to_owned());
+        blocking(move || {
+            let all = fetch::scan(&options.consumer()?, &topic)?;
+            let of_source = all.into_iter().filter(|(_, message)| message.key == source);
+            Ok(of_source.filter_map(|(_, message)| message.body.try_into().ok().map(u64::from_be_bytes)).max())
+        })
+        .await
+    }
+
+    async fn wait_beyond(&self, ends: &[Position], patience: Duration) -> Result<bool, LogError> {
+        let mut news: watch::Receiver<u64> = self.tail.subscribe();
+        let beyond = async {
+            while !is_beyond(&self.tail.ends()?, ends) {
+                if news.changed().await.is_err() {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        tokio::time::timeout(patience, beyond).await.unwrap_or(Ok(false))
+    }
+}

@@ -1,0 +1,138 @@
+//! The topics: made with the settings that a book needs, or found to have them.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+
+use super::message::headers;
+use super::{KafkaOptions, PATIENCE, failed, fetch, timed_out};
+use crate::LogError;
+
+pub(super) const EVENTS: &str = "events";
+pub(super) const OUTCOMES: &str = "outcomes";
+pub(super) const PROGRAMS: &str = "programs";
+pub(super) const OFFSETS: &str = "offsets";
+const BOOK: &str = "book";
+
+/// The book is kept for ever, and whole; of offsets the last ones count.
+const KEPT: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1"), ("message.timestamp.type", "CreateTime")];
+const COMPACTED: &[(&str, &str)] = &[("cleanup.policy", "compact")];
+
+/// How soon the broker is asked again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Errors of a broker that comes back, or of a connection that is made anew.
+pub(super) fn is_passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, LeaderNotAvailable, NotLeaderForPartition, OperationTimedOut, Resolve};
+    let passing = [AllBrokersDown, BrokerTransportFailure, LeaderNotAvailable, NotLeaderForPartition, OperationTimedOut, Resolve];
+    error.rdkafka_error_code().is_some_and(|code| passing.contains(&code))
+}
+
+fn wanted(options: &KafkaOptions, partitions: u16) -> Vec<(String, u16, &'static [(&'static str, &'static str)])> {
+    let topic = |name: &str, partitions, settings| (options.topic(name), partitions, settings);
+    vec![topic(EVENTS, partitions, KEPT), topic(OUTCOMES, partitions, KEPT), topic(PROGRAMS, 1, KEPT), topic(BOOK, 1, KEPT), topic(OFFSETS, 1, COMPACTED)]
+}
+
+/// Makes the topics that are not there and checks those that are.
+pub(super) async fn ensure(options: &KafkaOptions, partitions: u16) -> Result<(), LogError> {
+    let admin: AdminClient<DefaultClientContext> = options.client().create().map_err(failed("connect an administrator"))?;
+    let wanted = wanted(options, partitions);
+    let replication = i32::from(options.replication);
+    // With three copies two must have a record before it counts, and so on: one broker may always be away.
+    let in_sync = options.replication.saturating_sub(1).max(1).to_string();
+    let made: Vec<NewTopic<'_>> = wanted
+        .iter()
+        .map(|(name, partitions, settings)| {
+            let topic = NewTopic::new(name, i32::from(*partitions), TopicReplication::Fixed(replication)).set("min.insync.replicas", &in_sync);
+            settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+        })
+        .collect();
+    let patient = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+    for outcome in admin.create_topics(&made, &patient).await.map_err(failed("make the topics"))? {
+        match outcome {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => return Err(LogError::Refused { topic, source: Box::new(code) }),
+        }
+    }
+    check(&admin, options, &wanted, &patient).await
+}
+
+async fn check(
+    admin: &AdminClient<DefaultClientContext>,
+    options: &KafkaOptions,
+    wanted: &[(String, u16, &[(&str, &str)])],
+    patient: &AdminOptions,
+) -> Result<(), LogError> {
+    for (name, _, settings) in wanted {
+        let described = describe(admin, name, patient).await?;
+        for (setting, expected) in *settings {
+            let found = described.get(setting).and_then(|entry| entry.value.clone()).unwrap_or_default();
+            if found != *expected {
+                return Err(LogError::Topic { topic: name.clone(), setting: (*setting).to_owned(), found, expected: (*expected).to_owned() });
+            }
+        }
+    }
+    let (options, wanted) = (options.clone(), wanted.iter().map(|(name, partitions, _)| (name.clone(), *partitions)).collect::<Vec<_>>());
+    super::blocking(move || {
+        let consumer = options.consumer()?;
+        for (name, asked) in wanted {
+            match partitions(&consumer, &name)? {
+                found if found == asked => {}
+                found => return Err(LogError::Partitions { found, asked }),
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// A topic that was made just now has no settings yet, for a moment.
+async fn describe(admin: &AdminClient<DefaultClientContext>, name: &str, patient: &AdminOptions) -> Result<ConfigResource, LogError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let described = admin.describe_configs(&[ResourceSpecifier::Topic(name)], patient).await.map_err(failed("read the topics' settings"))?;
+        match described.into_iter().next() {
+            Some(Ok(described)) if !described.entries.is_empty() => return Ok(described),
+            Some(Err(code)) if code != RDKafkaErrorCode::UnknownTopicOrPartition => {
+                return Err(LogError::Refused { topic: name.to_owned(), source: Box::new(code) });
+            }
+            _ if Instant::now() > deadline => return Err(timed_out("read the topics' settings")),
+            _ => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
+}
+
+/// As above, it has no leaders yet.
+fn partitions(consumer: &BaseConsumer, name: &str) -> Result<u16, LogError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let metadata = consumer.fetch_metadata(Some(name), PATIENCE).map_err(failed("read the topics' partitions"))?;
+        let partitions = metadata.topics().first().map_or(&[][..], |topic| topic.partitions());
+        if !partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0) {
+            return Ok(u16::try_from(partitions.len()).unwrap_or(u16::MAX));
+        }
+        if Instant::now() > deadline {
+            return Err(timed_out("read the topics' partitions"));
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// The book's id: the first that was written down, which is `given` or a new one where none was.
+pub(super) fn book_id(options: &KafkaOptions, given: Option<String>) -> Result<String, LogError> {
+    let topic = options.topic(BOOK);
+    let first = || Ok::<_, LogError>(fetch::scan(&options.consumer()?, &topic)?.into_iter().next());
+    if first()?.is_none() {
+        let id = given.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let producer: ThreadedProducer<_> = options.client().set("acks", "all").create().map_err(failed("connect a producer"))?;
+        let record = BaseRecord::to(&topic).partition(0).key("book").payload(&id).headers(headers(0, 0));
+        producer.send(record).map_err(|(error, _)| failed("write the book's id")(error))?;
+        producer.flush(PATIENCE).map_err(failed("write the book's id"))?;
+    }
+    let (_, message) = first()?.ok_or_else(|| timed_out("read the book's id"))?;
+    String::from_utf8(message.body).map_err(failed("read the book's id"))
+}
