@@ -102,8 +102,8 @@ impl EventLog for Faulty {
     async fn ends(&self) -> Result<Vec<Position>, LogError> {
         self.log.ends().await
     }
-    async fn offset(&self, source: &str) -> Result<Option<u64>, LogError> {
-        self.log.offset(source).await
+    async fn offsets(&self) -> Result<std::collections::BTreeMap<String, u64>, LogError> {
+        self.log.offsets().await
     }
     async fn wait_beyond(&self, ends: &[Position], patience: Duration) -> Result<bool, LogError> {
         self.log.wait_beyond(ends, patience).await

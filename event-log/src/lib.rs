@@ -9,6 +9,7 @@ pub mod kafka;
 pub mod memory;
 pub mod postgres;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +86,14 @@ pub enum LogError {
         partition: i32,
         /// Where.
         offset: i64,
+    },
+    /// There is another book already.
+    #[error("the log holds book {found}, not {asked}; copy into an empty database or under another prefix")]
+    OtherBook {
+        /// The log's.
+        found: String,
+        /// Asked.
+        asked: String,
     },
     /// A crash that a test asked for.
     #[error("crashed as asked, {0:?}")]
@@ -195,8 +204,8 @@ pub trait EventLog: Send + Sync {
     /// The position after the last record of each partition.
     async fn ends(&self) -> Result<Vec<Position>, LogError>;
 
-    /// How far a source was read, if ever.
-    async fn offset(&self, source: &str) -> Result<Option<u64>, LogError>;
+    /// How far each source was read.
+    async fn offsets(&self) -> Result<BTreeMap<String, u64>, LogError>;
 
     /// Waits until some partition reaches beyond its position in `ends`, at most `patience`; tells whether one does.
     async fn wait_beyond(&self, ends: &[Position], patience: Duration) -> Result<bool, LogError>;

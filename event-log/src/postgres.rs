@@ -1,5 +1,6 @@
 //! The log on one Postgres: records, outcomes, program entries, offsets and the fence commit together, in one round trip.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,25 +108,30 @@ impl Statements {
 }
 
 impl PostgresLog {
-    /// Opens the log in the database at `url`, making it with `partitions` partitions if it is new.
+    /// Opens the log in the database at `url`, making it with `partitions` partitions if it is new; `book_id` is that of a book that
+    /// moves here.
     ///
     /// # Errors
-    /// [`LogError::Partitions`] where it was made with another number; what Postgres says.
-    pub async fn open(url: &str, partitions: u16) -> Result<Self, LogError> {
+    /// [`LogError::Partitions`] or [`LogError::OtherBook`] where it was made with another number or for another book; what Postgres says.
+    pub async fn open(url: &str, partitions: u16, book_id: Option<&str>) -> Result<Self, LogError> {
         let runner = embedded::migrations::runner();
         let action = "bring the log's schema up to date";
         migrate(url, SCHEMA, runner).await.map_err(|source| LogError::Unavailable { action, source })?;
         let client = connect(url, SCHEMA).await.map_err(failed("connect"))?;
         let asked = i16::try_from(partitions).map_err(failed("number of partitions"))?;
-        let made = "WITH new AS (INSERT INTO book (partitions) VALUES ($1) ON CONFLICT DO NOTHING RETURNING partitions)
+        let made = "WITH new AS (INSERT INTO book (partitions, id) VALUES ($1, coalesce($2::text::uuid, gen_random_uuid()))
+                                 ON CONFLICT DO NOTHING RETURNING partitions)
                     INSERT INTO partition (id) SELECT generate_series(0, partitions - 1) FROM new";
-        client.execute(made, &[&asked]).await.map_err(failed("make the partitions"))?;
+        client.execute(made, &[&asked, &book_id]).await.map_err(failed("make the partitions"))?;
         let book = client.query_one("SELECT partitions, id::text FROM book", &[]).await.map_err(failed("read the partitions"))?;
-        let (found, book_id): (i16, String) = (book.get(0), book.get(1));
+        let (found, found_id): (i16, String) = (book.get(0), book.get(1));
         if found != asked {
             return Err(LogError::Partitions { found: found.unsigned_abs(), asked: partitions });
         }
-        Ok(Self { url: url.to_owned(), partitions, book_id, reader: Mutex::new(client), appended: watch::Sender::new(0) })
+        if let Some(asked) = book_id.filter(|asked| *asked != found_id) {
+            return Err(LogError::OtherBook { found: found_id, asked: asked.to_owned() });
+        }
+        Ok(Self { url: url.to_owned(), partitions, book_id: found_id, reader: Mutex::new(client), appended: watch::Sender::new(0) })
     }
 
     /// Runs a query, on a new connection where the old one is gone.
@@ -205,9 +211,9 @@ impl EventLog for PostgresLog {
         Ok(rows.iter().map(|row| number(row.get(0))).collect())
     }
 
-    async fn offset(&self, source: &str) -> Result<Option<u64>, LogError> {
-        let rows = self.query("SELECT position FROM source_offset WHERE source = $1", &[&source]).await?;
-        Ok(rows.first().map(|row| number(row.get(0))))
+    async fn offsets(&self) -> Result<BTreeMap<String, u64>, LogError> {
+        let rows = self.query("SELECT source, position FROM source_offset", &[]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), number(row.get(1)))).collect())
     }
 
     async fn wait_beyond(&self, ends: &[Position], patience: Duration) -> Result<bool, LogError> {

@@ -26,7 +26,7 @@ async fn memory(_name: &str) -> Box<dyn EventLog> {
 
 async fn postgres(name: &str) -> Box<dyn EventLog> {
     let url = embedded_postgres::testing::database(name).await;
-    Box::new(PostgresLog::open(&url, 4).await.expect("a fresh database takes a log"))
+    Box::new(PostgresLog::open(&url, 4, None).await.expect("a fresh database takes a log"))
 }
 
 async fn kafka(name: &str) -> Box<dyn EventLog> {
@@ -46,7 +46,7 @@ every_adapter!(memory, postgres, kafka);
 #[tokio::test]
 async fn the_number_of_partitions_cannot_change() {
     let url = embedded_postgres::testing::database("partitions").await;
-    PostgresLog::open(&url, 4).await.unwrap();
-    let error = PostgresLog::open(&url, 8).await.err().unwrap();
+    PostgresLog::open(&url, 4, None).await.unwrap();
+    let error = PostgresLog::open(&url, 8, None).await.err().unwrap();
     assert_eq!(error.to_string(), "the log has 4 partitions, 8 were asked for; the number can't change, because accounts would move");
 }

@@ -47,6 +47,8 @@ pub enum Command {
     Rebuild(RebuildOptions),
     /// Verify the book: sequence, hash chain, postings, and read models against a fresh fold.
     Verify(DataOptions),
+    /// Move the log to another engine.
+    Log(LogOptions),
     /// Measure, as ratios to the raw engine in the same run.
     Bench(BenchOptions),
     /// Make an API key: prints the key and its line for the key file.
@@ -64,6 +66,15 @@ pub struct DataOptions {
     /// An existing Postgres instead of the embedded one.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
+    /// The Kafka that the log is on, as HOST:PORT,HOST:PORT; without it the log is in Postgres.
+    #[arg(long, env = "LOYALTY_KAFKA")]
+    pub kafka: Option<String>,
+    /// What the names of the log's topics begin with.
+    #[arg(long, env = "LOYALTY_KAFKA_PREFIX", default_value = "loyalty")]
+    pub kafka_prefix: String,
+    /// How many brokers keep each record of a new log.
+    #[arg(long, env = "LOYALTY_KAFKA_REPLICATION", default_value_t = 1)]
+    pub kafka_replication: u16,
     /// How many partitions a new log gets; it can't change.
     #[arg(long, env = "LOYALTY_PARTITIONS", default_value_t = 8)]
     pub partitions: u16,
@@ -168,6 +179,31 @@ pub struct RebuildOptions {
     /// Where the book is.
     #[command(flatten)]
     pub data: DataOptions,
+}
+
+/// The log.
+#[derive(Debug, Clone, Args)]
+pub struct LogOptions {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: LogAction,
+}
+
+/// What to do with the log.
+#[derive(Debug, Clone, Subcommand)]
+pub enum LogAction {
+    /// Copy the whole book to another engine and verify it there; then it is written there and no more where it was.
+    Copy {
+        /// Where it is: `postgres` (that of --data or DATABASE_URL), `postgres://…` or `kafka://HOST:PORT[,HOST:PORT]/PREFIX`.
+        #[arg(long, env = "LOYALTY_COPY_FROM", hide_env_values = true)]
+        from: String,
+        /// Where it goes, named likewise.
+        #[arg(long, env = "LOYALTY_COPY_TO", hide_env_values = true)]
+        to: String,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
 }
 
 /// Measuring.

@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod copy;
 mod demo;
 mod import;
 mod node;
@@ -30,6 +31,7 @@ async fn main() -> std::process::ExitCode {
         Command::Projectors(options) => ops::projectors(options).await,
         Command::Rebuild(options) => ops::rebuild(options).await,
         Command::Verify(options) => ops::verify(options).await,
+        Command::Log(options) => copy::run(options).await,
         Command::Bench(options) => bench::run(options).await,
         Command::Key(options) => ops::key(&options),
         Command::Schema(options) => ops::schema(&options),

@@ -7,6 +7,7 @@ use api::real_now;
 use command_service::{Running, Service, ServiceConfig};
 use embedded_postgres::{PostgresError, Server};
 use event_log::EventLog;
+use event_log::kafka::{KafkaLog, KafkaOptions};
 use event_log::postgres::PostgresLog;
 use projectors::{Projector, read_models};
 use tokio::sync::watch;
@@ -51,6 +52,19 @@ impl Database {
     }
 }
 
+/// Opens the log: on Kafka where one is named, else in the database.
+pub async fn open_log(options: &DataOptions, database: &Database) -> anyhow::Result<Arc<dyn EventLog>> {
+    let log: Arc<dyn EventLog> = match &options.kafka {
+        None => Arc::new(PostgresLog::open(database.url(), options.partitions, None).await?),
+        Some(brokers) => {
+            let kafka = KafkaOptions { brokers: brokers.clone(), prefix: options.kafka_prefix.clone(), replication: options.kafka_replication };
+            Arc::new(KafkaLog::open(kafka, options.partitions, None).await?)
+        }
+    };
+    crate::copy::require_here(&*log).await?;
+    Ok(log)
+}
+
 /// A node that runs.
 pub struct Node {
     /// The log.
@@ -68,7 +82,7 @@ impl Node {
     /// Starts all of it.
     pub async fn start(options: &DataOptions, queue_max: usize) -> anyhow::Result<Self> {
         let database = Database::open(options).await?;
-        let log: Arc<dyn EventLog> = Arc::new(PostgresLog::open(database.url(), options.partitions).await?);
+        let log = open_log(options, &database).await?;
         let folder = options.data.join("state");
         std::fs::create_dir_all(&folder).with_context(|| format!("can't create {}", folder.display()))?;
         let config = ServiceConfig { folder, owner: format!("loyalty pid {}", std::process::id()), accounts_in_memory: options.accounts_in_memory, queue_max };

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use comfy_table::{Table, presets};
 use event_log::EventLog;
-use event_log::postgres::PostgresLog;
 use ledger_core::id::Id;
 use projectors::{lags, read_model, read_models};
 
 use crate::args::{DataOptions, KeyOptions, ProgramAction, ProgramOptions, RebuildOptions, SchemaOptions};
-use crate::node::{Database, Node};
+use crate::node::{Database, Node, open_log};
 
 /// `loyalty program publish`.
 pub async fn program(options: ProgramOptions) -> anyhow::Result<()> {
@@ -50,7 +49,7 @@ pub async fn program(options: ProgramOptions) -> anyhow::Result<()> {
 
 async fn open(options: &DataOptions) -> anyhow::Result<(Database, Arc<dyn EventLog>)> {
     let database = Database::join(options).await?;
-    let log: Arc<dyn EventLog> = Arc::new(PostgresLog::open(database.url(), options.partitions).await?);
+    let log = open_log(options, &database).await?;
     Ok((database, log))
 }
 

@@ -26,7 +26,7 @@ struct Book {
 impl Book {
     async fn new(name: &str) -> Self {
         let url = embedded_postgres::testing::database(name).await;
-        let log: Arc<dyn EventLog> = Arc::new(PostgresLog::open(&url, 1).await.unwrap());
+        let log: Arc<dyn EventLog> = Arc::new(PostgresLog::open(&url, 1, None).await.unwrap());
         let writer = log.acquire("test").await.unwrap();
         let client = event_log::postgres::connect(&url, "public").await.unwrap();
         Self { url, log, writer, client }

@@ -1,12 +1,8 @@
 //! kill -9 in the middle: nothing is lost and nothing doubled.
 
 use std::path::Path;
-use std::time::Duration;
 
-use reqwest::Method;
-use serde_json::Value;
-
-use crate::support::{Up, loyalty, purchase, rulebook, run};
+use crate::support::{Up, insist, loyalty, purchase, rulebook, run};
 
 const RETAIL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/online-retail/sample.csv.gz");
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/demo-program.json");
@@ -66,21 +62,6 @@ async fn an_import_that_is_killed_again_and_again_ends_as_one_that_was_not() {
     let reasons = |data: &Path| std::fs::read_to_string(rejected(data)).unwrap().lines().count();
     assert_eq!(reasons(stormy.path()), reasons(calm.path()), "every rejected line is told once");
     assert_eq!(balances(stormy.path()).await, balances(calm.path()).await);
-}
-
-/// Sends until there is an answer, as a till does.
-async fn insist(address: &str, body: &Value) -> Value {
-    let client = reqwest::Client::new();
-    loop {
-        let sent = client.request(Method::POST, format!("{address}/v1/programs/shop/purchases")).json(body).send().await;
-        if let Ok(response) = sent {
-            if response.status().is_success() {
-                return response.json().await.unwrap();
-            }
-            assert!(matches!(response.status().as_u16(), 429 | 503), "{}", response.text().await.unwrap());
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test]

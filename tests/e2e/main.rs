@@ -1,7 +1,8 @@
-//! End to end, over HTTP and the command line, with the real binary and a real Postgres.
+//! End to end, over HTTP and the command line, with the real binary and a real Postgres and Kafka.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::float_arithmetic, reason = "a test may")]
 
 mod api;
 mod crash;
+mod kafka;
 mod support;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -89,6 +90,21 @@ impl Up {
     /// Kills it as a power cut would.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
+    }
+}
+
+/// Sends until there is an answer, as a till does.
+pub async fn insist(address: &str, body: &Value) -> Value {
+    let client = reqwest::Client::new();
+    loop {
+        let sent = client.request(reqwest::Method::POST, format!("{address}/v1/programs/shop/purchases")).json(body).send().await;
+        if let Ok(response) = sent {
+            if response.status().is_success() {
+                return response.json().await.unwrap();
+            }
+            assert!(matches!(response.status().as_u16(), 429 | 503), "{}", response.text().await.unwrap());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

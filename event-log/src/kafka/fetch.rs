@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::message::Message;
-use super::{KafkaOptions, PATIENCE, failed, timed_out, topics};
+use super::{KafkaOptions, PATIENCE, Reader, failed, timed_out, topics};
 use crate::{Entry, LogError, Partition, Position};
 
 /// So many records are rather read and passed over than looked past: they come in one fetch.
@@ -31,14 +31,14 @@ pub(super) enum Polled {
     End(i32),
 }
 
-pub(super) fn assign(consumer: &BaseConsumer, topic: &str, partition: Partition, offset: i64) -> Result<(), LogError> {
+pub(super) fn assign(consumer: &Reader, topic: &str, partition: Partition, offset: i64) -> Result<(), LogError> {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, i32::from(partition), Offset::Offset(offset)).map_err(failed("name an offset"))?;
     consumer.assign(&list).map_err(failed("assign a partition"))
 }
 
 /// The next message or the end; what the client mends by itself is waited for until `deadline`.
-pub(super) fn poll(consumer: &BaseConsumer, deadline: Instant) -> Result<Polled, LogError> {
+pub(super) fn poll(consumer: &Reader, deadline: Instant) -> Result<Polled, LogError> {
     while Instant::now() < deadline {
         match consumer.poll(Duration::from_millis(100)) {
             None => {}
@@ -51,12 +51,19 @@ pub(super) fn poll(consumer: &BaseConsumer, deadline: Instant) -> Result<Polled,
     Err(timed_out("read"))
 }
 
-fn watermarks(consumer: &BaseConsumer, topic: &str, partition: Partition) -> Result<(i64, i64), LogError> {
-    consumer.fetch_watermarks(topic, i32::from(partition), PATIENCE).map_err(failed("ask for the ends of a partition"))
+fn watermarks(consumer: &Reader, topic: &str, partition: Partition) -> Result<(i64, i64), LogError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match consumer.fetch_watermarks(topic, i32::from(partition), PATIENCE) {
+            Ok(found) => return Ok(found),
+            Err(error) if topics::is_passing(&error) && Instant::now() < deadline => std::thread::sleep(topics::LOOK_AGAIN),
+            Err(error) => return Err(failed("ask for the ends of a partition")(error)),
+        }
+    }
 }
 
 /// The place after the last committed record of each of `partitions`, in their order.
-pub(super) fn ends(consumer: &BaseConsumer, topic: &str, partitions: Range<Partition>) -> Result<Vec<Place>, LogError> {
+pub(super) fn ends(consumer: &Reader, topic: &str, partitions: Range<Partition>) -> Result<Vec<Place>, LogError> {
     let mut ends = BTreeMap::new();
     let mut open = BTreeMap::new();
     for partition in partitions {
@@ -88,12 +95,12 @@ pub(super) fn ends(consumer: &BaseConsumer, topic: &str, partitions: Range<Parti
 }
 
 /// The place after the last committed record of one partition.
-pub(super) fn end(consumer: &BaseConsumer, topic: &str, partition: Partition) -> Result<Place, LogError> {
+pub(super) fn end(consumer: &Reader, topic: &str, partition: Partition) -> Result<Place, LogError> {
     ends(consumer, topic, partition..partition + 1)?.pop().ok_or_else(|| timed_out("find the end of a partition"))
 }
 
 /// All messages of a topic with one partition, with their positions.
-pub(super) fn scan(consumer: &BaseConsumer, topic: &str) -> Result<Vec<(Position, Message)>, LogError> {
+pub(super) fn scan(consumer: &Reader, topic: &str) -> Result<Vec<(Position, Message)>, LogError> {
     let (low, _) = watermarks(consumer, topic, 0)?;
     assign(consumer, topic, 0, low)?;
     let mut all = Vec::new();
@@ -106,7 +113,7 @@ pub(super) fn scan(consumer: &BaseConsumer, topic: &str) -> Result<Vec<(Position
 
 /// A reader of one partition that remembers where it is.
 pub(super) struct Fetcher {
-    consumer: BaseConsumer,
+    consumer: Reader,
     topic: String,
     partition: Partition,
     /// What it reads next without looking; none where it is nowhere.

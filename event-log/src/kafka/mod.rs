@@ -10,12 +10,15 @@ mod tail;
 mod topics;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rdkafka::ClientConfig;
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::watch;
 
 use crate::{Entry, EventLog, LogError, Partition, Position, Writer, is_beyond};
@@ -50,7 +53,7 @@ impl KafkaOptions {
     }
 
     /// A consumer that is told what to read and commits nothing.
-    fn consumer(&self) -> Result<BaseConsumer, LogError> {
+    fn consumer(&self) -> Result<Reader, LogError> {
         let mut config = self.client();
         config
             // The client asks for a group even where none is joined.
@@ -62,9 +65,26 @@ impl KafkaOptions {
             .set("auto.offset.reset", "error")
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.wait.max.ms", "20");
-        config.create().map_err(failed("connect a consumer"))
+        config.create_with_context(Quiet).map_err(failed("connect a consumer"))
     }
 }
+
+/// What the client says by itself is for those who look for it: what matters comes back from a call.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "the kafka client says");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "the kafka client goes on by itself");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+type Reader = BaseConsumer<Quiet>;
 
 fn failed<E: std::error::Error + Send + Sync + 'static>(action: &'static str) -> impl Fn(E) -> LogError {
     move |source| LogError::Unavailable { action, source: Box::new(source) }
@@ -93,15 +113,19 @@ impl KafkaLog {
     /// Opens the log, making its topics with `partitions` partitions if they are not there; `book_id` is that of a book that moves here.
     ///
     /// # Errors
-    /// [`LogError::Partitions`] where it was made with another number, [`LogError::Topic`] where a topic's settings contradict the book's
-    /// needs; what the broker says.
+    /// [`LogError::Partitions`] or [`LogError::OtherBook`] where it was made with another number or for another book, [`LogError::Topic`]
+    /// where a topic's settings contradict the book's needs; what the broker says.
     pub async fn open(options: KafkaOptions, partitions: u16, book_id: Option<String>) -> Result<Self, LogError> {
         topics::ensure(&options, partitions).await?;
-        let (config, here) = (options.clone(), blocking);
-        let book_id = here(move || topics::book_id(&config, book_id)).await?;
+        let config = options.clone();
+        let asked = book_id.clone();
+        let found = blocking(move || topics::book_id(&config, asked)).await?;
+        if let Some(asked) = book_id.filter(|asked| *asked != found) {
+            return Err(LogError::OtherBook { found, asked });
+        }
         let config = options.clone();
         let tail = blocking(move || Tail::start(&config, partitions)).await?;
-        Ok(Self { options, partitions, book_id, tail, fetchers: Arc::default() })
+        Ok(Self { options, partitions, book_id: found, tail, fetchers: Arc::default() })
     }
 
     /// Reads what the tail no longer holds.
@@ -178,12 +202,16 @@ impl EventLog for KafkaLog {
         self.tail.ends()
     }
 
-    async fn offset(&self, source: &str) -> Result<Option<u64>, LogError> {
-        let (options, topic, source) = (self.options.clone(), self.options.topic(topics::OFFSETS), source.to_owned());
+    async fn offsets(&self) -> Result<BTreeMap<String, u64>, LogError> {
+        let (options, topic) = (self.options.clone(), self.options.topic(topics::OFFSETS));
         blocking(move || {
-            let all = fetch::scan(&options.consumer()?, &topic)?;
-            let of_source = all.into_iter().filter(|(_, message)| message.key == source);
-            Ok(of_source.filter_map(|(_, message)| message.body.try_into().ok().map(u64::from_be_bytes)).max())
+            let mut offsets = BTreeMap::new();
+            for (_, message) in fetch::scan(&options.consumer()?, &topic)? {
+                let read = message.body.try_into().map(u64::from_be_bytes).unwrap_or(0);
+                let offset: &mut u64 = offsets.entry(message.key).or_default();
+                *offset = read.max(*offset);
+            }
+            Ok(offsets)
         })
         .await
     }

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 
 use super::message::Message;
-use super::{KafkaOptions, failed, fetch, timed_out, topics};
+use super::{KafkaOptions, Reader, failed, fetch, timed_out, topics};
 use crate::{Entry, LogError, Partition, Position};
 
 /// How many bytes of each partition are kept.
@@ -117,7 +117,7 @@ impl Shared {
         self.held[partition].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, consumer: &BaseConsumer) {
+    fn run(&self, consumer: &Reader) {
         while !self.stop.load(Ordering::Relaxed) {
             let mut wait = LOOK;
             // All that came at once is told at once.

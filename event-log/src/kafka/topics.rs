@@ -3,13 +3,12 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
 use super::message::headers;
-use super::{KafkaOptions, PATIENCE, failed, fetch, timed_out};
+use super::{KafkaOptions, PATIENCE, Quiet, Reader, failed, fetch, timed_out};
 use crate::LogError;
 
 pub(super) const EVENTS: &str = "events";
@@ -22,8 +21,10 @@ const BOOK: &str = "book";
 const KEPT: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1"), ("message.timestamp.type", "CreateTime")];
 const COMPACTED: &[(&str, &str)] = &[("cleanup.policy", "compact")];
 
+/// How long the first call waits: whoever mistyped an address hears of it soon.
+const REACH: Duration = Duration::from_secs(10);
 /// How soon the broker is asked again.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Errors of a broker that comes back, or of a connection that is made anew.
 pub(super) fn is_passing(error: &KafkaError) -> bool {
@@ -39,7 +40,10 @@ fn wanted(options: &KafkaOptions, partitions: u16) -> Vec<(String, u16, &'static
 
 /// Makes the topics that are not there and checks those that are.
 pub(super) async fn ensure(options: &KafkaOptions, partitions: u16) -> Result<(), LogError> {
-    let admin: AdminClient<DefaultClientContext> = options.client().create().map_err(failed("connect an administrator"))?;
+    let config = options.clone();
+    let reached = move || config.consumer()?.fetch_metadata(None, REACH).map(drop).map_err(failed("reach the brokers"));
+    super::blocking(reached).await?;
+    let admin: AdminClient<Quiet> = options.client().create_with_context(Quiet).map_err(failed("connect an administrator"))?;
     let wanted = wanted(options, partitions);
     let replication = i32::from(options.replication);
     // With three copies two must have a record before it counts, and so on: one broker may always be away.
@@ -62,7 +66,7 @@ pub(super) async fn ensure(options: &KafkaOptions, partitions: u16) -> Result<()
 }
 
 async fn check(
-    admin: &AdminClient<DefaultClientContext>,
+    admin: &AdminClient<Quiet>,
     options: &KafkaOptions,
     wanted: &[(String, u16, &[(&str, &str)])],
     patient: &AdminOptions,
@@ -91,7 +95,7 @@ async fn check(
 }
 
 /// A topic that was made just now has no settings yet, for a moment.
-async fn describe(admin: &AdminClient<DefaultClientContext>, name: &str, patient: &AdminOptions) -> Result<ConfigResource, LogError> {
+async fn describe(admin: &AdminClient<Quiet>, name: &str, patient: &AdminOptions) -> Result<ConfigResource, LogError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let described = admin.describe_configs(&[ResourceSpecifier::Topic(name)], patient).await.map_err(failed("read the topics' settings"))?;
@@ -107,7 +111,7 @@ async fn describe(admin: &AdminClient<DefaultClientContext>, name: &str, patient
 }
 
 /// As above, it has no leaders yet.
-fn partitions(consumer: &BaseConsumer, name: &str) -> Result<u16, LogError> {
+fn partitions(consumer: &Reader, name: &str) -> Result<u16, LogError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let metadata = consumer.fetch_metadata(Some(name), PATIENCE).map_err(failed("read the topics' partitions"))?;

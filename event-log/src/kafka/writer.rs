@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use tokio::sync::oneshot;
 
 use super::message::headers;
-use super::{KafkaOptions, PATIENCE, failed, fetch, timed_out, topics};
+use super::{KafkaOptions, PATIENCE, Quiet, failed, fetch, timed_out, topics};
 use crate::{Batch, Crash, LogError, Partition, Position, Writer};
 
 /// With a message outstanding a commit waits on a poll of 100 ms inside the client; short polls before it drain them.
@@ -22,7 +23,15 @@ const DRAIN: Duration = Duration::from_millis(1);
 #[derive(Default)]
 struct Deliveries(Arc<Mutex<Option<KafkaError>>>);
 
-impl ClientContext for Deliveries {}
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        Quiet.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        Quiet.error(error, reason);
+    }
+}
 
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();

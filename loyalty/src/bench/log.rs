@@ -22,7 +22,7 @@ const USUAL_TIME: Duration = Duration::from_secs(5);
 
 /// Measures in the database at `url`; leaves the log there for the projector's measurement.
 pub async fn run(url: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
-    let log: Arc<dyn EventLog> = Arc::new(PostgresLog::open(url, 8).await?);
+    let log: Arc<dyn EventLog> = Arc::new(PostgresLog::open(url, 8, None).await?);
     let ours = service(&log, folder).await?;
     let bare = bare_inserts(url).await?;
     let usual = usual_way(url).await?;

@@ -11,7 +11,7 @@ use super::{Figure, rate, ratio};
 
 /// Measures over the log that is in the database at `url`.
 pub async fn run(url: &str) -> anyhow::Result<Vec<Figure>> {
-    let log: Arc<dyn EventLog> = Arc::new(PostgresLog::open(url, 8).await?);
+    let log: Arc<dyn EventLog> = Arc::new(PostgresLog::open(url, 8, None).await?);
     let records = log.ends().await?.into_iter().sum();
     let model = read_model("balance").ok_or_else(|| anyhow::anyhow!("there is a balance"))?;
     let mut projector = Projector::open(model, Arc::clone(&log), url).await?;

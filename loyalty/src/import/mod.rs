@@ -99,7 +99,7 @@ pub async fn import(service: &Service, log: &dyn event_log::EventLog, options: &
     }
     let zone = state.program.latest().map(|version| version.zone.clone()).context("a program has a rulebook")?;
     let name = source::name(&options.file, &options.program, options.format)?;
-    let done = log.offset(&name).await?.unwrap_or(0);
+    let done = log.offsets().await?.get(&name).copied().unwrap_or(0);
     let rejects_path = options.rejected.clone().unwrap_or_else(|| Path::new(&format!("{}.rejected.csv", options.file.display())).to_owned());
     // What was booked but not told yet is read again: it is not booked twice, and its rejections are told once.
     let (rejects, told) = Rejects::open(&rejects_path, done)?;

@@ -1,0 +1,143 @@
+//! What is the Kafka adapter's alone: reading far behind the tail, and topics that are not as they should be.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::float_arithmetic, reason = "a test may")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_log::kafka::{KafkaLog, KafkaOptions};
+use event_log::{Batch, EventLog, LogError, NewRecord};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+
+async fn options(prefix: &str) -> KafkaOptions {
+    KafkaOptions { brokers: embedded_kafka::testing::broker().await, prefix: prefix.into(), replication: 1 }
+}
+
+fn config(options: &KafkaOptions) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &options.brokers);
+    config
+}
+
+async fn make_topic(options: &KafkaOptions, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> = config(options).create().unwrap();
+    let name = format!("{}.{name}", options.prefix);
+    let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+    let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
+    admin.create_topics(&[topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+}
+
+/// `count` records of partition 0 from `first` on, of different lengths.
+fn batch(first: u64, count: u64) -> Arc<Batch> {
+    let record = |position: u64| NewRecord {
+        partition: 0,
+        position,
+        account: format!("p/a{}", position % 7),
+        account_seq: position / 7 + 1,
+        body: vec![u8::try_from(position % 251).unwrap(); usize::try_from(20 + position * 37 % 400).unwrap()],
+    };
+    Arc::new(Batch { records: (first..first + count).map(record).collect(), ..Batch::default() })
+}
+
+#[tokio::test]
+async fn a_book_written_before_is_read_from_anywhere() {
+    let options = options("before").await;
+    let written = KafkaLog::open(options.clone(), 2, None).await.unwrap();
+    let mut writer = written.acquire("one").await.unwrap();
+    let mut end = 0;
+    // Groups of all sizes, so that markers lie unevenly among the records.
+    for group in 0..60_u64 {
+        let count = 1 + group * group * 53 % 190;
+        writer.append(batch(end, count)).await.unwrap();
+        end += count;
+    }
+    drop((writer, written));
+    let log = KafkaLog::open(options, 2, None).await.unwrap();
+    assert_eq!(log.ends().await.unwrap(), [end, 0], "the ends are found at once");
+    let all = batch(0, end);
+    for from in [0, 1, end - 1, end / 2, 499, 500, 501, end / 3, end / 3 + 10, 2 * end / 3, 0] {
+        let entries = log.read(0, from, 10).await.unwrap();
+        assert_eq!(entries.len() as u64, 10.min(end - from), "from {from} of {end}");
+        for (entry, expected) in entries.iter().zip(&all.records[usize::try_from(from).unwrap()..]) {
+            assert_eq!((entry.position, &entry.account, entry.account_seq, &entry.body), (expected.position, &expected.account, expected.account_seq, &expected.body));
+        }
+    }
+    let whole = log.read(0, 0, usize::MAX).await.unwrap();
+    assert_eq!(whole.len() as u64, end);
+    assert!(log.read(0, end, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_book_keeps_its_id_and_its_number_of_partitions() {
+    let options = options("kept").await;
+    let first = KafkaLog::open(options.clone(), 2, Some("book-1".into())).await.unwrap();
+    assert_eq!(first.book_id(), "book-1");
+    assert_eq!(KafkaLog::open(options.clone(), 2, None).await.unwrap().book_id(), "book-1");
+    let other = KafkaLog::open(options.clone(), 2, Some("book-2".into())).await.err().unwrap();
+    assert_eq!(other.to_string(), "the log holds book book-1, not book-2; copy into an empty database or under another prefix");
+    let more = KafkaLog::open(options, 3, None).await.err().unwrap();
+    assert_eq!(more.to_string(), "the log has 2 partitions, 3 were asked for; the number can't change, because accounts would move");
+}
+
+#[tokio::test]
+async fn a_topic_that_would_forget_is_refused() {
+    let options = options("forgetful").await;
+    make_topic(&options, "events", 2, &[("retention.ms", "604800000")]).await;
+    let error = KafkaLog::open(options, 2, None).await.err().unwrap();
+    let words = r#"topic forgetful.events has retention.ms = "604800000", the book needs "-1"; set it so, or name another prefix"#;
+    assert_eq!(error.to_string(), words);
+}
+
+async fn produce(options: &KafkaOptions, headers: OwnedHeaders) {
+    let producer: FutureProducer = config(options).create().unwrap();
+    let topic = format!("{}.events", options.prefix);
+    let record = FutureRecord::to(&topic).partition(0).key("p/a").payload("x").headers(headers);
+    producer.send(record, Duration::from_secs(10)).await.unwrap();
+}
+
+async fn error_at(log: &KafkaLog, position: u64) -> LogError {
+    loop {
+        match log.read(0, position, 1).await {
+            Err(error) => return error,
+            Ok(entries) => assert!(entries.is_empty()),
+        }
+        let _ = log.wait_beyond(&log.ends().await.unwrap(), Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_in_the_book_is_seen_not_believed() {
+    let options = options("stranger").await;
+    let log = KafkaLog::open(options.clone(), 1, None).await.unwrap();
+    log.acquire("one").await.unwrap().append(batch(0, 3)).await.unwrap();
+    produce(&options, OwnedHeaders::new()).await;
+    let error = error_at(&log, 3).await;
+    assert!(matches!(error, LogError::Foreign { partition: 0, .. }), "{error}");
+    assert_eq!(log.read(0, 0, 10).await.unwrap().len(), 3, "what came before is read");
+}
+
+#[tokio::test]
+async fn a_record_out_of_place_is_seen_not_believed() {
+    let options = options("gap").await;
+    let log = KafkaLog::open(options.clone(), 1, None).await.unwrap();
+    log.acquire("one").await.unwrap().append(batch(0, 3)).await.unwrap();
+    let number = |n: u64| n.to_be_bytes();
+    let headers = OwnedHeaders::new()
+        .insert(Header { key: "position", value: Some(&number(5)) })
+        .insert(Header { key: "account_seq", value: Some(&number(1)) });
+    produce(&options, headers).await;
+    let error = error_at(&log, 3).await;
+    assert_eq!(error.to_string(), "partition 0 has position 5 where 3 should be: a record is missing or was written twice");
+}
+
+#[tokio::test]
+async fn a_broker_that_is_not_there_is_told_soon() {
+    let port = embedded_postgres::free_port().unwrap();
+    let options = KafkaOptions { brokers: format!("127.0.0.1:{port}"), prefix: "none".into(), replication: 1 };
+    let error = KafkaLog::open(options, 1, None).await.err().unwrap();
+    assert_eq!(error.to_string(), "the log's engine failed: reach the brokers");
+}
