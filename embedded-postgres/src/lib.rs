@@ -72,9 +72,9 @@ const SETTINGS: &[&str] = &[
     "log_min_messages=warning",
     "log_checkpoints=off",
 ];
-/// For `sh -c`: runs the program that its arguments name until the pipe on its standard input closes. So a server ends with its owner,
-/// and not even kill -9 of the owner leaves it behind.
-pub const GUARD: &str = r#"exec 3<&0; "$@" </dev/null 3<&- & pg=$!; { read -r _ <&3; kill -INT $pg 2>/dev/null; } & exec 3<&-; wait $pg"#;
+/// For `sh -c`, with a signal's name and a program with its arguments: runs the program until the pipe on standard input closes, then sends
+/// it the signal. So a server ends with its owner, and not even kill -9 of the owner leaves it behind.
+pub const GUARD: &str = r#"exec 3<&0; signal=$1; shift; "$@" </dev/null 3<&- & server=$!; { read -r _ <&3; kill -$signal $server 2>/dev/null; } & exec 3<&-; wait $server"#;
 
 /// A running server; dropping it stops it.
 #[derive(Debug)]
@@ -242,7 +242,7 @@ async fn launch(binaries: &Path, home: &Path, data: &Path, password: &str, run_a
     let log = File::create(&log_path).map_err(io("create", &log_path))?;
     user::give(&log_path, run_as)?;
     let mut shell = command(Path::new("/bin/sh"), run_as, home);
-    shell.args(["-c", GUARD, "guard"]).arg(binaries.join("postgres")).arg("-D").arg(data).arg("-p").arg(port.to_string());
+    shell.args(["-c", GUARD, "guard", "INT"]).arg(binaries.join("postgres")).arg("-D").arg(data).arg("-p").arg(port.to_string());
     for setting in SETTINGS {
         shell.args(["-c", setting]);
     }

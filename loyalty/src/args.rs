@@ -212,6 +212,9 @@ pub struct BenchOptions {
     /// Only the parts whose name holds this.
     #[arg(long, env = "LOYALTY_BENCH_ONLY")]
     pub only: Option<String>,
+    /// Measure the log on Kafka: on the broker at HOST:PORT, or, without one, on a broker of its own (needs Java 17).
+    #[arg(long, env = "LOYALTY_BENCH_KAFKA", num_args = 0..=1, default_missing_value = "")]
+    pub kafka: Option<String>,
     /// The Online Retail file for the import; that part is left out without it.
     #[arg(long, env = "LOYALTY_BENCH_FILE")]
     pub file: Option<PathBuf>,

@@ -13,10 +13,10 @@ use event_log::postgres::{PostgresLog, SCHEMA, connect};
 use super::workload::{RULEBOOK, earn, key, mixed};
 use super::{Figure, rate, ratio};
 
-const ACCOUNTS: u64 = 100_000;
-const COMMANDS: u64 = 500_000;
-/// As many rows as the service has in a group under load.
-const BARE_BATCH: usize = 4096;
+pub const ACCOUNTS: u64 = 100_000;
+pub const COMMANDS: u64 = 500_000;
+/// As many records as the service has in a group under load.
+pub const BARE_BATCH: usize = 4096;
 const USUAL_CLIENTS: u64 = 8;
 const USUAL_TIME: Duration = Duration::from_secs(5);
 
@@ -34,7 +34,8 @@ pub async fn run(url: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
-async fn service(log: &Arc<dyn EventLog>, folder: &Path) -> anyhow::Result<f64> {
+/// Commands through `log`, in process; the state store goes into `folder`.
+pub async fn service(log: &Arc<dyn EventLog>, folder: &Path) -> anyhow::Result<f64> {
     let config = ServiceConfig { folder: folder.join("state"), owner: "bench".into(), accounts_in_memory: 200_000, queue_max: 20_000 };
     let (service, running) = Service::start(Arc::clone(log), config, Arc::new(real_now)).await?;
     service.publish(key(0, 1).program, RULEBOOK.into(), "bench".into()).await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;

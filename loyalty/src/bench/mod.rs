@@ -2,6 +2,7 @@
 
 mod core;
 mod import;
+mod kafka;
 mod log;
 mod projector;
 mod workload;
@@ -43,10 +44,13 @@ pub async fn run(options: BenchOptions) -> anyhow::Result<()> {
     if let Some(file) = options.file.as_deref().filter(|_| wanted("import")) {
         figures.extend(import::run(file).await?);
     }
-    if wanted("core") {
+    if let Some(broker) = options.kafka.as_deref().filter(|_| wanted("kafka")) {
+        figures.extend(kafka::run(broker).await?);
+    }
+    if options.kafka.is_none() && wanted("core") {
         figures.extend(core::run()?);
     }
-    if wanted("log") || wanted("projector") {
+    if options.kafka.is_none() && (wanted("log") || wanted("projector")) {
         let folder = tempfile::tempdir()?;
         let server = embedded_postgres::Server::start(folder.path()).await?;
         figures.extend(log::run(server.url(), folder.path()).await?);
