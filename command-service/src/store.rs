@@ -18,6 +18,9 @@ use crate::request::CommandKey;
 /// Changed when the form of what is stored changes: an older store is thrown away.
 const FORMAT: &str = "1";
 
+/// Opening the store reads its journal, and whoever takes over waits for that.
+const JOURNAL_BYTES: u64 = 64 << 20;
+
 /// Why the store can't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -135,7 +138,7 @@ impl Store {
 
     fn open_folder(path: &Path) -> Result<Self, StoreError> {
         let engine = |source: fjall::Error| StoreError::Engine { path: path.to_owned(), source: Box::new(source) };
-        let db = Database::builder(path).worker_threads(1).cache_size(32 << 20).open().map_err(engine)?;
+        let db = Database::builder(path).worker_threads(1).cache_size(32 << 20).max_journaling_size(JOURNAL_BYTES).open().map_err(engine)?;
         let keyspace = |name: &str| db.keyspace(name, KeyspaceCreateOptions::default).map_err(engine);
         let (accounts, ids, due, meta) = (keyspace("accounts")?, keyspace("ids")?, keyspace("due")?, keyspace("meta")?);
         Ok(Self { path: path.to_owned(), accounts, ids, due, meta, db })

@@ -134,7 +134,8 @@ fn format(folder: &Path, settings: &Path, class_path: &str) -> Result<(), KafkaE
     let partial = settings.with_extension("partial");
     fs::write(&partial, text).map_err(io("write", &partial))?;
     // Any 16 bytes in base64 name a cluster; this one is alone.
-    let output = java(class_path).args(["kafka.tools.StorageTool", "format", "-t", "bG95YWx0eS1sZWRnZXItMQ", "-c"]).arg(&partial).output().map_err(KafkaError::Java)?;
+    let output =
+        java(class_path).args(["kafka.tools.StorageTool", "format", "-t", "bG95YWx0eS1sZWRnZXItMQ", "-c"]).arg(&partial).output().map_err(KafkaError::Java)?;
     if !output.status.success() {
         return Err(KafkaError::Broker { output: tail(&[output.stdout, output.stderr].concat()) });
     }
@@ -150,7 +151,12 @@ async fn launch(folder: &Path, settings: &Path, class_path: &str, port: u16) -> 
     // The shell that becomes the broker notes its own number first. A controlled shutdown of a lone broker takes seconds and gains nothing:
     // what was acknowledged is in its log.
     let run = format!("echo $$ > '{}'; exec \"$@\"", folder.join("broker.pid").display());
-    shell.args(["-c", GUARD, "guard", "KILL", "/bin/sh", "-c", &run, "broker"]).arg(program.get_program()).args(program.get_args()).arg("kafka.Kafka").arg(settings);
+    shell
+        .args(["-c", GUARD, "guard", "KILL", "/bin/sh", "-c", &run, "broker"])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .arg("kafka.Kafka")
+        .arg(settings);
     shell.process_group(0).stdin(Stdio::piped()).stdout(log).stderr(errors);
     let mut guard = shell.spawn().map_err(io("start the broker in", folder))?;
     let deadline = Instant::now() + PATIENCE;

@@ -74,7 +74,8 @@ const SETTINGS: &[&str] = &[
 ];
 /// For `sh -c`, with a signal's name and a program with its arguments: runs the program until the pipe on standard input closes, then sends
 /// it the signal. So a server ends with its owner, and not even kill -9 of the owner leaves it behind.
-pub const GUARD: &str = r#"exec 3<&0; signal=$1; shift; "$@" </dev/null 3<&- & server=$!; { read -r _ <&3; kill -$signal $server 2>/dev/null; } & exec 3<&-; wait $server"#;
+pub const GUARD: &str =
+    r#"exec 3<&0; signal=$1; shift; "$@" </dev/null 3<&- & server=$!; { read -r _ <&3; kill -$signal $server 2>/dev/null; } & exec 3<&-; wait $server"#;
 
 /// A running server; dropping it stops it.
 #[derive(Debug)]

@@ -99,7 +99,8 @@ pub async fn crash_at_each_step(log: &dyn EventLog) {
         let mut writer = log.acquire("crashing").await.expect("acquire");
         let (first, second) = (writer.next_position(0), writer.next_position(1));
         writer.crash_next(crash);
-        let torn = Arc::new(Batch { records: vec![record(0, first, "x"), record(1, second, "y")], offsets: vec![(format!("step {step}"), 1)], ..Batch::default() });
+        let torn =
+            Arc::new(Batch { records: vec![record(0, first, "x"), record(1, second, "y")], offsets: vec![(format!("step {step}"), 1)], ..Batch::default() });
         assert!(matches!(writer.append(torn).await, Err(LogError::Crashed(_))));
         drop(writer);
         let writer = log.acquire("next").await.expect("acquire");

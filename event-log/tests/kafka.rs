@@ -63,7 +63,10 @@ async fn a_book_written_before_is_read_from_anywhere() {
         let entries = log.read(0, from, 10).await.unwrap();
         assert_eq!(entries.len() as u64, 10.min(end - from), "from {from} of {end}");
         for (entry, expected) in entries.iter().zip(&all.records[usize::try_from(from).unwrap()..]) {
-            assert_eq!((entry.position, &entry.account, entry.account_seq, &entry.body), (expected.position, &expected.account, expected.account_seq, &expected.body));
+            assert_eq!(
+                (entry.position, &entry.account, entry.account_seq, &entry.body),
+                (expected.position, &expected.account, expected.account_seq, &expected.body)
+            );
         }
     }
     let whole = log.read(0, 0, usize::MAX).await.unwrap();
@@ -125,10 +128,8 @@ async fn a_record_out_of_place_is_seen_not_believed() {
     let options = options("gap").await;
     let log = KafkaLog::open(options.clone(), 1, None).await.unwrap();
     log.acquire("one").await.unwrap().append(batch(0, 3)).await.unwrap();
-    let number = |n: u64| n.to_be_bytes();
-    let headers = OwnedHeaders::new()
-        .insert(Header { key: "position", value: Some(&number(5)) })
-        .insert(Header { key: "account_seq", value: Some(&number(1)) });
+    let place = [5_u64.to_be_bytes(), 1_u64.to_be_bytes()].concat();
+    let headers = OwnedHeaders::new().insert(Header { key: "place", value: Some(&place) });
     produce(&options, headers).await;
     let error = error_at(&log, 3).await;
     assert_eq!(error.to_string(), "partition 0 has position 5 where 3 should be: a record is missing or was written twice");

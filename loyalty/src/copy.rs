@@ -93,7 +93,14 @@ async fn programs(source: &dyn EventLog, target: &dyn EventLog, new: &mut dyn Wr
     Ok(())
 }
 
-async fn records(source: &dyn EventLog, target: &dyn EventLog, new: &mut dyn Writer, partition: Partition, end: Position, bar: &ProgressBar) -> anyhow::Result<()> {
+async fn records(
+    source: &dyn EventLog,
+    target: &dyn EventLog,
+    new: &mut dyn Writer,
+    partition: Partition,
+    end: Position,
+    bar: &ProgressBar,
+) -> anyhow::Result<()> {
     let mut next = new.next_position(partition);
     ensure!(next <= end, "the target has {next} records in partition {partition}, the source {end}: it has gone on by itself");
     if let Some(last) = next.checked_sub(1) {

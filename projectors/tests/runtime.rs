@@ -43,7 +43,7 @@ impl Book {
         let name = format!("shop/{account}");
         let (partition, position) = (partition_of(&name, 1), self.writer.next_position(0));
         let records = vec![NewRecord { partition, position, account: name, account_seq: seq, body }];
-        self.writer.append(&Batch { records, ..Batch::default() }).await.unwrap();
+        self.writer.append(Arc::new(Batch { records, ..Batch::default() })).await.unwrap();
     }
 
     async fn projector(&self) -> Projector {

@@ -1,11 +1,11 @@
-//! What a message of the log's topics looks like: the value is the entry's bytes as they are, the headers say its place.
+//! What a message of the log's topics looks like: the key is the account's, the value is the entry's bytes as they are, and the header
+//! `place` holds its position and its number within the account, 8 bytes each, the highest first.
 
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
 
 use crate::{Entry, LogError, Position};
 
-const POSITION: &str = "position";
-const ACCOUNT_SEQ: &str = "account_seq";
+const PLACE: &str = "place";
 
 /// A message that was read.
 #[derive(Debug, Clone)]
@@ -20,24 +20,24 @@ pub(super) struct Message {
 
 /// The headers of an entry.
 pub(super) fn headers(position: Position, account_seq: u64) -> OwnedHeaders {
-    let (position, account_seq) = (position.to_be_bytes(), account_seq.to_be_bytes());
-    OwnedHeaders::new_with_capacity(2)
-        .insert(Header { key: POSITION, value: Some(&position) })
-        .insert(Header { key: ACCOUNT_SEQ, value: Some(&account_seq) })
+    let place = (u128::from(position) << 64 | u128::from(account_seq)).to_be_bytes();
+    OwnedHeaders::new_with_capacity(1).insert(Header { key: PLACE, value: Some(&place) })
 }
 
 impl Message {
     pub(super) fn read(message: &BorrowedMessage<'_>) -> Result<Self, LogError> {
-        let number = |name: &str| {
-            let header = message.headers()?.iter().find(|header| header.key == name)?;
-            header.value?.try_into().ok().map(u64::from_be_bytes)
+        let place = || {
+            let header = message.headers()?.iter().find(|header| header.key == PLACE)?;
+            let (position, account_seq) = header.value?.split_first_chunk::<8>()?;
+            Some((u64::from_be_bytes(*position), u64::from_be_bytes(account_seq.try_into().ok()?)))
         };
         let foreign = || LogError::Foreign { topic: message.topic().to_owned(), partition: message.partition(), offset: message.offset() };
+        let (position, account_seq) = place().ok_or_else(foreign)?;
         Ok(Self {
             partition: message.partition(),
             offset: message.offset(),
-            position: number(POSITION).ok_or_else(foreign)?,
-            account_seq: number(ACCOUNT_SEQ).ok_or_else(foreign)?,
+            position,
+            account_seq,
             key: message.key().and_then(|key| std::str::from_utf8(key).ok()).ok_or_else(foreign)?.to_owned(),
             body: message.payload().unwrap_or_default().to_vec(),
         })

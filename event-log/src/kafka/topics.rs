@@ -33,9 +33,16 @@ pub(super) fn is_passing(error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(|code| passing.contains(&code))
 }
 
-fn wanted(options: &KafkaOptions, partitions: u16) -> Vec<(String, u16, &'static [(&'static str, &'static str)])> {
-    let topic = |name: &str, partitions, settings| (options.topic(name), partitions, settings);
-    vec![topic(EVENTS, partitions, KEPT), topic(OUTCOMES, partitions, KEPT), topic(PROGRAMS, 1, KEPT), topic(BOOK, 1, KEPT), topic(OFFSETS, 1, COMPACTED)]
+/// A topic as the book needs it.
+struct Wanted {
+    name: String,
+    partitions: u16,
+    settings: &'static [(&'static str, &'static str)],
+}
+
+fn wanted(options: &KafkaOptions, partitions: u16) -> [Wanted; 5] {
+    let topic = |name: &str, partitions, settings| Wanted { name: options.topic(name), partitions, settings };
+    [topic(EVENTS, partitions, KEPT), topic(OUTCOMES, partitions, KEPT), topic(PROGRAMS, 1, KEPT), topic(BOOK, 1, KEPT), topic(OFFSETS, 1, COMPACTED)]
 }
 
 /// Makes the topics that are not there and checks those that are.
@@ -50,9 +57,9 @@ pub(super) async fn ensure(options: &KafkaOptions, partitions: u16) -> Result<()
     let in_sync = options.replication.saturating_sub(1).max(1).to_string();
     let made: Vec<NewTopic<'_>> = wanted
         .iter()
-        .map(|(name, partitions, settings)| {
-            let topic = NewTopic::new(name, i32::from(*partitions), TopicReplication::Fixed(replication)).set("min.insync.replicas", &in_sync);
-            settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+        .map(|wanted| {
+            let topic = NewTopic::new(&wanted.name, i32::from(wanted.partitions), TopicReplication::Fixed(replication)).set("min.insync.replicas", &in_sync);
+            wanted.settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
         })
         .collect();
     let patient = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
@@ -62,29 +69,14 @@ pub(super) async fn ensure(options: &KafkaOptions, partitions: u16) -> Result<()
             Err((topic, code)) => return Err(LogError::Refused { topic, source: Box::new(code) }),
         }
     }
-    check(&admin, options, &wanted, &patient).await
-}
-
-async fn check(
-    admin: &AdminClient<Quiet>,
-    options: &KafkaOptions,
-    wanted: &[(String, u16, &[(&str, &str)])],
-    patient: &AdminOptions,
-) -> Result<(), LogError> {
-    for (name, _, settings) in wanted {
-        let described = describe(admin, name, patient).await?;
-        for (setting, expected) in *settings {
-            let found = described.get(setting).and_then(|entry| entry.value.clone()).unwrap_or_default();
-            if found != *expected {
-                return Err(LogError::Topic { topic: name.clone(), setting: (*setting).to_owned(), found, expected: (*expected).to_owned() });
-            }
-        }
+    for wanted in &wanted {
+        check(&admin, wanted, &patient).await?;
     }
-    let (options, wanted) = (options.clone(), wanted.iter().map(|(name, partitions, _)| (name.clone(), *partitions)).collect::<Vec<_>>());
+    let config = options.clone();
     super::blocking(move || {
-        let consumer = options.consumer()?;
-        for (name, asked) in wanted {
-            match partitions(&consumer, &name)? {
+        let consumer = config.consumer()?;
+        for Wanted { name, partitions: asked, .. } in wanted {
+            match partitions_of(&consumer, &name)? {
                 found if found == asked => {}
                 found => return Err(LogError::Partitions { found, asked }),
             }
@@ -92,6 +84,17 @@ async fn check(
         Ok(())
     })
     .await
+}
+
+async fn check(admin: &AdminClient<Quiet>, wanted: &Wanted, patient: &AdminOptions) -> Result<(), LogError> {
+    let described = describe(admin, &wanted.name, patient).await?;
+    for (setting, expected) in wanted.settings {
+        let found = described.get(setting).and_then(|entry| entry.value.clone()).unwrap_or_default();
+        if found != *expected {
+            return Err(LogError::Topic { topic: wanted.name.clone(), setting: (*setting).to_owned(), found, expected: (*expected).to_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// A topic that was made just now has no settings yet, for a moment.
@@ -111,7 +114,7 @@ async fn describe(admin: &AdminClient<Quiet>, name: &str, patient: &AdminOptions
 }
 
 /// As above, it has no leaders yet.
-fn partitions(consumer: &Reader, name: &str) -> Result<u16, LogError> {
+fn partitions_of(consumer: &Reader, name: &str) -> Result<u16, LogError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let metadata = consumer.fetch_metadata(Some(name), PATIENCE).map_err(failed("read the topics' partitions"))?;

@@ -9,7 +9,15 @@ use crate::node::Node;
 /// Imports `file` (Online Retail) into a book of its own.
 pub async fn run(file: &Path) -> anyhow::Result<Vec<Figure>> {
     let folder = tempfile::tempdir()?;
-    let data = DataOptions { data: folder.path().to_owned(), database_url: None, kafka: None, kafka_prefix: String::new(), kafka_replication: 1, partitions: 8, accounts_in_memory: 100_000 };
+    let data = DataOptions {
+        data: folder.path().to_owned(),
+        database_url: None,
+        kafka: None,
+        kafka_prefix: String::new(),
+        kafka_replication: 1,
+        partitions: 8,
+        accounts_in_memory: 100_000,
+    };
     let node = Node::start(&data, 10_000).await?;
     let program = ledger_core::id::Id::parse("shop")?;
     let rules = include_bytes!("../../../data/demo-program.json");

@@ -48,8 +48,12 @@ pub async fn run(broker: &str) -> anyhow::Result<Vec<Figure>> {
     Ok(vec![
         Figure::new("commands through the Kafka log, 100,000 accounts, 80 % earn / 20 % redeem", format!("{ours:.0}/s"), ""),
         Figure::new("  to a bare transactional producer of the same records in groups of 4,096", format!("{to_bare:.2} of {bare:.0}/s"), "0.5"),
-        Figure::new("  one record a transaction, bare: p50", format!("{:.1} ms", single.as_secs_f64() * 1e3), ""),
-        Figure::new(&format!("take-over of the partitions with {ACCOUNTS} accounts, from the state store and the tail"), format!("{:.2} s", again.as_secs_f64()), "2 s"),
+        Figure::new("  one record a transaction, bare: p50", format!("{single:.1?}"), ""),
+        Figure::new(
+            &format!("take-over of the partitions with {ACCOUNTS} accounts, from the state store and the tail"),
+            format!("{:.2} s", again.as_secs_f64()),
+            "2 s",
+        ),
         Figure::new("  the same without a state store: the whole log", format!("{:.2} s", anew.as_secs_f64()), ""),
     ])
 }
