@@ -16,8 +16,9 @@ use super::message::headers;
 use super::{KafkaOptions, PATIENCE, Quiet, failed, fetch, timed_out, topics};
 use crate::{Batch, Crash, LogError, Partition, Position, Writer};
 
-/// With a message outstanding a commit waits on a poll of 100 ms inside the client; short polls before it drain them.
-const DRAIN: Duration = Duration::from_millis(1);
+/// With a message outstanding a commit waits on a poll of 100 ms inside the client, so deliveries are drained before it. The client turns its
+/// last millisecond of a poll into spinning, which the broker's core could use: it is polled without waiting, with a rest between.
+const REST: Duration = Duration::from_micros(200);
 
 /// Keeps the first delivery that failed.
 #[derive(Default)]
@@ -165,7 +166,8 @@ impl Transactions {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
-                    self.producer.poll(DRAIN);
+                    self.producer.poll(Duration::ZERO);
+                    std::thread::sleep(REST);
                     record = again;
                 }
                 Err((error, _)) => return Err(refused("send")(error)),
@@ -175,11 +177,15 @@ impl Transactions {
 
     fn drain(&self) -> Result<(), LogError> {
         let deadline = Instant::now() + PATIENCE;
-        while self.producer.in_flight_count() > 0 {
+        loop {
+            self.producer.poll(Duration::ZERO);
+            if self.producer.in_flight_count() == 0 {
+                break;
+            }
             if Instant::now() > deadline {
                 return Err(timed_out("deliver"));
             }
-            self.producer.poll(DRAIN);
+            std::thread::sleep(REST);
         }
         let first = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(error) = first else { return Ok(()) };

@@ -102,6 +102,11 @@ fn bare(brokers: &str, topic: &str, records: &[(u16, Entry)]) -> anyhow::Result<
     Ok((rate, singles[singles.len() / 2]))
 }
 
+fn rest(producer: &BaseProducer) {
+    producer.poll(Duration::ZERO);
+    std::thread::sleep(Duration::from_micros(200));
+}
+
 fn transaction(producer: &BaseProducer, topic: &str, records: &[(u16, Entry)]) -> Result<(), KafkaError> {
     producer.begin_transaction()?;
     for (partition, entry) in records {
@@ -110,12 +115,13 @@ fn transaction(producer: &BaseProducer, topic: &str, records: &[(u16, Entry)]) -
             if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
                 return Err(error);
             }
-            producer.poll(Duration::from_millis(1));
+            rest(producer);
             record = again;
         }
     }
+    // Drained as our writer does it, without the client's spinning.
     while producer.in_flight_count() > 0 {
-        producer.poll(Duration::from_millis(1));
+        rest(producer);
     }
     producer.commit_transaction(PATIENCE)
 }
