@@ -168,6 +168,12 @@ impl Service {
         self.send(Request::Stop).await;
     }
 
+    /// Whether the loop still takes requests.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !self.requests.is_closed()
+    }
+
     /// The programs as they stand.
     #[must_use]
     pub fn programs(&self) -> Arc<Programs> {

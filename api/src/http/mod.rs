@@ -62,7 +62,12 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(simulate::purchases))
         .routes(routes!(simulate::redemptions))
         .routes(routes!(simulate::returns));
-    OpenApiRouter::with_openapi(Document::openapi()).nest("/v1", v1).routes(routes!(ops::health)).routes(routes!(ops::metrics))
+    OpenApiRouter::with_openapi(Document::openapi())
+        .nest("/v1", v1)
+        .routes(routes!(ops::health))
+        .routes(routes!(ops::live))
+        .routes(routes!(ops::ready))
+        .routes(routes!(ops::metrics))
 }
 
 /// Reads a purchase or (where it has a `return_id`) a return, as the API's bodies: the account and the command.

@@ -43,6 +43,23 @@ pub(super) async fn health(State(state): State<ApiState>) -> Result<axum::Json<H
     Ok(axum::Json(HealthView { status: if stopped { "degraded" } else { "ok" }, projectors }))
 }
 
+/// Whether the process is alive: where this does not answer 204, start it anew.
+#[utoipa::path(get, path = "/health/live", responses((status = 204)))]
+pub(super) async fn live() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+/// Whether a request sent now can be answered: the command service takes commands, the log and the read models can be read.
+#[utoipa::path(get, path = "/health/ready", responses((status = 204), (status = 503, body = Problem)))]
+pub(super) async fn ready(State(state): State<ApiState>) -> Result<StatusCode, Problem> {
+    if !state.service.is_running() {
+        return Err(Problem::retry("unavailable", "the command service has stopped"));
+    }
+    state.log.ends().await.map_err(|error| Problem::unavailable(&error))?;
+    state.database().await?.simple_query("SELECT 1").await.map_err(|error| Problem::unavailable(&error))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Metrics, in the Prometheus text format.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(state): State<ApiState>) -> Result<Response, Problem> {
