@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{Up, insist, loyalty, purchase, rulebook, run};
+use crate::support::{Up, ask_again, insist, loyalty, purchase, rulebook, run};
 
 const RETAIL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/online-retail/sample.csv.gz");
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/demo-program.json");
@@ -90,15 +90,8 @@ async fn a_service_that_is_killed_under_load_keeps_what_it_acknowledged() {
         up.kill().await;
         up = Up::start(data.path(), &["--listen", &listen]).await;
     }
-    let mut count = 0;
-    while let Some(answers) = tills.join_next().await {
-        for (body, first) in answers.unwrap() {
-            assert_eq!(insist(&address, &body).await, first, "the first answer again");
-            count += 1;
-        }
-    }
+    assert_eq!(ask_again(&address, tills).await, 480, "the first answers again");
     up.stop().await;
-    assert_eq!(count, 480);
     assert!(run(&["verify"], data.path()).await.contains("book verified: 480 records"), "each once");
 }
 

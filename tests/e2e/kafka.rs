@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::{Up, insist, purchase, rulebook, run};
+use crate::support::{Up, ask_again, insist, purchase, rulebook, run};
 
 /// The flags for a log of its own on the test's broker.
 async fn kafka(prefix: &str) -> Vec<String> {
@@ -47,15 +47,8 @@ async fn a_service_on_kafka_that_is_killed_under_load_keeps_what_it_acknowledged
         up.kill().await;
         up = Up::start(data.path(), &with(&["--listen", &listen], &flags)).await;
     }
-    let mut count = 0;
-    while let Some(answers) = tills.join_next().await {
-        for (body, first) in answers.unwrap() {
-            assert_eq!(insist(&address, &body).await, first, "the first answer again");
-            count += 1;
-        }
-    }
+    assert_eq!(ask_again(&address, tills).await, 160, "the first answers again");
     up.stop().await;
-    assert_eq!(count, 160);
     assert!(verified(data.path(), &flags).await.contains("book verified: 160 records"), "each once");
 }
 

@@ -108,6 +108,15 @@ pub async fn insist(address: &str, body: &Value) -> Value {
     }
 }
 
+/// Sends all that `tills` sent once more, and counts what got its first answer.
+pub async fn ask_again(address: &str, tills: tokio::task::JoinSet<Vec<(Value, Value)>>) -> usize {
+    let mut count = 0;
+    for (body, first) in tills.join_all().await.into_iter().flatten() {
+        count += usize::from(insist(address, &body).await == first);
+    }
+    count
+}
+
 pub fn rulebook() -> Value {
     json!({"program": "shop", "mode": "sandbox", "currency": "GBP", "time_zone": "Europe/London", "effective_from": "2010-01-01T00:00:00Z",
         "earn": {"base": {"points": "1", "per": "1.00"}, "pending_days": 14,
