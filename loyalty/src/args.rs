@@ -35,6 +35,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Serve: the command service, the projectors and the API in one process.
     Up(UpOptions),
+    /// Serve one part in a process of its own.
+    Serve(ServeOptions),
     /// Import a real shop's purchases, verify the book, show it, and serve.
     Demo(DemoOptions),
     /// Import a file of purchases; resumable, and running it twice changes nothing.
@@ -95,9 +97,33 @@ pub struct UpOptions {
     /// A JSON file of API keys, as `loyalty key` prints them.
     #[arg(long, env = "LOYALTY_API_KEYS")]
     pub api_keys: Option<PathBuf>,
+    /// Leave the read models to `loyalty serve projector`.
+    #[arg(long, env = "LOYALTY_WITHOUT_PROJECTORS")]
+    pub without_projectors: bool,
     /// How many commands may wait; more are answered 429.
     #[arg(long, env = "LOYALTY_QUEUE_MAX", default_value_t = 10_000)]
     pub queue_max: usize,
+}
+
+/// A part to serve.
+#[derive(Debug, Clone, Args)]
+pub struct ServeOptions {
+    /// Which.
+    #[command(subcommand)]
+    pub part: Part,
+}
+
+/// A part that runs in a process of its own.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Part {
+    /// Bring a read model up to date; of several at once, each record is applied by one.
+    Projector {
+        /// The read model: balance, statement or tier.
+        name: String,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
 }
 
 /// The demo.

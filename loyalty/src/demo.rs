@@ -21,7 +21,7 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
     up::check(&options.up)?;
     let begin = std::time::Instant::now();
     let metrics = up::metrics()?;
-    let node = Node::start(&options.up.data, options.up.queue_max).await?;
+    let node = Node::start(&options.up.data, options.up.queue_max, !options.up.without_projectors).await?;
     let program = Id::parse("shop")?;
     let (version, new) = node.service.publish(program.clone(), RULEBOOK.to_vec(), "demo".into()).await?;
     println!("program {program}: rulebook version {version}{}", if new { " published" } else { ", published before" });

@@ -79,8 +79,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts all of it.
-    pub async fn start(options: &DataOptions, queue_max: usize) -> anyhow::Result<Self> {
+    /// Starts all of it; without projectors the read models are there, but others bring them up to date.
+    pub async fn start(options: &DataOptions, queue_max: usize, with_projectors: bool) -> anyhow::Result<Self> {
         let database = Database::open(options).await?;
         let log = open_log(options, &database).await?;
         let folder = options.data.join("state");
@@ -91,7 +91,9 @@ impl Node {
         let mut projectors = Vec::new();
         for model in read_models() {
             let projector = Projector::open(model, Arc::clone(&log), database.url()).await?;
-            projectors.push(tokio::spawn(projector.run(stopped.clone())));
+            if with_projectors {
+                projectors.push(tokio::spawn(projector.run(stopped.clone())));
+            }
         }
         Ok(Self { log, service, running, stop, projectors, database })
     }

@@ -6,10 +6,11 @@ use anyhow::{Context, bail};
 use comfy_table::{Table, presets};
 use event_log::EventLog;
 use ledger_core::id::Id;
-use projectors::{lags, read_model, read_models};
+use projectors::{Projector, ReadModel, lags, read_model, read_models};
 
-use crate::args::{DataOptions, KeyOptions, ProgramAction, ProgramOptions, RebuildOptions, SchemaOptions};
+use crate::args::{DataOptions, KeyOptions, Part, ProgramAction, ProgramOptions, RebuildOptions, SchemaOptions, ServeOptions};
 use crate::node::{Database, Node, open_log};
+use crate::up;
 
 /// `loyalty program publish`.
 pub async fn program(options: ProgramOptions) -> anyhow::Result<()> {
@@ -33,7 +34,7 @@ pub async fn program(options: ProgramOptions) -> anyhow::Result<()> {
         println!("{body}");
         return Ok(());
     }
-    let node = Node::start(&data, 1000).await.context("is the service running? Then publish with --server URL")?;
+    let node = Node::start(&data, 1000, true).await.context("is the service running? Then publish with --server URL")?;
     let published = node.service.publish(program.clone(), rulebook, "cli".into()).await;
     node.stop().await?;
     match published {
@@ -71,12 +72,29 @@ pub async fn projectors(options: DataOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn find(name: &str) -> anyhow::Result<Arc<dyn ReadModel>> {
+    let names = || read_models().iter().map(|model| model.name()).collect::<Vec<_>>().join(", ");
+    read_model(name).with_context(|| format!("there is no read model {name:?}; there are {}", names()))
+}
+
+/// `loyalty serve`.
+pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
+    let Part::Projector { name, data } = options.part;
+    let model = find(&name)?;
+    let told = up::told()?;
+    let (database, log) = open(&data).await?;
+    let projector = Projector::open(model, log, database.url()).await?;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let running = tokio::spawn(projector.run(stopped));
+    println!("projecting {name}");
+    told.await;
+    stop.send_replace(true);
+    Ok(running.await?)
+}
+
 /// `loyalty rebuild`.
 pub async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
-    let names: Vec<&str> = read_models().iter().map(|model| model.name()).collect();
-    let Some(model) = read_model(&options.name) else {
-        bail!("there is no read model {:?}; there are {}", options.name, names.join(", "));
-    };
+    let model = find(&options.name)?;
     let (database, log) = open(&options.data).await?;
     let bar = indicatif::ProgressBar::new_spinner();
     let count = projectors::rebuild(model, log, database.url(), |count| bar.set_position(count)).await?;
@@ -91,7 +109,7 @@ pub async fn verify(options: DataOptions) -> anyhow::Result<()> {
     if let Database::Own(_) = &database {
         // Nobody else brings the read models up to date now.
         for model in read_models() {
-            projectors::Projector::open(model, Arc::clone(&log), database.url()).await?.catch_up().await?;
+            Projector::open(model, Arc::clone(&log), database.url()).await?.catch_up().await?;
         }
     }
     let check = crate::verify::all(log, database.url()).await?;

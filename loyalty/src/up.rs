@@ -16,7 +16,7 @@ const RECORDS_BUCKETS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 1
 pub async fn run(options: UpOptions) -> anyhow::Result<()> {
     check(&options)?;
     let metrics = metrics()?;
-    let node = Node::start(&options.data, options.queue_max).await?;
+    let node = Node::start(&options.data, options.queue_max, !options.without_projectors).await?;
     serve(node, &options, metrics, |_| {}).await
 }
 
@@ -34,6 +34,17 @@ pub fn check(options: &UpOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Ends with SIGINT or SIGTERM, which are heard from now on.
+pub fn told() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
 /// Serves `node` until SIGINT or SIGTERM; `listening` is told the address.
 pub async fn serve(node: Node, options: &UpOptions, metrics: PrometheusHandle, listening: impl FnOnce(&str)) -> anyhow::Result<()> {
     let keys = options.api_keys.as_deref().map(Keys::read).transpose()?;
@@ -42,16 +53,10 @@ pub async fn serve(node: Node, options: &UpOptions, metrics: PrometheusHandle, l
     let address = format!("http://{}", listener.local_addr()?);
     println!("listening on {address}");
     listening(&address);
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let told = told()?;
     let failed = async {
         while !node.has_failed() {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
-    };
-    let told = async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
         }
     };
     tokio::select! {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::{Up, ask_again, insist, purchase, rulebook, run};
+use crate::support::{Up, ask_again, insist, loyalty, purchase, rulebook, run};
 
 /// The flags for a log of its own on the test's broker.
 async fn kafka(prefix: &str) -> Vec<String> {
@@ -52,6 +52,36 @@ async fn a_service_on_kafka_that_is_killed_under_load_keeps_what_it_acknowledged
     assert!(verified(data.path(), &flags).await.contains("book verified: 160 records"), "each once");
 }
 
+/// Projectors of their own, two of one read model, one of them killed: what they wrote is what the log says.
+#[tokio::test]
+async fn projectors_in_processes_of_their_own_are_killed_and_come_back() {
+    let (data, flags) = (tempfile::tempdir().unwrap(), kafka("apart").await);
+    let up = Up::start(data.path(), &with(&["--without-projectors"], &flags)).await;
+    up.put("/v1/programs/shop/rulebook", rulebook()).await;
+    let project = |name: &'static str| loyalty(&with(&["serve", "projector", name], &flags), data.path()).spawn().unwrap();
+    let mut projectors = ["balance", "balance", "statement", "tier"].map(project);
+    let send = async |from: u32, to: u32| {
+        let mut last = json!(null);
+        for n in from..to {
+            last = up.post("/v1/programs/shop/purchases", purchase(&format!("P{n}"), &format!("m{}", n % 5), "2010-01-01T00:00:00Z", "A", "10.00")).await.1;
+        }
+        last
+    };
+    send(0, 40).await;
+    for killed in &mut projectors[1..3] {
+        killed.kill().await.unwrap();
+    }
+    send(40, 80).await;
+    projectors[2] = project("statement");
+    let last = send(80, 100).await;
+    let account = format!("/v1/programs/shop/accounts/{}", last["account_id"].as_str().unwrap());
+    while up.get(&format!("{account}/statement?min_position={}", last["position"].as_str().unwrap())).await.0 == 503 {}
+    assert_eq!(up.read(&account, &last).await["balance"], last["balance"]);
+    drop(projectors);
+    up.stop().await;
+    assert!(verified(data.path(), &flags).await.contains("book verified: 100 records"));
+}
+
 #[tokio::test]
 async fn a_book_moves_to_kafka_and_back_and_goes_on_where_it_stood() {
     let (data, flags) = (tempfile::tempdir().unwrap(), kafka("moved").await);
@@ -69,7 +99,7 @@ async fn a_book_moves_to_kafka_and_back_and_goes_on_where_it_stood() {
 
     assert!(run(&["log", "copy", "--from", "postgres", "--to", &there], data.path()).await.contains("book copied and verified: 31 records"));
     assert!(verified(data.path(), &flags).await.contains("accounts: 4, refused commands: 1"));
-    let refused = crate::support::loyalty(&["up", "--listen", "127.0.0.1:0"], data.path()).output().await.unwrap();
+    let refused = loyalty(&["up", "--listen", "127.0.0.1:0"], data.path()).output().await.unwrap();
     assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("was moved from here"), "no two books go on");
 
     let up = Up::start(data.path(), &with(&[], &flags)).await;

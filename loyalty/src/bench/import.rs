@@ -18,7 +18,7 @@ pub async fn run(file: &Path) -> anyhow::Result<Vec<Figure>> {
         partitions: 8,
         accounts_in_memory: 100_000,
     };
-    let node = Node::start(&data, 10_000).await?;
+    let node = Node::start(&data, 10_000, true).await?;
     let program = ledger_core::id::Id::parse("shop")?;
     let rules = include_bytes!("../../../data/demo-program.json");
     node.service.publish(program, rules.to_vec(), "bench".into()).await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;

@@ -66,7 +66,7 @@ pub struct Imported {
 
 /// Runs the command.
 pub async fn run(options: ImportOptions) -> anyhow::Result<()> {
-    let node = Node::start(&options.data, 10_000).await?;
+    let node = Node::start(&options.data, 10_000, true).await?;
     let imported = import(&node.service, &*node.log, &options).await;
     let stopped = node.stop().await;
     let imported = imported?;
