@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use embedded_postgres::{GUARD, free_port};
+use embedded_postgres::{GUARD, free_port, last_lines};
 
 /// Why there is no broker.
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +137,7 @@ fn format(folder: &Path, settings: &Path, class_path: &str) -> Result<(), KafkaE
     let output =
         java(class_path).args(["kafka.tools.StorageTool", "format", "-t", "bG95YWx0eS1sZWRnZXItMQ", "-c"]).arg(&partial).output().map_err(KafkaError::Java)?;
     if !output.status.success() {
-        return Err(KafkaError::Broker { output: tail(&[output.stdout, output.stderr].concat()) });
+        return Err(KafkaError::Broker { output: last_lines(&String::from_utf8_lossy(&[output.stdout, output.stderr].concat())) });
     }
     fs::rename(&partial, settings).map_err(io("rename", &partial))
 }
@@ -168,14 +168,8 @@ async fn launch(folder: &Path, settings: &Path, class_path: &str, port: u16) -> 
         if ended || Instant::now() > deadline {
             drop(guard.stdin.take());
             let _ = guard.wait();
-            return Err(KafkaError::Broker { output: tail(&fs::read(&log_path).unwrap_or_default()) });
+            return Err(KafkaError::Broker { output: last_lines(&String::from_utf8_lossy(&fs::read(&log_path).unwrap_or_default())) });
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-fn tail(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text.trim().lines().collect();
-    lines[lines.len().saturating_sub(8)..].join("\n")
 }

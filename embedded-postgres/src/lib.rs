@@ -219,12 +219,14 @@ fn init(binaries: &Path, home: &Path, data: &Path, password: &str, run_as: Optio
         .map_err(io("run initdb in", binaries))?;
     if !output.status.success() {
         let said = [output.stdout, output.stderr].concat();
-        return Err(PostgresError::Program { program: "initdb", output: tail(&String::from_utf8_lossy(&said)) });
+        return Err(PostgresError::Program { program: "initdb", output: last_lines(&String::from_utf8_lossy(&said)) });
     }
     fs::rename(&partial, data).map_err(io("rename", &partial))
 }
 
-fn tail(text: &str) -> String {
+/// The end of what a program printed.
+#[must_use]
+pub fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.trim().lines().collect();
     lines[lines.len().saturating_sub(8)..].join("\n")
 }
@@ -263,7 +265,7 @@ async fn launch(binaries: &Path, home: &Path, data: &Path, password: &str, run_a
             drop(guard.stdin.take());
             let _ = guard.wait();
             let output = fs::read_to_string(&log_path).unwrap_or_default();
-            return Err(PostgresError::Program { program: "postgres", output: tail(&output) });
+            return Err(PostgresError::Program { program: "postgres", output: last_lines(&output) });
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

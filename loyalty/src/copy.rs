@@ -126,14 +126,7 @@ async fn records(
 }
 
 async fn outcomes(source: &dyn EventLog, target: &dyn EventLog, new: &mut dyn Writer, partition: Partition) -> anyhow::Result<()> {
-    let mut next = 0;
-    loop {
-        let there = target.read_outcomes(partition, next, BATCH_MAX).await?;
-        if there.is_empty() {
-            break;
-        }
-        next += there.len() as Position;
-    }
+    let mut next = crate::verify::outcomes(target, partition).await?;
     loop {
         let here = source.read_outcomes(partition, next, BATCH_MAX).await?;
         if here.is_empty() {

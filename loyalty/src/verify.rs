@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::bail;
-use event_log::EventLog;
+use event_log::{EventLog, LogError, Partition};
 use ledger_core::account::EventKind;
 use ledger_core::posting::{BUCKETS, Bucket, postings};
 use ledger_schemas::{Hash, Record, hash};
@@ -95,6 +95,18 @@ impl BookCheck {
     }
 }
 
+/// How many outcomes a partition has.
+pub async fn outcomes(log: &dyn EventLog, partition: Partition) -> Result<u64, LogError> {
+    let mut count = 0;
+    loop {
+        let outcomes = log.read_outcomes(partition, count, READ_MAX).await?;
+        if outcomes.is_empty() {
+            return Ok(count);
+        }
+        count += outcomes.len() as u64;
+    }
+}
+
 /// Reads the whole log.
 pub async fn book(log: &dyn EventLog) -> anyhow::Result<BookCheck> {
     let mut check = BookCheck::default();
@@ -113,15 +125,7 @@ pub async fn book(log: &dyn EventLog) -> anyhow::Result<BookCheck> {
             }
         }
         check.accounts += tails.len() as u64;
-        let mut from = 0;
-        loop {
-            let outcomes = log.read_outcomes(partition, from, READ_MAX).await?;
-            if outcomes.is_empty() {
-                break;
-            }
-            from += outcomes.len() as u64;
-        }
-        check.outcomes += from;
+        check.outcomes += outcomes(log, partition).await?;
     }
     let shortfall = check.total(Bucket::Shortfall) + check.total(Bucket::Uncollected);
     let sum: i64 = check.totals.iter().sum();

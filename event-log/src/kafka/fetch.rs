@@ -31,10 +31,13 @@ pub(super) enum Polled {
     End(i32),
 }
 
-pub(super) fn assign(consumer: &Reader, topic: &str, partition: Partition, offset: i64) -> Result<(), LogError> {
+/// Sets the consumer on these offsets of these partitions, and on nothing else.
+pub(super) fn assign(consumer: &Reader, topic: &str, offsets: impl IntoIterator<Item = (i32, i64)>) -> Result<(), LogError> {
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, i32::from(partition), Offset::Offset(offset)).map_err(failed("name an offset"))?;
-    consumer.assign(&list).map_err(failed("assign a partition"))
+    for (partition, offset) in offsets {
+        list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(failed("name an offset"))?;
+    }
+    consumer.assign(&list).map_err(failed("assign partitions"))
 }
 
 /// The next message or the end; what the client mends by itself is waited for until `deadline`.
@@ -73,11 +76,7 @@ pub(super) fn ends(consumer: &Reader, topic: &str, partitions: Range<Partition>)
     let mut back = BACK;
     // Transaction markers may stand after the last record: where none is found, the look goes further back.
     while !open.is_empty() {
-        let mut list = TopicPartitionList::new();
-        for (partition, (low, high)) in &open {
-            list.add_partition_offset(topic, *partition, Offset::Offset((high - back).max(*low))).map_err(failed("name an offset"))?;
-        }
-        consumer.assign(&list).map_err(failed("assign partitions"))?;
+        assign(consumer, topic, open.iter().map(|(partition, (low, high))| (*partition, (high - back).max(*low))))?;
         let mut waiting: BTreeSet<i32> = open.keys().copied().collect();
         while !waiting.is_empty() {
             match poll(consumer, deadline)? {
@@ -99,14 +98,14 @@ pub(super) fn end(consumer: &Reader, topic: &str, partition: Partition) -> Resul
     ends(consumer, topic, partition..partition + 1)?.pop().ok_or_else(|| timed_out("find the end of a partition"))
 }
 
-/// All messages of a topic with one partition, with their positions.
-pub(super) fn scan(consumer: &Reader, topic: &str) -> Result<Vec<(Position, Message)>, LogError> {
+/// All messages of a topic with one partition.
+pub(super) fn scan(consumer: &Reader, topic: &str) -> Result<Vec<Message>, LogError> {
     let (low, _) = watermarks(consumer, topic, 0)?;
-    assign(consumer, topic, 0, low)?;
+    assign(consumer, topic, [(0, low)])?;
     let mut all = Vec::new();
     let deadline = Instant::now() + PATIENCE;
     while let Polled::Message(message) = poll(consumer, deadline)? {
-        all.push((message.position, message));
+        all.push(message);
     }
     Ok(all)
 }
@@ -139,7 +138,7 @@ impl Fetcher {
         let count = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX).min(max);
         if self.next != Some(from) {
             let offset = self.locate(from)?;
-            assign(&self.consumer, &self.topic, self.partition, offset)?;
+            assign(&self.consumer, &self.topic, [(i32::from(self.partition), offset)])?;
         }
         // Wherever this ends early, the next read looks again.
         self.next = None;
@@ -182,7 +181,7 @@ impl Fetcher {
 
     /// The first record at or after `offset`.
     fn look(&self, offset: i64) -> Result<Option<Place>, LogError> {
-        assign(&self.consumer, &self.topic, self.partition, offset)?;
+        assign(&self.consumer, &self.topic, [(i32::from(self.partition), offset)])?;
         match poll(&self.consumer, Instant::now() + PATIENCE)? {
             Polled::Message(message) => Ok(Some(Place { position: message.position, offset: message.offset })),
             Polled::End(_) => Ok(None),

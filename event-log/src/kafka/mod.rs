@@ -165,9 +165,9 @@ impl EventLog for KafkaLog {
 
     async fn acquire(&self, _owner: &str) -> Result<Box<dyn Writer>, LogError> {
         let (options, partitions) = (self.options.clone(), self.partitions);
-        let (writer, ends) = blocking(move || writer::KafkaWriter::start(&options, partitions)).await?;
+        let writer = blocking(move || writer::KafkaWriter::start(&options, partitions)).await?;
         // Who takes over reads up to here first, so the tail must have it.
-        self.tail.reaches(&ends, PATIENCE).await?;
+        self.tail.reaches(writer.ends(), PATIENCE).await?;
         Ok(Box::new(writer))
     }
 
@@ -193,20 +193,20 @@ impl EventLog for KafkaLog {
         let (options, topic) = (self.options.clone(), self.options.topic(topics::PROGRAMS));
         blocking(move || {
             let all = fetch::scan(&options.consumer()?, &topic)?;
-            Ok(all.into_iter().filter(|(position, _)| *position >= from).map(|(_, message)| message.body).collect())
+            Ok(all.into_iter().filter(|message| message.position >= from).map(|message| message.body).collect())
         })
         .await
     }
 
     async fn ends(&self) -> Result<Vec<Position>, LogError> {
-        self.tail.ends()
+        Ok(self.tail.ends())
     }
 
     async fn offsets(&self) -> Result<BTreeMap<String, u64>, LogError> {
         let (options, topic) = (self.options.clone(), self.options.topic(topics::OFFSETS));
         blocking(move || {
             let mut offsets = BTreeMap::new();
-            for (_, message) in fetch::scan(&options.consumer()?, &topic)? {
+            for message in fetch::scan(&options.consumer()?, &topic)? {
                 let read = message.body.try_into().map(u64::from_be_bytes).unwrap_or(0);
                 let offset: &mut u64 = offsets.entry(message.key).or_default();
                 *offset = read.max(*offset);
@@ -219,7 +219,7 @@ impl EventLog for KafkaLog {
     async fn wait_beyond(&self, ends: &[Position], patience: Duration) -> Result<bool, LogError> {
         let mut news: watch::Receiver<u64> = self.tail.subscribe();
         let beyond = async {
-            while !is_beyond(&self.tail.ends()?, ends) {
+            while !is_beyond(&self.tail.ends(), ends) {
                 if news.changed().await.is_err() {
                     return Ok(false);
                 }

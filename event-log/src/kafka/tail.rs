@@ -5,10 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
-use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 
 use super::message::Message;
@@ -63,13 +61,9 @@ impl Tail {
     /// Finds the ends and reads on from there.
     pub(super) fn start(options: &KafkaOptions, partitions: u16) -> Result<Self, LogError> {
         let (consumer, topic) = (options.consumer()?, options.topic(topics::EVENTS));
-        let mut list = TopicPartitionList::new();
-        let mut held = Vec::new();
-        for (partition, end) in (0..partitions).zip(fetch::ends(&consumer, &topic, 0..partitions)?) {
-            list.add_partition_offset(&topic, i32::from(partition), Offset::Offset(end.offset)).map_err(failed("name an offset"))?;
-            held.push(Mutex::new(Held { end: end.position, ..Held::default() }));
-        }
-        consumer.assign(&list).map_err(failed("assign the partitions"))?;
+        let ends = fetch::ends(&consumer, &topic, 0..partitions)?;
+        fetch::assign(&consumer, &topic, (0..).zip(ends.iter().map(|end| end.offset)))?;
+        let held = ends.iter().map(|end| Mutex::new(Held { end: end.position, ..Held::default() })).collect();
         let shared = Arc::new(Shared { topic, held, news: watch::Sender::new(0), stop: AtomicBool::new(false) });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("kafka-tail".into());
@@ -81,8 +75,8 @@ impl Tail {
         self.0.news.subscribe()
     }
 
-    pub(super) fn ends(&self) -> Result<Vec<Position>, LogError> {
-        Ok((0..self.0.held.len()).map(|partition| self.0.held(partition).end).collect())
+    pub(super) fn ends(&self) -> Vec<Position> {
+        (0..self.0.held.len()).map(|partition| self.0.held(partition).end).collect()
     }
 
     pub(super) fn read(&self, partition: Partition, from: Position, max: usize) -> Result<Read, LogError> {
@@ -103,7 +97,7 @@ impl Tail {
     pub(super) async fn reaches(&self, ends: &[Position], patience: Duration) -> Result<(), LogError> {
         let mut news = self.subscribe();
         let reached = async {
-            while self.ends()?.iter().zip(ends).any(|(here, end)| here < end) {
+            while self.ends().iter().zip(ends).any(|(here, end)| here < end) {
                 news.changed().await.map_err(failed("wait for the tail"))?;
             }
             Ok(())

@@ -140,6 +140,6 @@ pub(super) fn book_id(options: &KafkaOptions, given: Option<String>) -> Result<S
         producer.send(record).map_err(|(error, _)| failed("write the book's id")(error))?;
         producer.flush(PATIENCE).map_err(failed("write the book's id"))?;
     }
-    let (_, message) = first()?.ok_or_else(|| timed_out("read the book's id"))?;
+    let message = first()?.ok_or_else(|| timed_out("read the book's id"))?;
     String::from_utf8(message.body).map_err(failed("read the book's id"))
 }

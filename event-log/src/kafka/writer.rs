@@ -67,7 +67,7 @@ struct Transactions {
 
 impl KafkaWriter {
     /// Takes the transactional id, which ends whatever the last one had begun, and finds where the log ends then.
-    pub(super) fn start(options: &KafkaOptions, partitions: u16) -> Result<(Self, Vec<Position>), LogError> {
+    pub(super) fn start(options: &KafkaOptions, partitions: u16) -> Result<Self, LogError> {
         let context = Deliveries::default();
         let deliveries = Arc::clone(&context.0);
         let mut config = options.client();
@@ -102,7 +102,12 @@ impl KafkaWriter {
             }
         };
         thread.spawn(run).map_err(failed("start a thread"))?;
-        Ok((Self { jobs, next: next.clone(), crash: None, is_fenced: false }, next))
+        Ok(Self { jobs, next, crash: None, is_fenced: false })
+    }
+
+    /// Where the partitions ended when it took over, and end with what it has appended since.
+    pub(super) fn ends(&self) -> &[Position] {
+        &self.next
     }
 }
 

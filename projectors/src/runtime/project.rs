@@ -81,13 +81,17 @@ impl Projector {
         let moved = futures_util::future::join_all(lanes).await;
         let mut count = 0;
         let mut failed = None;
-        // A lane that failed has its partitions as they were; what the others did is done.
-        for (done, outcome) in moved {
-            for (partition, next) in done {
-                count += usize::try_from(next - self.positions[partition]).unwrap_or(usize::MAX);
-                self.positions[partition] = next;
+        // What a lane did before it failed is known to its checkpoints, which are read again then.
+        for lane in moved {
+            match lane {
+                Ok(done) => {
+                    for (partition, next) in done {
+                        count += usize::try_from(next - self.positions[partition]).unwrap_or(usize::MAX);
+                        self.positions[partition] = next;
+                    }
+                }
+                Err(error) => failed = failed.or(Some(error)),
             }
-            failed = failed.or(outcome.err());
         }
         metrics::counter!("loyalty_projected_records_total", "projector" => self.model.name()).increment(count as u64);
         failed.map_or(Ok(count), Err)
@@ -136,25 +140,14 @@ impl Projector {
     }
 }
 
-/// Applies what there is of the partitions that are given with where they stand; tells where those that are done go on.
+/// Applies what there is of the partitions that are given with where they stand; tells where they go on.
 async fn run_lane(
     model: &dyn ReadModel,
     log: &dyn EventLog,
     client: &mut Client,
     partitions: Vec<(usize, Position)>,
-) -> (Vec<(usize, Position)>, Result<(), ProjectorError>) {
+) -> Result<Vec<(usize, Position)>, ProjectorError> {
     let mut done = Vec::new();
-    let outcome = try_lane(model, log, client, partitions, &mut done).await;
-    (done, outcome)
-}
-
-async fn try_lane(
-    model: &dyn ReadModel,
-    log: &dyn EventLog,
-    client: &mut Client,
-    partitions: Vec<(usize, Position)>,
-    done: &mut Vec<(usize, Position)>,
-) -> Result<(), ProjectorError> {
     let mut partitions = partitions.into_iter();
     // Little news of several partitions is one transaction.
     let mut fetch = async || {
@@ -173,7 +166,7 @@ async fn try_lane(
         done.extend(applied?);
         batch = fetched?;
     }
-    Ok(())
+    Ok(done)
 }
 
 /// A batch touches a few thousand rows of a table of any size: each is looked up, the table is never read whole.
