@@ -53,6 +53,7 @@ pub async fn all_parts_of_a_batch(log: &dyn EventLog) {
         outcomes: vec![NewOutcome { partition: 3, body: b"no".to_vec() }, NewOutcome { partition: 3, body: b"nor this".to_vec() }],
         programs: vec![b"rules".to_vec()],
         offsets: vec![("file".into(), 42)],
+        ..Batch::default()
     });
     writer.append(all).await.expect("append");
     let late = Arc::new(Batch { offsets: vec![("file".into(), 41)], programs: vec![b"clock".to_vec()], ..Batch::default() });

@@ -11,9 +11,11 @@ pub mod postgres;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
 
 /// The number of a partition.
 pub type Partition = u16;
@@ -144,13 +146,39 @@ pub struct Batch {
     pub programs: Vec<Vec<u8>>,
     /// How far the sources of the commands were read.
     pub offsets: Vec<(String, u64)>,
+    /// On a shared log: up to where each partition's commands were read, the next one's offset.
+    pub consumed: Vec<(Partition, u64)>,
+    /// On a shared log: answers to those who asked over it.
+    pub replies: Vec<NewReply>,
+}
+
+/// Tells an answer from others.
+pub type Correlation = [u8; 16];
+
+/// Whom to answer: a partition that the asker reads, and what tells the answer from others there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplyTo {
+    /// Which partition of the replies.
+    pub partition: Partition,
+    /// The asker's own mark.
+    pub correlation: Correlation,
+}
+
+/// An answer to append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewReply {
+    /// To whom.
+    pub to: ReplyTo,
+    /// What.
+    pub body: Vec<u8>,
 }
 
 impl Batch {
     /// Whether there is nothing to append.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.outcomes.is_empty() && self.programs.is_empty() && self.offsets.is_empty()
+        let nothing_booked = self.records.is_empty() && self.outcomes.is_empty() && self.programs.is_empty();
+        nothing_booked && self.offsets.is_empty() && self.consumed.is_empty() && self.replies.is_empty()
     }
 
     /// The next positions after it, where partitions go on at `next`; none if its records don't go on there.
@@ -180,6 +208,62 @@ pub struct Entry {
     pub body: Vec<u8>,
 }
 
+/// Something that was asked over a shared log.
+#[derive(Debug)]
+pub struct Asked {
+    /// The partition of the account it is about.
+    pub partition: Partition,
+    /// Its place among what is asked there.
+    pub offset: u64,
+    /// Whom to answer; nobody where nobody waits.
+    pub reply_to: Option<ReplyTo>,
+    /// Which trace it belongs to (W3C `traceparent`).
+    pub trace: Option<String>,
+    /// What.
+    pub body: Vec<u8>,
+    /// Counts against what may wait, as long as it lives.
+    pub slot: Slot,
+}
+
+/// A place among those who wait.
+#[derive(Debug)]
+pub struct Slot(Arc<AtomicUsize>);
+
+impl Slot {
+    fn take(waiting: &Arc<AtomicUsize>) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(waiting))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What one of those who share a log is told, in this order.
+#[derive(Debug)]
+pub enum News {
+    /// Somebody asks.
+    Asked(Asked),
+    /// These partitions are to be taken.
+    Assigned(Vec<Partition>),
+    /// These are to be released; others get them when the sender is used or dropped.
+    Revoked(Vec<Partition>, oneshot::Sender<()>),
+    /// All are others' already.
+    Lost,
+}
+
+/// Where partitions stand that were taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// The position after the last record of each.
+    pub ends: Vec<(Partition, Position)>,
+    /// How many entries the program stream has at least.
+    pub program_entries: Position,
+}
+
 /// A log with its partitions.
 #[async_trait]
 pub trait EventLog: Send + Sync {
@@ -191,6 +275,12 @@ pub trait EventLog: Send + Sync {
 
     /// Takes all partitions over; whoever wrote before is fenced.
     async fn acquire(&self, owner: &str) -> Result<Box<dyn Writer>, LogError>;
+
+    /// Takes a share of the partitions, as the news tell; on a log that can't be shared, all.
+    async fn join(&self, owner: &str) -> Result<(Box<dyn Writer>, mpsc::UnboundedReceiver<News>), LogError> {
+        let writer = self.acquire(owner).await?;
+        Ok((writer, all_assigned(self.partitions())))
+    }
 
     /// Up to `max` records from `from` on.
     async fn read(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Entry>, LogError>;
@@ -220,8 +310,28 @@ pub trait Writer: Send {
     /// Appends `batch`, whole or not at all. After an error but [`LogError::Fenced`] the outcome is unknown.
     async fn append(&mut self, batch: Arc<Batch>) -> Result<(), LogError>;
 
+    /// Takes partitions that were assigned: whoever had them appends nothing there any more.
+    async fn take(&mut self, partitions: &[Partition]) -> Result<Taken, LogError> {
+        let ends = partitions.iter().map(|partition| (*partition, self.next_position(*partition))).collect();
+        Ok(Taken { ends, program_entries: 0 })
+    }
+
+    /// Gives partitions up, after all that was appended.
+    async fn release(&mut self, _partitions: &[Partition]) -> Result<(), LogError> {
+        Ok(())
+    }
+
     /// Lets the next append crash, for tests and simulation.
     fn crash_next(&mut self, crash: Crash);
+}
+
+/// The news of somebody who has the whole log.
+#[must_use]
+pub fn all_assigned(partitions: Partition) -> mpsc::UnboundedReceiver<News> {
+    let (news, heard) = mpsc::unbounded_channel();
+    // The receiver is here, so this can't fail.
+    let _ = news.send(News::Assigned((0..partitions).collect()));
+    heard
 }
 
 /// Whether some partition of `ends` is beyond where it was.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::float_arithmetic, reason = "a test may")]
 
+use std::time::Duration;
+
 use event_log::EventLog;
 use event_log::conformance;
 use event_log::kafka::{KafkaLog, KafkaOptions};
@@ -30,7 +32,7 @@ async fn postgres(name: &str) -> Box<dyn EventLog> {
 }
 
 async fn kafka(name: &str) -> Box<dyn EventLog> {
-    let options = KafkaOptions { brokers: embedded_kafka::testing::broker().await, prefix: name.into(), replication: 1 };
+    let options = KafkaOptions { brokers: embedded_kafka::testing::broker().await, prefix: name.into(), replication: 1, session_timeout: Duration::from_secs(6) };
     Box::new(KafkaLog::open(options, 4, None).await.expect("a fresh prefix takes a log"))
 }
 

@@ -14,7 +14,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 async fn options(prefix: &str) -> KafkaOptions {
-    KafkaOptions { brokers: embedded_kafka::testing::broker().await, prefix: prefix.into(), replication: 1 }
+    KafkaOptions { brokers: embedded_kafka::testing::broker().await, prefix: prefix.into(), replication: 1, session_timeout: Duration::from_secs(6) }
 }
 
 fn config(options: &KafkaOptions) -> ClientConfig {
@@ -138,7 +138,7 @@ async fn a_record_out_of_place_is_seen_not_believed() {
 #[tokio::test]
 async fn a_broker_that_is_not_there_is_told_soon() {
     let port = embedded_postgres::free_port().unwrap();
-    let options = KafkaOptions { brokers: format!("127.0.0.1:{port}"), prefix: "none".into(), replication: 1 };
+    let options = KafkaOptions { brokers: format!("127.0.0.1:{port}"), prefix: "none".into(), replication: 1, session_timeout: Duration::from_secs(6) };
     let error = KafkaLog::open(options, 1, None).await.err().unwrap();
     assert_eq!(error.to_string(), "the log's engine failed: reach the brokers");
 }

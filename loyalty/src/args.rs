@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
@@ -77,12 +78,22 @@ pub struct DataOptions {
     /// How many brokers keep each record of a new log.
     #[arg(long, env = "LOYALTY_KAFKA_REPLICATION", default_value_t = 1)]
     pub kafka_replication: u16,
+    /// How long a command service may be silent before its partitions go to others.
+    #[arg(long, env = "LOYALTY_KAFKA_SESSION_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(6..=300))]
+    pub kafka_session_seconds: u64,
     /// How many partitions a new log gets; it can't change.
     #[arg(long, env = "LOYALTY_PARTITIONS", default_value_t = 8)]
     pub partitions: u16,
     /// How many accounts stay in memory, more or less.
     #[arg(long, env = "LOYALTY_ACCOUNTS_IN_MEMORY", default_value_t = 100_000)]
     pub accounts_in_memory: usize,
+}
+
+impl DataOptions {
+    /// How long a command service may be silent.
+    pub fn kafka_session(&self) -> Duration {
+        Duration::from_secs(self.kafka_session_seconds)
+    }
 }
 
 /// Serving.

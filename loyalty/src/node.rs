@@ -57,7 +57,7 @@ pub async fn open_log(options: &DataOptions, database: &Database) -> anyhow::Res
     let log: Arc<dyn EventLog> = match &options.kafka {
         None => Arc::new(PostgresLog::open(database.url(), options.partitions, None).await?),
         Some(brokers) => {
-            let kafka = KafkaOptions { brokers: brokers.clone(), prefix: options.kafka_prefix.clone(), replication: options.kafka_replication };
+            let kafka = KafkaOptions { brokers: brokers.clone(), prefix: options.kafka_prefix.clone(), replication: options.kafka_replication, session_timeout: options.kafka_session() };
             Arc::new(KafkaLog::open(kafka, options.partitions, None).await?)
         }
     };

@@ -1,7 +1,6 @@
 //! Reading from a position: where it is, is found by looking, as offsets have gaps.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
@@ -54,7 +53,7 @@ pub(super) fn poll(consumer: &Reader, deadline: Instant) -> Result<Polled, LogEr
     Err(timed_out("read"))
 }
 
-fn watermarks(consumer: &Reader, topic: &str, partition: Partition) -> Result<(i64, i64), LogError> {
+pub(super) fn watermarks(consumer: &Reader, topic: &str, partition: Partition) -> Result<(i64, i64), LogError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match consumer.fetch_watermarks(topic, i32::from(partition), PATIENCE) {
@@ -66,11 +65,11 @@ fn watermarks(consumer: &Reader, topic: &str, partition: Partition) -> Result<(i
 }
 
 /// The place after the last committed record of each of `partitions`, in their order.
-pub(super) fn ends(consumer: &Reader, topic: &str, partitions: Range<Partition>) -> Result<Vec<Place>, LogError> {
+pub(super) fn ends(consumer: &Reader, topic: &str, partitions: &[Partition]) -> Result<Vec<Place>, LogError> {
     let mut ends = BTreeMap::new();
     let mut open = BTreeMap::new();
     for partition in partitions {
-        open.insert(i32::from(partition), watermarks(consumer, topic, partition)?);
+        open.insert(i32::from(*partition), watermarks(consumer, topic, *partition)?);
     }
     let deadline = Instant::now() + PATIENCE;
     let mut back = BACK;
@@ -90,12 +89,12 @@ pub(super) fn ends(consumer: &Reader, topic: &str, partitions: Range<Partition>)
         open.retain(|partition, _| !ends.contains_key(partition));
         back *= 8;
     }
-    Ok(ends.into_values().collect())
+    Ok(partitions.iter().filter_map(|partition| ends.get(&i32::from(*partition)).copied()).collect())
 }
 
 /// The place after the last committed record of one partition.
 pub(super) fn end(consumer: &Reader, topic: &str, partition: Partition) -> Result<Place, LogError> {
-    ends(consumer, topic, partition..partition + 1)?.pop().ok_or_else(|| timed_out("find the end of a partition"))
+    ends(consumer, topic, &[partition])?.pop().ok_or_else(|| timed_out("find the end of a partition"))
 }
 
 /// All messages of a topic with one partition.

@@ -2,13 +2,21 @@
 //!
 //! Invariants: a record's position is not its offset (transaction markers leave gaps in those) but stands in its header and goes 0, 1, 2 …
 //! within its partition, as on every other log, so a book keeps its positions when it moves; every reader reads `read_committed` and checks
-//! that no position is missing; one writer holds the transactional id, whoever took it last.
+//! that no position is missing; a partition has one writer, named by its lease (`transactions`), whoever took it last.
+//!
+//! What is asked over the log stands on `<prefix>.commands`, whose consumer group shares the partitions out; answers on `<prefix>.replies`.
 
+mod asker;
 mod fetch;
+mod member;
 mod message;
+mod standing;
 mod tail;
 mod topics;
+mod transactions;
 mod writer;
+
+pub use asker::Asker;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,14 +24,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, ClientContext};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use crate::{Entry, EventLog, LogError, Partition, Position, Writer, is_beyond};
+use crate::{Entry, EventLog, LogError, News, Partition, Position, Writer, is_beyond};
 use fetch::Fetcher;
+use standing::Standing;
 use tail::Tail;
+use transactions::Mode;
+use writer::KafkaWriter;
 
 /// How long a call to the broker may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,6 +50,8 @@ pub struct KafkaOptions {
     pub prefix: String,
     /// How many brokers keep each partition of a new topic.
     pub replication: u16,
+    /// How long a member may be silent before its partitions go to others.
+    pub session_timeout: Duration,
 }
 
 impl KafkaOptions {
@@ -54,13 +67,18 @@ impl KafkaOptions {
 
     /// A consumer that is told what to read and commits nothing.
     fn consumer(&self) -> Result<Reader, LogError> {
+        // The client asks for a group even where none is joined.
+        self.consumer_of(&self.topic("readers"), "read_committed")
+    }
+
+    /// As above, where `group` matters: for its offsets.
+    fn consumer_of(&self, group: &str, isolation: &str) -> Result<Reader, LogError> {
         let mut config = self.client();
         config
-            // The client asks for a group even where none is joined.
-            .set("group.id", self.topic("readers"))
+            .set("group.id", group)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            .set("isolation.level", "read_committed")
+            .set("isolation.level", isolation)
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "error")
             .set("queued.max.messages.kbytes", "16384")
@@ -105,6 +123,7 @@ pub struct KafkaLog {
     partitions: u16,
     book_id: String,
     tail: Tail,
+    programs: Tail,
     /// Readers behind the tail, the last used last.
     fetchers: Arc<Mutex<Vec<Fetcher>>>,
 }
@@ -124,8 +143,18 @@ impl KafkaLog {
             return Err(LogError::OtherBook { found, asked });
         }
         let config = options.clone();
-        let tail = blocking(move || Tail::start(&config, partitions)).await?;
-        Ok(Self { options, partitions, book_id: found, tail, fetchers: Arc::default() })
+        let tails = move || Ok((Tail::start(&config, topics::EVENTS, partitions)?, Tail::start(&config, topics::PROGRAMS, 1)?));
+        let (tail, programs) = blocking(tails).await?;
+        Ok(Self { options, partitions, book_id: found, tail, programs, fetchers: Arc::default() })
+    }
+
+    /// Somebody who asks over this log.
+    ///
+    /// # Errors
+    /// What the broker says.
+    pub async fn asker(&self) -> Result<Asker, LogError> {
+        let (options, partitions) = (self.options.clone(), self.partitions);
+        blocking(move || Asker::start(&options, partitions)).await
     }
 
     /// Reads what the tail no longer holds.
@@ -165,10 +194,27 @@ impl EventLog for KafkaLog {
 
     async fn acquire(&self, _owner: &str) -> Result<Box<dyn Writer>, LogError> {
         let (options, partitions) = (self.options.clone(), self.partitions);
-        let writer = blocking(move || writer::KafkaWriter::start(&options, partitions)).await?;
-        // Who takes over reads up to here first, so the tail must have it.
+        let start = move || {
+            let nobody = Standing::new(options.consumer_of(&options.topic(topics::COMMANDS), "read_committed")?.group_metadata());
+            KafkaWriter::start(&options, partitions, Arc::new(nobody), Mode::Alone)
+        };
+        let mut writer = blocking(start).await?;
+        let all: Vec<Partition> = (0..partitions).collect();
+        let taken = writer.take(&all).await?;
+        // Who takes over reads up to here first, so the tails must have it.
         self.tail.reaches(writer.ends(), PATIENCE).await?;
+        self.programs.reaches(&[taken.program_entries], PATIENCE).await?;
         Ok(Box::new(writer))
+    }
+
+    async fn join(&self, _owner: &str) -> Result<(Box<dyn Writer>, mpsc::UnboundedReceiver<News>), LogError> {
+        let (options, partitions) = (self.options.clone(), self.partitions);
+        let start = move || {
+            let standing = Arc::new(Standing::new(None));
+            let writer = KafkaWriter::start(&options, partitions, Arc::clone(&standing), Mode::Member)?;
+            Ok((Box::new(writer) as Box<dyn Writer>, member::join(&options, standing)?))
+        };
+        blocking(start).await
     }
 
     async fn read(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Entry>, LogError> {
@@ -190,12 +236,11 @@ impl EventLog for KafkaLog {
     }
 
     async fn read_programs(&self, from: Position) -> Result<Vec<Vec<u8>>, LogError> {
-        let (options, topic) = (self.options.clone(), self.options.topic(topics::PROGRAMS));
-        blocking(move || {
-            let all = fetch::scan(&options.consumer()?, &topic)?;
-            Ok(all.into_iter().filter(|message| message.position >= from).map(|message| message.body).collect())
-        })
-        .await
+        let entries = match self.programs.read(0, from, usize::MAX)? {
+            tail::Read::Here(entries) => entries,
+            tail::Read::Before { end } => self.fetch(self.options.topic(topics::PROGRAMS), 0, from, usize::MAX, end).await?,
+        };
+        Ok(entries.into_iter().map(|entry| entry.body).collect())
     }
 
     async fn ends(&self) -> Result<Vec<Position>, LogError> {

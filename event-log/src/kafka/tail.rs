@@ -59,9 +59,9 @@ impl Drop for Tail {
 
 impl Tail {
     /// Finds the ends and reads on from there.
-    pub(super) fn start(options: &KafkaOptions, partitions: u16) -> Result<Self, LogError> {
-        let (consumer, topic) = (options.consumer()?, options.topic(topics::EVENTS));
-        let ends = fetch::ends(&consumer, &topic, 0..partitions)?;
+    pub(super) fn start(options: &KafkaOptions, topic: &str, partitions: u16) -> Result<Self, LogError> {
+        let (consumer, topic) = (options.consumer()?, options.topic(topic));
+        let ends = fetch::ends(&consumer, &topic, &(0..partitions).collect::<Vec<_>>())?;
         fetch::assign(&consumer, &topic, (0..).zip(ends.iter().map(|end| end.offset)))?;
         let held = ends.iter().map(|end| Mutex::new(Held { end: end.position, ..Held::default() })).collect();
         let shared = Arc::new(Shared { topic, held, news: watch::Sender::new(0), stop: AtomicBool::new(false) });

@@ -15,11 +15,16 @@ pub(super) const EVENTS: &str = "events";
 pub(super) const OUTCOMES: &str = "outcomes";
 pub(super) const PROGRAMS: &str = "programs";
 pub(super) const OFFSETS: &str = "offsets";
+pub(super) const COMMANDS: &str = "commands";
+pub(super) const REPLIES: &str = "replies";
 const BOOK: &str = "book";
 
 /// The book is kept for ever, and whole; of offsets the last ones count.
 const KEPT: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1"), ("message.timestamp.type", "CreateTime")];
 const COMPACTED: &[(&str, &str)] = &[("cleanup.policy", "compact")];
+/// What is asked may wait 30 days for a command service; who asks waits seconds for the answer.
+const ASKED: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms", "2592000000"), ("retention.bytes", "-1")];
+const ANSWERED: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms", "3600000")];
 
 /// How long the first call waits: whoever mistyped an address hears of it soon.
 const REACH: Duration = Duration::from_secs(10);
@@ -40,9 +45,17 @@ struct Wanted {
     settings: &'static [(&'static str, &'static str)],
 }
 
-fn wanted(options: &KafkaOptions, partitions: u16) -> [Wanted; 5] {
+fn wanted(options: &KafkaOptions, partitions: u16) -> [Wanted; 7] {
     let topic = |name: &str, partitions, settings| Wanted { name: options.topic(name), partitions, settings };
-    [topic(EVENTS, partitions, KEPT), topic(OUTCOMES, partitions, KEPT), topic(PROGRAMS, 1, KEPT), topic(BOOK, 1, KEPT), topic(OFFSETS, 1, COMPACTED)]
+    [
+        topic(EVENTS, partitions, KEPT),
+        topic(OUTCOMES, partitions, KEPT),
+        topic(PROGRAMS, 1, KEPT),
+        topic(BOOK, 1, KEPT),
+        topic(OFFSETS, 1, COMPACTED),
+        topic(COMMANDS, partitions, ASKED),
+        topic(REPLIES, partitions, ANSWERED),
+    ]
 }
 
 /// Makes the topics that are not there and checks those that are.

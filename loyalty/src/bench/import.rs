@@ -15,6 +15,7 @@ pub async fn run(file: &Path) -> anyhow::Result<Vec<Figure>> {
         kafka: None,
         kafka_prefix: String::new(),
         kafka_replication: 1,
+        kafka_session_seconds: 10,
         partitions: 8,
         accounts_in_memory: 100_000,
     };

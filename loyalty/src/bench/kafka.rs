@@ -30,7 +30,7 @@ pub async fn run(broker: &str) -> anyhow::Result<Vec<Figure>> {
     let own = if broker.is_empty() { Some(Broker::start(&folder.path().join("kafka")).await?) } else { None };
     let brokers = own.as_ref().map_or_else(|| broker.to_owned(), Broker::address);
     let prefix = format!("bench-{}", real_now().as_micros());
-    let options = KafkaOptions { brokers: brokers.clone(), prefix: prefix.clone(), replication: 1 };
+    let options = KafkaOptions { brokers: brokers.clone(), prefix: prefix.clone(), replication: 1, session_timeout: Duration::from_secs(6) };
     let log: Arc<dyn EventLog> = Arc::new(KafkaLog::open(options, PARTITIONS, None).await?);
     let ours = service(&log, folder.path()).await?;
     let again = take_over(&log, folder.path()).await?;
