@@ -11,7 +11,7 @@ mod problem;
 mod reads;
 mod state;
 
-pub use http::{openapi, read_command, router};
+pub use http::{openapi, ops_router, read_command, router};
 pub use keys::{Keys, KeysError, hash_key};
 pub use problem::{Code, codes};
 pub use state::{ApiState, StateError, real_now};

@@ -109,7 +109,7 @@ pub fn codes() -> &'static [Code] {
         Code {
             code: "outcome_unknown",
             status: 503,
-            meaning: "The log failed in the middle: whether the command was booked is unknown. Send it again with the same id; that is safe.",
+            meaning: "The log failed in the middle, or whoever has the account did not answer in time: whether the command was booked, or still will be, is unknown. Send it again with the same id; that is safe.",
         },
         Code { code: "not_yet_visible", status: 503, meaning: "The read model has not reached min_position yet. Try again after Retry-After." },
     ];
@@ -179,7 +179,8 @@ impl From<Refusal> for Problem {
             Refusal::Clock(why) => Self::new("clock", why),
             Refusal::Unusable(why) => Self::new("malformed", why),
             Refusal::Busy => Self::retry("too_many_requests", &words),
-            Refusal::OutcomeUnknown => Self::retry("outcome_unknown", &words),
+            Refusal::OutcomeUnknown | Refusal::NoAnswer(_) | Refusal::NotHere => Self::retry("outcome_unknown", &words),
+            Refusal::Told { number, code, detail } => Self { number: Some(number), ..Self::new(&code, detail) },
         }
     }
 }

@@ -52,7 +52,7 @@ impl ApiState {
 
     /// The program, or 404.
     pub(crate) fn program(&self, id: &Id) -> Result<ProgramState, Problem> {
-        self.service.programs().0.get(id).cloned().ok_or_else(|| Problem::program_not_found(id))
+        self.service.programs().by_id.get(id).cloned().ok_or_else(|| Problem::program_not_found(id))
     }
 
     /// The account's key, of a program that is there.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use event_log::{Partition, partition_of};
 use ledger_core::account::Account;
 use ledger_core::account::decide::due_at;
 use ledger_core::id::{AccountKey, Id};
@@ -14,6 +15,7 @@ use crate::store::{Checkpoint, Store, StoreError, UsedId};
 pub(crate) struct Cached {
     pub(crate) account: Account,
     pub(crate) due: Option<Moment>,
+    partition: Partition,
     dirty: bool,
     /// The checkpoint after which it was last used.
     used: u32,
@@ -25,20 +27,22 @@ pub(crate) struct Accounts {
     cached: HashMap<AccountKey, Cached>,
     /// Ids used since the last checkpoint.
     recent_ids: HashMap<CommandKey, UsedId>,
-    due: BTreeMap<Id, BTreeSet<(Moment, Id)>>,
+    due: BTreeMap<(Id, Partition), BTreeSet<(Moment, Id)>>,
+    partitions: u16,
     capacity: usize,
     checkpoint: u32,
     dirty: usize,
 }
 
 impl Accounts {
-    pub(crate) fn new(store: Store, book: &str, capacity: usize) -> Result<Self, StoreError> {
-        let mut due: BTreeMap<Id, BTreeSet<(Moment, Id)>> = BTreeMap::new();
+    pub(crate) fn new(store: Store, book: &str, partitions: u16, capacity: usize) -> Result<Self, StoreError> {
+        let mut due: BTreeMap<(Id, Partition), BTreeSet<(Moment, Id)>> = BTreeMap::new();
         for (key, at) in store.all_due()? {
-            due.entry(key.program).or_default().insert((at, key.account));
+            let partition = partition_of(&key.to_string(), partitions);
+            due.entry((key.program, partition)).or_default().insert((at, key.account));
         }
         let (cached, recent_ids) = (HashMap::new(), HashMap::new());
-        Ok(Self { store, book: book.to_owned(), cached, recent_ids, due, capacity, checkpoint: 0, dirty: 0 })
+        Ok(Self { store, book: book.to_owned(), cached, recent_ids, due, partitions, capacity, checkpoint: 0, dirty: 0 })
     }
 
     /// The account, from memory or the store; a new one if it is in neither.
@@ -46,7 +50,8 @@ impl Accounts {
         if !self.cached.contains_key(key) {
             let account = self.store.account(key)?.unwrap_or_default();
             let due = due_at(&account, program);
-            self.cached.insert(key.clone(), Cached { account, due, dirty: false, used: self.checkpoint });
+            let partition = partition_of(&key.to_string(), self.partitions);
+            self.cached.insert(key.clone(), Cached { account, due, partition, dirty: false, used: self.checkpoint });
         }
         let cached = self.cached.get_mut(key).expect("inserted just above");
         cached.used = self.checkpoint;
@@ -63,7 +68,7 @@ impl Accounts {
         let due = due_at(&cached.account, program);
         if due != cached.due {
             let before = std::mem::replace(&mut cached.due, due);
-            let index = self.due.entry(key.program.clone()).or_default();
+            let index = self.due.entry((key.program.clone(), cached.partition)).or_default();
             if let Some(at) = before {
                 index.remove(&(at, key.account.clone()));
             }
@@ -73,9 +78,9 @@ impl Accounts {
         }
     }
 
-    /// The next account of `program` with something due by `now`; it leaves the index until it is changed.
-    pub(crate) fn pop_due(&mut self, program: &Id, now: Moment) -> Option<AccountKey> {
-        let index = self.due.get_mut(program)?;
+    /// The next account of `program` in `partition` with something due by `now`; it leaves the index until it is changed.
+    pub(crate) fn pop_due(&mut self, program: &Id, partition: Partition, now: Moment) -> Option<AccountKey> {
+        let index = self.due.get_mut(&(program.clone(), partition))?;
         let (at, account) = index.first()?.clone();
         if at > now {
             return None;
@@ -88,9 +93,9 @@ impl Accounts {
         Some(key)
     }
 
-    /// When the next thing of `program` falls due.
-    pub(crate) fn next_due(&self, program: &Id) -> Option<Moment> {
-        self.due.get(program)?.first().map(|(at, _)| *at)
+    /// When the next thing of `program` falls due in `partition`.
+    pub(crate) fn next_due(&self, program: &Id, partition: Partition) -> Option<Moment> {
+        self.due.get(&(program.clone(), partition))?.first().map(|(at, _)| *at)
     }
 
     pub(crate) fn used_id(&self, key: &CommandKey) -> Result<Option<UsedId>, StoreError> {

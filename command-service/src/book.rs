@@ -1,21 +1,23 @@
 //! Deciding: from a request and the state in memory to what is staged for the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use event_log::{Batch, NewOutcome, NewRecord, Partition, Position, partition_of};
+use event_log::{Batch, NewOutcome, NewRecord, NewReply, Partition, Position, ReplyTo, partition_of};
 use ledger_core::account::command::Action;
 use ledger_core::account::{Command, Context, Decision, Event, Rejection, decide};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::policy::Program;
 use ledger_core::time::Moment;
-use ledger_schemas::{Hash, Outcome, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record, hash};
+use ledger_schemas::{Hash, Outcome, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record, hash, v1};
+use prost::Message;
 
 use crate::accounts::Accounts;
 use crate::programs::{ProgramState, Programs};
 use crate::request::{Answer, Firsts, Plan, Refusal, Reply, SourceOffset, command_key, target};
-use crate::store::{StoreError, UsedId, account_mark};
+use crate::store::{StoreError, UsedId};
+use crate::wire::{accepted, told};
 
 /// What to answer when the staged batch is on the log.
 pub(crate) enum Staged {
@@ -33,28 +35,37 @@ pub(crate) struct Group {
     pub(crate) batch: Batch,
     pub(crate) staged: Vec<Staged>,
     offsets: BTreeMap<Arc<str>, u64>,
+    consumed: BTreeMap<Partition, u64>,
     clocks: BTreeMap<Id, (Moment, CompactString)>,
 }
 
 impl Group {
     pub(crate) fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.staged.is_empty() && self.offsets.is_empty() && self.clocks.is_empty()
+        self.batch.is_empty() && self.staged.is_empty() && self.offsets.is_empty() && self.consumed.is_empty() && self.clocks.is_empty()
+    }
+
+    /// Stages an answer. One that goes over the log comes with the batch itself.
+    pub(crate) fn stage(&mut self, staged: Staged) {
+        match staged {
+            Staged::Answer(Reply::Log(to), outcome) => self.reply(to, told(&outcome)),
+            Staged::Replay(Reply::Log(to), partition, position) => self.reply(to, accepted(partition, position, true)),
+            staged => self.staged.push(staged),
+        }
+    }
+
+    pub(crate) fn reply(&mut self, to: Option<ReplyTo>, reply: v1::reply::Kind) {
+        let body = v1::Reply { kind: Some(reply) }.encode_to_vec();
+        self.batch.replies.extend(to.map(|to| NewReply { to, body }));
+    }
+
+    pub(crate) fn consumed(&mut self, partition: Partition, next: u64) {
+        self.consumed.insert(partition, next);
     }
 
     fn read_up_to(&mut self, source: SourceOffset) {
         if let Some((source, position)) = source {
             let offset = self.offsets.entry(source).or_default();
             *offset = (*offset).max(position);
-        }
-    }
-
-    /// Puts the offsets and the last clock of each program into the batch.
-    pub(crate) fn seal(&mut self, real_now: Moment) {
-        let offsets = std::mem::take(&mut self.offsets);
-        self.batch.offsets.extend(offsets.into_iter().map(|(source, position)| (source.to_string(), position)));
-        for (program, (now, actor)) in std::mem::take(&mut self.clocks) {
-            let change = ledger_schemas::ProgramChange::ClockSet { now };
-            self.batch.programs.push(encode_program_entry(&ProgramEntry { program, recorded_at: real_now, actor, change }));
         }
     }
 }
@@ -64,6 +75,8 @@ pub(crate) struct Book {
     pub(crate) accounts: Accounts,
     pub(crate) programs: Programs,
     pub(crate) next: Vec<Position>,
+    /// The partitions that are decided here; of the others it only knows how they stand.
+    pub(crate) owned: BTreeSet<Partition>,
     pub(crate) group: Group,
     scratch: Vec<u8>,
     last_now: BTreeMap<Id, Moment>,
@@ -71,20 +84,38 @@ pub(crate) struct Book {
 
 impl Book {
     pub(crate) fn new(accounts: Accounts, programs: Programs, next: Vec<Position>) -> Self {
-        Self { accounts, programs, next, group: Group::default(), scratch: Vec::new(), last_now: BTreeMap::new() }
+        Self { accounts, programs, next, owned: BTreeSet::new(), group: Group::default(), scratch: Vec::new(), last_now: BTreeMap::new() }
     }
 
     /// The program and its time, which never goes back.
     pub(crate) fn program(&mut self, id: &Id, real_now: Moment) -> Option<(Arc<Program>, Moment)> {
-        let state: &ProgramState = self.programs.0.get(id)?;
+        let state: &ProgramState = self.programs.by_id.get(id)?;
         let now = state.now(real_now);
         let last = self.last_now.entry(id.clone()).or_insert(now);
         *last = now.max(*last);
         Some((Arc::clone(&state.program), *last))
     }
 
+    /// The group as it is to be appended: with its offsets and the last clock of each program.
+    pub(crate) fn seal(&mut self, real_now: Moment) -> Group {
+        let mut group = std::mem::take(&mut self.group);
+        let offsets = std::mem::take(&mut group.offsets);
+        group.batch.offsets.extend(offsets.into_iter().map(|(source, position)| (source.to_string(), position)));
+        group.batch.consumed.extend(std::mem::take(&mut group.consumed));
+        for (program, (now, actor)) in std::mem::take(&mut group.clocks) {
+            let change = ledger_schemas::ProgramChange::ClockSet { now };
+            group.batch.programs.push(encode_program_entry(&ProgramEntry { program, recorded_at: real_now, actor, change }));
+            self.programs.entries += 1;
+        }
+        group
+    }
+
     fn partition(&self, name: &str) -> Partition {
         partition_of(name, u16::try_from(self.next.len()).unwrap_or(u16::MAX))
+    }
+
+    pub(crate) fn is_here(&self, name: &str) -> bool {
+        self.owned.len() == self.next.len() || self.owned.contains(&self.partition(name))
     }
 
     /// Decides one command and stages what comes of it.
@@ -95,7 +126,7 @@ impl Book {
             Ok(Accepted::Before(used)) => Staged::Replay(reply, used.partition, used.position),
             Err(refusal) => Staged::Answer(reply, Err(refusal)),
         };
-        self.group.staged.push(staged);
+        self.group.stage(staged);
         Ok(())
     }
 
@@ -103,12 +134,15 @@ impl Book {
         if let Err(invalid) = command.check() {
             return Ok(Err(Refusal::Invalid(vec![invalid])));
         }
+        let name = key.to_string();
+        if !self.is_here(&name) {
+            return Ok(Err(Refusal::NotHere));
+        }
         let Some((program, now)) = self.program(&key.program, real_now) else {
             return Ok(Err(Refusal::ProgramNotFound(key.program.clone())));
         };
-        let name = key.to_string();
         let content = content_hash(&name, command, &mut self.scratch);
-        let id = command_key(&key.program, command.action.kind(), &command.id);
+        let id = command_key(&name, command.action.kind(), &command.id);
         if let Some(used) = self.accounts.used_id(&id)? {
             if used.content == content {
                 return Ok(Ok(Accepted::Before(used)));
@@ -117,12 +151,12 @@ impl Book {
             return Ok(Err(Rejection::IdReused.into()));
         }
         self.settle(key, &name, &program, now)?;
-        let target_known = self.target_known(key, &name, &command.action)?;
+        let target_known = self.target_known(&name, &command.action)?;
         let context = Context { program: &program, now, target_known };
         match decide(&self.accounts.get(key, &program)?.account, command, &context) {
             Ok(decision) => {
                 let answer = self.book(key, &name, command, content, decision, &program, now)?;
-                let used = UsedId { content, account: account_mark(&name), partition: answer.partition, position: answer.position };
+                let used = UsedId { content, partition: answer.partition, position: answer.position };
                 self.accounts.use_id(id, used);
                 Ok(Ok(Accepted::New(answer)))
             }
@@ -159,21 +193,26 @@ impl Book {
         Ok(())
     }
 
-    /// Does due work of `program` until its time `now`, at most `max` accounts; tells whether there is more.
+    /// Does due work of `program` until its time `now`, at most `max` accounts of each partition; tells whether there is more.
     pub(crate) fn due_work(&mut self, program_id: &Id, max: usize, real_now: Moment) -> Result<bool, StoreError> {
         let Some((program, now)) = self.program(program_id, real_now) else { return Ok(false) };
-        for _ in 0..max {
-            let Some(key) = self.accounts.pop_due(program_id, now) else { return Ok(false) };
-            self.run_due(&key, &key.to_string(), &program, now)?;
+        let mut more = false;
+        for partition in self.owned.clone() {
+            let mut left = max;
+            while left > 0 {
+                let Some(key) = self.accounts.pop_due(program_id, partition, now) else { break };
+                self.run_due(&key, &key.to_string(), &program, now)?;
+                left -= 1;
+            }
+            more |= left == 0;
         }
-        Ok(true)
+        Ok(more)
     }
 
     /// Whether what the command refers to was ever booked for this account; asked only where the state does not have it.
-    fn target_known(&mut self, key: &AccountKey, name: &str, action: &Action) -> Result<bool, StoreError> {
+    fn target_known(&self, name: &str, action: &Action) -> Result<bool, StoreError> {
         let Some((kind, id)) = target(action) else { return Ok(false) };
-        let used = self.accounts.used_id(&command_key(&key.program, kind, id))?;
-        Ok(used.is_some_and(|used| used.account == account_mark(name)))
+        Ok(self.accounts.used_id(&command_key(name, kind, id))?.is_some())
     }
 
     #[allow(clippy::too_many_arguments, reason = "one record is made of all of these, and nothing else is")]
@@ -232,19 +271,20 @@ impl Book {
     /// Plans commands from the account's state and books them together, unless one of `firsts` was booked before.
     pub(crate) fn plan(&mut self, key: AccountKey, firsts: Firsts, plan: Plan, source: SourceOffset, reply: Reply, real_now: Moment) -> Result<(), StoreError> {
         self.group.read_up_to(source);
+        let name = key.to_string();
         let Some((program, now)) = self.program(&key.program, real_now) else {
-            self.group.staged.push(Staged::Answer(reply, Err(Refusal::ProgramNotFound(key.program.clone()))));
+            self.group.stage(Staged::Answer(reply, Err(Refusal::ProgramNotFound(key.program.clone()))));
             return Ok(());
         };
         for (first, rejected) in firsts {
-            let id = command_key(&key.program, first.action.kind(), &first.id);
+            let id = command_key(&name, first.action.kind(), &first.id);
             let Some(used) = self.accounts.used_id(&id)? else { continue };
             let again = rejected.and_then(|why| Some(Staged::Answer(reply.again()?, Err(Refusal::Unusable(why)))));
             self.group.staged.push(Staged::Replay(reply, used.partition, used.position));
             self.group.staged.extend(again);
             return Ok(());
         }
-        self.settle(&key, &key.to_string(), &program, now)?;
+        self.settle(&key, &name, &program, now)?;
         let planned = plan(&self.accounts.get(&key, &program)?.account);
         let mut outcomes = Vec::new();
         for command in planned.commands {
@@ -269,15 +309,23 @@ impl Book {
         self.group.staged.push(Staged::Answer(reply, Err(Refusal::Unusable(why))));
     }
 
+    /// The program stream belongs to whoever has the first partition.
+    fn require_programs(&self) -> Result<(), Refusal> {
+        if self.owned.contains(&0) { Ok(()) } else { Err(Refusal::NotHere) }
+    }
+
     pub(crate) fn publish(&mut self, program: &Id, rulebook: Vec<u8>, actor: CompactString, real_now: Moment) -> Result<(u32, bool), Refusal> {
+        self.require_programs()?;
         let (version, entry) = self.programs.publish(program, rulebook, actor, real_now)?;
         if let Some(entry) = &entry {
+            self.programs.entries += 1;
             self.group.batch.programs.push(encode_program_entry(entry));
         }
         Ok((version, entry.is_some()))
     }
 
     pub(crate) fn set_clock(&mut self, program: &Id, now: Moment, actor: CompactString, real_now: Moment) -> Result<(), Refusal> {
+        self.require_programs()?;
         self.programs.set_clock(program, now, real_now)?;
         self.group.clocks.insert(program.clone(), (now, actor));
         Ok(())

@@ -1,21 +1,23 @@
 //! The loop: takes what waits, decides it, stages it; keeps the state store behind the log; starts over when the log fails.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_log::{EventLog, LogError};
+use event_log::{Asked, EventLog, LogError, News, Partition, Position};
 use ledger_core::id::Id;
 use ledger_core::time::Moment;
+use ledger_schemas::Ask;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::book::{Book, Group, Staged};
-use crate::commit;
+use crate::commit::{self, Work};
 use crate::programs::Programs;
-use crate::recover::{RecoverError, recover};
+use crate::recover::{RecoverError, catch_up, follow, recover};
 use crate::request::{Refusal, Request};
-use crate::service::{ServiceConfig, Snapshot};
+use crate::service::{ServiceConfig, Share, Snapshot};
+use crate::store::StoreError;
 
 /// How many requests one group takes; with all that they bring, a batch stays at a few megabytes.
 const GROUP_MAX: usize = 4096;
@@ -25,6 +27,10 @@ const DUE_MAX: usize = 2048;
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// How long to wait before the log is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// How often a quiet loop looks what others have booked.
+const LOOK_AROUND: Duration = Duration::from_millis(100);
+/// How long a question waits for the rulebooks that its asker had seen.
+const PROGRAMS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why the loop ended.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +43,12 @@ pub enum EngineError {
     Recover(#[from] RecoverError),
 }
 
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        Self::Recover(error.into())
+    }
+}
+
 pub(crate) struct Engine {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) config: ServiceConfig,
@@ -44,12 +56,20 @@ pub(crate) struct Engine {
     /// Taken from the queue, not decided yet.
     pub(crate) waiting: Vec<Request>,
     pub(crate) programs: watch::Sender<Arc<Programs>>,
+    pub(crate) owned: watch::Sender<BTreeSet<Partition>>,
     pub(crate) now: Arc<dyn Fn() -> Moment + Send + Sync>,
 }
 
-struct Committer {
-    groups: mpsc::Sender<Group>,
-    task: JoinHandle<Result<(), LogError>>,
+/// From one reading of the log to the next failure.
+struct Session {
+    book: Book,
+    works: mpsc::Sender<Work>,
+    committer: JoinHandle<Result<(), LogError>>,
+    news: mpsc::UnboundedReceiver<News>,
+    /// Heard, not done yet.
+    heard: Option<News>,
+    /// Whether more news can come.
+    is_shared: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -63,8 +83,8 @@ impl Engine {
     pub(crate) async fn run(mut self, ready: oneshot::Sender<()>) -> Result<(), EngineError> {
         let mut ready = Some(ready);
         loop {
-            let (mut book, committer) = match self.start().await {
-                Ok(started) => started,
+            let mut session = match self.start().await {
+                Ok(session) => session,
                 // Only where it served before is the log's silence taken for a passing fault.
                 Err(RecoverError::Log(error)) if ready.is_none() => {
                     tracing::error!(%error, "the log can't be read; trying again");
@@ -73,20 +93,30 @@ impl Engine {
                 }
                 Err(error) => return Err(error.into()),
             };
-            self.programs.send_replace(Arc::new(book.programs.clone()));
+            self.show(&session.book);
             if let Some(ready) = ready.take() {
                 let _ = ready.send(());
             }
-            let end = self.serve(&mut book, &committer).await?;
-            let Committer { groups, task } = committer;
-            drop(groups);
-            match (end, task.await) {
-                (End::Stopped, Ok(Ok(()))) => {
-                    book.accounts.write_checkpoint(book.next.clone()).map_err(RecoverError::from)?;
-                    return Ok(());
+            let end = match self.serve(&mut session).await {
+                Err(EngineError::Recover(RecoverError::Log(error))) => {
+                    tracing::error!(%error, "the log can't be read; the state is read anew");
+                    End::LogFailed
                 }
-                (_, Ok(Err(LogError::Fenced { .. }))) => return Err(EngineError::Fenced),
-                (_, Ok(Err(error))) => tracing::error!(%error, "an append failed; the state is read anew from the log"),
+                end => end?,
+            };
+            let Session { mut book, works, committer, is_shared, news, .. } = session;
+            drop(works);
+            let committed = committer.await;
+            // What others may take from here on is not asked for here any more.
+            drop(news);
+            if is_shared {
+                self.owned.send_replace(BTreeSet::new());
+            }
+            match (end, committed) {
+                (End::Stopped, Ok(Ok(()))) => return Ok(book.accounts.write_checkpoint(book.next.clone())?),
+                (_, Ok(Err(LogError::Fenced { .. }))) if !is_shared => return Err(EngineError::Fenced),
+                (_, Ok(Err(error))) => tracing::error!(error = &error as &dyn std::error::Error, "an append failed; the state is read anew from the log"),
+                (_, Ok(Ok(()))) => tracing::warn!("the partitions are others' now; joining them anew"),
                 (_, outcome) => tracing::error!(?outcome, "the committer ended; the state is read anew from the log"),
             }
             if matches!(end, End::Stopped) {
@@ -95,65 +125,218 @@ impl Engine {
         }
     }
 
-    async fn start(&self) -> Result<(Book, Committer), RecoverError> {
-        let writer = self.log.acquire(&self.config.owner).await?;
-        let folder: PathBuf = self.config.folder.clone();
-        let book = recover(&*self.log, &*writer, &folder, self.config.accounts_in_memory).await?;
-        let (groups, staged) = mpsc::channel(1);
-        let task = tokio::spawn(commit::run(staged, writer, Arc::clone(&self.log)));
-        Ok((book, Committer { groups, task }))
+    async fn start(&self) -> Result<Session, RecoverError> {
+        let (log, config) = (&*self.log, &self.config);
+        let is_shared = config.share != Share::Alone;
+        // Who is alone ends whoever wrote before it reads; partitions that are shared are taken when they are assigned.
+        let alone = if is_shared { None } else { Some(log.acquire(&config.owner).await?) };
+        let mut book = recover(log, &config.folder, config.accounts_in_memory, config.share != Share::Cold).await?;
+        let (writer, news) = match alone {
+            None => log.join(&config.owner).await?,
+            Some(writer) => {
+                for partition in 0..log.partitions() {
+                    catch_up(&mut book, log, partition, writer.next_position(partition)).await?;
+                    book.owned.insert(partition);
+                }
+                (writer, mpsc::unbounded_channel().1)
+            }
+        };
+        let (works, done) = mpsc::channel(1);
+        let committer = tokio::spawn(commit::run(done, writer, Arc::clone(&self.log)));
+        Ok(Session { book, works, committer, news, heard: None, is_shared })
     }
 
-    async fn serve(&mut self, book: &mut Book, committer: &Committer) -> Result<End, EngineError> {
+    /// Shows others what is decided here, and by which rules.
+    fn show(&self, book: &Book) {
+        self.programs.send_replace(Arc::new(book.programs.clone()));
+        self.owned.send_replace(book.owned.clone());
+        metrics::gauge!("loyalty_partitions_owned").set(f64::from(u32::try_from(book.owned.len()).unwrap_or(u32::MAX)));
+    }
+
+    async fn serve(&mut self, session: &mut Session) -> Result<End, EngineError> {
         let mut last_checkpoint = Instant::now();
         let mut more_due = true;
+        let works = session.works.clone();
         loop {
-            let Ok(permit) = committer.groups.reserve().await else { return Ok(End::LogFailed) };
+            let Ok(permit) = works.reserve().await else { return Ok(End::LogFailed) };
             if self.waiting.is_empty() {
                 // What is due is looked at before waiting, so the wait never outlasts it.
-                let idle = if more_due { Duration::ZERO } else { self.until_due(book) };
-                let idle = if book.accounts.is_dirty() { idle.min(CHECKPOINT_EVERY) } else { idle };
-                tokio::select! {
-                    biased;
-                    () = committer.groups.closed() => {}
-                    _ = tokio::time::timeout(idle, self.requests.recv_many(&mut self.waiting, GROUP_MAX)) => {}
-                }
+                let idle = if more_due { Duration::ZERO } else { self.until_due(&session.book) };
+                self.wait(session, idle).await;
             }
-            if committer.groups.is_closed() {
+            if works.is_closed() {
                 // What waits is decided when the state is read anew.
                 return Ok(End::LogFailed);
+            }
+            if session.is_shared {
+                self.look_around(&mut session.book).await?;
             }
             let mut stop = self.requests.is_closed() && self.waiting.is_empty();
             let mut waiting = std::mem::take(&mut self.waiting);
             for request in waiting.drain(..) {
-                stop |= self.handle(book, request).map_err(RecoverError::from)?;
+                stop |= self.handle(&mut session.book, request)?;
             }
             // Empty again; its room is kept for the next group.
             self.waiting = waiting;
-            more_due = self.due_work(book).map_err(RecoverError::from)?;
-            let mut group = std::mem::take(&mut book.group);
-            group.seal((self.now)());
+            let change = self.hear(session).await?;
+            more_due = self.due_work(&mut session.book)?;
+            let group = session.book.seal((self.now)());
             if group.is_empty() {
                 drop(permit);
             } else {
-                permit.send(group);
+                permit.send(Work::Append(group));
             }
             if stop {
+                self.give_up_all(session).await;
                 return Ok(End::Stopped);
             }
+            if let Some(change) = change
+                && !self.change(session, change).await?
+            {
+                return Ok(End::LogFailed);
+            }
+            let book = &mut session.book;
             let rested = book.accounts.is_dirty() && last_checkpoint.elapsed() >= CHECKPOINT_EVERY;
             if book.accounts.is_full() || rested {
-                if !on_the_log(committer).await {
+                if !on_the_log(&works).await {
                     return Ok(End::LogFailed);
                 }
-                book.accounts.write_checkpoint(book.next.clone()).map_err(RecoverError::from)?;
+                book.accounts.write_checkpoint(book.next.clone())?;
                 metrics::gauge!("loyalty_accounts_in_memory").set(f64::from(u32::try_from(book.accounts.len()).unwrap_or(u32::MAX)));
                 last_checkpoint = Instant::now();
             }
         }
     }
 
-    fn handle(&self, book: &mut Book, request: Request) -> Result<bool, crate::store::StoreError> {
+    /// Waits at most `idle` for something to do.
+    async fn wait(&mut self, session: &mut Session, idle: Duration) {
+        let idle = if session.book.accounts.is_dirty() { idle.min(CHECKPOINT_EVERY) } else { idle };
+        let idle = if session.is_shared { idle.min(LOOK_AROUND) } else { idle };
+        tokio::select! {
+            biased;
+            () = session.works.closed() => {}
+            news = session.news.recv(), if session.is_shared && session.heard.is_none() => session.heard = news,
+            _ = tokio::time::timeout(idle, self.requests.recv_many(&mut self.waiting, GROUP_MAX)) => {}
+        }
+    }
+
+    /// Decides what is asked over the log, up to a change of the partitions, which it gives back.
+    async fn hear(&self, session: &mut Session) -> Result<Option<News>, EngineError> {
+        for _ in 0..GROUP_MAX {
+            let Some(news) = session.heard.take().or_else(|| session.news.try_recv().ok()) else { break };
+            match news {
+                News::Asked(asked) => self.asked(&mut session.book, &asked).await?,
+                change => return Ok(Some(change)),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn asked(&self, book: &mut Book, asked: &Asked) -> Result<(), EngineError> {
+        let ask = match Ask::decode(&asked.body) {
+            Ok(ask) => ask,
+            Err(error) => {
+                book.unreadable(asked, error.to_string());
+                return Ok(());
+            }
+        };
+        self.see_programs(book, ask.program_entries).await?;
+        book.asked(asked, ask, (self.now)())?;
+        self.programs.send_if_modified(|programs| {
+            let is_news = programs.entries != book.programs.entries;
+            if is_news {
+                *programs = Arc::new(book.programs.clone());
+            }
+            is_news
+        });
+        Ok(())
+    }
+
+    /// Waits until the program stream is here up to `entries`, which somebody has seen.
+    async fn see_programs(&self, book: &mut Book, entries: Position) -> Result<(), EngineError> {
+        let deadline = Instant::now() + PROGRAMS_WITHIN;
+        while book.programs.entries < entries && Instant::now() < deadline {
+            if !book.programs.follow(&*self.log).await.map_err(RecoverError::from)? {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes or releases partitions; false where the log must be read anew.
+    async fn change(&self, session: &mut Session, change: News) -> Result<bool, EngineError> {
+        let Session { book, works, .. } = session;
+        match change {
+            News::Assigned(partitions) => {
+                let begin = Instant::now();
+                let (done, taken) = oneshot::channel();
+                if works.send(Work::Take(partitions.clone(), done)).await.is_err() {
+                    return Ok(false);
+                }
+                let Ok(taken) = taken.await else { return Ok(false) };
+                self.see_programs(book, taken.program_entries).await?;
+                let mut records = 0;
+                for (partition, end) in taken.ends {
+                    match catch_up(book, &*self.log, partition, end).await {
+                        Ok(count) => records += count,
+                        Err(RecoverError::Log(error)) => {
+                            tracing::error!(%error, partition, "a partition that was assigned can't be read");
+                            return Ok(false);
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                    book.owned.insert(partition);
+                }
+                tracing::info!(?partitions, records, seconds = begin.elapsed().as_secs_f32(), "partitions taken");
+                metrics::histogram!("loyalty_takeover_seconds").record(begin.elapsed());
+            }
+            News::Revoked(partitions, done) => {
+                let (released, is_released) = oneshot::channel();
+                if works.send(Work::Release(partitions.clone(), released)).await.is_err() || is_released.await.is_err() {
+                    return Ok(false);
+                }
+                book.owned.retain(|partition| !partitions.contains(partition));
+                tracing::info!(?partitions, "partitions released");
+                let _ = done.send(());
+            }
+            News::Lost => return Ok(false),
+            News::Asked(_) => {}
+        }
+        self.show(book);
+        Ok(true)
+    }
+
+    /// Gives up all partitions, so that others need not wait for them.
+    async fn give_up_all(&self, session: &mut Session) {
+        let partitions: Vec<Partition> = session.book.owned.iter().copied().collect();
+        if session.is_shared && !partitions.is_empty() {
+            let (released, is_released) = oneshot::channel();
+            // Where this fails others find out by themselves.
+            if session.works.send(Work::Release(partitions, released)).await.is_ok() {
+                let _ = is_released.await;
+            }
+        }
+    }
+
+    /// Folds what others have booked: rulebooks, and records of partitions that may come here one day.
+    async fn look_around(&self, book: &mut Book) -> Result<(), EngineError> {
+        let log = &*self.log;
+        if book.programs.follow(log).await.map_err(RecoverError::from)? {
+            self.programs.send_replace(Arc::new(book.programs.clone()));
+        }
+        if self.config.share != Share::Follows || book.owned.len() == book.next.len() {
+            return Ok(());
+        }
+        let ends = log.ends().await.map_err(RecoverError::from)?;
+        for (partition, end) in (0..).zip(ends) {
+            if !book.owned.contains(&partition) && book.next[usize::from(partition)] < end {
+                follow(book, log, partition).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn handle(&self, book: &mut Book, request: Request) -> Result<bool, StoreError> {
         let now = (self.now)();
         match request {
             Request::Command { key, command, source, reply } => book.command(key, command, source, reply, now)?,
@@ -171,7 +354,8 @@ impl Engine {
                 when_on_the_log(book, reply, outcome);
             }
             Request::Snapshot { key, reply } => {
-                let _ = reply.send(self.snapshot(book, &key, now)?);
+                let snapshot = if book.is_here(&key.to_string()) { Ok(self.snapshot(book, &key, now)?) } else { Err(Refusal::NotHere) };
+                let _ = reply.send(snapshot);
             }
             Request::Flush { reply } => book.group.staged.push(Staged::Run(Box::new(move |_| {
                 let _ = reply.send(());
@@ -181,15 +365,15 @@ impl Engine {
         Ok(false)
     }
 
-    fn snapshot(&self, book: &mut Book, key: &ledger_core::id::AccountKey, now: Moment) -> Result<Option<Snapshot>, crate::store::StoreError> {
+    fn snapshot(&self, book: &mut Book, key: &ledger_core::id::AccountKey, now: Moment) -> Result<Option<Snapshot>, StoreError> {
         let Some((program, now)) = book.program(&key.program, now) else { return Ok(None) };
         let account = book.accounts.get(key, &program)?.account.clone();
         Ok(Some(Snapshot { account, program, now }))
     }
 
-    fn due_work(&self, book: &mut Book) -> Result<bool, crate::store::StoreError> {
+    fn due_work(&self, book: &mut Book) -> Result<bool, StoreError> {
         let now = (self.now)();
-        let programs: Vec<Id> = book.programs.0.keys().cloned().collect();
+        let programs: Vec<Id> = book.programs.by_id.keys().cloned().collect();
         let mut more = false;
         for program in programs {
             more |= book.due_work(&program, DUE_MAX, now)?;
@@ -200,21 +384,21 @@ impl Engine {
     /// How long nothing falls due in any live program; sandboxes wait for their callers.
     fn until_due(&self, book: &Book) -> Duration {
         let now = (self.now)();
-        let live = book.programs.0.iter().filter(|(_, state)| !state.program.is_sandbox());
-        let next = live.filter_map(|(id, _)| book.accounts.next_due(id)).min();
+        let live = book.programs.by_id.iter().filter(|(_, state)| !state.program.is_sandbox());
+        let next = live.flat_map(|(id, _)| book.owned.iter().filter_map(|partition| book.accounts.next_due(id, *partition))).min();
         let us = next.map_or(3_600_000_000, |at| at.as_micros() - now.as_micros());
         Duration::from_micros(u64::try_from(us).unwrap_or(0).min(3_600_000_000))
     }
 }
 
 /// Waits until all that is staged is on the log; false if the log failed.
-async fn on_the_log(committer: &Committer) -> bool {
+async fn on_the_log(works: &mpsc::Sender<Work>) -> bool {
     let (done, heard) = oneshot::channel();
     let mut group = Group::default();
     group.staged.push(Staged::Run(Box::new(move |ok| {
         let _ = done.send(ok);
     })));
-    committer.groups.send(group).await.is_ok() && heard.await.unwrap_or(false)
+    works.send(Work::Append(group)).await.is_ok() && heard.await.unwrap_or(false)
 }
 
 fn when_on_the_log<T: Send + 'static>(book: &mut Book, reply: oneshot::Sender<Result<T, Refusal>>, outcome: Result<T, Refusal>) {

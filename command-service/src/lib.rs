@@ -7,19 +7,22 @@
 //! thrown away and read anew when one of them fails; the state store is never ahead of the log.
 
 mod accounts;
+mod asked;
 mod book;
 mod commit;
 mod engine;
 mod json;
 mod programs;
 mod recover;
+mod remote;
 mod request;
 mod service;
 mod simulate;
 mod store;
+mod wire;
 
 pub use json::read_json;
-pub use programs::{ProgramState, Programs};
+pub use programs::{ProgramState, Programs, ProgramsError};
 pub use request::{Answer, Firsts, Planned, Refusal};
-pub use service::{Outcomes, Running, Service, ServiceConfig, ServiceError, Snapshot, Source};
+pub use service::{Outcomes, Running, Service, ServiceConfig, ServiceError, Share, Snapshot, Source};
 pub use simulate::{Simulated, simulate};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use event_log::EventLog;
+use event_log::{EventLog, Position};
 use ledger_core::id::Id;
 use ledger_core::policy::{Invalid, Program, Rulebook, read_rulebook};
 use ledger_core::time::Moment;
@@ -39,7 +39,12 @@ impl ProgramState {
 
 /// All programs.
 #[derive(Debug, Clone, Default)]
-pub struct Programs(pub BTreeMap<Id, ProgramState>);
+pub struct Programs {
+    /// By id.
+    pub by_id: BTreeMap<Id, ProgramState>,
+    /// How many entries of the program stream this is the fold of.
+    pub entries: Position,
+}
 
 /// Why the program stream can't be folded.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +56,7 @@ pub enum ProgramsError {
     #[error("entry {position} of the program stream can't be read")]
     Decode {
         /// Which.
-        position: usize,
+        position: Position,
         /// Why.
         #[source]
         source: DecodeError,
@@ -60,7 +65,7 @@ pub enum ProgramsError {
     #[error("the rulebook in entry {position} of the program stream is refused by this version: {why}")]
     Rulebook {
         /// Which.
-        position: usize,
+        position: Position,
         /// Why.
         why: String,
     },
@@ -73,20 +78,36 @@ impl Programs {
     /// The log's, or an entry that can't be read.
     pub async fn load(log: &dyn EventLog) -> Result<Self, ProgramsError> {
         let mut programs = Self::default();
-        for (position, bytes) in log.read_programs(0).await?.iter().enumerate() {
-            let entry = ProgramEntry::decode(bytes).map_err(|source| ProgramsError::Decode { position, source })?;
-            let state = programs.0.entry(entry.program).or_default();
-            match entry.change {
-                ProgramChange::ClockSet { now } => state.clock = Some(now),
-                ProgramChange::RulebookPublished { rulebook, .. } => {
-                    let refused =
-                        |invalid: Vec<Invalid>| ProgramsError::Rulebook { position, why: invalid.first().map(ToString::to_string).unwrap_or_default() };
-                    let read = parse(&rulebook).map_err(refused)?;
-                    state.publish(read, rulebook).map_err(refused)?;
-                }
+        programs.follow(log).await?;
+        Ok(programs)
+    }
+
+    /// Folds what was added; tells whether anything was.
+    ///
+    /// # Errors
+    /// The log's, or an entry that can't be read.
+    pub async fn follow(&mut self, log: &dyn EventLog) -> Result<bool, ProgramsError> {
+        let added = log.read_programs(self.entries).await?;
+        for bytes in &added {
+            self.fold(bytes)?;
+        }
+        Ok(!added.is_empty())
+    }
+
+    fn fold(&mut self, bytes: &[u8]) -> Result<(), ProgramsError> {
+        let position = self.entries;
+        let entry = ProgramEntry::decode(bytes).map_err(|source| ProgramsError::Decode { position, source })?;
+        let state = self.by_id.entry(entry.program).or_default();
+        match entry.change {
+            ProgramChange::ClockSet { now } => state.clock = Some(now),
+            ProgramChange::RulebookPublished { rulebook, .. } => {
+                let refused = |invalid: Vec<Invalid>| ProgramsError::Rulebook { position, why: invalid.first().map(ToString::to_string).unwrap_or_default() };
+                let read = parse(&rulebook).map_err(refused)?;
+                state.publish(read, rulebook).map_err(refused)?;
             }
         }
-        Ok(programs)
+        self.entries += 1;
+        Ok(())
     }
 
     /// Takes a rulebook for `program`; tells its version and the entry for the stream, or none if it is the latest already.
@@ -95,19 +116,19 @@ impl Programs {
         if rulebook.program != *program {
             return Err(Refusal::Invalid(vec![Invalid::new("/program", &rulebook.program, format!("the program it is published for, {program}"))]));
         }
-        let mut state = self.0.get(program).cloned().unwrap_or_default();
+        let mut state = self.by_id.get(program).cloned().unwrap_or_default();
         if let Some(latest) = state.program.latest().filter(|latest| latest.rulebook == rulebook) {
             return Ok((latest.number, None));
         }
         let version = state.publish(rulebook, bytes.clone()).map_err(Refusal::Invalid)?;
-        self.0.insert(program.clone(), state);
+        self.by_id.insert(program.clone(), state);
         let change = ProgramChange::RulebookPublished { version, rulebook: bytes };
         Ok((version, Some(ProgramEntry { program: program.clone(), recorded_at: real_now, actor, change })))
     }
 
     /// Sets a sandbox's clock.
     pub(crate) fn set_clock(&mut self, program: &Id, now: Moment, real_now: Moment) -> Result<(), Refusal> {
-        let state = self.0.get_mut(program).ok_or_else(|| Refusal::ProgramNotFound(program.clone()))?;
+        let state = self.by_id.get_mut(program).ok_or_else(|| Refusal::ProgramNotFound(program.clone()))?;
         if !state.program.is_sandbox() {
             return Err(Refusal::Clock(format!("program {program} is live: it runs on the real clock")));
         }

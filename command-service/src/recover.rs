@@ -1,8 +1,10 @@
 //! Catching up: the state store's accounts, plus what the log has after its positions.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use event_log::{Entry, EventLog, LogError, Position, Writer};
+use event_log::{Entry, EventLog, LogError, Partition, Position};
 use ledger_core::id::AccountKey;
 use ledger_core::policy::Program;
 use ledger_schemas::{DecodeError, Record, hash};
@@ -11,9 +13,12 @@ use crate::accounts::Accounts;
 use crate::book::Book;
 use crate::programs::{Programs, ProgramsError};
 use crate::request::command_key;
-use crate::store::{Store, StoreError, UsedId, account_mark};
+use crate::store::{Store, StoreError, UsedId};
 
 const READ_MAX: usize = 5000;
+/// How long a record that is on the log may take to be seen here.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Why the state can't be made from the log.
 #[derive(Debug, thiserror::Error)]
@@ -54,41 +59,73 @@ pub enum RecoverError {
     },
 }
 
-/// Makes the state anew, up to where `writer` goes on.
-pub(crate) async fn recover(log: &dyn EventLog, writer: &dyn Writer, folder: &Path, capacity: usize) -> Result<Book, RecoverError> {
-    let ends: Vec<Position> = (0..log.partitions()).map(|partition| writer.next_position(partition)).collect();
+/// The state as it was kept, and what the log has after it: of all partitions, unless others keep theirs and this is to take them as they come.
+pub(crate) async fn recover(log: &dyn EventLog, folder: &Path, capacity: usize, follows: bool) -> Result<Book, RecoverError> {
+    let (partitions, book_id) = (log.partitions(), log.book_id());
     let programs = Programs::load(log).await?;
-    let (store, positions) = Store::open(folder, log.book_id(), &ends)?;
-    let accounts = Accounts::new(store, log.book_id(), capacity)?;
-    let mut book = Book::new(accounts, programs, positions);
-    let begin = std::time::Instant::now();
-    let mut count = 0_usize;
-    for partition in 0..log.partitions() {
-        let end = ends[usize::from(partition)];
-        while book.next[usize::from(partition)] < end {
-            let entries = log.read(partition, book.next[usize::from(partition)], READ_MAX).await?;
-            if entries.is_empty() {
-                break;
-            }
-            for entry in &entries {
-                replay(&mut book, partition, entry)?;
-            }
-            count += entries.len();
-            if book.accounts.is_full() {
-                book.accounts.write_checkpoint(book.next.clone())?;
-            }
+    let (mut store, mut positions) = Store::open(folder, book_id, partitions)?;
+    // What was kept is on the log, but may take its time to be seen.
+    let deadline = Instant::now() + SEEN_WITHIN;
+    while log.ends().await?.iter().zip(&positions).any(|(end, position)| end < position) {
+        if Instant::now() > deadline {
+            store = store.wipe()?;
+            positions = vec![0; usize::from(partitions)];
         }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
-    tracing::info!(records = count, seconds = begin.elapsed().as_secs_f32(), "caught up with the log");
+    let accounts = Accounts::new(store, book_id, partitions, capacity)?;
+    let mut book = Book::new(accounts, programs, positions);
+    if follows {
+        let begin = Instant::now();
+        let mut count = 0;
+        for (partition, end) in (0..).zip(log.ends().await?) {
+            count += catch_up(&mut book, log, partition, end).await?;
+        }
+        tracing::info!(records = count, seconds = begin.elapsed().as_secs_f32(), "caught up with the log");
+    }
     Ok(book)
 }
 
-fn replay(book: &mut Book, partition: u16, entry: &Entry) -> Result<(), RecoverError> {
+/// Folds the partition's records up to `end`; tells how many there were.
+pub(crate) async fn catch_up(book: &mut Book, log: &dyn EventLog, partition: Partition, end: Position) -> Result<u64, RecoverError> {
+    let from = book.next[usize::from(partition)];
+    let mut before = vec![Position::MAX; usize::from(log.partitions())];
+    let deadline = Instant::now() + SEEN_WITHIN;
+    while book.next[usize::from(partition)] < end {
+        let next = book.next[usize::from(partition)];
+        follow(book, log, partition).await?;
+        if book.next[usize::from(partition)] == next {
+            if Instant::now() > deadline {
+                let source = Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
+                return Err(LogError::Unavailable { action: "read up to the end of a partition", source }.into());
+            }
+            before[usize::from(partition)] = next;
+            log.wait_beyond(&before, LOOK_AGAIN).await?;
+        }
+        if book.accounts.is_full() {
+            book.accounts.write_checkpoint(book.next.clone())?;
+        }
+    }
+    Ok(book.next[usize::from(partition)] - from)
+}
+
+/// Folds the next of the partition's records, as far as there are any.
+pub(crate) async fn follow(book: &mut Book, log: &dyn EventLog, partition: Partition) -> Result<(), RecoverError> {
+    for entry in &log.read(partition, book.next[usize::from(partition)], READ_MAX).await? {
+        let position = entry.position;
+        let record = Record::decode(&entry.body).map_err(|source| RecoverError::Decode { partition, position, source })?;
+        if !book.programs.by_id.contains_key(&record.key.program) {
+            // A program is published before its first record, but the two come on ways of their own.
+            book.programs.follow(log).await?;
+        }
+        let Some(program) = book.programs.by_id.get(&record.key.program).map(|state| Arc::clone(&state.program)) else { break };
+        replay(book, partition, entry, &record, &program)?;
+    }
+    Ok(())
+}
+
+fn replay(book: &mut Book, partition: Partition, entry: &Entry, record: &Record, program: &Program) -> Result<(), RecoverError> {
     let position = entry.position;
-    let record = Record::decode(&entry.body).map_err(|source| RecoverError::Decode { partition, position, source })?;
-    let none = Program::default();
-    let program = book.programs.0.get(&record.key.program).map(|state| state.program.clone());
-    let program = program.as_deref().unwrap_or(&none);
     let key: &AccountKey = &record.key;
     let account = &mut book.accounts.get(key, program)?.account;
     if record.account_seq != account.seq + 1 || record.previous_hash != account.last_hash {
@@ -99,8 +136,8 @@ fn replay(book: &mut Book, partition: u16, entry: &Entry) -> Result<(), RecoverE
     account.seal(record.recorded_at, hash(&entry.body));
     book.accounts.changed(key, program);
     if record.command_kind != "expire" {
-        let id = command_key(&key.program, &record.command_kind, &record.command_id);
-        let used = UsedId { content: record.content_hash, account: account_mark(&entry.account), partition, position };
+        let id = command_key(&entry.account, &record.command_kind, &record.command_id);
+        let used = UsedId { content: record.content_hash, partition, position };
         book.accounts.use_id(id, used);
     }
     book.next[usize::from(partition)] = position + 1;

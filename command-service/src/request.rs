@@ -1,9 +1,10 @@
 //! What can be asked of the service and what it answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use compact_str::CompactString;
-use event_log::{Partition, Position};
+use event_log::{Partition, Position, ReplyTo};
 use ledger_core::account::command::Action;
 use ledger_core::account::{Account, Command, Rejection};
 use ledger_core::id::{AccountKey, Id};
@@ -51,6 +52,22 @@ pub enum Refusal {
     /// The log failed in the middle.
     #[error("the log failed, so it is unknown whether the command was booked; sending it again with the same id is safe")]
     OutcomeUnknown,
+    /// Whoever has the account did not answer.
+    #[error("no answer came in {} s, so it is unknown whether the command was or will be booked; sending it again with the same id is safe", .0.as_secs())]
+    NoAnswer(Duration),
+    /// The rules say no, as another process tells.
+    #[error("{detail}")]
+    Told {
+        /// The rejection's number.
+        number: u8,
+        /// Its code.
+        code: String,
+        /// In words.
+        detail: String,
+    },
+    /// The account's partition is another process's.
+    #[error("another process has the account")]
+    NotHere,
 }
 
 /// What a plan made of an account's state.
@@ -71,6 +88,8 @@ type Outcome = Result<Answer, Refusal>;
 /// To whom the answer goes.
 pub(crate) enum Reply {
     One(oneshot::Sender<Outcome>),
+    /// Over the log, together with what was booked; none where nobody waits.
+    Log(Option<ReplyTo>),
     /// One of many, told apart by a tag; only refusals are of interest.
     Many(mpsc::UnboundedSender<(u64, Outcome)>, u64),
 }
@@ -79,7 +98,7 @@ impl Reply {
     /// Another answer to the same asker, where there can be several.
     pub(crate) fn again(&self) -> Option<Self> {
         match self {
-            Self::One(_) => None,
+            Self::One(_) | Self::Log(_) => None,
             Self::Many(sender, tag) => Some(Self::Many(sender.clone(), *tag)),
         }
     }
@@ -88,6 +107,8 @@ impl Reply {
     pub(crate) fn send(self, outcome: Outcome) {
         match self {
             Self::One(sender) => drop(sender.send(outcome)),
+            // Staged with the batch before.
+            Self::Log(_) => {}
             Self::Many(sender, tag) => drop(sender.send((tag, outcome))),
         }
     }
@@ -131,7 +152,7 @@ pub(crate) enum Request {
     },
     Snapshot {
         key: AccountKey,
-        reply: oneshot::Sender<Option<Snapshot>>,
+        reply: oneshot::Sender<Result<Option<Snapshot>, Refusal>>,
     },
     /// Answered when all that was asked before is on the log.
     Flush {
@@ -141,13 +162,14 @@ pub(crate) enum Request {
     Stop,
 }
 
-/// The idempotency key of a command: BLAKE3 of program, kind and id, cut to 16 bytes. The kinds of a hold share one key with the
+/// The idempotency key of a command: BLAKE3 of account, kind and id, cut to 16 bytes. The kinds of a hold share one key with the
 /// redemption they belong to only where their own id says so.
 pub(crate) type CommandKey = [u8; 16];
 
-pub(crate) fn command_key(program: &Id, kind: &str, id: &Id) -> CommandKey {
+/// `name` is the account's key as it is written.
+pub(crate) fn command_key(name: &str, kind: &str, id: &Id) -> CommandKey {
     let mut hasher = blake3::Hasher::new();
-    for part in [program.as_str(), kind, id.as_str()] {
+    for part in [name, kind, id.as_str()] {
         hasher.update(part.as_bytes()).update(&[0]);
     }
     let mut key = [0; 16];

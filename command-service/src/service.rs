@@ -1,11 +1,13 @@
 //! The service as its callers see it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use compact_str::CompactString;
-use event_log::EventLog;
+use event_log::{EventLog, LogError, Partition, Position};
 use ledger_core::account::{Account, Command};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::policy::Program;
@@ -13,8 +15,14 @@ use ledger_core::time::Moment;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::engine::{Engine, EngineError};
-use crate::programs::Programs;
+use crate::programs::{Programs, ProgramsError};
+use crate::remote::Remote;
 use crate::request::{Answer, Firsts, Planned, Refusal, Reply, Request};
+
+/// How often a process that decides nothing looks for new rulebooks.
+const LOOK_AROUND: Duration = Duration::from_millis(50);
+/// How long a rulebook that was published elsewhere may take to be seen here.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// How the service runs.
 #[derive(Debug, Clone)]
@@ -27,6 +35,21 @@ pub struct ServiceConfig {
     pub accounts_in_memory: usize,
     /// How many requests may wait; more are refused.
     pub queue_max: usize,
+    /// With whom the partitions are shared.
+    pub share: Share,
+    /// How long another process may take to answer.
+    pub answer_within: Duration,
+}
+
+/// With whom the partitions of a log are shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// With nobody: all are taken, whoever had them.
+    Alone,
+    /// With others; what they book is followed, so that their partitions can be taken over at once (a warm stand-by).
+    Follows,
+    /// With others; a partition that is assigned is read when it comes.
+    Cold,
 }
 
 /// Why the service can't start or has ended.
@@ -35,6 +58,15 @@ pub enum ServiceError {
     /// The loop ended.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The program stream.
+    #[error(transparent)]
+    Programs(#[from] ProgramsError),
+    /// Nobody else can have its partitions.
+    #[error("this log can't be shared between processes; a log on Kafka can")]
+    NotShared,
     /// Its thread can't be made, or it broke down.
     #[error("the command service's thread failed: {0}")]
     Thread(String),
@@ -54,8 +86,13 @@ pub struct Snapshot {
 /// A handle on the service; clones share it.
 #[derive(Clone)]
 pub struct Service {
-    requests: mpsc::Sender<Request>,
+    /// To the loop in this process, if there is one.
+    requests: Option<mpsc::Sender<Request>>,
+    /// The partitions that the loop decides.
+    owned: watch::Receiver<BTreeSet<Partition>>,
     programs: watch::Receiver<Arc<Programs>>,
+    /// To those who have the other partitions, where the log is shared.
+    remote: Option<Arc<Remote>>,
 }
 
 /// The service's thread.
@@ -83,14 +120,16 @@ impl Running {
 }
 
 impl Service {
-    /// Takes the log over and serves when it has caught up. `now` is the clock of live programs.
+    /// Serves when it has caught up. `now` is the clock of live programs.
     ///
     /// # Errors
     /// Why it can't.
     pub async fn start(log: Arc<dyn EventLog>, config: ServiceConfig, now: Arc<dyn Fn() -> Moment + Send + Sync>) -> Result<(Self, Running), ServiceError> {
+        let remote = if config.share == Share::Alone { None } else { Remote::open(&log, config.answer_within).await? };
         let (requests, receiver) = mpsc::channel(config.queue_max);
         let (programs, watched) = watch::channel(Arc::default());
-        let engine = Engine { log, config, requests: receiver, waiting: Vec::new(), programs, now };
+        let (owns, owned) = watch::channel(BTreeSet::new());
+        let engine = Engine { log, config, requests: receiver, waiting: Vec::new(), programs, owned: owns, now };
         let (ready, is_ready) = oneshot::channel();
         // A thread of its own: deciding is work, and must not hold up those who wait for sockets.
         let builder = std::thread::Builder::new().name("command-service".into());
@@ -101,7 +140,40 @@ impl Service {
             running.join()?;
             return Err(ServiceError::Thread("it ended before it was ready".into()));
         }
-        Ok((Self { requests, programs: watched }, running))
+        Ok((Self { requests: Some(requests), owned, programs: watched, remote: remote.map(Arc::new) }, running))
+    }
+
+    /// Decides nothing here: asks those who have the partitions, waiting for an answer at most `answer_within`.
+    ///
+    /// # Errors
+    /// Where the log can't be shared, or not be read.
+    pub async fn elsewhere(log: Arc<dyn EventLog>, answer_within: Duration) -> Result<Self, ServiceError> {
+        let remote = Remote::open(&log, answer_within).await?.ok_or(ServiceError::NotShared)?;
+        let mut latest = Programs::load(&*log).await?;
+        let (programs, watched) = watch::channel(Arc::new(latest.clone()));
+        tokio::spawn(async move {
+            while !programs.is_closed() {
+                match latest.follow(&*log).await {
+                    Ok(true) => drop(programs.send_replace(Arc::new(latest.clone()))),
+                    Ok(false) => tokio::time::sleep(LOOK_AROUND).await,
+                    Err(error) => {
+                        tracing::error!(%error, "the program stream can't be followed; this process knows no newer rulebooks");
+                        return;
+                    }
+                }
+            }
+        });
+        let (_, owned) = watch::channel(BTreeSet::new());
+        Ok(Self { requests: None, owned, programs: watched, remote: Some(Arc::new(remote)) })
+    }
+
+    /// Who has `partition`, where that is another process.
+    fn elsewhere_of(&self, partition: impl FnOnce(&Remote) -> Partition) -> Option<&Remote> {
+        self.remote.as_deref().filter(|remote| !self.owned.borrow().contains(&partition(remote)))
+    }
+
+    fn entries(&self) -> Position {
+        self.programs.borrow().entries
     }
 
     /// Decides and books `command`.
@@ -109,18 +181,29 @@ impl Service {
     /// # Errors
     /// [`Refusal::Busy`] at once when too much waits, else whatever was decided.
     pub async fn submit(&self, key: AccountKey, command: Command) -> Result<Answer, Refusal> {
+        if let Some(remote) = self.elsewhere_of(|remote| remote.partition(&key)) {
+            return remote.command(key, command, self.entries()).await;
+        }
         let (reply, answer) = oneshot::channel();
+        let again = self.remote.as_ref().map(|remote| (remote, key.clone(), command.clone()));
         let request = Request::Command { key, command, source: None, reply: Reply::One(reply) };
-        self.requests.try_send(request).map_err(|error| match error {
+        let Some(requests) = &self.requests else { return Err(Refusal::OutcomeUnknown) };
+        requests.try_send(request).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Refusal::Busy,
             mpsc::error::TrySendError::Closed(_) => Refusal::OutcomeUnknown,
         })?;
-        answer.await.unwrap_or(Err(Refusal::OutcomeUnknown))
+        match (answer.await.unwrap_or(Err(Refusal::OutcomeUnknown)), again) {
+            // The partition went to another process just now.
+            (Err(Refusal::NotHere), Some((remote, key, command))) => remote.command(key, command, self.entries()).await,
+            (outcome, _) => outcome,
+        }
     }
 
     async fn send(&self, request: Request) {
         // A loop that ended drops the request and with it the reply's sender, which the caller sees.
-        let _ = self.requests.send(request).await;
+        if let Some(requests) = &self.requests {
+            let _ = requests.send(request).await;
+        }
     }
 
     /// Publishes a rulebook; tells its version, and whether it is new.
@@ -128,9 +211,20 @@ impl Service {
     /// # Errors
     /// [`Refusal::Invalid`] with everything that is wrong with it.
     pub async fn publish(&self, program: Id, rulebook: Vec<u8>, actor: CompactString) -> Result<(u32, bool), Refusal> {
+        if let Some(remote) = self.elsewhere_of(|_| 0) {
+            let (version, is_new, entries) = remote.publish(program, rulebook, actor, self.entries()).await?;
+            self.seen(entries).await;
+            return Ok((version, is_new));
+        }
         let (reply, answer) = oneshot::channel();
         self.send(Request::Publish { program, rulebook, actor, reply }).await;
         answer.await.unwrap_or(Err(Refusal::OutcomeUnknown))
+    }
+
+    /// Waits until this process knows the program stream up to `entries`.
+    async fn seen(&self, entries: Position) {
+        let mut programs = self.programs.clone();
+        let _ = tokio::time::timeout(SEEN_WITHIN, programs.wait_for(|programs| programs.entries >= entries)).await;
     }
 
     /// Sets a sandbox's clock; all that falls due by then is done before this answers.
@@ -138,9 +232,21 @@ impl Service {
     /// # Errors
     /// [`Refusal::Clock`] for a live program or a step back.
     pub async fn set_clock(&self, program: Id, now: Moment, actor: CompactString) -> Result<(), Refusal> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Request::SetClock { program, now, actor, reply }).await;
-        answer.await.unwrap_or(Err(Refusal::OutcomeUnknown))
+        if let Some(remote) = self.elsewhere_of(|_| 0) {
+            let entries = remote.set_clock(program.clone(), now, actor, self.entries()).await?;
+            self.seen(entries).await;
+        } else {
+            let (reply, answer) = oneshot::channel();
+            self.send(Request::SetClock { program: program.clone(), now, actor, reply }).await;
+            answer.await.unwrap_or(Err(Refusal::OutcomeUnknown))?;
+        }
+        let Some(remote) = self.remote.as_deref() else { return Ok(()) };
+        for partition in 0..remote.partitions() {
+            if !self.owned.borrow().contains(&partition) {
+                remote.settle(partition, program.clone(), self.entries()).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Sets a sandbox's clock before what is sent next, without waiting until it is on the log.
@@ -150,10 +256,22 @@ impl Service {
     }
 
     /// The account as it stands; none if there is no such program.
-    pub async fn snapshot(&self, key: AccountKey) -> Option<Snapshot> {
+    ///
+    /// # Errors
+    /// Where another process has it and does not answer.
+    pub async fn snapshot(&self, key: AccountKey) -> Result<Option<Snapshot>, Refusal> {
+        if let Some(remote) = self.elsewhere_of(|remote| remote.partition(&key)) {
+            let program = key.program.clone();
+            let (account, now) = match remote.snapshot(key, self.entries()).await {
+                Err(Refusal::ProgramNotFound(_)) => return Ok(None),
+                outcome => outcome?,
+            };
+            let state = self.programs.borrow().by_id.get(&program).cloned();
+            return Ok(state.map(|state| Snapshot { account, program: state.program, now }));
+        }
         let (reply, answer) = oneshot::channel();
         self.send(Request::Snapshot { key, reply }).await;
-        answer.await.ok().flatten()
+        answer.await.unwrap_or(Err(Refusal::OutcomeUnknown))
     }
 
     /// Returns when all that was asked before is on the log.
@@ -171,7 +289,7 @@ impl Service {
     /// Whether the loop still takes requests.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        !self.requests.is_closed()
+        self.requests.as_ref().is_none_or(|requests| !requests.is_closed())
     }
 
     /// The programs as they stand.

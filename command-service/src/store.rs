@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::request::CommandKey;
 
 /// Changed when the form of what is stored changes: an older store is thrown away.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// Opening the store reads its journal, and whoever takes over waits for that.
 const JOURNAL_BYTES: u64 = 64 << 20;
@@ -57,34 +57,24 @@ pub enum StoreError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UsedId {
     pub(crate) content: Hash,
-    /// BLAKE3 of the account's key, cut to 8 bytes.
-    pub(crate) account: [u8; 8],
     pub(crate) partition: Partition,
     pub(crate) position: Position,
 }
 
-pub(crate) fn account_mark(key: &str) -> [u8; 8] {
-    let mut mark = [0; 8];
-    mark.copy_from_slice(&blake3::hash(key.as_bytes()).as_bytes()[..8]);
-    mark
-}
-
 impl UsedId {
-    fn to_bytes(self) -> [u8; 50] {
-        let mut bytes = [0; 50];
+    fn to_bytes(self) -> [u8; 42] {
+        let mut bytes = [0; 42];
         bytes[..32].copy_from_slice(&self.content);
-        bytes[32..40].copy_from_slice(&self.account);
-        bytes[40..42].copy_from_slice(&self.partition.to_be_bytes());
-        bytes[42..].copy_from_slice(&self.position.to_be_bytes());
+        bytes[32..34].copy_from_slice(&self.partition.to_be_bytes());
+        bytes[34..].copy_from_slice(&self.position.to_be_bytes());
         bytes
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (content, rest) = bytes.split_first_chunk::<32>()?;
-        let (account, rest) = rest.split_first_chunk::<8>()?;
         let (partition, rest) = rest.split_first_chunk::<2>()?;
         let position = rest.try_into().ok()?;
-        Some(Self { content: *content, account: *account, partition: u16::from_be_bytes(*partition), position: u64::from_be_bytes(position) })
+        Some(Self { content: *content, partition: u16::from_be_bytes(*partition), position: u64::from_be_bytes(position) })
     }
 }
 
@@ -112,28 +102,28 @@ pub(crate) struct Checkpoint<'a> {
 }
 
 impl Store {
-    /// Opens the store in `path` and tells up to where it has folded the book; a store of another book, form or with positions beyond
-    /// `ends` is made anew.
-    pub(crate) fn open(path: &Path, book: &str, ends: &[Position]) -> Result<(Self, Vec<Position>), StoreError> {
+    /// Opens the store in `path` and tells up to where it has folded the book; a store of another book or form is made anew.
+    pub(crate) fn open(path: &Path, book: &str, partitions: u16) -> Result<(Self, Vec<Position>), StoreError> {
         let store = Self::open_folder(path)?;
         let header = store.header()?;
-        let fits = header.format == FORMAT && header.book == book && header.positions.len() == ends.len();
-        if fits && header.positions.iter().zip(ends).all(|(position, end)| position <= end) {
+        if header.format == FORMAT && header.book == book && header.positions.len() == usize::from(partitions) {
             return Ok((store, header.positions));
         }
-        let store = if header == Header::default() {
-            store
-        } else {
-            tracing::warn!(path = %path.display(), "the state store is of another book or form; it is made anew from the log");
-            drop(store);
-            std::fs::remove_dir_all(path).map_err(|source| StoreError::Folder { path: path.to_owned(), source })?;
-            Self::open_folder(path)?
-        };
-        let positions = vec![0; ends.len()];
+        let store = if header == Header::default() { store } else { store.wipe()? };
+        let positions = vec![0; usize::from(partitions)];
         let header = Header { format: FORMAT.into(), book: book.into(), positions: positions.clone() };
         let bytes = postcard::to_stdvec(&header).expect("a header always serializes");
         store.meta.insert("header", bytes).map_err(|e| store.engine(e))?;
         Ok((store, positions))
+    }
+
+    /// The store anew, empty.
+    pub(crate) fn wipe(self) -> Result<Self, StoreError> {
+        let path = self.path.clone();
+        tracing::warn!(path = %path.display(), "the state store is of another book or form; it is made anew from the log");
+        drop(self);
+        std::fs::remove_dir_all(&path).map_err(|source| StoreError::Folder { path: path.clone(), source })?;
+        Self::open_folder(&path)
     }
 
     fn open_folder(path: &Path) -> Result<Self, StoreError> {

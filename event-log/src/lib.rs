@@ -282,6 +282,11 @@ pub trait EventLog: Send + Sync {
         Ok((writer, all_assigned(self.partitions())))
     }
 
+    /// Somebody who asks over the log; none where it can't be shared.
+    async fn asker(&self) -> Result<Option<kafka::Asker>, LogError> {
+        Ok(None)
+    }
+
     /// Up to `max` records from `from` on.
     async fn read(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Entry>, LogError>;
 

@@ -32,7 +32,8 @@ async fn postgres(name: &str) -> Box<dyn EventLog> {
 }
 
 async fn kafka(name: &str) -> Box<dyn EventLog> {
-    let options = KafkaOptions { brokers: embedded_kafka::testing::broker().await, prefix: name.into(), replication: 1, session_timeout: Duration::from_secs(6) };
+    let options =
+        KafkaOptions { brokers: embedded_kafka::testing::broker().await, prefix: name.into(), replication: 1, session_timeout: Duration::from_secs(6) };
     Box::new(KafkaLog::open(options, 4, None).await.expect("a fresh prefix takes a log"))
 }
 

@@ -132,7 +132,7 @@ async fn who_takes_the_whole_log_fences_its_members() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_is_answered_by_whoever_has_the_partition() {
     let log = open("asking").await;
-    let asker = log.asker().await.unwrap();
+    let asker = log.asker().await.unwrap().unwrap();
     let mut member = Member::join(&log).await;
     member.hear().await;
     let patience = Duration::from_secs(20);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use command_service::Share;
 use tracing_subscriber::EnvFilter;
 
 /// An event-sourced loyalty ledger.
@@ -81,6 +82,9 @@ pub struct DataOptions {
     /// How long a command service may be silent before its partitions go to others.
     #[arg(long, env = "LOYALTY_KAFKA_SESSION_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(6..=300))]
     pub kafka_session_seconds: u64,
+    /// How long another process may take to answer, before the outcome is told to be unknown.
+    #[arg(long, env = "LOYALTY_ANSWER_SECONDS", default_value_t = 10)]
+    pub answer_seconds: u64,
     /// How many partitions a new log gets; it can't change.
     #[arg(long, env = "LOYALTY_PARTITIONS", default_value_t = 8)]
     pub partitions: u16,
@@ -111,9 +115,27 @@ pub struct UpOptions {
     /// Leave the read models to `loyalty serve projector`.
     #[arg(long, env = "LOYALTY_WITHOUT_PROJECTORS")]
     pub without_projectors: bool,
+    /// How the partitions are decided.
+    #[command(flatten)]
+    pub deciding: DecidingOptions,
+}
+
+/// Deciding.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct DecidingOptions {
     /// How many commands may wait; more are answered 429.
     #[arg(long, env = "LOYALTY_QUEUE_MAX", default_value_t = 10_000)]
     pub queue_max: usize,
+    /// Don't follow what other command services book: less work, but a partition that comes here is read only then.
+    #[arg(long, env = "LOYALTY_WITHOUT_STAND_BY")]
+    pub without_stand_by: bool,
+}
+
+impl DecidingOptions {
+    /// With whom the partitions are shared.
+    pub fn share(self) -> Share {
+        if self.without_stand_by { Share::Cold } else { Share::Follows }
+    }
 }
 
 /// A part to serve.
@@ -127,6 +149,30 @@ pub struct ServeOptions {
 /// A part that runs in a process of its own.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Part {
+    /// Decide commands; of several at once, each has a share of the partitions. Needs --kafka, no database.
+    CommandService {
+        /// The address of health and metrics.
+        #[arg(long, env = "LOYALTY_LISTEN", default_value = "127.0.0.1:8081")]
+        listen: SocketAddr,
+        /// How the partitions are decided.
+        #[command(flatten)]
+        deciding: DecidingOptions,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+    /// Answer over REST; commands go over the log to whoever has the account. Needs --kafka.
+    Api {
+        /// The address of the API. Another than loopback needs --api-keys.
+        #[arg(long, env = "LOYALTY_LISTEN", default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+        /// A JSON file of API keys, as `loyalty key` prints them.
+        #[arg(long, env = "LOYALTY_API_KEYS")]
+        api_keys: Option<PathBuf>,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
     /// Bring a read model up to date; of several at once, each record is applied by one.
     Projector {
         /// The read model: balance, statement or tier.

@@ -43,7 +43,8 @@ pub async fn run(options: LogOptions) -> anyhow::Result<()> {
 async fn open(place: &str, data: &DataOptions, database: Option<&Database>, book_id: Option<&str>) -> anyhow::Result<Arc<dyn EventLog>> {
     if let Some(place) = place.strip_prefix("kafka://") {
         let (brokers, prefix) = place.split_once('/').unwrap_or((place, &data.kafka_prefix));
-        let kafka = KafkaOptions { brokers: brokers.to_owned(), prefix: prefix.to_owned(), replication: data.kafka_replication, session_timeout: data.kafka_session() };
+        let kafka =
+            KafkaOptions { brokers: brokers.to_owned(), prefix: prefix.to_owned(), replication: data.kafka_replication, session_timeout: data.kafka_session() };
         return Ok(Arc::new(KafkaLog::open(kafka, data.partitions, book_id.map(str::to_owned)).await?));
     }
     let url = match database {

@@ -8,7 +8,7 @@ use ledger_core::id::{AccountKey, Id};
 
 use crate::args::{DemoOptions, Format, ImportOptions};
 use crate::import::import;
-use crate::node::Node;
+use crate::node::{Node, Role};
 use crate::{summary, up, verify};
 
 const RULEBOOK: &[u8] = include_bytes!("../../data/demo-program.json");
@@ -18,10 +18,10 @@ const REDEMPTIONS: i64 = 10;
 
 /// Runs the demo.
 pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
-    up::check(&options.up)?;
+    up::check(options.up.listen, options.up.api_keys.is_some())?;
     let begin = std::time::Instant::now();
     let metrics = up::metrics()?;
-    let node = Node::start(&options.up.data, options.up.queue_max, !options.up.without_projectors).await?;
+    let node = Node::start(&options.up.data, Role::ALONE).await?;
     let program = Id::parse("shop")?;
     let (version, new) = node.service.publish(program.clone(), RULEBOOK.to_vec(), "demo".into()).await?;
     println!("program {program}: rulebook version {version}{}", if new { " published" } else { ", published before" });
@@ -45,7 +45,7 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
     redeem(&node, &program).await?;
     node.caught_up().await?;
     let check = verify::all(node.log.clone(), node.url()).await?;
-    let rules = node.service.programs().0.get(&program).and_then(|state| state.program.latest().cloned()).context("published just above")?;
+    let rules = node.service.programs().by_id.get(&program).and_then(|state| state.program.latest().cloned()).context("published just above")?;
     println!();
     summary::print(node.url(), &program, &rules, &check).await?;
     println!("book verified: {} records", check.records);
@@ -54,7 +54,7 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
         return node.stop().await;
     }
     let member = top_member(node.url(), &program).await?;
-    up::serve(node, &options.up, metrics, |address| {
+    up::serve(node, options.up.listen, options.up.api_keys.as_deref(), metrics, |address| {
         println!("try:");
         println!("  curl {address}/v1/programs/shop/accounts/{member}");
         println!("  curl {address}/v1/programs/shop/accounts/{member}/explain");

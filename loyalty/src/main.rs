@@ -7,6 +7,7 @@ mod demo;
 mod import;
 mod node;
 mod ops;
+mod serve;
 mod summary;
 mod up;
 mod verify;
@@ -25,7 +26,7 @@ async fn main() -> std::process::ExitCode {
     args::log(&arguments);
     let outcome = match arguments.command {
         Command::Up(options) => up::run(options).await,
-        Command::Serve(options) => ops::serve(options).await,
+        Command::Serve(options) => serve::run(options).await,
         Command::Demo(options) => demo::run(options).await,
         Command::Import(options) => import::run(options).await,
         Command::Program(options) => ops::program(options).await,

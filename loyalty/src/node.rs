@@ -1,10 +1,11 @@
 //! A node: the database, the log, the command service and the projectors, started together and stopped in turn.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use api::real_now;
-use command_service::{Running, Service, ServiceConfig};
+use command_service::{Running, Service, ServiceConfig, Share};
 use embedded_postgres::{PostgresError, Server};
 use event_log::EventLog;
 use event_log::kafka::{KafkaLog, KafkaOptions};
@@ -57,12 +58,44 @@ pub async fn open_log(options: &DataOptions, database: &Database) -> anyhow::Res
     let log: Arc<dyn EventLog> = match &options.kafka {
         None => Arc::new(PostgresLog::open(database.url(), options.partitions, None).await?),
         Some(brokers) => {
-            let kafka = KafkaOptions { brokers: brokers.clone(), prefix: options.kafka_prefix.clone(), replication: options.kafka_replication, session_timeout: options.kafka_session() };
+            let kafka = KafkaOptions {
+                brokers: brokers.clone(),
+                prefix: options.kafka_prefix.clone(),
+                replication: options.kafka_replication,
+                session_timeout: options.kafka_session(),
+            };
             Arc::new(KafkaLog::open(kafka, options.partitions, None).await?)
         }
     };
     crate::copy::require_here(&*log).await?;
     Ok(log)
+}
+
+/// What a node does.
+#[derive(Debug, Clone, Copy)]
+pub struct Role {
+    /// With whom it shares the deciding; none where it only asks others.
+    pub share: Option<Share>,
+    /// How many commands may wait.
+    pub queue_max: usize,
+    /// Whether it has the read models, and brings them up to date.
+    pub models: Models,
+}
+
+/// What a node has to do with read models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Models {
+    /// Nothing.
+    None,
+    /// It reads them; others bring them up to date.
+    Reads,
+    /// It brings them up to date.
+    Projects,
+}
+
+impl Role {
+    /// Takes the whole book to itself, for a while.
+    pub const ALONE: Self = Self { share: Some(Share::Alone), queue_max: 10_000, models: Models::Projects };
 }
 
 /// A node that runs.
@@ -71,7 +104,7 @@ pub struct Node {
     pub log: Arc<dyn EventLog>,
     /// The command service.
     pub service: Service,
-    running: Running,
+    running: Option<Running>,
     stop: watch::Sender<bool>,
     projectors: Vec<JoinHandle<()>>,
     // Last, so that it is dropped last.
@@ -79,19 +112,36 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts all of it; without projectors the read models are there, but others bring them up to date.
-    pub async fn start(options: &DataOptions, queue_max: usize, with_projectors: bool) -> anyhow::Result<Self> {
-        let database = Database::open(options).await?;
+    /// Starts what its role is.
+    pub async fn start(options: &DataOptions, role: Role) -> anyhow::Result<Self> {
+        if options.kafka.is_none() && (role.share.is_none() || role.models == Models::None) {
+            bail!("--kafka HOST:PORT is missing: on Postgres one process has the whole log (`loyalty up`); on Kafka several share it");
+        }
+        let database = match role.models {
+            Models::None => Database::Other(String::new()),
+            _ => Database::open(options).await?,
+        };
         let log = open_log(options, &database).await?;
-        let folder = options.data.join("state");
-        std::fs::create_dir_all(&folder).with_context(|| format!("can't create {}", folder.display()))?;
-        let config = ServiceConfig { folder, owner: format!("loyalty pid {}", std::process::id()), accounts_in_memory: options.accounts_in_memory, queue_max };
-        let (service, running) = Service::start(Arc::clone(&log), config, Arc::new(real_now)).await?;
+        let answer_within = Duration::from_secs(options.answer_seconds);
+        let (service, running) = match role.share {
+            None => (Service::elsewhere(Arc::clone(&log), answer_within).await?, None),
+            Some(share) => {
+                let folder = options.data.join("state");
+                std::fs::create_dir_all(&folder).with_context(|| format!("can't create {}", folder.display()))?;
+                let owner = format!("loyalty pid {}", std::process::id());
+                // On Postgres there is nobody to share with.
+                let share = if options.kafka.is_some() { share } else { Share::Alone };
+                let (accounts_in_memory, queue_max) = (options.accounts_in_memory, role.queue_max);
+                let config = ServiceConfig { folder, owner, accounts_in_memory, queue_max, share, answer_within };
+                let (service, running) = Service::start(Arc::clone(&log), config, Arc::new(real_now)).await?;
+                (service, Some(running))
+            }
+        };
         let (stop, stopped) = watch::channel(false);
         let mut projectors = Vec::new();
-        for model in read_models() {
+        for model in read_models().into_iter().filter(|_| role.models != Models::None) {
             let projector = Projector::open(model, Arc::clone(&log), database.url()).await?;
-            if with_projectors {
+            if role.models == Models::Projects {
                 projectors.push(tokio::spawn(projector.run(stopped.clone())));
             }
         }
@@ -105,7 +155,7 @@ impl Node {
 
     /// Whether the command service has ended by itself.
     pub fn has_failed(&self) -> bool {
-        self.running.is_finished()
+        self.running.as_ref().is_some_and(Running::is_finished)
     }
 
     /// Waits until every read model has what is on the log now.
@@ -126,12 +176,15 @@ impl Node {
     /// Stops in turn: no more commands, what waits is booked, the projectors end, the database last.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.service.stop().await;
-        let running = self.running;
-        let outcome = tokio::task::spawn_blocking(move || running.join()).await?;
+        let outcome = match self.running {
+            Some(running) => tokio::task::spawn_blocking(move || running.join()).await?,
+            None => Ok(()),
+        };
         self.stop.send_replace(true);
         for projector in self.projectors {
             projector.await?;
         }
+        drop((self.service, self.log));
         drop(self.database);
         Ok(outcome?)
     }

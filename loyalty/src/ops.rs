@@ -8,9 +8,8 @@ use event_log::EventLog;
 use ledger_core::id::Id;
 use projectors::{Projector, ReadModel, lags, read_model, read_models};
 
-use crate::args::{DataOptions, KeyOptions, Part, ProgramAction, ProgramOptions, RebuildOptions, SchemaOptions, ServeOptions};
-use crate::node::{Database, Node, open_log};
-use crate::up;
+use crate::args::{DataOptions, KeyOptions, ProgramAction, ProgramOptions, RebuildOptions, SchemaOptions};
+use crate::node::{Database, Node, Role, open_log};
 
 /// `loyalty program publish`.
 pub async fn program(options: ProgramOptions) -> anyhow::Result<()> {
@@ -34,7 +33,7 @@ pub async fn program(options: ProgramOptions) -> anyhow::Result<()> {
         println!("{body}");
         return Ok(());
     }
-    let node = Node::start(&data, 1000, true).await.context("is the service running? Then publish with --server URL")?;
+    let node = Node::start(&data, Role::ALONE).await.context("is the service running? Then publish with --server URL")?;
     let published = node.service.publish(program.clone(), rulebook, "cli".into()).await;
     node.stop().await?;
     match published {
@@ -48,7 +47,7 @@ pub async fn program(options: ProgramOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn open(options: &DataOptions) -> anyhow::Result<(Database, Arc<dyn EventLog>)> {
+pub async fn open(options: &DataOptions) -> anyhow::Result<(Database, Arc<dyn EventLog>)> {
     let database = Database::join(options).await?;
     let log = open_log(options, &database).await?;
     Ok((database, log))
@@ -72,24 +71,9 @@ pub async fn projectors(options: DataOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn find(name: &str) -> anyhow::Result<Arc<dyn ReadModel>> {
+pub fn find(name: &str) -> anyhow::Result<Arc<dyn ReadModel>> {
     let names = || read_models().iter().map(|model| model.name()).collect::<Vec<_>>().join(", ");
     read_model(name).with_context(|| format!("there is no read model {name:?}; there are {}", names()))
-}
-
-/// `loyalty serve`.
-pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
-    let Part::Projector { name, data } = options.part;
-    let model = find(&name)?;
-    let told = up::told()?;
-    let (database, log) = open(&data).await?;
-    let projector = Projector::open(model, log, database.url()).await?;
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let running = tokio::spawn(projector.run(stopped));
-    println!("projecting {name}");
-    told.await;
-    stop.send_replace(true);
-    Ok(running.await?)
 }
 
 /// `loyalty rebuild`.

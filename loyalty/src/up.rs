@@ -1,23 +1,29 @@
 //! `loyalty up`: serve.
 
+use std::net::SocketAddr;
+use std::path::Path;
+
 use anyhow::{Context, bail};
 use api::{ApiState, Keys, router};
+use axum::Router;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::UpOptions;
-use crate::node::Node;
+use crate::node::{Models, Node, Role};
 
 const SECONDS_BUCKETS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0];
 const RECORDS_BUCKETS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
 
 /// Runs until it is told to stop.
 pub async fn run(options: UpOptions) -> anyhow::Result<()> {
-    check(&options)?;
+    check(options.listen, options.api_keys.is_some())?;
     let metrics = metrics()?;
-    let node = Node::start(&options.data, options.queue_max, !options.without_projectors).await?;
-    serve(node, &options, metrics, |_| {}).await
+    let models = if options.without_projectors { Models::Reads } else { Models::Projects };
+    let role = Role { share: Some(options.deciding.share()), queue_max: options.deciding.queue_max, models };
+    let node = Node::start(&options.data, role).await?;
+    serve(node, options.listen, options.api_keys.as_deref(), metrics, |_| {}).await
 }
 
 /// Collects metrics from here on.
@@ -27,9 +33,9 @@ pub fn metrics() -> anyhow::Result<PrometheusHandle> {
 }
 
 /// Refuses an address that others can reach without keys.
-pub fn check(options: &UpOptions) -> anyhow::Result<()> {
-    if !options.listen.ip().is_loopback() && options.api_keys.is_none() {
-        bail!("--listen {} can be reached by others: give --api-keys FILE (see `loyalty key`), or listen on loopback", options.listen);
+pub fn check(listen: SocketAddr, has_keys: bool) -> anyhow::Result<()> {
+    if !listen.ip().is_loopback() && !has_keys {
+        bail!("--listen {listen} can be reached by others: give --api-keys FILE (see `loyalty key`), or listen on loopback");
     }
     Ok(())
 }
@@ -46,10 +52,15 @@ pub fn told() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// Serves `node` until SIGINT or SIGTERM; `listening` is told the address.
-pub async fn serve(node: Node, options: &UpOptions, metrics: PrometheusHandle, listening: impl FnOnce(&str)) -> anyhow::Result<()> {
-    let keys = options.api_keys.as_deref().map(Keys::read).transpose()?;
+pub async fn serve(node: Node, listen: SocketAddr, api_keys: Option<&Path>, metrics: PrometheusHandle, listening: impl FnOnce(&str)) -> anyhow::Result<()> {
+    let keys = api_keys.map(Keys::read).transpose()?;
     let state = ApiState::new(node.service.clone(), node.log.clone(), node.url(), keys, metrics)?;
-    let listener = TcpListener::bind(options.listen).await.with_context(|| format!("can't listen on {}", options.listen))?;
+    serve_router(node, listen, router(state), listening).await
+}
+
+/// Serves `router` until SIGINT or SIGTERM or until the node fails.
+pub async fn serve_router(node: Node, listen: SocketAddr, router: Router, listening: impl FnOnce(&str)) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
     let address = format!("http://{}", listener.local_addr()?);
     println!("listening on {address}");
     listening(&address);
@@ -60,7 +71,7 @@ pub async fn serve(node: Node, options: &UpOptions, metrics: PrometheusHandle, l
         }
     };
     tokio::select! {
-        served = axum::serve(listener, router(state)).with_graceful_shutdown(told) => served?,
+        served = axum::serve(listener, router).with_graceful_shutdown(told) => served?,
         () = failed => {}
     }
     node.stop().await

@@ -38,15 +38,15 @@ pub enum DecodeError {
 
 type Decoded<T> = Result<T, DecodeError>;
 
-fn bad(field: &'static str) -> DecodeError {
+pub(crate) fn bad(field: &'static str) -> DecodeError {
     DecodeError::Field { field }
 }
 
-fn id(text: &str, field: &'static str) -> Decoded<Id> {
+pub(crate) fn id(text: &str, field: &'static str) -> Decoded<Id> {
     Id::parse(text).map_err(|_| bad(field))
 }
 
-fn moment(us: i64, field: &'static str) -> Decoded<Moment> {
+pub(crate) fn moment(us: i64, field: &'static str) -> Decoded<Moment> {
     Moment::from_micros(us).ok_or_else(|| bad(field))
 }
 
@@ -63,7 +63,7 @@ fn fixed_hash(bytes: &[u8], field: &'static str) -> Decoded<Hash> {
     bytes.try_into().map_err(|_| bad(field))
 }
 
-fn check_version(found: u32) -> Decoded<()> {
+pub(crate) fn check_version(found: u32) -> Decoded<()> {
     match found {
         0 => Err(bad("schema_version")),
         found if found > SCHEMA_VERSION => Err(DecodeError::NewerSchema { found }),
@@ -114,11 +114,7 @@ impl Outcome {
         let command = message.command.ok_or_else(|| bad("command"))?;
         Ok(Self {
             key: AccountKey { program: id(&message.program, "program")?, account: id(&message.account, "account")? },
-            command: Command {
-                id: id(&command.id, "command.id")?,
-                actor: command.actor.into(),
-                action: action(command.action.ok_or_else(|| bad("command.action"))?)?,
-            },
+            command: self::command(command)?,
             recorded_at: moment(message.recorded_at_us, "recorded_at_us")?,
             number: u8::try_from(message.number).map_err(|_| bad("number"))?,
             code: message.code,
@@ -148,6 +144,10 @@ impl ProgramEntry {
             change,
         })
     }
+}
+
+pub(crate) fn command(command: v1::Command) -> Decoded<Command> {
+    Ok(Command { id: id(&command.id, "command.id")?, actor: command.actor.into(), action: action(command.action.ok_or_else(|| bad("command.action"))?)? })
 }
 
 fn reason(reason: v1::Reason) -> Reason {

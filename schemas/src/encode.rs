@@ -42,16 +42,18 @@ pub fn encode_outcome(outcome: &Outcome) -> Vec<u8> {
     to.uint(1, SCHEMA_VERSION);
     to.text(2, outcome.key.program.as_str());
     to.text(3, outcome.key.account.as_str());
-    to.message(4, |to| {
-        to.text(1, outcome.command.id.as_str());
-        to.text(2, &outcome.command.actor);
-        action(to, &outcome.command.action);
-    });
+    to.message(4, |to| command(to, &outcome.command));
     to.int(5, outcome.recorded_at.as_micros());
     to.uint(6, outcome.number);
     to.text(7, &outcome.code);
     to.text(8, &outcome.detail);
     out
+}
+
+pub(crate) fn command(to: &mut Wire<'_>, command: &Command) {
+    to.text(1, command.id.as_str());
+    to.text(2, &command.actor);
+    action(to, &command.action);
 }
 
 /// The bytes of `entry`.

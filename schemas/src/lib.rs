@@ -3,11 +3,13 @@
 //! Invariants: what was ever written can be read; a record of a newer schema than this is refused, never skipped or guessed at;
 //! a record's hash is BLAKE3 over its bytes as stored.
 
+mod ask;
 mod decode;
 mod encode;
 mod record;
 mod wire;
 
+pub use ask::{Ask, What};
 pub use decode::DecodeError;
 pub use encode::{content_hash, encode_outcome, encode_program_entry, encode_record};
 pub use record::{Hash, Outcome, ProgramChange, ProgramEntry, Record, hash};

@@ -5,4 +5,5 @@
 mod api;
 mod crash;
 mod kafka;
+mod share;
 mod support;

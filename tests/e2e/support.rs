@@ -33,9 +33,14 @@ pub struct Up {
 impl Up {
     /// Starts `loyalty up` and waits until it listens.
     pub async fn start(data: &Path, more: &[&str]) -> Self {
+        Self::serve(&["up"], data, more).await
+    }
+
+    /// Starts a part and waits until it listens.
+    pub async fn serve(part: &[&str], data: &Path, more: &[&str]) -> Self {
         embedded_postgres::use_ring();
         let listen = if more.contains(&"--listen") { vec![] } else { vec!["--listen", "127.0.0.1:0"] };
-        let arguments: Vec<&str> = ["up"].into_iter().chain(listen).chain(more.iter().copied()).collect();
+        let arguments: Vec<&str> = part.iter().copied().chain(listen).chain(more.iter().copied()).collect();
         let mut child = loyalty(&arguments, data).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         loop {

@@ -13,6 +13,8 @@ mod simulate;
 mod statement;
 mod submit;
 
+pub use ops::ops_router;
+
 use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
 use ledger_core::account::Command;

@@ -1,14 +1,22 @@
 //! For those who run the service.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Router, routing};
+use command_service::Service;
+use event_log::EventLog;
+use metrics_exporter_prometheus::PrometheusHandle;
 use projectors::{Health, lags, read_models};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::problem::{Problem, codes};
 use crate::state::ApiState;
+
+const TEXT: &str = "text/plain; version=0.0.4";
 
 /// How the service is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,11 +68,22 @@ pub(super) async fn ready(State(state): State<ApiState>) -> Result<StatusCode, P
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Health and metrics of a process that has no API.
+pub fn ops_router(service: Service, log: Arc<dyn EventLog>, metrics: PrometheusHandle) -> Router {
+    let ready = async move || match (service.is_running(), log.ends().await) {
+        (false, _) => Problem::retry("unavailable", "the command service has stopped").into_response(),
+        (true, Err(error)) => Problem::unavailable(&error).into_response(),
+        (true, Ok(_)) => StatusCode::NO_CONTENT.into_response(),
+    };
+    let metrics = async move || ([(header::CONTENT_TYPE, TEXT)], metrics.render());
+    Router::new().route("/health/live", routing::get(live)).route("/health/ready", routing::get(ready)).route("/metrics", routing::get(metrics))
+}
+
 /// Metrics, in the Prometheus text format.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(state): State<ApiState>) -> Result<Response, Problem> {
     look(&state).await?;
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], state.metrics.render()).into_response())
+    Ok(([(header::CONTENT_TYPE, TEXT)], state.metrics.render()).into_response())
 }
 
 /// The page of an error code.

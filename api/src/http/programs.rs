@@ -70,7 +70,7 @@ pub(super) async fn list(State(state): State<ApiState>) -> axum::Json<Page<Progr
         versions: program.rulebooks.len(),
         now: program.now(real_now()).to_string(),
     };
-    axum::Json(Page { items: programs.0.iter().map(view).collect(), next_cursor: None })
+    axum::Json(Page { items: programs.by_id.iter().map(view).collect(), next_cursor: None })
 }
 
 /// Publish a rulebook. A version never changes; the same content again is the same version.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -76,8 +77,11 @@ impl ConsumerContext for Member {
     }
 }
 
-/// Joins the group; it is left when the receiver is dropped.
-pub(super) fn join(options: &KafkaOptions, standing: Arc<Standing>) -> Result<mpsc::UnboundedReceiver<News>, LogError> {
+/// What a member hears, and its thread.
+type Joined = (mpsc::UnboundedReceiver<News>, JoinHandle<()>);
+
+/// Joins the group; the thread leaves it when the receiver is dropped.
+pub(super) fn join(options: &KafkaOptions, standing: Arc<Standing>) -> Result<Joined, LogError> {
     let (news, heard) = mpsc::unbounded_channel();
     let session = options.session_timeout;
     let mut config = options.client();
@@ -94,8 +98,8 @@ pub(super) fn join(options: &KafkaOptions, standing: Arc<Standing>) -> Result<mp
     let consumer: BaseConsumer<Member> = config.create_with_context(Member { news, standing }).map_err(failed("connect a consumer"))?;
     consumer.subscribe(&[&options.topic(topics::COMMANDS)]).map_err(failed("join the group"))?;
     let thread = std::thread::Builder::new().name("kafka-commands".into());
-    thread.spawn(move || run(&consumer)).map_err(failed("start a thread"))?;
-    Ok(heard)
+    let thread = thread.spawn(move || run(&consumer)).map_err(failed("start a thread"))?;
+    Ok((heard, thread))
 }
 
 fn run(consumer: &BaseConsumer<Member>) {

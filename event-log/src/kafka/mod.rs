@@ -20,6 +20,7 @@ pub use asker::Asker;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -126,6 +127,17 @@ pub struct KafkaLog {
     programs: Tail,
     /// Readers behind the tail, the last used last.
     fetchers: Arc<Mutex<Vec<Fetcher>>>,
+    /// The threads of those who joined, which leave the group when their news are not heard any more.
+    members: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drop for KafkaLog {
+    /// Waits until the group is left, so that its partitions go to others at once.
+    fn drop(&mut self) {
+        for member in std::mem::take(self.members.get_mut().unwrap_or_else(PoisonError::into_inner)) {
+            let _ = member.join();
+        }
+    }
 }
 
 impl KafkaLog {
@@ -145,16 +157,7 @@ impl KafkaLog {
         let config = options.clone();
         let tails = move || Ok((Tail::start(&config, topics::EVENTS, partitions)?, Tail::start(&config, topics::PROGRAMS, 1)?));
         let (tail, programs) = blocking(tails).await?;
-        Ok(Self { options, partitions, book_id: found, tail, programs, fetchers: Arc::default() })
-    }
-
-    /// Somebody who asks over this log.
-    ///
-    /// # Errors
-    /// What the broker says.
-    pub async fn asker(&self) -> Result<Asker, LogError> {
-        let (options, partitions) = (self.options.clone(), self.partitions);
-        blocking(move || Asker::start(&options, partitions)).await
+        Ok(Self { options, partitions, book_id: found, tail, programs, fetchers: Arc::default(), members: Mutex::default() })
     }
 
     /// Reads what the tail no longer holds.
@@ -212,9 +215,18 @@ impl EventLog for KafkaLog {
         let start = move || {
             let standing = Arc::new(Standing::new(None));
             let writer = KafkaWriter::start(&options, partitions, Arc::clone(&standing), Mode::Member)?;
-            Ok((Box::new(writer) as Box<dyn Writer>, member::join(&options, standing)?))
+            Ok((writer, member::join(&options, standing)?))
         };
-        blocking(start).await
+        let (writer, (news, thread)) = blocking(start).await?;
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.retain(|member| !member.is_finished());
+        members.push(thread);
+        Ok((Box::new(writer), news))
+    }
+
+    async fn asker(&self) -> Result<Option<Asker>, LogError> {
+        let (options, partitions) = (self.options.clone(), self.partitions);
+        blocking(move || Asker::start(&options, partitions).map(Some)).await
     }
 
     async fn read(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Entry>, LogError> {

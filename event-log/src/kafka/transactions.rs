@@ -12,7 +12,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::message::headers;
@@ -236,14 +236,20 @@ impl Transactions {
                 Err(Failure::Log(error)) => return Err(error),
                 Err(Failure::Standing(error)) => {
                     tracing::info!(%error, "the group goes on; the transaction is made again");
-                    self.producer.abort_transaction(PATIENCE).map_err(refused("abort"))?;
-                    self.deliveries.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    self.abort()?;
                     if !self.standing.renewed(version, deadline.saturating_duration_since(Instant::now())) {
                         return Err(failed("stay in the group")(error));
                     }
                 }
             }
         }
+    }
+
+    fn abort(&self) -> Result<(), LogError> {
+        // The client waits until the deliveries are heard of, which nobody else hears here.
+        self.producer.purge(PurgeConfig::default().queue().inflight());
+        let _ = self.drain();
+        self.producer.abort_transaction(PATIENCE).map_err(refused("abort"))
     }
 
     fn list(&self, leases: &[Lease]) -> Result<TopicPartitionList, LogError> {

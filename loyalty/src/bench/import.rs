@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Figure;
 use crate::args::{DataOptions, Format, ImportOptions};
-use crate::node::Node;
+use crate::node::{Node, Role};
 
 /// Imports `file` (Online Retail) into a book of its own.
 pub async fn run(file: &Path) -> anyhow::Result<Vec<Figure>> {
@@ -16,10 +16,11 @@ pub async fn run(file: &Path) -> anyhow::Result<Vec<Figure>> {
         kafka_prefix: String::new(),
         kafka_replication: 1,
         kafka_session_seconds: 10,
+        answer_seconds: 10,
         partitions: 8,
         accounts_in_memory: 100_000,
     };
-    let node = Node::start(&data, 10_000, true).await?;
+    let node = Node::start(&data, Role::ALONE).await?;
     let program = ledger_core::id::Id::parse("shop")?;
     let rules = include_bytes!("../../../data/demo-program.json");
     node.service.publish(program, rules.to_vec(), "bench".into()).await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;

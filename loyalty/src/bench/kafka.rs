@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::real_now;
-use command_service::{Service, ServiceConfig};
+use command_service::{Service, ServiceConfig, Share};
 use embedded_kafka::Broker;
 use event_log::kafka::{KafkaLog, KafkaOptions};
 use event_log::{Entry, EventLog};
@@ -63,7 +63,14 @@ async fn take_over(log: &Arc<dyn EventLog>, folder: &Path) -> anyhow::Result<Dur
     let folder = folder.join("state");
     std::fs::create_dir_all(&folder)?;
     let begin = Instant::now();
-    let config = ServiceConfig { folder, owner: "bench".into(), accounts_in_memory: 200_000, queue_max: 1000 };
+    let config = ServiceConfig {
+        folder,
+        owner: "bench".into(),
+        accounts_in_memory: 200_000,
+        queue_max: 1000,
+        share: Share::Alone,
+        answer_within: Duration::from_secs(10),
+    };
     let (service, running) = Service::start(Arc::clone(log), config, Arc::new(real_now)).await?;
     let pause = begin.elapsed();
     service.stop().await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::real_now;
-use command_service::{Service, ServiceConfig};
+use command_service::{Service, ServiceConfig, Share};
 use event_log::EventLog;
 use event_log::postgres::{PostgresLog, SCHEMA, connect};
 
@@ -36,7 +36,14 @@ pub async fn run(url: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
 
 /// Commands through `log`, in process; the state store goes into `folder`.
 pub async fn service(log: &Arc<dyn EventLog>, folder: &Path) -> anyhow::Result<f64> {
-    let config = ServiceConfig { folder: folder.join("state"), owner: "bench".into(), accounts_in_memory: 200_000, queue_max: 20_000 };
+    let config = ServiceConfig {
+        folder: folder.join("state"),
+        owner: "bench".into(),
+        accounts_in_memory: 200_000,
+        queue_max: 20_000,
+        share: Share::Alone,
+        answer_within: Duration::from_secs(10),
+    };
     let (service, running) = Service::start(Arc::clone(log), config, Arc::new(real_now)).await?;
     service.publish(key(0, 1).program, RULEBOOK.into(), "bench".into()).await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
     let (source, outcomes) = service.source("bench");

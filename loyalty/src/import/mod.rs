@@ -21,7 +21,7 @@ use ledger_core::time::{Moment, Zone};
 use tokio::sync::mpsc;
 
 use crate::args::{Format, ImportOptions};
-use crate::node::Node;
+use crate::node::{Node, Role};
 use rejects::Rejects;
 
 /// How many items wait between the reader and the service.
@@ -66,7 +66,7 @@ pub struct Imported {
 
 /// Runs the command.
 pub async fn run(options: ImportOptions) -> anyhow::Result<()> {
-    let node = Node::start(&options.data, 10_000, true).await?;
+    let node = Node::start(&options.data, Role::ALONE).await?;
     let imported = import(&node.service, &*node.log, &options).await;
     let stopped = node.stop().await;
     let imported = imported?;
@@ -91,7 +91,7 @@ impl Imported {
 pub async fn import(service: &Service, log: &dyn event_log::EventLog, options: &ImportOptions) -> anyhow::Result<Imported> {
     let program = Id::parse(&options.program)?;
     let programs = service.programs();
-    let Some(state) = programs.0.get(&program) else {
+    let Some(state) = programs.by_id.get(&program) else {
         bail!("there is no program {program}; publish its rulebook first: loyalty program publish FILE");
     };
     if options.drive_clock && !state.program.is_sandbox() {
@@ -129,7 +129,7 @@ impl Run<'_> {
         let bar = bar(std::fs::metadata(file).with_context(|| format!("can't read {}", file.display()))?.len());
         let (items, mut read) = mpsc::channel(AHEAD);
         let (path, reader_bar) = (file.to_owned(), bar.clone());
-        let currency = self.service.programs().0.get(&self.program).and_then(|state| state.program.latest().map(|v| v.rulebook.currency.clone()));
+        let currency = self.service.programs().by_id.get(&self.program).and_then(|state| state.program.latest().map(|v| v.rulebook.currency.clone()));
         let currency = currency.unwrap_or_default();
         let reader = tokio::task::spawn_blocking(move || -> anyhow::Result<u64> {
             let input = source::open(&path, reader_bar)?;

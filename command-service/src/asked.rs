@@ -1,0 +1,70 @@
+//! What is asked over the log, on the side of whoever has the account: decided like what is asked here, answered with what is booked.
+
+use event_log::{Asked, ReplyTo};
+use ledger_core::time::Moment;
+use ledger_schemas::v1::reply::Kind;
+use ledger_schemas::{Ask, What, v1};
+
+use crate::book::Book;
+use crate::request::{Refusal, Reply};
+use crate::store::StoreError;
+use crate::wire::refused;
+
+/// How many accounts' due work is done at a time.
+const DUE_MAX: usize = 2048;
+
+impl Book {
+    /// Decides what is asked and stages the answer, with how far it has read.
+    pub(crate) fn asked(&mut self, asked: &Asked, ask: Ask, real_now: Moment) -> Result<(), StoreError> {
+        self.group.consumed(asked.partition, asked.offset + 1);
+        let to = asked.reply_to;
+        let program = match ask.what {
+            What::Command(key, command) => return self.command(key, command, None, Reply::Log(to), real_now),
+            What::Publish { program, rulebook, actor } => {
+                let published = self.publish(&program, rulebook, actor, real_now);
+                self.published(to, published, 0);
+                return Ok(());
+            }
+            What::SetClock { program, now, actor } => {
+                let set = self.set_clock(&program, now, actor, real_now);
+                // Its entry is made when the group is sealed.
+                self.published(to, set.map(|()| (0, true)), 1);
+                program
+            }
+            What::Settle(program) => {
+                // Booked below, in the same group as the answer.
+                self.group.reply(to, Kind::Done(v1::Empty {}));
+                program
+            }
+            What::Snapshot(key) => {
+                let Some((program, now)) = self.program(&key.program, real_now) else {
+                    self.group.reply(to, refused(&Refusal::ProgramNotFound(key.program)));
+                    return Ok(());
+                };
+                let account = postcard::to_stdvec(&self.accounts.get(&key, &program)?.account).unwrap_or_default();
+                self.group.reply(to, Kind::Snapshot(v1::Snapshot { account, now_us: now.as_micros() }));
+                return Ok(());
+            }
+        };
+        while self.due_work(&program, DUE_MAX, real_now)? {}
+        Ok(())
+    }
+
+    /// Passes over what can't be read: whoever sent it hears of it, or nobody does.
+    pub(crate) fn unreadable(&mut self, asked: &Asked, why: String) {
+        tracing::error!(partition = asked.partition, offset = asked.offset, %why, "a question can't be read and is passed over");
+        metrics::counter!("loyalty_unreadable_questions_total").increment(1);
+        self.group.consumed(asked.partition, asked.offset + 1);
+        self.group.reply(asked.reply_to, refused(&Refusal::Unusable(why)));
+    }
+
+    /// Answers with the length of the program stream, `more` than it has by now.
+    fn published(&mut self, to: Option<ReplyTo>, published: Result<(u32, bool), Refusal>, more: u64) {
+        let program_entries = self.programs.entries + more;
+        let reply = match published {
+            Ok((version, is_new)) => Kind::Published(v1::Published { version, is_new, program_entries }),
+            Err(refusal) => refused(&refusal),
+        };
+        self.group.reply(to, reply);
+    }
+}

@@ -1,0 +1,42 @@
+//! `loyalty serve`: one part in a process of its own.
+
+use projectors::Projector;
+
+use crate::args::{DataOptions, Part, ServeOptions};
+use crate::node::{Models, Node, Role};
+use crate::ops::{find, open};
+use crate::up;
+
+/// Runs until it is told to stop.
+pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
+    match options.part {
+        Part::CommandService { listen, deciding, data } => {
+            let metrics = up::metrics()?;
+            let role = Role { share: Some(deciding.share()), queue_max: deciding.queue_max, models: Models::None };
+            let node = Node::start(&data, role).await?;
+            let router = api::ops_router(node.service.clone(), node.log.clone(), metrics);
+            up::serve_router(node, listen, router, |_| {}).await
+        }
+        Part::Api { listen, api_keys, data } => {
+            up::check(listen, api_keys.is_some())?;
+            let metrics = up::metrics()?;
+            let role = Role { share: None, queue_max: 0, models: Models::Reads };
+            let node = Node::start(&data, role).await?;
+            up::serve(node, listen, api_keys.as_deref(), metrics, |_| {}).await
+        }
+        Part::Projector { name, data } => projector(&name, &data).await,
+    }
+}
+
+async fn projector(name: &str, data: &DataOptions) -> anyhow::Result<()> {
+    let model = find(name)?;
+    let told = up::told()?;
+    let (database, log) = open(data).await?;
+    let projector = Projector::open(model, log, database.url()).await?;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let running = tokio::spawn(projector.run(stopped));
+    println!("projecting {name}");
+    told.await;
+    stop.send_replace(true);
+    Ok(running.await?)
+}

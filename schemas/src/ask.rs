@@ -1,0 +1,101 @@
+//! What is asked of a command service over the log.
+
+use compact_str::CompactString;
+use ledger_core::account::Command;
+use ledger_core::id::{AccountKey, Id};
+use ledger_core::time::Moment;
+use prost::Message;
+
+use crate::decode::{DecodeError, bad, check_version, command, id, moment};
+use crate::encode::command as encode_command;
+use crate::wire::Wire;
+use crate::{SCHEMA_VERSION, v1};
+
+/// A question.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// How many entries of the program stream the asker had seen.
+    pub program_entries: u64,
+    /// What.
+    pub what: What,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// Decide and book a command.
+    Command(AccountKey, Command),
+    /// Publish a rulebook.
+    Publish {
+        /// The program.
+        program: Id,
+        /// JSON.
+        rulebook: Vec<u8>,
+        /// Who asks.
+        actor: CompactString,
+    },
+    /// Set a sandbox's clock.
+    SetClock {
+        /// The program.
+        program: Id,
+        /// What it is to show.
+        now: Moment,
+        /// Who asks.
+        actor: CompactString,
+    },
+    /// Do what is due by the program's clock.
+    Settle(Id),
+    /// Tell how the account stands.
+    Snapshot(AccountKey),
+}
+
+impl Ask {
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        let mut to = Wire(&mut out);
+        to.uint(1, SCHEMA_VERSION);
+        let (program, account) = match &self.what {
+            What::Command(key, _) | What::Snapshot(key) => (&key.program, key.account.as_str()),
+            What::Publish { program, .. } | What::SetClock { program, .. } | What::Settle(program) => (program, ""),
+        };
+        to.text(2, program.as_str());
+        to.text(3, account);
+        to.uint(4, self.program_entries);
+        match &self.what {
+            What::Command(_, command) => to.message(5, |to| encode_command(to, command)),
+            What::Publish { rulebook, actor, .. } => to.message(6, |to| {
+                to.bytes(1, rulebook);
+                to.text(2, actor);
+            }),
+            What::SetClock { now, actor, .. } => to.message(7, |to| {
+                to.int(1, now.as_micros());
+                to.text(2, actor);
+            }),
+            What::Settle(_) => to.message(8, |_| {}),
+            What::Snapshot(_) => to.message(9, |_| {}),
+        }
+        out
+    }
+
+    /// Reads a question.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for anything but a whole question of a schema that this program knows.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        use v1::ask::Kind;
+        let message = v1::Ask::decode(bytes)?;
+        check_version(message.schema_version)?;
+        let program = id(&message.program, "program")?;
+        let key = |program: Id| Ok::<_, DecodeError>(AccountKey { program, account: id(&message.account, "account")? });
+        let what = match message.kind.ok_or_else(|| bad("kind"))? {
+            Kind::Command(asked) => What::Command(key(program)?, command(asked)?),
+            Kind::Publish(publish) => What::Publish { program, rulebook: publish.rulebook, actor: publish.actor.into() },
+            Kind::SetClock(set) => What::SetClock { program, now: moment(set.now_us, "now_us")?, actor: set.actor.into() },
+            Kind::Settle(_) => What::Settle(program),
+            Kind::Snapshot(_) => What::Snapshot(key(program)?),
+        };
+        Ok(Self { program_entries: message.program_entries, what })
+    }
+}

@@ -1,0 +1,154 @@
+//! Several processes on one Kafka and one Postgres: they share the partitions, any of them answers for all.
+
+use std::path::Path;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{Up, ask_again, insist, loyalty, purchase, rulebook, run};
+
+/// One Kafka and one Postgres, and a folder for each process.
+struct Site {
+    flags: Vec<String>,
+    folders: Vec<TempDir>,
+}
+
+impl Site {
+    async fn new(prefix: &str) -> Self {
+        let (broker, database) = (embedded_kafka::testing::broker().await, embedded_postgres::testing::database("share").await);
+        let flags = ["--kafka", &broker, "--kafka-prefix", prefix, "--kafka-session-seconds", "6", "--database-url", &database];
+        Self { flags: flags.map(str::to_owned).to_vec(), folders: (0..4).map(|_| tempfile::tempdir().unwrap()).collect() }
+    }
+
+    fn flags(&self) -> Vec<&str> {
+        self.flags.iter().map(String::as_str).collect()
+    }
+
+    fn folder(&self, n: usize) -> &Path {
+        self.folders[n].path()
+    }
+
+    async fn serve(&self, part: &[&str], n: usize) -> Up {
+        Up::serve(part, self.folder(n), &self.flags()).await
+    }
+
+    async fn verified(&self) -> String {
+        run(&[&["verify"][..], &self.flags()].concat(), self.folder(0)).await
+    }
+}
+
+/// How many partitions the process decides.
+async fn owned(up: &Up) -> u32 {
+    let text = up.send(reqwest::Method::GET, "/metrics", None).await.unwrap().text().await.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("loyalty_partitions_owned "));
+    line.map_or(0, |count| count.parse().unwrap())
+}
+
+/// Waits until `services` share all 8 partitions between them.
+async fn shared(services: &[&Up]) {
+    loop {
+        let mut all = Vec::new();
+        for up in services {
+            all.push(owned(up).await);
+        }
+        if all.iter().sum::<u32>() == 8 && all.iter().all(|count| *count > 0) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn any_process_answers_for_every_account() {
+    let site = Site::new("any").await;
+    let (one, two) = (site.serve(&["serve", "command-service"], 0).await, site.serve(&["up"], 1).await);
+    let api = site.serve(&["serve", "api"], 2).await;
+    shared(&[&one, &two]).await;
+    let (status, published) = api.put("/v1/programs/shop/rulebook", rulebook()).await;
+    assert_eq!((status.as_u16(), &published["version"]), (201, &json!(1)));
+    let mut last = Vec::new();
+    for n in 0..24 {
+        let door = if n % 2 == 0 { &api } else { &two };
+        let (status, answer) =
+            door.post("/v1/programs/shop/purchases", purchase(&format!("P{n}"), &format!("m{n}"), "2010-01-01T00:00:00Z", "A", "150.00")).await;
+        assert_eq!(status.as_u16(), 201, "{answer}");
+        last.push(answer);
+    }
+    for (n, first) in last.iter().enumerate() {
+        let door = if n % 2 == 0 { &two } else { &api };
+        let body = purchase(&format!("P{n}"), &format!("m{n}"), "2010-01-01T00:00:00Z", "A", "150.00");
+        assert_eq!(door.post("/v1/programs/shop/purchases", body).await, (reqwest::StatusCode::OK, first.clone()), "the first answer, from either");
+        assert_eq!(api.read(&format!("/v1/programs/shop/accounts/m{n}"), first).await["balance"], first["balance"]);
+    }
+    // A clock that one process is told moves the accounts of all: the points mature.
+    let (status, _) = api.put("/v1/programs/shop/clock", json!({"now": "2010-02-01T00:00:00Z"})).await;
+    assert_eq!(status.as_u16(), 200);
+    for n in 0..24 {
+        let (_, account) = two.get(&format!("/v1/programs/shop/accounts/m{n}")).await;
+        assert_eq!(account["balance"]["available"], 150, "{account}");
+        let redeem = json!({"redemption_id": "R", "account_id": format!("m{n}"), "points": if n == 7 { 200 } else { 100 }});
+        let (_, would) = api.post("/v1/programs/shop/simulate/redemptions", redeem.clone()).await;
+        let (status, answer) = api.post("/v1/programs/shop/redemptions", redeem).await;
+        if n == 7 {
+            assert_eq!((status.as_u16(), &answer["code"], &answer["number"]), (422, &would["code"], &would["number"]), "{answer}");
+        } else {
+            assert_eq!((status.as_u16(), &answer["balance"]), (201, &would["balance"]), "{answer}");
+        }
+    }
+    let (status, problem) = api.put("/v1/programs/shop/clock", json!({"now": "2010-01-02T00:00:00Z"})).await;
+    assert_eq!((status.as_u16(), &problem["code"]), (409, &json!("clock")));
+    let (status, problem) = api.post("/v1/programs/other/purchases", purchase("P", "m", "2010-01-01T00:00:00Z", "A", "1.00")).await;
+    assert_eq!((status.as_u16(), &problem["code"]), (404, &json!("program_not_found")));
+    one.stop().await;
+    api.stop().await;
+    two.stop().await;
+    assert!(site.verified().await.contains("refused commands: 1"));
+}
+
+#[tokio::test]
+async fn services_come_and_go_under_load() {
+    let site = Site::new("come-and-go").await;
+    let api = site.serve(&["serve", "api"], 2).await;
+    let mut one = site.serve(&["serve", "command-service"], 0).await;
+    let project = |name: &'static str| loyalty(&[&["serve", "projector", name][..], &site.flags()].concat(), site.folder(3)).spawn().unwrap();
+    let projectors = ["balance", "statement", "tier"].map(project);
+    api.put("/v1/programs/shop/rulebook", rulebook()).await;
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let mut tills = tokio::task::JoinSet::new();
+    for till in 0..4 {
+        let (address, told) = (api.address.clone(), told.clone());
+        tills.spawn(async move {
+            let mut answers = Vec::new();
+            for n in 0..100 {
+                let body = purchase(&format!("P{till}-{n}"), &format!("m{till}-{}", n % 7), "2010-01-01T00:00:00Z", "A", "10.00");
+                answers.push((body.clone(), insist(&address, &body).await));
+                told.send(()).unwrap();
+            }
+            answers
+        });
+    }
+    let mut some = async |count: u32| {
+        for _ in 0..count {
+            heard.recv().await.unwrap();
+        }
+    };
+    some(40).await;
+    // One joins, one leaves as told, one is killed, one is killed while alone.
+    let two = site.serve(&["serve", "command-service"], 1).await;
+    shared(&[&one, &two]).await;
+    some(60).await;
+    one.stop().await;
+    some(60).await;
+    one = site.serve(&["serve", "command-service"], 0).await;
+    shared(&[&one, &two]).await;
+    two.kill().await;
+    some(60).await;
+    one.kill().await;
+    let one = site.serve(&["serve", "command-service"], 0).await;
+    some(100).await;
+    assert_eq!(ask_again(&api.address, tills).await, 400, "the first answers again");
+    drop(projectors);
+    one.stop().await;
+    api.stop().await;
+    assert!(site.verified().await.contains("book verified: 400 records"), "each once");
+}
