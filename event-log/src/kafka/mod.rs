@@ -34,7 +34,6 @@ use crate::{Entry, EventLog, LogError, News, Partition, Position, Writer, is_bey
 use fetch::Fetcher;
 use standing::Standing;
 use tail::Tail;
-use transactions::Mode;
 use writer::KafkaWriter;
 
 /// How long a call to the broker may take.
@@ -199,7 +198,7 @@ impl EventLog for KafkaLog {
         let (options, partitions) = (self.options.clone(), self.partitions);
         let start = move || {
             let nobody = Standing::new(options.consumer_of(&options.topic(topics::COMMANDS), "read_committed")?.group_metadata());
-            KafkaWriter::start(&options, partitions, Arc::new(nobody), Mode::Alone)
+            KafkaWriter::start(&options, partitions, Arc::new(nobody))
         };
         let mut writer = blocking(start).await?;
         let all: Vec<Partition> = (0..partitions).collect();
@@ -214,7 +213,7 @@ impl EventLog for KafkaLog {
         let (options, partitions) = (self.options.clone(), self.partitions);
         let start = move || {
             let standing = Arc::new(Standing::new(None));
-            let writer = KafkaWriter::start(&options, partitions, Arc::clone(&standing), Mode::Member)?;
+            let writer = KafkaWriter::start(&options, partitions, Arc::clone(&standing))?;
             Ok((writer, member::join(&options, standing)?))
         };
         let (writer, (news, thread)) = blocking(start).await?;

@@ -1,8 +1,8 @@
 //! A transaction a batch, and who may make one.
 //!
 //! Invariants: whoever has a partition is named by its lease, the metadata of the group's offset for it, which is written in a transaction
-//! itself; who takes a partition first ends the producer that the lease names, so that nothing of it can follow; a member's transactions carry
-//! its standing in the group besides (KIP-447), so that the broker refuses them when the group has gone on without it.
+//! itself; who takes a partition first ends the producer that the lease names, so that nothing of it can follow; offsets and leases are written
+//! with the member's standing in the group (KIP-447), so that the broker refuses them when the group has gone on without it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,15 +48,6 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// Whether the partitions are shared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// One has all; the lease is enough.
-    Alone,
-    /// A member of the group, whose standing goes with each transaction.
-    Member,
-}
-
 /// What the writer's thread owns.
 pub(super) struct Transactions {
     options: KafkaOptions,
@@ -65,7 +56,6 @@ pub(super) struct Transactions {
     producer: BaseProducer<Deliveries>,
     deliveries: Arc<Mutex<Option<KafkaError>>>,
     standing: Arc<Standing>,
-    mode: Mode,
     /// Reads up to what is decided; and what is there as yet, decided or not, for the leases.
     reader: Reader,
     early: Reader,
@@ -102,7 +92,9 @@ fn producer(options: &KafkaOptions, id: &str) -> Result<(BaseProducer<Deliveries
         .set("transactional.id", id)
         .set("transaction.timeout.ms", "60000")
         .set("message.timeout.ms", "30000")
-        .set("linger.ms", "1")
+        .set("linger.ms", "0.3")
+        // A transaction that begins while the last one's markers are written is told to try again.
+        .set("retry.backoff.ms", "2")
         .set("batch.size", "1000000")
         .set("queue.buffering.max.messages", "200000")
         .set("queue.buffering.max.kbytes", "1048576");
@@ -112,24 +104,21 @@ fn producer(options: &KafkaOptions, id: &str) -> Result<(BaseProducer<Deliveries
 }
 
 impl Transactions {
-    pub(super) fn start(options: &KafkaOptions, partitions: u16, standing: Arc<Standing>, mode: Mode) -> Result<Self, LogError> {
+    pub(super) fn start(options: &KafkaOptions, partitions: u16, standing: Arc<Standing>) -> Result<Self, LogError> {
         let id = format!("{}.{}", options.topic("writer"), uuid::Uuid::new_v4());
         let (producer, deliveries) = producer(options, &id)?;
         let group = options.topic(topics::COMMANDS);
         let (reader, early) = (options.consumer_of(&group, "read_committed")?, options.consumer_of(&group, "read_uncommitted")?);
         let (next_outcome, consumed) = (vec![0; usize::from(partitions)], BTreeMap::new());
-        Ok(Self { options: options.clone(), id, producer, deliveries, standing, mode, reader, early, next_outcome, next_program: 0, consumed })
+        Ok(Self { options: options.clone(), id, producer, deliveries, standing, reader, early, next_outcome, next_program: 0, consumed })
     }
 
     pub(super) fn append(&mut self, batch: &Batch, crash: Option<Crash>) -> Result<(), LogError> {
         for (partition, offset) in &batch.consumed {
             self.consumed.insert(*partition, i64::try_from(*offset).unwrap_or(i64::MAX));
         }
-        let touched: BTreeSet<Partition> = match self.mode {
-            Mode::Alone => BTreeSet::new(),
-            Mode::Member => touched(batch).filter(|partition| self.consumed.contains_key(partition)).collect(),
-        };
-        let leases = touched.iter().map(|partition| self.lease(*partition, &self.id)).collect();
+        // What was not asked over the log moves no offset; the lease alone protects it.
+        let leases = batch.consumed.iter().map(|(partition, _)| self.lease(*partition, &self.id)).collect();
         self.transaction(Some(batch), leases, crash)?;
         for outcome in &batch.outcomes {
             self.next_outcome[usize::from(outcome.partition)] += 1;
@@ -321,14 +310,6 @@ impl Transactions {
         let error = self.producer.client().fatal_error().map_or(error, |(code, _)| KafkaError::MessageProduction(code));
         Err(refused("deliver")(error))
     }
-}
-
-/// The partitions that a batch says something of; the program stream goes with the first.
-fn touched(batch: &Batch) -> impl Iterator<Item = Partition> {
-    let records = batch.records.iter().map(|record| record.partition);
-    let outcomes = batch.outcomes.iter().map(|outcome| outcome.partition);
-    let programs = batch.programs.first().map(|_| 0);
-    records.chain(outcomes).chain(batch.consumed.iter().map(|(partition, _)| *partition)).chain(programs)
 }
 
 fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {

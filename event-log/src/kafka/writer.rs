@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::standing::Standing;
-use super::transactions::{Mode, Transactions};
+use super::transactions::Transactions;
 use super::{KafkaOptions, failed};
 use crate::{Batch, Crash, LogError, Partition, Position, Taken, Writer};
 
@@ -25,8 +25,8 @@ pub(super) struct KafkaWriter {
 
 impl KafkaWriter {
     /// A writer that has nothing yet.
-    pub(super) fn start(options: &KafkaOptions, partitions: u16, standing: Arc<Standing>, mode: Mode) -> Result<Self, LogError> {
-        let mut transactions = Transactions::start(options, partitions, standing, mode)?;
+    pub(super) fn start(options: &KafkaOptions, partitions: u16, standing: Arc<Standing>) -> Result<Self, LogError> {
+        let mut transactions = Transactions::start(options, partitions, standing)?;
         let (jobs, waiting) = mpsc::channel::<Job>();
         let thread = std::thread::Builder::new().name("kafka-writer".into());
         let run = move || {

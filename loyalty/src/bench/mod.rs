@@ -44,8 +44,8 @@ pub async fn run(options: BenchOptions) -> anyhow::Result<()> {
     if let Some(file) = options.file.as_deref().filter(|_| wanted("import")) {
         figures.extend(import::run(file).await?);
     }
-    if let Some(broker) = options.kafka.as_deref().filter(|_| wanted("kafka")) {
-        figures.extend(kafka::run(broker).await?);
+    if let Some(broker) = options.kafka.as_deref() {
+        figures.extend(kafka::run(broker, wanted).await?);
     }
     if options.kafka.is_none() && wanted("core") {
         figures.extend(core::run()?);

@@ -1,0 +1,84 @@
+//! Commands through the Kafka log: in process beside the bare client, over REST, and over the topics.
+
+mod bare;
+mod latency;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api::real_now;
+use bare::make_topic;
+use command_service::{Service, ServiceConfig, Share};
+use embedded_kafka::Broker;
+use event_log::EventLog;
+use event_log::kafka::{KafkaLog, KafkaOptions};
+
+use super::log::{ACCOUNTS, COMMANDS, service};
+use super::{Figure, ratio};
+
+const PARTITIONS: u16 = 8;
+
+/// Measures on `broker`, or on one of its own where that is empty, the parts that are `wanted`.
+pub async fn run(broker: &str, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<Figure>> {
+    let folder = tempfile::tempdir()?;
+    let own = if broker.is_empty() { Some(Broker::start(&folder.path().join("kafka")).await?) } else { None };
+    let brokers = own.as_ref().map_or_else(|| broker.to_owned(), Broker::address);
+    let prefix = format!("bench-{}", real_now().as_micros());
+    let mut figures = Vec::new();
+    if wanted("kafka-log") {
+        figures.extend(throughput(&brokers, &prefix, folder.path()).await?);
+    }
+    if wanted("kafka-latency") {
+        figures.extend(latency::run(&brokers, &prefix).await?);
+    }
+    Ok(figures)
+}
+
+async fn throughput(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
+    let options = KafkaOptions { brokers: brokers.into(), prefix: prefix.into(), replication: 1, session_timeout: Duration::from_secs(6) };
+    let log: Arc<dyn EventLog> = Arc::new(KafkaLog::open(options, PARTITIONS, None).await?);
+    let ours = service(&log, folder).await?;
+    let again = take_over(&log, folder).await?;
+    let anew = take_over(&log, &folder.join("empty")).await?;
+    let mut records = Vec::new();
+    for partition in 0..PARTITIONS {
+        records.extend(log.read(partition, 0, usize::MAX).await?.into_iter().map(|entry| (partition, entry)));
+    }
+    records.sort_by_key(|(partition, entry)| (entry.position, *partition));
+    records.truncate(usize::try_from(COMMANDS)?);
+    let (topic, to) = (format!("{prefix}.bare"), brokers.to_owned());
+    make_topic(brokers, &topic).await?;
+    let bare = tokio::task::spawn_blocking(move || bare::groups(&to, &topic, &records)).await??;
+    let to_bare = ratio(ours, bare);
+    Ok(vec![
+        Figure::new("commands through the Kafka log, 100,000 accounts, 80 % earn / 20 % redeem", format!("{ours:.0}/s"), ""),
+        Figure::new("  to a bare transactional producer of the same records in groups of 4,096", format!("{to_bare:.2} of {bare:.0}/s"), "0.5"),
+        Figure::new(
+            &format!("take-over of the partitions with {ACCOUNTS} accounts, from the state store and the tail"),
+            format!("{:.2} s", again.as_secs_f64()),
+            "2 s",
+        ),
+        Figure::new("  the same without a state store: the whole log", format!("{:.2} s", anew.as_secs_f64()), ""),
+    ])
+}
+
+/// How long it takes until another service on the same log answers.
+async fn take_over(log: &Arc<dyn EventLog>, folder: &Path) -> anyhow::Result<Duration> {
+    let folder = folder.join("state");
+    std::fs::create_dir_all(&folder)?;
+    let begin = Instant::now();
+    let config = ServiceConfig {
+        folder,
+        owner: "bench".into(),
+        accounts_in_memory: 200_000,
+        queue_max: 1000,
+        share: Share::Alone,
+        answer_within: Duration::from_secs(10),
+    };
+    let (service, running) = Service::start(Arc::clone(log), config, Arc::new(real_now)).await?;
+    let pause = begin.elapsed();
+    service.stop().await;
+    tokio::task::spawn_blocking(move || running.join()).await??;
+    Ok(pause)
+}
