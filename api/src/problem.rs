@@ -104,6 +104,9 @@ pub fn codes() -> &'static [Code] {
         Code { code: "not_a_multiple", status: 422, meaning: "Redemptions come in multiples that the rulebook names." },
         Code { code: "insufficient_points", status: 422, meaning: "Fewer points are available." },
         Code { code: "balance_not_zero", status: 422, meaning: "The rulebook lets no account with points be closed." },
+        Code { code: "alias_exists", status: 422, meaning: "The account has this alias already." },
+        Code { code: "alias_not_found", status: 404, meaning: "The account has no such alias." },
+        Code { code: "too_many_aliases", status: 422, meaning: "The account has as many aliases as it may have; remove one first." },
         Code { code: "too_many_requests", status: 429, meaning: "Too much is waiting; nothing was done. Try again after Retry-After." },
         Code { code: "unavailable", status: 503, meaning: "The database does not answer. Try again." },
         Code {

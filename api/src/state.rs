@@ -9,6 +9,7 @@ use ledger_core::id::{AccountKey, Id};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_postgres::NoTls;
 
+use crate::alias::AliasKey;
 use crate::keys::Keys;
 use crate::problem::Problem;
 
@@ -30,6 +31,7 @@ pub struct ApiState {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) url: Arc<str>,
     pub(crate) keys: Option<Arc<Keys>>,
+    pub(crate) aliases: AliasKey,
     pub(crate) metrics: PrometheusHandle,
     pool: Pool,
 }
@@ -39,11 +41,18 @@ impl ApiState {
     ///
     /// # Errors
     /// [`StateError`]
-    pub fn new(service: Service, log: Arc<dyn EventLog>, url: &str, keys: Option<Keys>, metrics: PrometheusHandle) -> Result<Self, StateError> {
+    pub fn new(
+        service: Service,
+        log: Arc<dyn EventLog>,
+        url: &str,
+        keys: Option<Keys>,
+        aliases: AliasKey,
+        metrics: PrometheusHandle,
+    ) -> Result<Self, StateError> {
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(url.parse()?, NoTls, config);
         let pool = Pool::builder(manager).max_size(16).build()?;
-        Ok(Self { service, log, url: url.into(), keys: keys.map(Arc::new), metrics, pool })
+        Ok(Self { service, log, url: url.into(), keys: keys.map(Arc::new), aliases, metrics, pool })
     }
 
     pub(crate) async fn database(&self) -> Result<Object, Problem> {

@@ -15,7 +15,7 @@ const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the committer is to do, in its order.
 pub(crate) enum Work {
-    Append(Group),
+    Append(Box<Group>),
     Take(Vec<Partition>, oneshot::Sender<Taken>),
     Release(Vec<Partition>, oneshot::Sender<()>),
 }
@@ -41,7 +41,7 @@ pub(crate) async fn run(mut works: mpsc::Receiver<Work>, mut writer: Box<dyn Wri
     Ok(())
 }
 
-async fn append(group: Group, writer: &mut dyn Writer, log: &dyn EventLog) -> Result<(), LogError> {
+async fn append(group: Box<Group>, writer: &mut dyn Writer, log: &dyn EventLog) -> Result<(), LogError> {
     let begin = Instant::now();
     let records = u32::try_from(group.batch.records.len()).unwrap_or(u32::MAX);
     if !group.batch.is_empty() {

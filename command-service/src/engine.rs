@@ -184,7 +184,7 @@ impl Engine {
             if group.is_empty() {
                 drop(permit);
             } else {
-                permit.send(Work::Append(group));
+                permit.send(Work::Append(Box::new(group)));
             }
             if stop {
                 self.give_up_all(session).await;
@@ -398,7 +398,7 @@ async fn on_the_log(works: &mpsc::Sender<Work>) -> bool {
     group.staged.push(Staged::Run(Box::new(move |ok| {
         let _ = done.send(ok);
     })));
-    works.send(Work::Append(group)).await.is_ok() && heard.await.unwrap_or(false)
+    works.send(Work::Append(Box::new(group))).await.is_ok() && heard.await.unwrap_or(false)
 }
 
 fn when_on_the_log<T: Send + 'static>(book: &mut Book, reply: oneshot::Sender<Result<T, Refusal>>, outcome: Result<T, Refusal>) {

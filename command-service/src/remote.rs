@@ -55,14 +55,7 @@ impl Remote {
         let program = key.program.clone();
         match self.ask(partition, &name, program_entries, What::Command(key, command)).await? {
             Kind::Accepted(accepted) => answer_at(&*self.log, partition, accepted.position, accepted.replayed).await,
-            other => Err(self.unexpected(other, &program)),
-        }
-    }
-
-    fn unexpected(&self, reply: Kind, program: &Id) -> Refusal {
-        match reply {
-            Kind::Refused(refused) => refusal(refused, program, self.patience),
-            _ => Refusal::OutcomeUnknown,
+            other => Err(unexpected(other, &program)),
         }
     }
 
@@ -71,14 +64,14 @@ impl Remote {
         let what = What::Publish { program: program.clone(), rulebook, actor };
         match self.ask(0, program.as_str(), entries, what).await? {
             Kind::Published(published) => Ok((published.version, published.is_new, published.program_entries)),
-            other => Err(self.unexpected(other, &program)),
+            other => Err(unexpected(other, &program)),
         }
     }
 
     pub(crate) async fn set_clock(&self, program: Id, now: Moment, actor: CompactString, entries: Position) -> Result<Position, Refusal> {
         match self.ask(0, program.as_str(), entries, What::SetClock { program: program.clone(), now, actor }).await? {
             Kind::Published(published) => Ok(published.program_entries),
-            other => Err(self.unexpected(other, &program)),
+            other => Err(unexpected(other, &program)),
         }
     }
 
@@ -86,7 +79,7 @@ impl Remote {
     pub(crate) async fn settle(&self, partition: Partition, program: Id, entries: Position) -> Result<(), Refusal> {
         match self.ask(partition, program.as_str(), entries, What::Settle(program.clone())).await? {
             Kind::Done(_) => Ok(()),
-            other => Err(self.unexpected(other, &program)),
+            other => Err(unexpected(other, &program)),
         }
     }
 
@@ -97,7 +90,14 @@ impl Remote {
                 let account = postcard::from_bytes(&snapshot.account).map_err(|_| Refusal::OutcomeUnknown)?;
                 Ok((account, Moment::from_micros(snapshot.now_us).ok_or(Refusal::OutcomeUnknown)?))
             }
-            other => Err(self.unexpected(other, &program)),
+            other => Err(unexpected(other, &program)),
         }
+    }
+}
+
+fn unexpected(reply: Kind, program: &Id) -> Refusal {
+    match reply {
+        Kind::Refused(refused) => refusal(refused, program),
+        _ => Refusal::OutcomeUnknown,
     }
 }

@@ -70,6 +70,22 @@ pub enum Refusal {
     NotHere,
 }
 
+impl Refusal {
+    /// The stable code, as in the API's errors.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Invalid(_) | Self::Unusable(_) => "malformed",
+            Self::ProgramNotFound(_) => "program_not_found",
+            Self::Rejected(rejection) => rejection.code(),
+            Self::Told { code, .. } => code,
+            Self::Clock(_) => "clock",
+            Self::Busy => "too_many_requests",
+            Self::OutcomeUnknown | Self::NoAnswer(_) | Self::NotHere => "outcome_unknown",
+        }
+    }
+}
+
 /// What a plan made of an account's state.
 #[derive(Debug, Default)]
 pub struct Planned {

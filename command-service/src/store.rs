@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::request::CommandKey;
 
 /// Changed when the form of what is stored changes: an older store is thrown away.
-const FORMAT: &str = "2";
+const FORMAT: &str = "3";
 
 /// Opening the store reads its journal, and whoever takes over waits for that.
 const JOURNAL_BYTES: u64 = 64 << 20;

@@ -1,7 +1,5 @@
 //! Answers as they go over the log, and back.
 
-use std::time::Duration;
-
 use event_log::{Partition, Position};
 use ledger_core::id::Id;
 use ledger_core::policy::Invalid;
@@ -20,17 +18,11 @@ pub(crate) fn told(outcome: &Result<Answer, Refusal>) -> v1::reply::Kind {
     }
 }
 
-/// The codes are those of the API.
 pub(crate) fn refused(refusal: &Refusal) -> v1::reply::Kind {
-    let (code, number) = match refusal {
-        Refusal::Invalid(_) | Refusal::Unusable(_) => ("malformed", 0),
-        Refusal::ProgramNotFound(_) => ("program_not_found", 0),
-        Refusal::Rejected(rejection) => (rejection.code(), rejection.number()),
-        Refusal::Told { number, code, .. } => (code.as_str(), *number),
-        Refusal::Clock(_) => ("clock", 0),
-        Refusal::Busy => ("too_many_requests", 0),
-        Refusal::OutcomeUnknown | Refusal::NoAnswer(_) => ("outcome_unknown", 0),
-        Refusal::NotHere => ("not_here", 0),
+    let number = match refusal {
+        Refusal::Rejected(rejection) => rejection.number(),
+        Refusal::Told { number, .. } => *number,
+        _ => 0,
     };
     let errors = match refusal {
         Refusal::Invalid(errors) => errors.as_slice(),
@@ -38,7 +30,7 @@ pub(crate) fn refused(refusal: &Refusal) -> v1::reply::Kind {
     };
     let error = |error: &Invalid| v1::FieldError { pointer: error.pointer.clone(), value: error.value.clone(), expected: error.expected.clone() };
     v1::reply::Kind::Refused(v1::Refused {
-        code: code.to_owned(),
+        code: refusal.code().to_owned(),
         number: number.into(),
         detail: refusal.to_string(),
         errors: errors.iter().map(error).collect(),
@@ -46,7 +38,7 @@ pub(crate) fn refused(refusal: &Refusal) -> v1::reply::Kind {
 }
 
 /// What another process refused about `program`.
-pub(crate) fn refusal(refused: v1::Refused, program: &Id, patience: Duration) -> Refusal {
+pub(crate) fn refusal(refused: v1::Refused, program: &Id) -> Refusal {
     let v1::Refused { code, number, detail, errors } = refused;
     match code.as_str() {
         "malformed" if errors.is_empty() => Refusal::Unusable(detail),
@@ -55,7 +47,6 @@ pub(crate) fn refusal(refused: v1::Refused, program: &Id, patience: Duration) ->
         "clock" => Refusal::Clock(detail),
         "too_many_requests" => Refusal::Busy,
         "outcome_unknown" => Refusal::OutcomeUnknown,
-        "not_here" => Refusal::NoAnswer(patience),
         _ => Refusal::Told { number: u8::try_from(number).unwrap_or_default(), code, detail },
     }
 }

@@ -102,6 +102,8 @@ pub fn postings(event: &Event, mut post: impl FnMut(Posting)) {
         }
         EventKind::AccountOpened { .. }
         | EventKind::AccountActivated
+        | EventKind::AliasAdded(_)
+        | EventKind::AliasRemoved(_)
         | EventKind::AccountFrozen(_)
         | EventKind::AccountUnfrozen { .. }
         | EventKind::AccountClosed(_)

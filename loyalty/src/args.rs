@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use api::{AliasKey, AliasKeyError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use command_service::Share;
 use tracing_subscriber::EnvFilter;
@@ -85,6 +86,9 @@ pub struct DataOptions {
     /// How long another process may take to answer, before the outcome is told to be unknown.
     #[arg(long, env = "LOYALTY_ANSWER_SECONDS", default_value_t = 10)]
     pub answer_seconds: u64,
+    /// The file with the key of the aliases' hashes, the same for all processes; alias.key in the data folder if not named, made where missing.
+    #[arg(long, env = "LOYALTY_ALIAS_KEY_FILE")]
+    pub alias_key_file: Option<PathBuf>,
     /// How many partitions a new log gets; it can't change.
     #[arg(long, env = "LOYALTY_PARTITIONS", default_value_t = 8)]
     pub partitions: u16,
@@ -94,6 +98,12 @@ pub struct DataOptions {
 }
 
 impl DataOptions {
+    /// The key of the aliases' hashes.
+    pub fn alias_key(&self) -> Result<AliasKey, AliasKeyError> {
+        let file = self.alias_key_file.clone().unwrap_or_else(|| self.data.join("alias.key"));
+        AliasKey::read_or_make(&file)
+    }
+
     /// How long a command service may be silent.
     pub fn kafka_session(&self) -> Duration {
         Duration::from_secs(self.kafka_session_seconds)
@@ -112,12 +122,26 @@ pub struct UpOptions {
     /// A JSON file of API keys, as `loyalty key` prints them.
     #[arg(long, env = "LOYALTY_API_KEYS")]
     pub api_keys: Option<PathBuf>,
+    /// Where purchases are taken in.
+    #[command(flatten)]
+    pub intake: IntakeOptions,
     /// Leave the read models to `loyalty serve projector`.
     #[arg(long, env = "LOYALTY_WITHOUT_PROJECTORS")]
     pub without_projectors: bool,
     /// How the partitions are decided.
     #[command(flatten)]
     pub deciding: DecidingOptions,
+}
+
+/// Taking purchases in from a topic.
+#[derive(Debug, Clone, Args)]
+pub struct IntakeOptions {
+    /// The topic on which shops publish purchases and returns; PREFIX.purchases if not named. Needs --kafka.
+    #[arg(long, env = "LOYALTY_INTAKE_TOPIC")]
+    pub intake_topic: Option<String>,
+    /// A schema registry, for messages in Confluent's wire format.
+    #[arg(long, env = "LOYALTY_SCHEMA_REGISTRY")]
+    pub schema_registry: Option<String>,
 }
 
 /// Deciding.
@@ -169,6 +193,18 @@ pub enum Part {
         /// A JSON file of API keys, as `loyalty key` prints them.
         #[arg(long, env = "LOYALTY_API_KEYS")]
         api_keys: Option<PathBuf>,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+    /// Take purchases in from a topic; of several at once, each has a share of it. Needs --kafka.
+    Intake {
+        /// The address of health and metrics.
+        #[arg(long, env = "LOYALTY_LISTEN", default_value = "127.0.0.1:8082")]
+        listen: SocketAddr,
+        /// From where.
+        #[command(flatten)]
+        intake: IntakeOptions,
         /// Where the book is.
         #[command(flatten)]
         data: DataOptions,

@@ -54,7 +54,7 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
         return node.stop().await;
     }
     let member = top_member(node.url(), &program).await?;
-    up::serve(node, options.up.listen, options.up.api_keys.as_deref(), metrics, |address| {
+    up::serve(node, &options.up.data, options.up.listen, options.up.api_keys.as_deref(), metrics, |address| {
         println!("try:");
         println!("  curl {address}/v1/programs/shop/accounts/{member}");
         println!("  curl {address}/v1/programs/shop/accounts/{member}/explain");

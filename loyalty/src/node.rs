@@ -10,11 +10,12 @@ use embedded_postgres::{PostgresError, Server};
 use event_log::EventLog;
 use event_log::kafka::{KafkaLog, KafkaOptions};
 use event_log::postgres::PostgresLog;
+use intake::{Intake, Registry};
 use projectors::{Projector, read_models};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::args::DataOptions;
+use crate::args::{DataOptions, IntakeOptions};
 
 /// The database: our own, or somebody's.
 pub enum Database {
@@ -106,7 +107,8 @@ pub struct Node {
     pub service: Service,
     running: Option<Running>,
     stop: watch::Sender<bool>,
-    projectors: Vec<JoinHandle<()>>,
+    /// Projectors, intake.
+    tasks: Vec<JoinHandle<()>>,
     // Last, so that it is dropped last.
     database: Database,
 }
@@ -138,14 +140,31 @@ impl Node {
             }
         };
         let (stop, stopped) = watch::channel(false);
-        let mut projectors = Vec::new();
+        let mut tasks = Vec::new();
+        if role.models != Models::None {
+            intake::migrate(database.url()).await?;
+        }
         for model in read_models().into_iter().filter(|_| role.models != Models::None) {
             let projector = Projector::open(model, Arc::clone(&log), database.url()).await?;
             if role.models == Models::Projects {
-                projectors.push(tokio::spawn(projector.run(stopped.clone())));
+                tasks.push(tokio::spawn(projector.run(stopped.clone())));
             }
         }
-        Ok(Self { log, service, running, stop, projectors, database })
+        Ok(Self { log, service, running, stop, tasks, database })
+    }
+
+    /// Takes purchases in from a topic, until the node stops.
+    pub async fn take_in(&mut self, data: &DataOptions, from: &IntakeOptions) -> anyhow::Result<()> {
+        let brokers = data.kafka.clone().context("--kafka HOST:PORT is missing: purchases are taken in from a topic on Kafka")?;
+        let topic = from.intake_topic.clone().unwrap_or_else(|| format!("{}.purchases", data.kafka_prefix));
+        let group = format!("{}.intake", data.kafka_prefix);
+        let options = intake::IntakeOptions { brokers, topic, group, partitions: data.partitions, replication: data.kafka_replication };
+        embedded_postgres::use_ring();
+        let registry = from.schema_registry.as_deref().map(Registry::new);
+        let intake = Intake::new(options, self.service.clone(), self.url(), data.alias_key()?, registry);
+        intake.make_topic().await?;
+        self.tasks.push(tokio::spawn(intake.run(self.stop.subscribe())));
+        Ok(())
     }
 
     /// Where the database is.
@@ -181,8 +200,8 @@ impl Node {
             None => Ok(()),
         };
         self.stop.send_replace(true);
-        for projector in self.projectors {
-            projector.await?;
+        for task in self.tasks {
+            task.await?;
         }
         drop((self.service, self.log));
         drop(self.database);

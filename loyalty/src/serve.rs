@@ -22,7 +22,15 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             let metrics = up::metrics()?;
             let role = Role { share: None, queue_max: 0, models: Models::Reads };
             let node = Node::start(&data, role).await?;
-            up::serve(node, listen, api_keys.as_deref(), metrics, |_| {}).await
+            up::serve(node, &data, listen, api_keys.as_deref(), metrics, |_| {}).await
+        }
+        Part::Intake { listen, intake, data } => {
+            let metrics = up::metrics()?;
+            let role = Role { share: None, queue_max: 0, models: Models::Reads };
+            let mut node = Node::start(&data, role).await?;
+            node.take_in(&data, &intake).await?;
+            let router = api::ops_router(node.service.clone(), node.log.clone(), metrics);
+            up::serve_router(node, listen, router, |_| {}).await
         }
         Part::Projector { name, data } => projector(&name, &data).await,
     }

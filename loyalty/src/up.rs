@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::UpOptions;
+use crate::args::{DataOptions, UpOptions};
 use crate::node::{Models, Node, Role};
 
 const SECONDS_BUCKETS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0];
@@ -22,8 +22,11 @@ pub async fn run(options: UpOptions) -> anyhow::Result<()> {
     let metrics = metrics()?;
     let models = if options.without_projectors { Models::Reads } else { Models::Projects };
     let role = Role { share: Some(options.deciding.share()), queue_max: options.deciding.queue_max, models };
-    let node = Node::start(&options.data, role).await?;
-    serve(node, options.listen, options.api_keys.as_deref(), metrics, |_| {}).await
+    let mut node = Node::start(&options.data, role).await?;
+    if options.data.kafka.is_some() {
+        node.take_in(&options.data, &options.intake).await?;
+    }
+    serve(node, &options.data, options.listen, options.api_keys.as_deref(), metrics, |_| {}).await
 }
 
 /// Collects metrics from here on.
@@ -52,9 +55,16 @@ pub fn told() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// Serves `node` until SIGINT or SIGTERM; `listening` is told the address.
-pub async fn serve(node: Node, listen: SocketAddr, api_keys: Option<&Path>, metrics: PrometheusHandle, listening: impl FnOnce(&str)) -> anyhow::Result<()> {
+pub async fn serve(
+    node: Node,
+    data: &DataOptions,
+    listen: SocketAddr,
+    api_keys: Option<&Path>,
+    metrics: PrometheusHandle,
+    listening: impl FnOnce(&str),
+) -> anyhow::Result<()> {
     let keys = api_keys.map(Keys::read).transpose()?;
-    let state = ApiState::new(node.service.clone(), node.log.clone(), node.url(), keys, metrics)?;
+    let state = ApiState::new(node.service.clone(), node.log.clone(), node.url(), keys, data.alias_key()?, metrics)?;
     serve_router(node, listen, router(state), listening).await
 }
 

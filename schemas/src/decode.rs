@@ -7,7 +7,7 @@ use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Retu
 use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
 use ledger_core::account::state::{Balance, Status};
 use ledger_core::account::{Command, Event, EventKind};
-use ledger_core::id::{AccountKey, Id};
+use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_core::points::Amount;
 use ledger_core::policy::{Facts, LinePoints, RateFailure};
 use ledger_core::time::Moment;
@@ -171,10 +171,12 @@ fn action(action: v1::command::Action) -> Decoded<Action> {
         Wire::Return(body) => Action::Return(Arc::new(purchase_return(body)?)),
         Wire::Adjust(adjust) => Action::Adjust { points: adjust.points, reason: reason(adjust.reason.ok_or_else(|| bad("reason"))?) },
         Wire::Expire(_) => Action::Expire,
+        Wire::AddAlias(alias) => Action::AddAlias(Alias(fixed_hash(&alias.hash, "alias")?)),
+        Wire::RemoveAlias(alias) => Action::RemoveAlias(Alias(fixed_hash(&alias.hash, "alias")?)),
     })
 }
 
-fn purchase(purchase: v1::Purchase) -> Decoded<Purchase> {
+pub(crate) fn purchase(purchase: v1::Purchase) -> Decoded<Purchase> {
     Ok(Purchase {
         purchase_id: id(&purchase.purchase_id, "purchase_id")?,
         occurred_at: moment(purchase.occurred_at_us, "occurred_at_us")?,
@@ -198,7 +200,7 @@ fn line(line: v1::Line) -> Decoded<Line> {
     })
 }
 
-fn purchase_return(body: v1::PurchaseReturn) -> Decoded<Return> {
+pub(crate) fn purchase_return(body: v1::PurchaseReturn) -> Decoded<Return> {
     let what = match body.amount {
         Some(given) => Returned::Amount(amount(Some(given), "amount")?),
         None => {
@@ -223,6 +225,8 @@ fn event(event: v1::Event) -> Decoded<Event> {
         Kind::AccountClosed(why) => EventKind::AccountClosed(reason(why)),
         Kind::AccountLapsed(_) => EventKind::AccountLapsed,
         Kind::AccountWoken(_) => EventKind::AccountWoken,
+        Kind::AliasAdded(alias) => EventKind::AliasAdded(Alias(fixed_hash(&alias.hash, "alias")?)),
+        Kind::AliasRemoved(alias) => EventKind::AliasRemoved(Alias(fixed_hash(&alias.hash, "alias")?)),
         Kind::PointsEarned(earned) => EventKind::PointsEarned(Box::new(points_earned(earned)?)),
         Kind::PointsMatured(matured) => EventKind::PointsMatured { lot: matured.lot, points: matured.points },
         Kind::PointsRedeemed(given) => EventKind::PointsRedeemed(spent(given)?),

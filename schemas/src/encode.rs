@@ -137,6 +137,8 @@ fn action(to: &mut Wire<'_>, action: &Action) {
             reason(to, 2, why);
         }),
         Action::Expire => to.message(16, empty),
+        Action::AddAlias(alias) => to.message(17, |to| to.bytes(1, &alias.0)),
+        Action::RemoveAlias(alias) => to.message(18, |to| to.bytes(1, &alias.0)),
     }
 }
 
@@ -194,6 +196,8 @@ fn event(to: &mut Wire<'_>, event: &Event) {
         EventKind::AccountClosed(why) => reason(to, 6, why),
         EventKind::AccountLapsed => to.message(7, empty),
         EventKind::AccountWoken => to.message(8, empty),
+        EventKind::AliasAdded(alias) => to.message(25, |to| to.bytes(1, &alias.0)),
+        EventKind::AliasRemoved(alias) => to.message(26, |to| to.bytes(1, &alias.0)),
         EventKind::PointsEarned(earned) => to.message(9, |to| points_earned(to, earned)),
         EventKind::PointsMatured { lot, points } => to.message(10, |to| {
             to.uint(1, *lot);

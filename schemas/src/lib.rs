@@ -6,12 +6,14 @@
 mod ask;
 mod decode;
 mod encode;
+mod published;
 mod record;
 mod wire;
 
 pub use ask::{Ask, What};
 pub use decode::DecodeError;
 pub use encode::{content_hash, encode_outcome, encode_program_entry, encode_record};
+pub use published::{Published, Whose};
 pub use record::{Hash, Outcome, ProgramChange, ProgramEntry, Record, hash};
 
 /// The schema that this code writes, and the newest that it reads.

@@ -13,7 +13,7 @@ use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Retu
 use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
 use ledger_core::account::state::{Balance, Status};
 use ledger_core::account::{Command, Event, EventKind};
-use ledger_core::id::{AccountKey, Id};
+use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_core::points::Amount;
 use ledger_core::policy::{Facts, LinePoints, RateFailure};
 use ledger_core::time::Moment;
@@ -142,6 +142,8 @@ fn events() -> Vec<EventKind> {
         EventKind::PointsForfeited { parts: parts() },
         EventKind::TierChanged(tier_move()),
         EventKind::TierKept(TierMove { cause: TierCause::Review, counted_from: None, ..tier_move() }),
+        EventKind::AliasAdded(Alias([0x5a; 32])),
+        EventKind::AliasRemoved(Alias([0x5a; 32])),
     ]
 }
 
@@ -190,7 +192,7 @@ fn every_kind_of_event_has_its_golden_bytes() {
         assert_eq!(v1::Record::decode(&*golden).unwrap().encode_to_vec(), golden, "{name} is written otherwise than the generated types write it");
         kinds.insert(name);
     }
-    assert_eq!(kinds.len(), 23, "every kind of event is here");
+    assert_eq!(kinds.len(), 25, "every kind of event is here");
 }
 
 #[test]
@@ -210,6 +212,8 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         Action::Return(returned(Returned::Amount(amount("1.5")))),
         Action::Adjust { points: -5, reason: reason() },
         Action::Expire,
+        Action::AddAlias(Alias([0x5a; 32])),
+        Action::RemoveAlias(Alias([0x5a; 32])),
     ];
     for (n, action) in actions.into_iter().enumerate() {
         let command = Command { id: id("R-1"), actor: "till-7".into(), action };

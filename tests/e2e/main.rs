@@ -4,6 +4,7 @@
 
 mod api;
 mod crash;
+mod intake;
 mod kafka;
 mod share;
 mod support;

@@ -2,8 +2,10 @@
 
 mod accounts;
 mod adjustments;
+mod aliases;
 mod auth;
 mod explain;
+mod intake;
 mod ops;
 mod programs;
 mod purchases;
@@ -52,6 +54,11 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(accounts::close))
         .routes(routes!(accounts::balance))
         .routes(routes!(accounts::lots))
+        .routes(routes!(aliases::add, aliases::list))
+        .routes(routes!(aliases::remove))
+        .routes(routes!(intake::unmatched))
+        .routes(routes!(intake::claim))
+        .routes(routes!(intake::rejected))
         .routes(routes!(statement::get))
         .routes(routes!(explain::get))
         .routes(routes!(purchases::post))

@@ -84,7 +84,10 @@ impl From<LogError> for Failure {
     }
 }
 
-fn producer(options: &KafkaOptions, id: &str) -> Result<(BaseProducer<Deliveries>, Arc<Mutex<Option<KafkaError>>>), LogError> {
+/// A producer and its first delivery that failed.
+type Produces = (BaseProducer<Deliveries>, Arc<Mutex<Option<KafkaError>>>);
+
+fn producer(options: &KafkaOptions, id: &str) -> Result<Produces, LogError> {
     let context = Deliveries::default();
     let deliveries = Arc::clone(&context.0);
     let mut config = options.client();
@@ -180,7 +183,9 @@ impl Transactions {
     fn leases(&self, reader: &Reader, partitions: &[Partition]) -> Result<Vec<Lease>, LogError> {
         let topic = self.options.topic(topics::COMMANDS);
         let mut list = TopicPartitionList::new();
-        partitions.iter().for_each(|partition| drop(list.add_partition(&topic, i32::from(*partition))));
+        for partition in partitions {
+            list.add_partition(&topic, i32::from(*partition));
+        }
         let deadline = Instant::now() + PATIENCE;
         let found = loop {
             match reader.committed_offsets(list.clone(), PATIENCE) {

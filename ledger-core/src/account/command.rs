@@ -6,7 +6,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use crate::id::Id;
+use crate::id::{Alias, Id};
 use crate::points::{Amount, POINTS_MAX, Points};
 use crate::policy::Invalid;
 use crate::time::Moment;
@@ -80,6 +80,10 @@ pub enum Action {
         /// Why.
         reason: Reason,
     },
+    /// Let the account be found by another name.
+    AddAlias(Alias),
+    /// Let it be found by that name no more.
+    RemoveAlias(Alias),
     /// Do what has fallen due by the clock: points that mature or expire, holds that lapse, tiers to review.
     Expire,
 }
@@ -101,6 +105,8 @@ impl Action {
             Self::ReturnRedemption { .. } => "redemption_return",
             Self::Return(_) => "return",
             Self::Adjust { .. } => "adjustment",
+            Self::AddAlias(_) => "alias",
+            Self::RemoveAlias(_) => "alias_removal",
             Self::Expire => "expire",
         }
     }
@@ -197,7 +203,7 @@ impl Command {
                 reason.check()
             }
             Action::Freeze(reason) | Action::Unfreeze(reason) | Action::Close(reason) => reason.check(),
-            Action::Open | Action::Activate | Action::Release { .. } | Action::Expire => Ok(()),
+            Action::Open | Action::Activate | Action::Release { .. } | Action::AddAlias(_) | Action::RemoveAlias(_) | Action::Expire => Ok(()),
         }
     }
 }

@@ -6,7 +6,7 @@ use compact_str::CompactString;
 
 use super::command::{Purchase, Reason, Return};
 use super::state::Status;
-use crate::id::Id;
+use crate::id::{Alias, Id};
 use crate::points::{Amount, Points};
 use crate::policy::{Facts, LinePoints, RateFailure};
 use crate::time::Moment;
@@ -57,6 +57,10 @@ pub enum EventKind {
     },
     /// The account was closed.
     AccountClosed(Reason),
+    /// The account can be found by another name.
+    AliasAdded(Alias),
+    /// It can't be found by that name any more.
+    AliasRemoved(Alias),
     /// Nothing happened for the rulebook's time.
     AccountLapsed,
     /// An inactive account was used again.

@@ -25,6 +25,8 @@ impl Account {
                 self.standing = Standing { tier: tier.clone(), since: at, ..Standing::default() };
             }
             EventKind::AccountActivated | EventKind::AccountWoken => self.status = Status::Active,
+            EventKind::AliasAdded(alias) => self.aliases.push(*alias),
+            EventKind::AliasRemoved(alias) => self.aliases.retain(|kept| kept != alias),
             EventKind::AccountLapsed => self.status = Status::Inactive,
             EventKind::AccountFrozen(_) => {
                 self.frozen_from = self.status;

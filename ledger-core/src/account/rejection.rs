@@ -151,6 +151,18 @@ pub enum Rejection {
         /// What it has.
         points: Points,
     },
+    /// The account has the alias already.
+    #[error("the account has this alias already")]
+    AliasExists,
+    /// The account has no such alias.
+    #[error("the account has no such alias")]
+    AliasNotFound,
+    /// More aliases than an account may have.
+    #[error("the account has {most} aliases, the most it may have")]
+    TooManyAliases {
+        /// How many.
+        most: usize,
+    },
     /// The id was used before, for something else.
     #[error("the id was used before with other content")]
     IdReused,
@@ -186,6 +198,9 @@ impl Rejection {
             Self::NotAMultiple { .. } => 51,
             Self::InsufficientPoints { .. } => 52,
             Self::BalanceNotZero { .. } => 53,
+            Self::AliasExists => 54,
+            Self::AliasNotFound => 55,
+            Self::TooManyAliases { .. } => 56,
             Self::IdReused => 60,
         }
     }
@@ -218,6 +233,9 @@ impl Rejection {
             Self::NotAMultiple { .. } => "not_a_multiple",
             Self::InsufficientPoints { .. } => "insufficient_points",
             Self::BalanceNotZero { .. } => "balance_not_zero",
+            Self::AliasExists => "alias_exists",
+            Self::AliasNotFound => "alias_not_found",
+            Self::TooManyAliases { .. } => "too_many_aliases",
             Self::IdReused => "id_reused",
         }
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::Purchase;
 use super::event::{LotId, Part};
-use crate::id::Id;
+use crate::id::{Alias, Id};
 use crate::points::{Amount, Points};
 use crate::policy::{Facts, Kept, Version};
 use crate::posting::{BUCKETS, Bucket};
@@ -252,6 +252,8 @@ pub struct Account {
     pub qualifying_recent: Amount,
     /// What counted before that.
     pub qualifying_before: Amount,
+    /// The other names it can be found by.
+    pub aliases: Vec<Alias>,
     /// The earliest moment at which something kept can be dropped.
     pub(super) prune_at: Option<Moment>,
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::float_arithmetic, clippy::type_complexity, reason = "a test may")]
 
+mod alias;
 mod earn;
 mod expire;
 mod life;

@@ -17,6 +17,7 @@ pub async fn run(file: &Path) -> anyhow::Result<Vec<Figure>> {
         kafka_replication: 1,
         kafka_session_seconds: 10,
         answer_seconds: 10,
+        alias_key_file: None,
         partitions: 8,
         accounts_in_memory: 100_000,
     };

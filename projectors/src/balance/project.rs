@@ -94,7 +94,7 @@ impl Change {
             EventKind::RedemptionReturned { parts, .. } => self.remaining(parts, 1),
             EventKind::PurchaseReturned(reversed) => self.remaining(&reversed.parts, -1),
             EventKind::PointsTaken { parts, .. } | EventKind::DebtPaid { parts, .. } | EventKind::PointsForfeited { parts } => self.remaining(parts, -1),
-            EventKind::TierChanged(_) | EventKind::TierKept(_) => {}
+            EventKind::AliasAdded(_) | EventKind::AliasRemoved(_) | EventKind::TierChanged(_) | EventKind::TierKept(_) => {}
         }
     }
 

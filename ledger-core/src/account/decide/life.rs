@@ -9,7 +9,7 @@ use crate::account::rejection::Rejection;
 use crate::account::state::{Account, Status};
 use crate::policy::OnClose;
 
-fn one_event(account: &Account, kind: EventKind, context: &Context<'_>) -> Result<Decision, Rejection> {
+pub(super) fn one_event(account: &Account, kind: EventKind, context: &Context<'_>) -> Result<Decision, Rejection> {
     let mut draft = Draft::new(account, context)?;
     draft.emit(context.now, kind);
     Ok(draft.finish())

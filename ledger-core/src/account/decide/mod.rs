@@ -4,6 +4,7 @@
 //! changes nothing; of several rejections the one with the lowest number is given.
 
 mod adjust;
+mod alias;
 mod earn;
 mod expire;
 mod life;
@@ -65,6 +66,8 @@ pub fn decide(account: &Account, command: &Command, context: &Context<'_>) -> Re
         Action::ReturnRedemption { redemption, points } => redemption_return::decide(account, &command.id, redemption, *points, context),
         Action::Return(body) => return_purchase::decide(account, &command.id, body, context),
         Action::Adjust { points, reason } => adjust::decide(account, &command.id, *points, reason, context),
+        Action::AddAlias(alias) => alias::add(account, *alias, context),
+        Action::RemoveAlias(alias) => alias::remove(account, *alias, context),
         Action::Expire => expire::decide(account, context),
     }
 }

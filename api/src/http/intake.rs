@@ -1,0 +1,160 @@
+//! What was published to the topic of purchases and not booked at once.
+
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use ledger_core::account::Command;
+use ledger_core::id::{AccountKey, Id};
+use ledger_schemas::{Ask, What};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::accounts::time;
+use super::auth::Actor;
+use crate::answer::{Accepted, respond};
+use crate::body::Body;
+use crate::problem::Problem;
+use crate::reads::{Page, limit};
+use crate::state::ApiState;
+
+/// Which page.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct IntakeParams {
+    /// From `next_cursor`.
+    pub cursor: Option<String>,
+    /// 1 to 500, 50 if none.
+    pub limit: Option<u32>,
+}
+
+/// A message whose account is not known.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UnmatchedView {
+    /// Where it stands: topic:partition:position.
+    pub id: String,
+    /// The program.
+    pub program: String,
+    /// `purchase` or `return`.
+    pub kind: String,
+    /// The purchase's or return's id.
+    pub command_id: String,
+    /// The keyed hash of the name it came under.
+    pub alias: String,
+    /// Why it could not be matched.
+    pub reason: String,
+    /// When it was read.
+    pub received_at: Option<String>,
+}
+
+/// A message that can't be booked.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RejectedView {
+    /// Where it stands: topic:partition:position.
+    pub id: String,
+    /// A stable code.
+    pub code: String,
+    /// Why, with what would be right.
+    pub reason: String,
+    /// The message's bytes, in hexadecimal.
+    pub body_hex: String,
+    /// When it was read.
+    pub received_at: Option<String>,
+}
+
+/// Whose it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimBody {
+    /// The account.
+    #[schema(value_type = String)]
+    pub account_id: Id,
+}
+
+type Place = (String, i32, i64);
+
+fn place(name: &'static str, text: &str) -> Result<Place, Problem> {
+    let parts = || {
+        let (rest, position) = text.rsplit_once(':')?;
+        let (topic, partition) = rest.rsplit_once(':')?;
+        Some((topic.to_owned(), partition.parse().ok()?, position.parse().ok()?))
+    };
+    parts().ok_or_else(|| Problem::parameter(name, text, "topic:partition:position"))
+}
+
+async fn page(state: &ApiState, sql: &str, params: &IntakeParams) -> Result<(Vec<tokio_postgres::Row>, Option<String>), Problem> {
+    let (topic, partition, position) = match &params.cursor {
+        Some(cursor) => place("cursor", cursor)?,
+        None => (String::new(), -1, -1),
+    };
+    let limit = limit(params.limit)?;
+    let mut rows = state.database().await?.query(sql, &[&topic, &partition, &position, &(limit + 1)]).await?;
+    let is_more = rows.len() > usize::try_from(limit).unwrap_or(usize::MAX);
+    if is_more {
+        rows.pop();
+    }
+    let next = rows.last().filter(|_| is_more).map(id);
+    Ok((rows, next))
+}
+
+fn id(row: &tokio_postgres::Row) -> String {
+    format!("{}:{}:{}", row.get::<_, String>(0), row.get::<_, i32>(1), row.get::<_, i64>(2))
+}
+
+/// What waits for its account: it is booked when an alias is added that fits, or when it is claimed by hand.
+#[utoipa::path(get, path = "/intake/unmatched", params(IntakeParams), responses((status = 200, body = Page<UnmatchedView>), (status = 400, body = Problem)))]
+pub(super) async fn unmatched(State(state): State<ApiState>, Query(params): Query<IntakeParams>) -> Result<axum::Json<Page<UnmatchedView>>, Problem> {
+    let sql = "SELECT topic, partition, position, program, kind, command_id, encode(alias, 'hex'), reason, received_at FROM intake.unmatched
+               WHERE claimed_at IS NULL AND (topic, partition, position) > ($1, $2, $3) ORDER BY topic, partition, position LIMIT $4";
+    let (rows, next_cursor) = page(&state, sql, &params).await?;
+    let view = |row: &tokio_postgres::Row| UnmatchedView {
+        id: id(row),
+        program: row.get(3),
+        kind: row.get(4),
+        command_id: row.get(5),
+        alias: row.get(6),
+        reason: row.get(7),
+        received_at: time(row.get(8)),
+    };
+    Ok(axum::Json(Page { items: rows.iter().map(view).collect(), next_cursor }))
+}
+
+/// What could not be read, or was refused: as it came, with the reason.
+#[utoipa::path(get, path = "/intake/rejected", params(IntakeParams), responses((status = 200, body = Page<RejectedView>), (status = 400, body = Problem)))]
+pub(super) async fn rejected(State(state): State<ApiState>, Query(params): Query<IntakeParams>) -> Result<axum::Json<Page<RejectedView>>, Problem> {
+    let sql = "SELECT topic, partition, position, code, reason, encode(body, 'hex'), received_at FROM intake.rejected
+               WHERE (topic, partition, position) > ($1, $2, $3) ORDER BY topic, partition, position LIMIT $4";
+    let (rows, next_cursor) = page(&state, sql, &params).await?;
+    let view =
+        |row: &tokio_postgres::Row| RejectedView { id: id(row), code: row.get(3), reason: row.get(4), body_hex: row.get(5), received_at: time(row.get(6)) };
+    Ok(axum::Json(Page { items: rows.iter().map(view).collect(), next_cursor }))
+}
+
+/// Book what waits for an account that somebody has found.
+#[utoipa::path(post, path = "/intake/unmatched/{id}/claim", request_body = ClaimBody, params(("id" = String, Path)),
+    responses((status = 201, body = Accepted), (status = 200, description = "the first answer again", body = Accepted), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn claim(
+    State(state): State<ApiState>,
+    Path(message): Path<String>,
+    Extension(actor): Extension<Actor>,
+    Body(body): Body<ClaimBody>,
+) -> Result<Response, Problem> {
+    let (topic, partition, position) = place("id", &message)?;
+    let database = state.database().await?;
+    let sql = "SELECT ask, account FROM intake.unmatched WHERE topic = $1 AND partition = $2 AND position = $3";
+    let row = database.query_opt(sql, &[&topic, &partition, &position]).await?;
+    let row = row.ok_or_else(|| Problem::new("not_found", format!("nothing unmatched is at {message}; see /v1/intake/unmatched")))?;
+    if let Some(account) = row.get::<_, Option<String>>(1).filter(|account| *account != body.account_id.as_str()) {
+        return Err(Problem::new("id_reused", format!("it was claimed for account {account}")));
+    }
+    let Ok(Ask { what: What::Command(key, command), .. }) = Ask::decode(row.get(0)) else {
+        return Err(Problem::new("unavailable", "what is kept can't be read"));
+    };
+    let key = AccountKey { account: body.account_id.clone(), ..key };
+    let answer = state.service.submit(key, Command { actor: actor.0.clone(), ..command }).await?;
+    let sql = "UPDATE intake.unmatched SET claimed_at = now(), claimed_by = $4, account = $5, outcome = 'accepted'
+               WHERE topic = $1 AND partition = $2 AND position = $3 AND claimed_at IS NULL";
+    database.execute(sql, &[&topic, &partition, &position, &actor.0.as_str(), &body.account_id.as_str()]).await?;
+    Ok(respond(&answer))
+}

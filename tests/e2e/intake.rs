@@ -1,0 +1,227 @@
+//! Purchases published to a topic: read in every form, matched, booked once; what can't be is kept and told.
+
+use std::time::Duration;
+
+use ledger_schemas::v1;
+use prost::Message;
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use serde_json::{Value, json};
+
+use crate::support::{Up, purchase, rulebook};
+
+struct Shop {
+    producer: FutureProducer,
+    topic: String,
+}
+
+impl Shop {
+    async fn publish(&self, headers: &[(&str, &str)], body: &[u8]) {
+        let all = headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(*value) }));
+        let record = FutureRecord::to(&self.topic).key("as they like").payload(body).headers(all).partition(0);
+        self.producer.send(record, Duration::from_secs(20)).await.unwrap();
+    }
+}
+
+/// Headers, body, the code it is kept with, and what its reason says.
+type Kept<'a> = (&'a [(&'a str, &'a str)], Vec<u8>, &'a str, &'a str);
+
+fn amount(units: i64, scale: u32) -> Option<v1::Amount> {
+    Some(v1::Amount { units, scale })
+}
+
+fn message(id: &str) -> v1::Purchase {
+    let line = v1::Line {
+        line_id: "1".into(),
+        sku: "A".into(),
+        category: String::new(),
+        quantity: amount(1, 0),
+        unit_price: amount(1000, 2),
+        discount: amount(0, 0),
+        tax: amount(0, 0),
+    };
+    v1::Purchase {
+        purchase_id: id.into(),
+        occurred_at_us: 1_262_304_000_000_000,
+        currency: "GBP".into(),
+        channel: "store".into(),
+        store: "s1".into(),
+        lines: vec![line],
+        shipping: amount(0, 0),
+        program: "shop".into(),
+        ..v1::Purchase::default()
+    }
+}
+
+/// Looks until what is looked for is there: intake is on its own.
+async fn until<T>(look: impl AsyncFn() -> Option<T>) -> T {
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
+async fn items(up: &Up, path: &str, count: usize) -> Vec<Value> {
+    until(async || up.get(path).await.1["items"].as_array().filter(|items| items.len() >= count).cloned()).await
+}
+
+async fn earned(up: &Up, account: &str, points: i64) {
+    let path = format!("/v1/programs/shop/accounts/{account}");
+    until(async || (up.get(&path).await.1["balance"]["lifetime_earned"] == points).then_some(())).await;
+}
+
+async fn start(prefix: &str, more: &[&str]) -> (tempfile::TempDir, Up, Shop) {
+    let (data, broker) = (tempfile::tempdir().unwrap(), embedded_kafka::testing::broker().await);
+    let up = Up::start(data.path(), &[&["--kafka", &broker, "--kafka-prefix", prefix][..], more].concat()).await;
+    up.put("/v1/programs/shop/rulebook", rulebook()).await;
+    let producer = ClientConfig::new().set("bootstrap.servers", &broker).create().unwrap();
+    (data, up, Shop { producer, topic: format!("{prefix}.purchases") })
+}
+
+#[tokio::test]
+async fn a_purchase_is_booked_once_in_whatever_form_it_is_published() {
+    let (_data, up, shop) = start("forms", &[]).await;
+    let plain = v1::Purchase { account_id: "m1".into(), ..message("P1") }.encode_to_vec();
+    for _ in 0..3 {
+        shop.publish(&[], &plain).await;
+    }
+    let mut data = purchase("P2", "m1", "2010-01-01T00:00:00Z", "A", "10.00");
+    data["program"] = json!("shop");
+    let event = json!({"specversion": "1.0", "type": "loyalty.v1.Purchase", "source": "/till/7", "id": "e1", "data": data});
+    shop.publish(&[("content-type", "application/cloudevents+json")], event.to_string().as_bytes()).await;
+    data["purchase_id"] = json!("P3");
+    let headers = [("ce_specversion", "1.0"), ("ce_type", "loyalty.v1.Purchase"), ("ce_id", "e2"), ("ce_source", "/till/7")];
+    shop.publish(&[&headers[..], &[("content-type", "application/json")]].concat(), data.to_string().as_bytes()).await;
+    let plain = v1::Purchase { account_id: "m1".into(), ..message("P4") }.encode_to_vec();
+    shop.publish(&[&headers[..], &[("content-type", "application/protobuf")]].concat(), &plain).await;
+    let back = v1::PurchaseReturn {
+        purchase_id: "P4".into(),
+        return_id: "R4".into(),
+        occurred_at_us: 1_262_304_000_000_000,
+        lines: vec![v1::ReturnLine { line_id: "1".into(), quantity: amount(1, 0) }],
+        program: "shop".into(),
+        account_id: "m1".into(),
+        ..v1::PurchaseReturn::default()
+    };
+    shop.publish(&[("message-type", "loyalty.v1.PurchaseReturn")], &back.encode_to_vec()).await;
+    let statement = items(&up, "/v1/programs/shop/accounts/m1/statement?limit=500", 6).await;
+    let kinds: Vec<&str> = statement.iter().map(|row| row["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == "points_earned").count(), 4, "{kinds:?}");
+    assert_eq!(kinds.iter().filter(|kind| **kind == "purchase_returned").count(), 1, "{kinds:?}");
+    assert_eq!(up.get("/v1/intake/rejected").await.1["items"], json!([]));
+    up.stop().await;
+}
+
+#[tokio::test]
+async fn what_nobody_has_waits_until_somebody_does() {
+    let (data, up, shop) = start("waits", &[]).await;
+    shop.publish(&[], &v1::Purchase { card: "4000-1234".into(), ..message("P1") }.encode_to_vec()).await;
+    shop.publish(&[], &v1::Purchase { member: "jane@example.org".into(), ..message("P2") }.encode_to_vec()).await;
+    let waiting = items(&up, "/v1/intake/unmatched", 2).await;
+    assert_eq!((&waiting[0]["command_id"], &waiting[0]["reason"]), (&json!("P1"), &json!("no account has this card")));
+
+    // An alias lets the first be booked by itself, the other one is claimed by hand.
+    up.post("/v1/programs/shop/accounts", json!({"account_id": "m1"})).await;
+    let alias = json!({"kind": "card", "value": "4000-1234", "command_id": "c1"});
+    assert_eq!(up.post("/v1/programs/shop/accounts/m1/aliases", alias.clone()).await.0.as_u16(), 201);
+    earned(&up, "m1", 10).await;
+    let claim = format!("/v1/intake/unmatched/{}/claim", waiting[1]["id"].as_str().unwrap());
+    let (status, answer) = up.post(&claim, json!({"account_id": "m1"})).await;
+    assert_eq!((status.as_u16(), &answer["points"]["earned"]), (201, &json!(10)));
+    assert_eq!(up.post(&claim, json!({"account_id": "m1"})).await.0.as_u16(), 200, "claimed again, the first answer");
+    let (status, other) = up.post(&claim, json!({"account_id": "m2"})).await;
+    assert_eq!((status.as_u16(), &other["code"]), (409, &json!("id_reused")));
+    assert_eq!(up.get("/v1/intake/unmatched").await.1["items"], json!([]));
+
+    // By now the card is known at once; when two have it, nobody is guessed.
+    shop.publish(&[], &v1::Purchase { card: "4000-1234".into(), ..message("P3") }.encode_to_vec()).await;
+    earned(&up, "m1", 30).await;
+    up.post("/v1/programs/shop/accounts", json!({"account_id": "m2"})).await;
+    let (_, added) = up.post("/v1/programs/shop/accounts/m2/aliases", json!({"kind": "card", "value": "4000-1234"})).await;
+    assert_eq!(up.read("/v1/programs/shop/accounts/m2/aliases", &added).await["items"].as_array().unwrap().len(), 1);
+    shop.publish(&[], &v1::Purchase { card: "4000-1234".into(), ..message("P4") }.encode_to_vec()).await;
+    assert_eq!(items(&up, "/v1/intake/unmatched", 1).await[0]["reason"], "2 accounts have this card");
+    let (status, again) = up.post("/v1/programs/shop/accounts/m1/aliases", json!({"kind": "card", "value": "4000-1234"})).await;
+    assert_eq!((status.as_u16(), &again["code"]), (422, &json!("alias_exists")));
+    up.post("/v1/programs/shop/accounts/m2/aliases/remove", json!({"kind": "card", "value": "4000-1234"})).await;
+    earned(&up, "m1", 40).await;
+    let metrics = up.send(reqwest::Method::GET, "/metrics", None).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("loyalty_intake_messages_total{outcome=\"unmatched\"} 3"), "{metrics}");
+    up.stop().await;
+
+    // Neither the card's number nor the member's name stands anywhere in what the ledger keeps.
+    let found = std::process::Command::new("grep").args(["-rlE", "4000-1234|jane@example"]).arg(data.path()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+}
+
+#[tokio::test]
+async fn what_cannot_be_booked_is_kept_as_it_came_with_the_reason() {
+    let (_data, up, shop) = start("kept", &[]).await;
+    let whole = v1::Purchase { account_id: "m1".into(), ..message("P1") };
+    let mut long = whole.clone();
+    long.lines = (0..5001).map(|n| v1::Line { line_id: n.to_string(), ..whole.lines[0].clone() }).collect();
+    let program = v1::Purchase { program: "nowhere".into(), ..whole.clone() };
+    let nobody = v1::Purchase { account_id: String::new(), ..whole.clone() };
+    let early = v1::PurchaseReturn {
+        purchase_id: "P9".into(),
+        return_id: "R9".into(),
+        occurred_at_us: 1_262_304_000_000_000,
+        amount: amount(100, 2),
+        program: "shop".into(),
+        account_id: "m1".into(),
+        ..v1::PurchaseReturn::default()
+    };
+    let bytes = whole.encode_to_vec();
+    let confluent = [&[0, 0, 0, 0, 1, 0], &*bytes].concat();
+    let messages: [Kept<'_>; 9] = [
+        (&[], bytes[..20].to_vec(), "malformed", "loyalty.v1.Purchase"),
+        (&[], [&[3], &*bytes].concat(), "magic_byte", "not protobuf"),
+        (&[], confluent, "no_registry", "--schema-registry"),
+        (&[("message-type", "other.Thing")], bytes.clone(), "malformed", "loyalty.v1.PurchaseReturn"),
+        (&[], b"{\"specversion\": \"0.3\"}".to_vec(), "malformed", "/specversion"),
+        (&[], nobody.encode_to_vec(), "malformed", "exactly one of them"),
+        (&[], program.encode_to_vec(), "program_not_found", "nowhere"),
+        (&[], long.encode_to_vec(), "malformed", "malformed"),
+        (&[("message-type", "loyalty.v1.PurchaseReturn")], early.encode_to_vec(), "account_not_found", "account"),
+    ];
+    for (headers, body, ..) in &messages {
+        shop.publish(headers, body).await;
+    }
+    // What comes after them is booked as if they were not there.
+    shop.publish(&[], &bytes).await;
+    earned(&up, "m1", 10).await;
+    let kept = items(&up, "/v1/intake/rejected?limit=500", messages.len()).await;
+    assert_eq!(kept.len(), messages.len());
+    for (row, (_, body, code, words)) in kept.iter().zip(&messages) {
+        let hex = body.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!((&row["code"], &row["body_hex"]), (&json!(code), &json!(hex)), "{row}");
+        assert!(row["reason"].as_str().unwrap().contains(words), "{row}");
+    }
+    let (_, page) = up.get("/v1/intake/rejected?limit=4").await;
+    let next = format!("/v1/intake/rejected?limit=500&cursor={}", page["next_cursor"].as_str().unwrap());
+    assert_eq!(up.get(&next).await.1["items"].as_array().unwrap().len(), messages.len() - 4, "page after page");
+    up.stop().await;
+}
+
+#[tokio::test]
+async fn messages_in_confluents_wire_format_are_read_by_their_registered_schema() {
+    let proto = include_str!("../../schemas/proto/loyalty/v1/book.proto");
+    // What Confluent's registry answers, at the path it answers it.
+    let schema = axum::routing::get(async move || axum::Json(json!({"schemaType": "PROTOBUF", "schema": proto})));
+    let router = axum::Router::new().route("/schemas/ids/7", schema);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let (_data, up, shop) = start("registry", &["--schema-registry", &url]).await;
+    let index = proto.lines().filter_map(|line| line.strip_prefix("message ")).position(|name| name.starts_with("Purchase ")).unwrap();
+    let body = v1::Purchase { account_id: "m1".into(), ..message("P1") }.encode_to_vec();
+    shop.publish(&[], &[&[0, 0, 0, 0, 9, 0], &*body].concat()).await;
+    shop.publish(&[], &[&[0, 0, 0, 0, 7, 2, u8::try_from(index * 2).unwrap()], &*body].concat()).await;
+    earned(&up, "m1", 10).await;
+    let kept = items(&up, "/v1/intake/rejected", 1).await;
+    assert_eq!((&kept[0]["code"], &kept[0]["reason"]), (&json!("unknown_schema"), &json!("the schema registry knows no schema 9")));
+    up.stop().await;
+}
