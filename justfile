@@ -8,6 +8,10 @@ verify:
 test:
     cargo test --workspace
 
+# Each fault of the storm thirty times.
+soak:
+    LOYALTY_STORM_TIMES=30 cargo test --release -p loyalty --test storm -- --nocapture
+
 # The demo: import, verify, serve.
 run *ARGS:
     cargo run --release -- demo {{ARGS}}

@@ -60,7 +60,9 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn files_stay_under_500_lines() {
-    for member in ["ledger-core", "schemas", "event-log", "embedded-postgres", "embedded-kafka", "command-service", "projectors", "api", "intake", "loyalty", "tests"] {
+    for member in
+        ["ledger-core", "schemas", "event-log", "embedded-postgres", "embedded-kafka", "command-service", "projectors", "api", "intake", "loyalty", "tests"]
+    {
         for file in sources(&root().join(member)) {
             let lines = std::fs::read_to_string(&file).unwrap().lines().count();
             assert!(lines <= 500, "{} has {lines} lines", file.display());

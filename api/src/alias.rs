@@ -49,6 +49,7 @@ impl AliasKey {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(std::io::Error::other)?;
         let text = blake3::Hash::from_bytes(key).to_hex().to_string();
+        path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
         match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
             // Another process was first.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => std::fs::read_to_string(path),

@@ -71,6 +71,7 @@ pub struct Broker {
     guard: Child,
     folder: PathBuf,
     port: u16,
+    inner_port: u16,
 }
 
 impl Broker {
@@ -79,16 +80,30 @@ impl Broker {
     /// # Errors
     /// [`KafkaError`], each saying what to do or what the broker said.
     pub async fn start(folder: &Path) -> Result<Self, KafkaError> {
+        Self::start_behind(folder, None).await
+    }
+
+    /// As above; clients that come by [`Broker::inner_address`] are sent on to port `proxy` of this machine.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn start_behind(folder: &Path, proxy: Option<u16>) -> Result<Self, KafkaError> {
         let class_path = jars::class_path().await?;
         fs::create_dir_all(folder).map_err(io("create", folder))?;
         let settings = folder.join("server.properties");
         if !settings.exists() {
-            format(folder, &settings, &class_path)?;
+            format(folder, &settings, &class_path, proxy)?;
         }
         let text = fs::read_to_string(&settings).map_err(io("read", &settings))?;
-        let port = text.lines().find_map(|line| line.strip_prefix("advertised.listeners=PLAINTEXT://127.0.0.1:")?.parse().ok()).unwrap_or(0);
+        let port = port_of(&text, "listeners=PLAINTEXT://");
         let guard = launch(folder, &settings, &class_path, port).await?;
-        Ok(Self { guard, folder: folder.to_owned(), port })
+        Ok(Self { guard, folder: folder.to_owned(), port, inner_port: port_of(&text, ",PROXIED://") })
+    }
+
+    /// Where a proxy connects.
+    #[must_use]
+    pub fn inner_address(&self) -> String {
+        format!("127.0.0.1:{}", self.inner_port)
     }
 
     /// Where clients connect, as `HOST:PORT`.
@@ -119,13 +134,25 @@ fn java(class_path: &str) -> Command {
     command
 }
 
-fn format(folder: &Path, settings: &Path, class_path: &str) -> Result<(), KafkaError> {
-    let ports = [free_port().map_err(io("find a port for", folder))?, free_port().map_err(io("find a port for", folder))?];
-    let [port, controller] = ports;
+/// The port that follows `name` and the address of this machine; 0 where there is none.
+fn port_of(settings: &str, name: &str) -> u16 {
+    let rest = settings.split(&format!("{name}127.0.0.1:")).nth(1).unwrap_or_default();
+    rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|port| port.parse().ok()).unwrap_or(0)
+}
+
+fn format(folder: &Path, settings: &Path, class_path: &str, proxy: Option<u16>) -> Result<(), KafkaError> {
+    let port = || free_port().map_err(io("find a port for", folder));
+    let (port, controller, inner) = (port()?, port()?, port()?);
+    let (inner, outer) = match proxy {
+        Some(proxy) => (format!(",PROXIED://127.0.0.1:{inner}"), format!(",PROXIED://127.0.0.1:{proxy}")),
+        None => (String::new(), String::new()),
+    };
     let data = folder.join("data");
     let text = format!(
         "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{inner}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}{outer}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT\n\
          controller.listener.names=CONTROLLER\nlog.dirs={}\noffsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
          transaction.state.log.min.isr=1\nshare.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n\
          group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\noffsets.topic.num.partitions=4\ntransaction.state.log.num.partitions=4\n",

@@ -209,10 +209,11 @@ pub enum Part {
         #[command(flatten)]
         data: DataOptions,
     },
-    /// Bring a read model up to date; of several at once, each record is applied by one.
+    /// Bring read models up to date; of several processes with the same one, each record is applied by one.
     Projector {
-        /// The read model: balance, statement or tier.
-        name: String,
+        /// The read models: alias, balance, statement, tier, or all.
+        #[arg(required = true)]
+        names: Vec<String>,
         /// Where the book is.
         #[command(flatten)]
         data: DataOptions,

@@ -1,6 +1,8 @@
 //! `loyalty serve`: one part in a process of its own.
 
-use projectors::Projector;
+use std::sync::Arc;
+
+use projectors::{Projector, read_models};
 
 use crate::args::{DataOptions, Part, ServeOptions};
 use crate::node::{Models, Node, Role};
@@ -32,19 +34,25 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             let router = api::ops_router(node.service.clone(), node.log.clone(), metrics);
             up::serve_router(node, listen, router, |_| {}).await
         }
-        Part::Projector { name, data } => projector(&name, &data).await,
+        Part::Projector { names, data } => projectors(&names, &data).await,
     }
 }
 
-async fn projector(name: &str, data: &DataOptions) -> anyhow::Result<()> {
-    let model = find(name)?;
+async fn projectors(names: &[String], data: &DataOptions) -> anyhow::Result<()> {
+    let models = if names == ["all"] { read_models() } else { names.iter().map(|name| find(name)).collect::<Result<_, _>>()? };
     let told = up::told()?;
     let (database, log) = open(data).await?;
-    let projector = Projector::open(model, log, database.url()).await?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let running = tokio::spawn(projector.run(stopped));
-    println!("projecting {name}");
+    let mut running = Vec::new();
+    for model in models {
+        println!("projecting {}", model.name());
+        let projector = Projector::open(model, Arc::clone(&log), database.url()).await?;
+        running.push(tokio::spawn(projector.run(stopped.clone())));
+    }
     told.await;
     stop.send_replace(true);
-    Ok(running.await?)
+    for projector in running {
+        projector.await?;
+    }
+    Ok(())
 }

@@ -59,7 +59,7 @@ async fn projectors_in_processes_of_their_own_are_killed_and_come_back() {
     let up = Up::start(data.path(), &with(&["--without-projectors"], &flags)).await;
     up.put("/v1/programs/shop/rulebook", rulebook()).await;
     let project = |name: &'static str| loyalty(&with(&["serve", "projector", name], &flags), data.path()).spawn().unwrap();
-    let mut projectors = ["balance", "balance", "statement", "tier"].map(project);
+    let mut projectors = ["balance", "balance", "statement", "all"].map(project);
     let send = async |from: u32, to: u32| {
         let mut last = json!(null);
         for n in from..to {

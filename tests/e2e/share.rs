@@ -111,7 +111,7 @@ async fn services_come_and_go_under_load() {
     let api = site.serve(&["serve", "api"], 2).await;
     let mut one = site.serve(&["serve", "command-service"], 0).await;
     let project = |name: &'static str| loyalty(&[&["serve", "projector", name][..], &site.flags()].concat(), site.folder(3)).spawn().unwrap();
-    let projectors = ["balance", "statement", "tier"].map(project);
+    let projectors = ["balance", "statement", "all"].map(project);
     api.put("/v1/programs/shop/rulebook", rulebook()).await;
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let mut tills = tokio::task::JoinSet::new();

@@ -68,6 +68,14 @@ pub enum ProjectorError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Nobody brings it up to date.
+    #[error("read model {name} is behind the log and has stood still for {seconds} s: does its projector run? (`loyalty serve projector {name}`)")]
+    Behind {
+        /// Which.
+        name: String,
+        /// For how long.
+        seconds: u64,
+    },
     /// Another projector of the same read model has gone on from this checkpoint.
     #[error("read model {name}: another projector moved the checkpoint of partition {partition}")]
     Overtaken {

@@ -1,6 +1,7 @@
 //! Verify: a read model equals a fresh fold of the log, row by row.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use event_log::EventLog;
 use event_log::postgres::connect;
@@ -8,6 +9,10 @@ use tokio_postgres::Client;
 
 use super::project::positions;
 use super::{Projector, ProjectorError, ReadModel, postgres};
+
+/// How long a read model may stand still behind the log.
+const PATIENCE: Duration = Duration::from_secs(15);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What a verification found.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -31,6 +36,7 @@ pub async fn verify(model: Arc<dyn ReadModel>, log: Arc<dyn EventLog>, url: &str
     let drop_fresh = format!("SET client_min_messages = warning; DROP SCHEMA IF EXISTS {fresh} CASCADE");
     client.batch_execute(&drop_fresh).await.map_err(postgres(name, "drop an unfinished verification"))?;
     let mut projector = Projector::open_in(Arc::clone(&model), log, url, &fresh).await?;
+    let (mut last, mut deadline) = (Vec::new(), Instant::now() + PATIENCE);
     let verified = loop {
         projector.catch_up().await?;
         let transaction = client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).start();
@@ -41,7 +47,12 @@ pub async fn verify(model: Arc<dyn ReadModel>, log: Arc<dyn EventLog>, url: &str
             break compare(transaction.client(), name, &fresh).await.map_err(postgres(name, "compare"))?;
         }
         drop(transaction);
-        tokio::task::yield_now().await;
+        if live != last {
+            (last, deadline) = (live, Instant::now() + PATIENCE);
+        } else if Instant::now() > deadline {
+            return Err(ProjectorError::Behind { name: name.to_owned(), seconds: PATIENCE.as_secs() });
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     };
     client.batch_execute(&drop_fresh).await.map_err(postgres(name, "drop the fresh fold"))?;
     Ok(verified)
