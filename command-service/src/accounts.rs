@@ -128,6 +128,8 @@ impl Accounts {
         let dirty = self.cached.iter().filter(|(_, cached)| cached.dirty);
         let accounts = dirty.map(|(key, cached)| (key, &cached.account, cached.due)).collect();
         self.store.write(&self.book, Checkpoint { accounts, ids: &self.recent_ids, positions })?;
+        #[allow(clippy::cast_precision_loss, reason = "a size for people")]
+        metrics::gauge!("loyalty_state_store_bytes").set(self.store.disk_bytes() as f64);
         self.recent_ids.clear();
         self.checkpoint += 1;
         self.dirty = 0;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use compact_str::CompactString;
 use event_log::{Batch, NewOutcome, NewRecord, NewReply, Partition, Position, ReplyTo, partition_of};
@@ -12,6 +13,7 @@ use ledger_core::policy::Program;
 use ledger_core::time::Moment;
 use ledger_schemas::{Hash, Outcome, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record, hash, v1};
 use prost::Message;
+use traces::{Part, Trace};
 
 use crate::accounts::Accounts;
 use crate::programs::{ProgramState, Programs};
@@ -34,6 +36,8 @@ pub(crate) enum Staged {
 pub(crate) struct Group {
     pub(crate) batch: Batch,
     pub(crate) staged: Vec<Staged>,
+    /// The traces of what it books, where traces are sent.
+    pub(crate) traces: Vec<(Trace, Part, SystemTime)>,
     offsets: BTreeMap<Arc<str>, u64>,
     consumed: BTreeMap<Partition, u64>,
     clocks: BTreeMap<Id, (Moment, CompactString)>,
@@ -121,7 +125,8 @@ impl Book {
     /// Decides one command and stages what comes of it.
     pub(crate) fn command(&mut self, key: AccountKey, command: Command, source: SourceOffset, reply: Reply, real_now: Moment) -> Result<(), StoreError> {
         self.group.read_up_to(source);
-        let staged = match self.try_command(&key, &command, real_now)? {
+        let is_asked = !matches!(reply, Reply::Many(..));
+        let staged = match self.try_command(&key, &command, is_asked, real_now)? {
             Ok(Accepted::New(answer)) => Staged::Answer(reply, Ok(answer)),
             Ok(Accepted::Before(used)) => Staged::Replay(reply, used.partition, used.position),
             Err(refusal) => Staged::Answer(reply, Err(refusal)),
@@ -130,7 +135,8 @@ impl Book {
         Ok(())
     }
 
-    fn try_command(&mut self, key: &AccountKey, command: &Command, real_now: Moment) -> Result<Result<Accepted, Refusal>, StoreError> {
+    /// `is_asked` over the network, so that a request's span comes before this one's.
+    fn try_command(&mut self, key: &AccountKey, command: &Command, is_asked: bool, real_now: Moment) -> Result<Result<Accepted, Refusal>, StoreError> {
         if let Err(invalid) = command.check() {
             return Ok(Err(Refusal::Invalid(vec![invalid])));
         }
@@ -153,8 +159,13 @@ impl Book {
         self.settle(key, &name, &program, now)?;
         let target_known = self.target_known(&name, &command.action)?;
         let context = Context { program: &program, now, target_known };
+        let begin = traces::is_on().then(SystemTime::now);
         match decide(&self.accounts.get(key, &program)?.account, command, &context) {
             Ok(decision) => {
+                if let Some(begin) = begin {
+                    let part = if is_asked { Part::Decide } else { Part::DecideAlone };
+                    self.group.traces.push((Trace::of(key, command.action.kind(), &command.id), part, begin));
+                }
                 let answer = self.book(key, &name, command, content, decision, &program, now)?;
                 let used = UsedId { content, partition: answer.partition, position: answer.position };
                 self.accounts.use_id(id, used);
@@ -288,7 +299,7 @@ impl Book {
         let planned = plan(&self.accounts.get(&key, &program)?.account);
         let mut outcomes = Vec::new();
         for command in planned.commands {
-            match self.try_command(&key, &command, real_now)? {
+            match self.try_command(&key, &command, false, real_now)? {
                 Ok(Accepted::New(answer)) => outcomes.push(Ok(answer)),
                 Ok(Accepted::Before(_)) => {}
                 Err(refusal) => {

@@ -49,6 +49,9 @@ async fn append(group: Box<Group>, writer: &mut dyn Writer, log: &dyn EventLog) 
             give_up(group.staged);
             return Err(error);
         }
+        for (trace, part, begin) in group.traces {
+            trace.span(part, "decide and book".to_owned(), begin, None);
+        }
         metrics::histogram!("loyalty_commit_seconds").record(begin.elapsed());
         metrics::histogram!("loyalty_commit_batch_records").record(records);
     }

@@ -166,6 +166,11 @@ impl Store {
         Ok(all)
     }
 
+    /// What it takes on disk.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        [&self.accounts, &self.ids, &self.due, &self.meta].iter().map(|keyspace| keyspace.disk_space()).sum()
+    }
+
     pub(crate) fn write(&self, book: &str, checkpoint: Checkpoint<'_>) -> Result<(), StoreError> {
         let mut batch = self.db.batch().durability(Some(PersistMode::Buffer));
         for (key, account, due) in checkpoint.accounts {

@@ -1,7 +1,7 @@
 //! The loop: a batch of messages, their accounts, their commands, what is kept, and then how far it has read.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use api::AliasKey;
 use command_service::{Refusal, Service};
@@ -17,6 +17,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use tokio::sync::watch;
+use traces::{Part, Trace};
 
 use crate::message::{self, ACTOR};
 use crate::registry::Registry;
@@ -214,9 +215,19 @@ impl Intake {
 
     /// Sends until it is booked or refused for good.
     async fn insist(&self, key: AccountKey, command: Command) -> Result<(), Refused> {
+        let trace = traces::is_on().then(|| (Trace::of(&key, command.action.kind(), &command.id), SystemTime::now()));
+        let outcome = self.submit(key, command).await;
+        if let Some((trace, begin)) = trace {
+            let part = if outcome.as_ref().is_ok_and(|is_new| *is_new) { Part::Request } else { Part::Again };
+            trace.span(part, "intake".to_owned(), begin, outcome.as_ref().err().map(|refused| refused.words.clone()));
+        }
+        outcome.map(|_| ())
+    }
+
+    async fn submit(&self, key: AccountKey, command: Command) -> Result<bool, Refused> {
         loop {
             match self.service.submit(key.clone(), command.clone()).await {
-                Ok(_) => return Ok(()),
+                Ok(answer) => return Ok(!answer.replayed),
                 Err(Refusal::Busy | Refusal::OutcomeUnknown | Refusal::NoAnswer(_) | Refusal::NotHere) => tokio::time::sleep(RETRY_AFTER).await,
                 Err(refusal) => return Err(Refused { code: refusal.code().to_owned(), words: refusal.to_string() }),
             }

@@ -38,6 +38,7 @@ async fn main() -> std::process::ExitCode {
         Command::Key(options) => ops::key(&options),
         Command::Schema(options) => ops::schema(&options),
     };
+    traces::flush();
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {

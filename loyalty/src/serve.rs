@@ -40,6 +40,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
 
 async fn projectors(names: &[String], data: &DataOptions) -> anyhow::Result<()> {
     let models = if names == ["all"] { read_models() } else { names.iter().map(|name| find(name)).collect::<Result<_, _>>()? };
+    traces::install("loyalty projector")?;
     let told = up::told()?;
     let (database, log) = open(data).await?;
     let (stop, stopped) = tokio::sync::watch::channel(false);

@@ -8,3 +8,4 @@ mod intake;
 mod kafka;
 mod share;
 mod support;
+mod traces;

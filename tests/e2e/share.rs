@@ -80,6 +80,14 @@ async fn any_process_answers_for_every_account() {
         assert_eq!(door.post("/v1/programs/shop/purchases", body).await, (reqwest::StatusCode::OK, first.clone()), "the first answer, from either");
         assert_eq!(api.read(&format!("/v1/programs/shop/accounts/m{n}"), first).await["balance"], first["balance"]);
     }
+    // The largest purchase goes over the log like any other.
+    let mut large = purchase("P-large", "large", "2010-01-01T00:00:00Z", "A", "1.00");
+    let line = large["lines"][0].clone();
+    let long = |n: usize| json!({"line_id": format!("{n:a>64}"), "sku": format!("{n:b>64}"), "category": format!("{n:c>64}")});
+    let with = |n: usize| [line.as_object().unwrap().clone(), long(n).as_object().unwrap().clone()].into_iter().flatten().collect::<serde_json::Map<_, _>>();
+    large["lines"] = (0..5000).map(|n| serde_json::Value::Object(with(n))).collect();
+    let (status, answer) = api.post("/v1/programs/shop/purchases", large).await;
+    assert_eq!((status.as_u16(), &answer["points"]["earned"]), (201, &json!(5000)), "{answer}");
     // A clock that one process is told moves the accounts of all: the points mature.
     let (status, _) = api.put("/v1/programs/shop/clock", json!({"now": "2010-02-01T00:00:00Z"})).await;
     assert_eq!(status.as_u16(), 200);

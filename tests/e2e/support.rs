@@ -41,7 +41,12 @@ impl Up {
         embedded_postgres::use_ring();
         let listen = if more.contains(&"--listen") { vec![] } else { vec!["--listen", "127.0.0.1:0"] };
         let arguments: Vec<&str> = part.iter().copied().chain(listen).chain(more.iter().copied()).collect();
-        let mut child = loyalty(&arguments, data).stdout(Stdio::piped()).spawn().unwrap();
+        Self::run(loyalty(&arguments, data)).await
+    }
+
+    /// Runs `command` and waits until it listens.
+    pub async fn run(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         loop {
             let line = lines.next_line().await.unwrap().expect("it listens before it ends");

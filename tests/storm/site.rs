@@ -105,10 +105,9 @@ impl Site {
         let mut child = command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let listening = async { lines.next_line().await.unwrap() };
-        if let Some(line) = tokio::time::timeout(Duration::from_secs(60), listening).await.expect("it listens within a minute") {
-            if let Some(address) = line.strip_prefix("listening on ") {
-                return Service { child, address: address.to_owned() };
-            }
+        let line = tokio::time::timeout(Duration::from_secs(60), listening).await.expect("it listens within a minute");
+        if let Some(address) = line.and_then(|line| line.strip_prefix("listening on ").map(str::to_owned)) {
+            return Service { child, address };
         }
         panic!("{name} ended before it listened: {}", self.last_words(name));
     }

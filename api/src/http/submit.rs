@@ -1,10 +1,13 @@
 //! From a body to a booked command.
 
+use std::time::SystemTime;
+
 use axum::response::Response;
 use ledger_core::account::Command;
 use ledger_core::account::command::Action;
 use ledger_core::id::{AccountKey, Id};
 use serde::Deserialize;
+use traces::{Part, Trace};
 use utoipa::ToSchema;
 
 use super::auth::Actor;
@@ -15,8 +18,13 @@ use crate::state::{ApiState, path_id};
 /// Submits an action for an account and answers when it is booked.
 pub(super) async fn submit(state: &ApiState, program: &str, account: Id, id: Id, actor: Actor, action: Action) -> Result<Response, Problem> {
     let key = AccountKey { program: path_id("program", program)?, account };
-    let answer = state.service.submit(key, Command { id, actor: actor.0, action }).await?;
-    Ok(respond(&answer))
+    let trace = traces::is_on().then(|| (Trace::of(&key, action.kind(), &id), action.kind(), SystemTime::now()));
+    let answer = state.service.submit(key, Command { id, actor: actor.0, action }).await;
+    if let Some((trace, kind, begin)) = trace {
+        let part = if answer.as_ref().is_ok_and(|answer| !answer.replayed) { Part::Request } else { Part::Again };
+        trace.span(part, format!("REST {kind}"), begin, answer.as_ref().err().map(ToString::to_string));
+    }
+    Ok(respond(&answer?))
 }
 
 /// Why somebody does something.

@@ -19,11 +19,16 @@ pub(super) const COMMANDS: &str = "commands";
 pub(super) const REPLIES: &str = "replies";
 const BOOK: &str = "book";
 
+/// More than the largest command or record there can be: 4 MiB of a request make less.
+pub(super) const MESSAGE_BYTES_MAX: &str = "8388608";
+const LARGEST: (&str, &str) = ("max.message.bytes", MESSAGE_BYTES_MAX);
+
 /// The book is kept for ever, and whole; of offsets the last ones count.
-const KEPT: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1"), ("message.timestamp.type", "CreateTime")];
+const KEPT: &[(&str, &str)] =
+    &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1"), ("message.timestamp.type", "CreateTime"), LARGEST];
 const COMPACTED: &[(&str, &str)] = &[("cleanup.policy", "compact")];
 /// What is asked may wait 30 days for a command service; who asks waits seconds for the answer.
-const ASKED: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms", "2592000000"), ("retention.bytes", "-1")];
+const ASKED: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms", "2592000000"), ("retention.bytes", "-1"), LARGEST];
 const ANSWERED: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms", "3600000")];
 
 /// How long the first call waits: whoever mistyped an address hears of it soon.

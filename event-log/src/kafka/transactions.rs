@@ -12,7 +12,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::message::headers;
@@ -95,6 +95,7 @@ fn producer(options: &KafkaOptions, id: &str) -> Result<Produces, LogError> {
         .set("transactional.id", id)
         .set("transaction.timeout.ms", "60000")
         .set("message.timeout.ms", "30000")
+        .set("message.max.bytes", topics::MESSAGE_BYTES_MAX)
         .set("linger.ms", "0.3")
         // A transaction that begins while the last one's markers are written is told to try again.
         .set("retry.backoff.ms", "2")
@@ -215,11 +216,13 @@ impl Transactions {
                 if let Some(batch) = batch {
                     self.send(batch)?;
                 }
+                // All is delivered before the offsets are tried: a transaction that is refused with messages under way is slow to abort, and the
+                // one after it may wait until they time out.
+                self.drain()?;
                 if !leases.is_empty() {
                     let list = self.list(&leases)?;
                     self.producer.send_offsets_to_transaction(&list, &metadata, PATIENCE).map_err(standing_or_refused)?;
                 }
-                self.drain()?;
                 if crash == Some(Crash::BeforeCommit) {
                     return Err(LogError::Crashed(Crash::BeforeCommit).into());
                 }
@@ -230,20 +233,13 @@ impl Transactions {
                 Err(Failure::Log(error)) => return Err(error),
                 Err(Failure::Standing(error)) => {
                     tracing::info!(%error, "the group goes on; the transaction is made again");
-                    self.abort()?;
+                    self.producer.abort_transaction(PATIENCE).map_err(refused("abort"))?;
                     if !self.standing.renewed(version, deadline.saturating_duration_since(Instant::now())) {
                         return Err(failed("stay in the group")(error));
                     }
                 }
             }
         }
-    }
-
-    fn abort(&self) -> Result<(), LogError> {
-        // The client waits until the deliveries are heard of, which nobody else hears here.
-        self.producer.purge(PurgeConfig::default().queue().inflight());
-        let _ = self.drain();
-        self.producer.abort_transaction(PATIENCE).map_err(refused("abort"))
     }
 
     fn list(&self, leases: &[Lease]) -> Result<TopicPartitionList, LogError> {

@@ -1,10 +1,12 @@
 //! One batch: rows and checkpoint in one transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use event_log::{Entry, Partition, Position};
 use ledger_schemas::Record;
 use tokio_postgres::{Client, Transaction};
+use traces::{Part, Trace};
 
 use super::{Placed, ProjectorError, ReadModel, postgres};
 
@@ -81,6 +83,7 @@ impl Batch {
 /// Applies `batch`, whole or not at all; tells where its partitions go on.
 pub(super) async fn apply(model: &dyn ReadModel, client: &mut Client, mut batch: Batch) -> Result<Vec<(usize, Position)>, ProjectorError> {
     let name = model.name();
+    let begin = traces::is_on().then(SystemTime::now);
     let transaction = client.transaction().await.map_err(postgres(name, "begin"))?;
     for moved in &batch.moves {
         move_checkpoint(&transaction, name, moved).await?;
@@ -100,6 +103,11 @@ pub(super) async fn apply(model: &dyn ReadModel, client: &mut Client, mut batch:
     }
     model.apply(&transaction, &batch.records).await.map_err(postgres(name, "write its rows"))?;
     transaction.commit().await.map_err(postgres(name, "commit"))?;
+    if let Some(begin) = begin {
+        for Record { key, command_kind, command_id, .. } in batch.records.iter().map(|placed| &placed.record) {
+            Trace::of(key, command_kind, command_id).span(Part::Project, format!("project {name}"), begin, None);
+        }
+    }
     Ok(batch.moves.iter().map(|moved| (usize::from(moved.partition), moved.next)).collect())
 }
 
