@@ -158,11 +158,18 @@ impl Site {
         let file = postgres.log_file().with_file_name("data").join("postmaster.pid");
         let pid = std::fs::read_to_string(file).unwrap().lines().next().unwrap().parse().unwrap();
         signal("KILL", pid).await;
+        self.until("the API says that it is not ready", async || self.readiness().await == 503).await;
         drop(postgres);
         let postgres = Server::start(&self.folder.path().join("postgres")).await.unwrap();
         let (_, place) = postgres.url().rsplit_once('@').unwrap();
         self.database.lead_to(place.split_once('/').unwrap().0);
         self.postgres = Some(postgres);
+        self.until("the API is ready again", async || self.readiness().await == 204).await;
+    }
+
+    async fn readiness(&self) -> u16 {
+        let ready = self.client.get(format!("{}/health/ready", self.api_address())).send().await;
+        ready.map_or(0, |response| response.status().as_u16())
     }
 
     /// Runs service `n` where no file may grow beyond a few kilobytes, until it gives up and says why.

@@ -56,15 +56,21 @@ pub async fn run(brokers: &str, prefix: &str) -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
-struct Site<'a> {
-    brokers: &'a str,
-    prefix: String,
-    database: &'a str,
-    folder: &'a Path,
+/// Where processes of the binary run.
+pub struct Site<'a> {
+    /// The broker.
+    pub brokers: &'a str,
+    /// Of the topics.
+    pub prefix: String,
+    /// The Postgres.
+    pub database: &'a str,
+    /// For their data.
+    pub folder: &'a Path,
 }
 
 impl Site<'_> {
-    async fn serve(&self, part: &[&str], name: &str) -> anyhow::Result<(Child, String)> {
+    /// Starts a part and waits until it listens; tells where.
+    pub async fn serve(&self, part: &[&str], name: &str) -> anyhow::Result<(Child, String)> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(part).args(["--listen", "127.0.0.1:0", "--kafka", self.brokers, "--kafka-prefix", &self.prefix, "--kafka-session-seconds", "6"]);
         command.args(["--database-url", self.database, "--data"]).arg(self.folder.join(name));

@@ -2,6 +2,7 @@
 
 mod bare;
 mod latency;
+mod memory;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +32,9 @@ pub async fn run(broker: &str, wanted: impl Fn(&str) -> bool) -> anyhow::Result<
     }
     if wanted("kafka-latency") {
         figures.extend(latency::run(&brokers, &prefix).await?);
+    }
+    if wanted("kafka-memory") {
+        figures.extend(memory::run(&brokers, &prefix, folder.path()).await?);
     }
     Ok(figures)
 }
