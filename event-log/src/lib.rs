@@ -60,6 +60,14 @@ pub enum LogError {
         /// What it should be.
         expected: String,
     },
+    /// A part of the book is gone.
+    #[error("topic {topic} is missing, but book {book} is here: it was deleted; restore it, or begin a new book under another prefix")]
+    Missing {
+        /// Which.
+        topic: String,
+        /// The book's id.
+        book: String,
+    },
     /// The broker refuses a topic.
     #[error("the broker refuses topic {topic}")]
     Refused {

@@ -66,8 +66,7 @@ fn wanted(options: &KafkaOptions, partitions: u16) -> [Wanted; 7] {
 /// Makes the topics that are not there and checks those that are.
 pub(super) async fn ensure(options: &KafkaOptions, partitions: u16) -> Result<(), LogError> {
     let config = options.clone();
-    let reached = move || config.consumer()?.fetch_metadata(None, REACH).map(drop).map_err(failed("reach the brokers"));
-    super::blocking(reached).await?;
+    super::blocking(move || refuse_half_a_book(&config)).await?;
     let admin: AdminClient<Quiet> = options.client().create_with_context(Quiet).map_err(failed("connect an administrator"))?;
     let wanted = wanted(options, partitions);
     let replication = i32::from(options.replication);
@@ -102,6 +101,22 @@ pub(super) async fn ensure(options: &KafkaOptions, partitions: u16) -> Result<()
         Ok(())
     })
     .await
+}
+
+/// Topics of a book that is here are not made anew where they are missing: that would be a book without its records.
+fn refuse_half_a_book(options: &KafkaOptions) -> Result<(), LogError> {
+    let consumer = options.consumer()?;
+    let metadata = consumer.fetch_metadata(None, REACH).map_err(failed("reach the brokers"))?;
+    let exists = |name: &String| metadata.topics().iter().any(|topic| topic.name() == name);
+    if !exists(&options.topic(BOOK)) {
+        return Ok(());
+    }
+    let Some(id) = fetch::scan(&consumer, &options.topic(BOOK))?.into_iter().next() else { return Ok(()) };
+    let missing = [EVENTS, OUTCOMES, PROGRAMS, OFFSETS].map(|name| options.topic(name)).into_iter().find(|name| !exists(name));
+    match missing {
+        Some(topic) => Err(LogError::Missing { topic, book: String::from_utf8_lossy(&id.body).into_owned() }),
+        None => Ok(()),
+    }
 }
 
 async fn check(admin: &AdminClient<Quiet>, wanted: &Wanted, patient: &AdminOptions) -> Result<(), LogError> {
