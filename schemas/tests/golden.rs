@@ -18,7 +18,7 @@ use ledger_core::points::Amount;
 use ledger_core::policy::{Facts, LinePoints, RateFailure};
 use ledger_core::time::Moment;
 use ledger_schemas::v1;
-use ledger_schemas::{DecodeError, Outcome, ProgramChange, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record};
+use ledger_schemas::{Ask, DecodeError, Outcome, ProgramChange, ProgramEntry, Record, What, content_hash, encode_outcome, encode_program_entry, encode_record};
 use prost::Message;
 
 fn id(text: &str) -> Id {
@@ -257,6 +257,28 @@ fn long_and_empty_fields_are_written_as_the_generated_types_write_them() {
         encode_record(&record, &mut bytes);
         assert_eq!(Record::decode(&bytes).unwrap(), record);
         assert!(v1::Record::decode(&*bytes).unwrap().encode_to_vec() == bytes, "a text of {length} bytes");
+    }
+}
+
+#[test]
+fn what_is_asked_over_the_log_is_read_as_it_was_asked() {
+    let key = AccountKey { program: id("shop"), account: id("13085") };
+    let command = Command { id: id("489434"), actor: "till-7".into(), action: Action::Earn(purchase()) };
+    let asked = [
+        What::Command(key.clone(), command),
+        What::Publish { program: id("shop"), rulebook: b"{}".to_vec(), actor: "ops".into() },
+        What::SetClock { program: id("shop"), now: at("2010-01-01T00:00:00Z"), actor: "ops".into() },
+        What::Settle(id("shop")),
+        What::Snapshot(key),
+    ];
+    for what in asked {
+        let ask = Ask { program_entries: 7, what };
+        let bytes = ask.encode();
+        assert_eq!(v1::Ask::decode(&*bytes).unwrap().encode_to_vec(), bytes, "{ask:?} is written otherwise than the generated types write it");
+        assert_eq!(Ask::decode(&bytes).unwrap(), ask);
+        let mut newer = bytes;
+        newer[1] = 2;
+        assert!(matches!(Ask::decode(&newer), Err(DecodeError::NewerSchema { found: 2 })));
     }
 }
 
