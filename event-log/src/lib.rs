@@ -40,6 +40,12 @@ pub enum LogError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Others share the log.
+    #[error("{members} command services share this log; stop them first")]
+    Shared {
+        /// How many.
+        members: usize,
+    },
     /// The log was made with another number of partitions, and accounts can't move.
     #[error("the log has {found} partitions, {asked} were asked for; the number can't change, because accounts would move")]
     Partitions {
@@ -281,7 +287,7 @@ pub trait EventLog: Send + Sync {
     /// How many partitions there are.
     fn partitions(&self) -> u16;
 
-    /// Takes all partitions over; whoever wrote before is fenced.
+    /// Takes all partitions over; whoever wrote before is fenced. Where several share it, they must have ended before.
     async fn acquire(&self, owner: &str) -> Result<Box<dyn Writer>, LogError>;
 
     /// Takes a share of the partitions, as the news tell; on a log that can't be shared, all.

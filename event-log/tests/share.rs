@@ -116,16 +116,21 @@ async fn partitions_move_between_members_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_takes_the_whole_log_fences_its_members() {
-    let log = open("fenced").await;
+async fn who_wants_the_whole_log_is_refused_while_others_share_it_and_fences_them_after() {
+    let log = open("whole").await;
     let mut member = Member::join(&log).await;
     member.hear().await;
     member.append(0).await.unwrap();
+    let refused = log.acquire("import").await.err().unwrap();
+    assert!(matches!(refused, LogError::Shared { members: 1 }), "{refused}");
+    drop(member.news);
     let mut alone = log.acquire("import").await.unwrap();
-    assert_eq!(alone.next_position(0), 1);
-    assert!(matches!(member.append(0).await, Err(LogError::Fenced { .. })));
-    let record = NewRecord { partition: 0, position: 1, account: "p/0".into(), account_seq: 2, body: vec![7] };
-    alone.append(Arc::new(Batch { records: vec![record], ..Batch::default() })).await.unwrap();
+    let (mut old, position) = (member.writer, alone.next_position(0));
+    assert_eq!(position, 1);
+    let record = |position| NewRecord { partition: 0, position, account: "p/0".into(), account_seq: position + 1, body: vec![7] };
+    let batch = Arc::new(Batch { records: vec![record(1)], ..Batch::default() });
+    assert!(matches!(old.append(Arc::clone(&batch)).await, Err(LogError::Fenced { .. })));
+    alone.append(batch).await.unwrap();
     all_there(&log, 2).await;
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::TopicPartitionList;
@@ -17,7 +17,7 @@ use rdkafka::message::Message as _;
 use tokio::sync::{mpsc, oneshot};
 
 use super::standing::Standing;
-use super::{KafkaOptions, Quiet, failed, message, topics};
+use super::{KafkaOptions, PATIENCE, Quiet, failed, message, topics};
 use crate::{Asked, LogError, News, Partition, Slot};
 
 /// How soon the thread sees that nobody listens any more.
@@ -100,6 +100,24 @@ pub(super) fn join(options: &KafkaOptions, standing: Arc<Standing>) -> Result<Jo
     let thread = std::thread::Builder::new().name("kafka-commands".into());
     let thread = thread.spawn(move || run(&consumer)).map_err(failed("start a thread"))?;
     Ok((heard, thread))
+}
+
+/// Refuses where the group has members. Who has written its leases and finds nobody is alone: whoever joins later reads them. One that died is
+/// waited for until the group calls it dead.
+pub(super) fn require_nobody(options: &KafkaOptions) -> Result<(), LogError> {
+    let (consumer, group) = (options.consumer()?, options.topic(topics::COMMANDS));
+    let deadline = Instant::now() + options.session_timeout + Duration::from_secs(2);
+    loop {
+        let found = consumer.fetch_group_list(Some(&group), PATIENCE).map_err(failed("look who shares the log"))?;
+        let members = found.groups().iter().map(|group| group.members().len()).sum();
+        if members == 0 {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(LogError::Shared { members });
+        }
+        std::thread::sleep(topics::LOOK_AGAIN);
+    }
 }
 
 fn run(consumer: &BaseConsumer<Member>) {

@@ -197,12 +197,17 @@ impl EventLog for KafkaLog {
     async fn acquire(&self, _owner: &str) -> Result<Box<dyn Writer>, LogError> {
         let (options, partitions) = (self.options.clone(), self.partitions);
         let start = move || {
+            // Before, so that nobody is disturbed; and after, as somebody may come in between.
+            member::require_nobody(&options)?;
             let nobody = Standing::new(options.consumer_of(&options.topic(topics::COMMANDS), "read_committed")?.group_metadata());
-            KafkaWriter::start(&options, partitions, Arc::new(nobody))
+            // All who want to be alone have the same id, so that the last one ends the others.
+            KafkaWriter::start(&options, partitions, Arc::new(nobody), options.topic("writer"))
         };
         let mut writer = blocking(start).await?;
         let all: Vec<Partition> = (0..partitions).collect();
         let taken = writer.take(&all).await?;
+        let options = self.options.clone();
+        blocking(move || member::require_nobody(&options)).await?;
         // Who takes over reads up to here first, so the tails must have it.
         self.tail.reaches(writer.ends(), PATIENCE).await?;
         self.programs.reaches(&[taken.program_entries], PATIENCE).await?;
@@ -213,7 +218,8 @@ impl EventLog for KafkaLog {
         let (options, partitions) = (self.options.clone(), self.partitions);
         let start = move || {
             let standing = Arc::new(Standing::new(None));
-            let writer = KafkaWriter::start(&options, partitions, Arc::clone(&standing))?;
+            let id = format!("{}.{}", options.topic("writer"), uuid::Uuid::new_v4());
+            let writer = KafkaWriter::start(&options, partitions, Arc::clone(&standing), id)?;
             Ok((writer, member::join(&options, standing)?))
         };
         let (writer, (news, thread)) = blocking(start).await?;

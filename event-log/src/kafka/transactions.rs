@@ -108,8 +108,7 @@ fn producer(options: &KafkaOptions, id: &str) -> Result<Produces, LogError> {
 }
 
 impl Transactions {
-    pub(super) fn start(options: &KafkaOptions, partitions: u16, standing: Arc<Standing>) -> Result<Self, LogError> {
-        let id = format!("{}.{}", options.topic("writer"), uuid::Uuid::new_v4());
+    pub(super) fn start(options: &KafkaOptions, partitions: u16, standing: Arc<Standing>, id: String) -> Result<Self, LogError> {
         let (producer, deliveries) = producer(options, &id)?;
         let group = options.topic(topics::COMMANDS);
         let (reader, early) = (options.consumer_of(&group, "read_committed")?, options.consumer_of(&group, "read_uncommitted")?);

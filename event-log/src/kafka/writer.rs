@@ -24,9 +24,9 @@ pub(super) struct KafkaWriter {
 }
 
 impl KafkaWriter {
-    /// A writer that has nothing yet.
-    pub(super) fn start(options: &KafkaOptions, partitions: u16, standing: Arc<Standing>) -> Result<Self, LogError> {
-        let mut transactions = Transactions::start(options, partitions, standing)?;
+    /// A writer that has nothing yet, with the transactional id `id`.
+    pub(super) fn start(options: &KafkaOptions, partitions: u16, standing: Arc<Standing>, id: String) -> Result<Self, LogError> {
+        let mut transactions = Transactions::start(options, partitions, standing, id)?;
         let (jobs, waiting) = mpsc::channel::<Job>();
         let thread = std::thread::Builder::new().name("kafka-writer".into());
         let run = move || {
