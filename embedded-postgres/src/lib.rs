@@ -60,6 +60,8 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Postg
 const URL_FILE: &str = "postgres.url";
 /// How long a start or stop may take; recovery after a crash replays what was not checkpointed.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the children of a server that was killed may take to end.
+const ENDING: Duration = Duration::from_secs(20);
 const SETTINGS: &[&str] = &[
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
@@ -103,20 +105,22 @@ impl Server {
         if !data.join("PG_VERSION").exists() {
             init(&binaries, &home, &data, &password, run_as)?;
         }
-        let mut last = String::new();
-        for _ in 0..3 {
+        let deadline = Instant::now() + ENDING;
+        loop {
             match launch(&binaries, &home, &data, &password, run_as).await {
                 Ok((guard, url)) => {
                     let path = folder.join(URL_FILE);
                     fs::write(&path, &url).and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o600))).map_err(io("write", &path))?;
                     return Ok(Self { guard, url, home, _lock: lock });
                 }
-                // Somebody may have taken the port between our finding it free and the server's asking for it.
-                Err(PostgresError::Program { output, .. }) if output.contains("Address already in use") => last = output,
+                // Somebody may have taken the port between our finding it free and the server's asking for it; and where a server was killed,
+                // its children end a moment after it.
+                Err(PostgresError::Program { output, .. }) if is_passing(&output) && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
                 Err(error) => return Err(error),
             }
         }
-        Err(PostgresError::Program { program: "postgres", output: last })
     }
 
     /// Where the server of another process that uses `folder` can be reached, if one has started.
@@ -145,6 +149,11 @@ impl Drop for Server {
             tracing::warn!(%error, "could not wait for postgres to stop");
         }
     }
+}
+
+/// Whether what the server says is over soon.
+fn is_passing(output: &str) -> bool {
+    output.contains("Address already in use") || output.contains("pre-existing shared memory block")
 }
 
 fn lock(folder: &Path) -> Result<File, PostgresError> {
