@@ -6,12 +6,10 @@ use ledger_schemas::v1::reply::Kind;
 use ledger_schemas::{Ask, What, v1};
 
 use crate::book::Book;
+use crate::engine::DUE_MAX;
 use crate::request::{Refusal, Reply};
 use crate::store::StoreError;
 use crate::wire::refused;
-
-/// How many accounts' due work is done at a time.
-const DUE_MAX: usize = 2048;
 
 impl Book {
     /// Decides what is asked and stages the answer, with how far it has read.

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_log::{EventLog, LogError, Partition, Position, Taken, Writer};
+use event_log::{EventLog, LogError, Partition, Position, Taken, Writer, beyond_one};
 use ledger_schemas::Record;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::book::{Group, Staged};
 use crate::request::{Answer, Refusal};
 
-/// How long a record that is on the log may take to be seen here.
-const SEEN_WITHIN: Duration = Duration::from_secs(5);
+/// How long what is on the log may take to be seen here.
+pub(crate) const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the committer is to do, in its order.
 pub(crate) enum Work {
@@ -73,10 +73,12 @@ async fn answer(staged: Vec<Staged>, log: &dyn EventLog) {
 
 /// The answer that is made of the record at `position`, which is on the log, but may take its time to be seen.
 pub(crate) async fn answer_at(log: &dyn EventLog, partition: Partition, position: Position, replayed: bool) -> Result<Answer, Refusal> {
-    let mut before = vec![Position::MAX; usize::from(log.partitions())];
-    before[usize::from(partition)] = position;
-    let _ = log.wait_beyond(&before, SEEN_WITHIN).await;
-    let entry = log.read(partition, position, 1).await.ok().and_then(|entries| entries.into_iter().next());
+    let read = async || log.read(partition, position, 1).await.ok().and_then(|entries| entries.into_iter().next());
+    let mut entry = read().await;
+    if entry.is_none() {
+        let _ = log.wait_beyond(&beyond_one(log.partitions(), partition, position), SEEN_WITHIN).await;
+        entry = read().await;
+    }
     // It is booked, but can't be read now.
     let record = entry.and_then(|entry| Record::decode(&entry.body).ok()).ok_or(Refusal::OutcomeUnknown)?;
     Ok(Answer { record: Arc::new(record), partition, position, replayed })

@@ -22,7 +22,7 @@ use crate::store::StoreError;
 /// How many requests one group takes; with all that they bring, a batch stays at a few megabytes.
 const GROUP_MAX: usize = 4096;
 /// How many accounts' due work one group takes.
-const DUE_MAX: usize = 2048;
+pub(crate) const DUE_MAX: usize = 2048;
 /// How long changes wait for the state store when there are few.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// How long to wait before the log is tried again.

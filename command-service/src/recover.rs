@@ -4,20 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_log::{Entry, EventLog, LogError, Partition, Position};
+use event_log::{Entry, EventLog, LogError, Partition, Position, beyond_one};
 use ledger_core::id::AccountKey;
 use ledger_core::policy::Program;
 use ledger_schemas::{DecodeError, Record, hash};
 
 use crate::accounts::Accounts;
 use crate::book::Book;
+use crate::commit::SEEN_WITHIN;
 use crate::programs::{Programs, ProgramsError};
 use crate::request::command_key;
 use crate::store::{Store, StoreError, UsedId};
 
 const READ_MAX: usize = 5000;
-/// How long a record that is on the log may take to be seen here.
-const SEEN_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Why the state can't be made from the log.
@@ -89,7 +88,6 @@ pub(crate) async fn recover(log: &dyn EventLog, folder: &Path, capacity: usize, 
 /// Folds the partition's records up to `end`; tells how many there were.
 pub(crate) async fn catch_up(book: &mut Book, log: &dyn EventLog, partition: Partition, end: Position) -> Result<u64, RecoverError> {
     let from = book.next[usize::from(partition)];
-    let mut before = vec![Position::MAX; usize::from(log.partitions())];
     let deadline = Instant::now() + SEEN_WITHIN;
     while book.next[usize::from(partition)] < end {
         let next = book.next[usize::from(partition)];
@@ -99,8 +97,7 @@ pub(crate) async fn catch_up(book: &mut Book, log: &dyn EventLog, partition: Par
                 let source = Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
                 return Err(LogError::Unavailable { action: "read up to the end of a partition", source }.into());
             }
-            before[usize::from(partition)] = next;
-            log.wait_beyond(&before, LOOK_AGAIN).await?;
+            log.wait_beyond(&beyond_one(log.partitions(), partition, next), LOOK_AGAIN).await?;
         }
         if book.accounts.is_full() {
             book.accounts.write_checkpoint(book.next.clone())?;

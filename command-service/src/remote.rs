@@ -51,8 +51,8 @@ impl Remote {
     }
 
     pub(crate) async fn command(&self, key: AccountKey, command: Command, program_entries: Position) -> Result<Answer, Refusal> {
-        let (partition, name) = (self.partition(&key), key.to_string());
-        let program = key.program.clone();
+        let (name, program) = (key.to_string(), key.program.clone());
+        let partition = partition_of(&name, self.partitions());
         match self.ask(partition, &name, program_entries, What::Command(key, command)).await? {
             Kind::Accepted(accepted) => answer_at(&*self.log, partition, accepted.position, accepted.replayed).await,
             other => Err(unexpected(other, &program)),
@@ -84,7 +84,8 @@ impl Remote {
     }
 
     pub(crate) async fn snapshot(&self, key: AccountKey, entries: Position) -> Result<(Account, Moment), Refusal> {
-        let (partition, name, program) = (self.partition(&key), key.to_string(), key.program.clone());
+        let (name, program) = (key.to_string(), key.program.clone());
+        let partition = partition_of(&name, self.partitions());
         match self.ask(partition, &name, entries, What::Snapshot(key)).await? {
             Kind::Snapshot(snapshot) => {
                 let account = postcard::from_bytes(&snapshot.account).map_err(|_| Refusal::OutcomeUnknown)?;

@@ -14,6 +14,7 @@ use ledger_core::policy::Program;
 use ledger_core::time::Moment;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::commit::SEEN_WITHIN;
 use crate::engine::{Engine, EngineError};
 use crate::programs::{Programs, ProgramsError};
 use crate::remote::Remote;
@@ -21,8 +22,6 @@ use crate::request::{Answer, Firsts, Planned, Refusal, Reply, Request};
 
 /// How often a process that decides nothing looks for new rulebooks.
 const LOOK_AROUND: Duration = Duration::from_millis(50);
-/// How long a rulebook that was published elsewhere may take to be seen here.
-const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// How the service runs.
 #[derive(Debug, Clone)]

@@ -345,12 +345,19 @@ pub trait Writer: Send {
 }
 
 /// The news of somebody who has the whole log.
-#[must_use]
-pub fn all_assigned(partitions: Partition) -> mpsc::UnboundedReceiver<News> {
+fn all_assigned(partitions: Partition) -> mpsc::UnboundedReceiver<News> {
     let (news, heard) = mpsc::unbounded_channel();
     // The receiver is here, so this can't fail.
     let _ = news.send(News::Assigned((0..partitions).collect()));
     heard
+}
+
+/// What [`EventLog::wait_beyond`] is given where only one partition, reaching beyond `position`, matters.
+#[must_use]
+pub fn beyond_one(partitions: u16, partition: Partition, position: Position) -> Vec<Position> {
+    let mut ends = vec![Position::MAX; usize::from(partitions)];
+    ends[usize::from(partition)] = position;
+    ends
 }
 
 /// Whether some partition of `ends` is beyond where it was.

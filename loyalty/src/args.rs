@@ -7,6 +7,7 @@ use std::time::Duration;
 use api::{AliasKey, AliasKeyError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use command_service::Share;
+use event_log::kafka::KafkaOptions;
 use tracing_subscriber::EnvFilter;
 
 /// An event-sourced loyalty ledger.
@@ -104,9 +105,10 @@ impl DataOptions {
         AliasKey::read_or_make(&file)
     }
 
-    /// How long a command service may be silent.
-    pub fn kafka_session(&self) -> Duration {
-        Duration::from_secs(self.kafka_session_seconds)
+    /// The log on Kafka at `brokers` under `prefix`.
+    pub fn kafka_log(&self, brokers: &str, prefix: &str) -> KafkaOptions {
+        let session_timeout = Duration::from_secs(self.kafka_session_seconds);
+        KafkaOptions { brokers: brokers.to_owned(), prefix: prefix.to_owned(), replication: self.kafka_replication, session_timeout }
     }
 }
 

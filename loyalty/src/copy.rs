@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
-use event_log::kafka::{KafkaLog, KafkaOptions};
+use event_log::kafka::KafkaLog;
 use event_log::postgres::PostgresLog;
 use event_log::{Batch, EventLog, NewOutcome, NewRecord, Partition, Position, Writer};
 use indicatif::ProgressBar;
@@ -43,9 +43,7 @@ pub async fn run(options: LogOptions) -> anyhow::Result<()> {
 async fn open(place: &str, data: &DataOptions, database: Option<&Database>, book_id: Option<&str>) -> anyhow::Result<Arc<dyn EventLog>> {
     if let Some(place) = place.strip_prefix("kafka://") {
         let (brokers, prefix) = place.split_once('/').unwrap_or((place, &data.kafka_prefix));
-        let kafka =
-            KafkaOptions { brokers: brokers.to_owned(), prefix: prefix.to_owned(), replication: data.kafka_replication, session_timeout: data.kafka_session() };
-        return Ok(Arc::new(KafkaLog::open(kafka, data.partitions, book_id.map(str::to_owned)).await?));
+        return Ok(Arc::new(KafkaLog::open(data.kafka_log(brokers, prefix), data.partitions, book_id.map(str::to_owned)).await?));
     }
     let url = match database {
         Some(database) if place == "postgres" => database.url(),

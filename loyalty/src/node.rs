@@ -8,7 +8,7 @@ use api::real_now;
 use command_service::{Running, Service, ServiceConfig, Share};
 use embedded_postgres::{PostgresError, Server};
 use event_log::EventLog;
-use event_log::kafka::{KafkaLog, KafkaOptions};
+use event_log::kafka::KafkaLog;
 use event_log::postgres::PostgresLog;
 use intake::{Intake, Registry};
 use projectors::{Projector, read_models};
@@ -58,15 +58,7 @@ impl Database {
 pub async fn open_log(options: &DataOptions, database: &Database) -> anyhow::Result<Arc<dyn EventLog>> {
     let log: Arc<dyn EventLog> = match &options.kafka {
         None => Arc::new(PostgresLog::open(database.url(), options.partitions, None).await?),
-        Some(brokers) => {
-            let kafka = KafkaOptions {
-                brokers: brokers.clone(),
-                prefix: options.kafka_prefix.clone(),
-                replication: options.kafka_replication,
-                session_timeout: options.kafka_session(),
-            };
-            Arc::new(KafkaLog::open(kafka, options.partitions, None).await?)
-        }
+        Some(brokers) => Arc::new(KafkaLog::open(options.kafka_log(brokers, &options.kafka_prefix), options.partitions, None).await?),
     };
     crate::copy::require_here(&*log).await?;
     Ok(log)

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::real_now;
-use command_service::{Service, ServiceConfig, Share};
+use command_service::{Service, ServiceConfig};
 use event_log::EventLog;
 use event_log::postgres::{PostgresLog, SCHEMA, connect};
 
 use super::workload::{RULEBOOK, earn, key, mixed};
-use super::{Figure, rate, ratio};
+use super::{Figure, rate, ratio, service_config};
 
 pub const ACCOUNTS: u64 = 100_000;
 pub const COMMANDS: u64 = 500_000;
@@ -36,14 +36,7 @@ pub async fn run(url: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
 
 /// Commands through `log`, in process; the state store goes into `folder`.
 pub async fn service(log: &Arc<dyn EventLog>, folder: &Path) -> anyhow::Result<f64> {
-    let config = ServiceConfig {
-        folder: folder.join("state"),
-        owner: "bench".into(),
-        accounts_in_memory: 200_000,
-        queue_max: 20_000,
-        share: Share::Alone,
-        answer_within: Duration::from_secs(10),
-    };
+    let config = ServiceConfig { queue_max: 20_000, ..service_config(folder.join("state")) };
     let (service, running) = Service::start(Arc::clone(log), config, Arc::new(real_now)).await?;
     service.publish(key(0, 1).program, RULEBOOK.into(), "bench".into()).await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
     let (source, outcomes) = service.source("bench");

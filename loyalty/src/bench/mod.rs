@@ -7,7 +7,11 @@ mod log;
 mod projector;
 mod workload;
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use comfy_table::{Table, presets};
+use command_service::{ServiceConfig, Share};
 
 use crate::args::BenchOptions;
 
@@ -22,6 +26,11 @@ impl Figure {
     fn new(name: &str, value: String, target: &str) -> Self {
         Self { name: name.into(), value, target: target.into() }
     }
+}
+
+/// A command service that is measured, alone with its log unless the measurement says otherwise.
+fn service_config(folder: PathBuf) -> ServiceConfig {
+    ServiceConfig { folder, owner: "bench".into(), accounts_in_memory: 200_000, queue_max: 1000, share: Share::Alone, answer_within: Duration::from_secs(10) }
 }
 
 /// Per second, for people.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use api::real_now;
 use command_service::{Service, ServiceConfig, Share};
-use event_log::kafka::{KafkaLog, KafkaOptions};
+use event_log::kafka::KafkaLog;
 use event_log::{EventLog, partition_of};
 use ledger_schemas::{Ask, Record, What};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 
 use super::bare::{self, make_topic};
 use crate::bench::workload::{RULEBOOK, earn, key};
-use crate::bench::{Figure, ratio};
+use crate::bench::{Figure, ratio, service_config};
 
 const LONG: Duration = Duration::from_secs(15);
 /// The first seconds are not counted: connections and caches are made then.
@@ -133,18 +133,11 @@ async fn rest(address: &str) -> anyhow::Result<(Duration, Duration)> {
 }
 
 async fn topics(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<(Duration, Duration)> {
-    let options = KafkaOptions { brokers: brokers.into(), prefix: prefix.into(), replication: 1, session_timeout: Duration::from_secs(6) };
+    let options = super::options(brokers, prefix);
     let log: Arc<dyn EventLog> = Arc::new(KafkaLog::open(options.clone(), super::PARTITIONS, None).await?);
     let state = folder.join("topics");
     std::fs::create_dir_all(&state)?;
-    let config = ServiceConfig {
-        folder: state,
-        owner: "bench".into(),
-        accounts_in_memory: 200_000,
-        queue_max: 1000,
-        share: Share::Follows,
-        answer_within: Duration::from_secs(30),
-    };
+    let config = ServiceConfig { share: Share::Follows, answer_within: Duration::from_secs(30), ..service_config(state) };
     let (service, running) = Service::start(Arc::clone(&log), config, Arc::new(real_now)).await?;
     service.publish(key(0, 1).program, RULEBOOK.into(), "bench".into()).await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
     // Seen by somebody else, with a client of its own.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use api::real_now;
-use command_service::{Service, ServiceConfig, Share};
-use event_log::kafka::{KafkaLog, KafkaOptions};
+use command_service::{Service, ServiceConfig};
+use event_log::kafka::KafkaLog;
 use event_log::{EventLog, partition_of};
 use ledger_core::account::Command;
 use ledger_core::account::command::Action;
@@ -15,8 +15,8 @@ use ledger_core::id::{AccountKey, Id};
 use ledger_schemas::{Ask, What};
 
 use super::latency::Site;
-use crate::bench::Figure;
 use crate::bench::workload::{RULEBOOK, earn};
+use crate::bench::{Figure, service_config};
 
 const KNOWN: u64 = 1_000_000;
 const IN_USE: u64 = 50_000;
@@ -30,19 +30,11 @@ fn account(n: u64) -> anyhow::Result<AccountKey> {
 /// Measures the most that a process of its own had.
 pub async fn run(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     let prefix = format!("{prefix}.memory");
-    let options = KafkaOptions { brokers: brokers.into(), prefix: prefix.clone(), replication: 1, session_timeout: Duration::from_secs(6) };
-    let log: Arc<dyn EventLog> = Arc::new(KafkaLog::open(options, super::PARTITIONS, None).await?);
+    let log: Arc<dyn EventLog> = Arc::new(KafkaLog::open(super::options(brokers, &prefix), super::PARTITIONS, None).await?);
     let data = folder.join("memory");
     let state = data.join("state");
     std::fs::create_dir_all(&state)?;
-    let config = ServiceConfig {
-        folder: state,
-        owner: "bench".into(),
-        accounts_in_memory: 100_000,
-        queue_max: 20_000,
-        share: Share::Alone,
-        answer_within: Duration::from_secs(60),
-    };
+    let config = ServiceConfig { accounts_in_memory: 100_000, queue_max: 20_000, ..service_config(state) };
     let (service, running) = Service::start(Arc::clone(&log), config, Arc::new(real_now)).await?;
     service.publish(Id::parse("bench")?, RULEBOOK.into(), "bench".into()).await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
     let (source, mut outcomes) = service.source("bench");

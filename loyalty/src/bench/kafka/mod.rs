@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use api::real_now;
 use bare::make_topic;
-use command_service::{Service, ServiceConfig, Share};
+use command_service::Service;
 use embedded_kafka::Broker;
 use event_log::EventLog;
 use event_log::kafka::{KafkaLog, KafkaOptions};
 
 use super::log::{ACCOUNTS, COMMANDS, service};
-use super::{Figure, ratio};
+use super::{Figure, ratio, service_config};
 
 const PARTITIONS: u16 = 8;
 
@@ -40,9 +40,12 @@ pub async fn run(broker: &str, wanted: impl Fn(&str) -> bool) -> anyhow::Result<
     Ok(figures)
 }
 
+fn options(brokers: &str, prefix: &str) -> KafkaOptions {
+    KafkaOptions { brokers: brokers.into(), prefix: prefix.into(), replication: 1, session_timeout: Duration::from_secs(6) }
+}
+
 async fn throughput(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
-    let options = KafkaOptions { brokers: brokers.into(), prefix: prefix.into(), replication: 1, session_timeout: Duration::from_secs(6) };
-    let log: Arc<dyn EventLog> = Arc::new(KafkaLog::open(options, PARTITIONS, None).await?);
+    let log: Arc<dyn EventLog> = Arc::new(KafkaLog::open(options(brokers, prefix), PARTITIONS, None).await?);
     let ours = service(&log, folder).await?;
     let again = take_all(&log, folder).await?;
     let anew = take_all(&log, &folder.join("empty")).await?;
@@ -76,14 +79,7 @@ async fn take_all(log: &Arc<dyn EventLog>, folder: &Path) -> anyhow::Result<Dura
     let folder = folder.join("state");
     std::fs::create_dir_all(&folder)?;
     let begin = Instant::now();
-    let config = ServiceConfig {
-        folder,
-        owner: "bench".into(),
-        accounts_in_memory: 200_000,
-        queue_max: 1000,
-        share: Share::Alone,
-        answer_within: Duration::from_secs(10),
-    };
+    let config = service_config(folder);
     let (service, running) = Service::start(Arc::clone(log), config, Arc::new(real_now)).await?;
     let pause = begin.elapsed();
     service.stop().await;
