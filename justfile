@@ -12,6 +12,11 @@ test:
 soak:
     LOYALTY_STORM_TIMES=30 cargo test --release -p loyalty --test storm -- --nocapture
 
+# The simulator: N seeds, then the bugs it must find.
+sim N="5000":
+    cargo run --release -p sim -- --seeds {{N}}
+    cargo run --release -p sim -- --planted
+
 # The demo: import, verify, serve.
 run *ARGS:
     cargo run --release -- demo {{ARGS}}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_log::{EventLog, LogError, Partition, Position, Taken, Writer, beyond_one};
+use ledger_core::planted::{Bug, is_planted};
 use ledger_schemas::Record;
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,13 +24,15 @@ pub(crate) enum Work {
 /// Does what comes until it fails; then answers all that wait that their outcome is unknown, and ends.
 pub(crate) async fn run(mut works: mpsc::Receiver<Work>, mut writer: Box<dyn Writer>, log: Arc<dyn EventLog>) -> Result<(), LogError> {
     while let Some(work) = works.recv().await {
-        let outcome = match work {
-            Work::Append(group) => append(group, &mut *writer, &*log).await.map(|()| true),
-            Work::Take(partitions, done) => writer.take(&partitions).await.map(|taken| done.send(taken).is_ok()),
-            Work::Release(partitions, done) => writer.release(&partitions).await.map(|()| done.send(()).is_ok()),
+        let (outcome, staged) = match work {
+            Work::Append(group) => append(group, &mut *writer, &*log).await,
+            Work::Take(partitions, done) => (writer.take(&partitions).await.map(|taken| told(done, taken)), Vec::new()),
+            Work::Release(partitions, done) => (writer.release(&partitions).await.map(|()| told(done, ())), Vec::new()),
         };
         if let Err(error) = outcome {
+            // First of all nothing more comes in: whoever hears that an outcome is unknown may ask again at once.
             works.close();
+            give_up(staged);
             while let Some(work) = works.recv().await {
                 if let Work::Append(group) = work {
                     give_up(group.staged);
@@ -37,17 +40,29 @@ pub(crate) async fn run(mut works: mpsc::Receiver<Work>, mut writer: Box<dyn Wri
             }
             return Err(error);
         }
+        answer(staged, &*log).await;
     }
     Ok(())
 }
 
-async fn append(group: Box<Group>, writer: &mut dyn Writer, log: &dyn EventLog) -> Result<(), LogError> {
+/// Whoever waited may have gone.
+fn told<T>(done: oneshot::Sender<T>, what: T) {
+    let _ = done.send(what);
+}
+
+/// Appends the group; gives back whom to answer.
+async fn append(group: Box<Group>, writer: &mut dyn Writer, log: &dyn EventLog) -> (Result<(), LogError>, Vec<Staged>) {
     let begin = Instant::now();
     let records = u32::try_from(group.batch.records.len()).unwrap_or(u32::MAX);
+    let mut staged = group.staged;
+    if is_planted(Bug::AnswerBeforeCommit) {
+        answer(std::mem::take(&mut staged), log).await;
+    }
     if !group.batch.is_empty() {
-        if let Err(error) = writer.append(Arc::new(group.batch)).await {
-            give_up(group.staged);
-            return Err(error);
+        match writer.append(Arc::new(group.batch)).await {
+            Err(_) if is_planted(Bug::StateKeptAfterFailure) => return (Ok(()), staged),
+            Err(error) => return (Err(error), staged),
+            Ok(()) => {}
         }
         for (trace, part, begin) in group.traces {
             trace.span(part, "decide and book".to_owned(), begin, None);
@@ -55,8 +70,7 @@ async fn append(group: Box<Group>, writer: &mut dyn Writer, log: &dyn EventLog) 
         metrics::histogram!("loyalty_commit_seconds").record(begin.elapsed());
         metrics::histogram!("loyalty_commit_batch_records").record(records);
     }
-    answer(group.staged, log).await;
-    Ok(())
+    (Ok(()), staged)
 }
 
 async fn answer(staged: Vec<Staged>, log: &dyn EventLog) {

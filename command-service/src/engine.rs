@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use event_log::{Asked, EventLog, LogError, News, Partition, Position};
 use ledger_core::id::Id;
@@ -10,6 +10,7 @@ use ledger_core::time::Moment;
 use ledger_schemas::Ask;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::book::{Book, Group, Staged};
 use crate::commit::{self, Work};
@@ -41,6 +42,12 @@ pub enum EngineError {
     /// The state can't be made from the log, and trying again would not help.
     #[error(transparent)]
     Recover(#[from] RecoverError),
+}
+
+impl EngineError {
+    fn is_damage(&self) -> bool {
+        matches!(self, Self::Recover(RecoverError::Store(error)) if error.is_damage())
+    }
 }
 
 impl From<StoreError> for EngineError {
@@ -91,18 +98,27 @@ impl Engine {
                     tokio::time::sleep(RETRY_AFTER).await;
                     continue;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    self.mend(error.into())?;
+                    continue;
+                }
             };
             self.show(&session.book);
             if let Some(ready) = ready.take() {
                 let _ = ready.send(());
             }
+            let mut damage = None;
             let end = match self.serve(&mut session).await {
+                Ok(end) => end,
                 Err(EngineError::Recover(RecoverError::Log(error))) => {
                     tracing::error!(%error, "the log can't be read; the state is read anew");
                     End::LogFailed
                 }
-                end => end?,
+                Err(error) if error.is_damage() => {
+                    damage = Some(error);
+                    End::LogFailed
+                }
+                Err(error) => return Err(error),
             };
             let Session { mut book, works, committer, is_shared, news, .. } = session;
             drop(works);
@@ -116,13 +132,26 @@ impl Engine {
                 (End::Stopped, Ok(Ok(()))) => return Ok(book.accounts.write_checkpoint(book.next.clone())?),
                 (_, Ok(Err(LogError::Fenced { .. }))) if !is_shared => return Err(EngineError::Fenced),
                 (_, Ok(Err(error))) => tracing::error!(error = &error as &dyn std::error::Error, "an append failed; the state is read anew from the log"),
+                (_, Ok(Ok(()))) if damage.is_some() => {}
                 (_, Ok(Ok(()))) => tracing::warn!("the partitions are others' now; joining them anew"),
                 (_, outcome) => tracing::error!(?outcome, "the committer ended; the state is read anew from the log"),
             }
-            if matches!(end, End::Stopped) {
-                return Ok(());
+            drop(book);
+            match damage {
+                Some(error) => self.mend(error)?,
+                None if matches!(end, End::Stopped) => return Ok(()),
+                None => {}
             }
         }
+    }
+
+    /// A damaged state store, which nobody has open, is thrown away; with any other error the loop ends.
+    fn mend(&self, error: EngineError) -> Result<(), EngineError> {
+        if !error.is_damage() {
+            return Err(error);
+        }
+        tracing::error!(error = &error as &dyn std::error::Error, "the state store is damaged");
+        Ok(self.config.state.wipe().map_err(StoreError::from)?)
     }
 
     async fn start(&self) -> Result<Session, RecoverError> {
@@ -130,7 +159,7 @@ impl Engine {
         let is_shared = config.share != Share::Alone;
         // Who is alone ends whoever wrote before it reads; partitions that are shared are taken when they are assigned.
         let alone = if is_shared { None } else { Some(log.acquire(&config.owner).await?) };
-        let mut book = recover(log, &config.folder, config.accounts_in_memory, config.share != Share::Cold).await?;
+        let mut book = recover(log, &config.state, config.accounts_in_memory, config.share != Share::Cold).await?;
         let (writer, news) = match alone {
             None => log.join(&config.owner).await?,
             Some(writer) => {
@@ -215,7 +244,8 @@ impl Engine {
         tokio::select! {
             biased;
             () = session.works.closed() => {}
-            news = session.news.recv(), if session.is_shared && session.heard.is_none() => session.heard = news,
+            // Whoever told the news has ended: what is owned here, nobody knows.
+            news = session.news.recv(), if session.is_shared && session.heard.is_none() => session.heard = Some(news.unwrap_or(News::Lost)),
             _ = tokio::time::timeout(idle, self.requests.recv_many(&mut self.waiting, GROUP_MAX)) => {}
         }
     }

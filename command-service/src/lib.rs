@@ -18,11 +18,13 @@ mod remote;
 mod request;
 mod service;
 mod simulate;
+mod state;
 mod store;
 mod wire;
 
 pub use json::read_json;
 pub use programs::{ProgramState, Programs, ProgramsError};
 pub use request::{Answer, Firsts, Planned, Refusal};
-pub use service::{Outcomes, Running, Service, ServiceConfig, ServiceError, Share, Snapshot, Source};
+pub use service::{Loop, Outcomes, Running, Service, ServiceConfig, ServiceError, Share, Snapshot, Source};
 pub use simulate::{Simulated, simulate};
+pub use state::{Change, Pair, Space, State, StateError, StateHome, StatePlace};

@@ -1,7 +1,6 @@
 //! The service as its callers see it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use crate::engine::{Engine, EngineError};
 use crate::programs::{Programs, ProgramsError};
 use crate::remote::Remote;
 use crate::request::{Answer, Firsts, Planned, Refusal, Reply, Request};
+use crate::state::StatePlace;
 
 /// How often a process that decides nothing looks for new rulebooks.
 const LOOK_AROUND: Duration = Duration::from_millis(50);
@@ -26,8 +26,8 @@ const LOOK_AROUND: Duration = Duration::from_millis(50);
 /// How the service runs.
 #[derive(Debug, Clone)]
 pub struct ServiceConfig {
-    /// The folder of the state store.
-    pub folder: PathBuf,
+    /// Where the state store is.
+    pub state: StatePlace,
     /// The name under which the log's partitions are taken over.
     pub owner: String,
     /// How many accounts stay in memory, more or less.
@@ -94,9 +94,22 @@ pub struct Service {
     remote: Option<Arc<Remote>>,
 }
 
+/// The service's loop, not running yet.
+pub struct Loop(Engine);
+
+impl Loop {
+    /// Runs until it is stopped or can't go on; `ready` hears when it serves for the first time.
+    ///
+    /// # Errors
+    /// Why it can't go on.
+    pub async fn run(self, ready: oneshot::Sender<()>) -> Result<(), ServiceError> {
+        Ok(self.0.run(ready).await?)
+    }
+}
+
 /// The service's thread.
 pub struct Running {
-    thread: JoinHandle<Result<(), EngineError>>,
+    thread: JoinHandle<Result<(), ServiceError>>,
 }
 
 impl Running {
@@ -106,7 +119,7 @@ impl Running {
     /// Why it ended, unless it was stopped.
     pub fn join(self) -> Result<(), ServiceError> {
         match self.thread.join() {
-            Ok(outcome) => Ok(outcome?),
+            Ok(outcome) => outcome,
             Err(panic) => Err(ServiceError::Thread(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "it panicked".into()))),
         }
     }
@@ -124,22 +137,31 @@ impl Service {
     /// # Errors
     /// Why it can't.
     pub async fn start(log: Arc<dyn EventLog>, config: ServiceConfig, now: Arc<dyn Fn() -> Moment + Send + Sync>) -> Result<(Self, Running), ServiceError> {
-        let remote = if config.share == Share::Alone { None } else { Remote::open(&log, config.answer_within).await? };
-        let (requests, receiver) = mpsc::channel(config.queue_max);
-        let (programs, watched) = watch::channel(Arc::default());
-        let (owns, owned) = watch::channel(BTreeSet::new());
-        let engine = Engine { log, config, requests: receiver, waiting: Vec::new(), programs, owned: owns, now };
-        let (ready, is_ready) = oneshot::channel();
+        let (service, running) = Self::open(log, config, now).await?;
         // A thread of its own: deciding is work, and must not hold up those who wait for sockets.
         let builder = std::thread::Builder::new().name("command-service".into());
         let runtime = tokio::runtime::Handle::current();
-        let thread = builder.spawn(move || runtime.block_on(engine.run(ready))).map_err(|e| ServiceError::Thread(e.to_string()))?;
+        let (ready, is_ready) = oneshot::channel();
+        let thread = builder.spawn(move || runtime.block_on(running.run(ready))).map_err(|e| ServiceError::Thread(e.to_string()))?;
         let running = Running { thread };
         if is_ready.await.is_err() {
             running.join()?;
             return Err(ServiceError::Thread("it ended before it was ready".into()));
         }
-        Ok((Self { requests: Some(requests), owned, programs: watched, remote: remote.map(Arc::new) }, running))
+        Ok((service, running))
+    }
+
+    /// The service and its loop, which is to be run by the caller.
+    ///
+    /// # Errors
+    /// Where the log can't be asked over.
+    pub async fn open(log: Arc<dyn EventLog>, config: ServiceConfig, now: Arc<dyn Fn() -> Moment + Send + Sync>) -> Result<(Self, Loop), ServiceError> {
+        let remote = if config.share == Share::Alone { None } else { Remote::open(&log, config.answer_within).await? };
+        let (requests, receiver) = mpsc::channel(config.queue_max);
+        let (programs, watched) = watch::channel(Arc::default());
+        let (owns, owned) = watch::channel(BTreeSet::new());
+        let engine = Engine { log, config, requests: receiver, waiting: Vec::new(), programs, owned: owns, now };
+        Ok((Self { requests: Some(requests), owned, programs: watched, remote: remote.map(Arc::new) }, Loop(engine)))
     }
 
     /// Decides nothing here: asks those who have the partitions, waiting for an answer at most `answer_within`.

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use command_service::{Answer, Refusal, Running, Service, ServiceConfig, ServiceError, Share};
+use command_service::{Answer, Refusal, Running, Service, ServiceConfig, ServiceError, Share, StatePlace};
 use event_log::memory::MemoryLog;
 use event_log::{Batch, Crash, Entry, EventLog, LogError, Partition, Position, Writer};
 use ledger_core::account::Command;
@@ -130,7 +130,7 @@ impl Writer for FaultyWriter {
 
 async fn start(log: &Faulty, folder: &Path, queue_max: usize) -> (Service, Running) {
     let config = ServiceConfig {
-        folder: folder.to_owned(),
+        state: StatePlace::Folder(folder.to_owned()),
         owner: "test".into(),
         accounts_in_memory: 3,
         queue_max,

@@ -244,7 +244,9 @@ pub struct Asked {
 pub struct Slot(Arc<AtomicUsize>);
 
 impl Slot {
-    fn take(waiting: &Arc<AtomicUsize>) -> Self {
+    /// One of those counted by `waiting`.
+    #[must_use]
+    pub fn take(waiting: &Arc<AtomicUsize>) -> Self {
         waiting.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(waiting))
     }

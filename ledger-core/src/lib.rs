@@ -6,6 +6,8 @@
 
 pub mod account;
 pub mod id;
+#[doc(hidden)]
+pub mod planted;
 pub mod points;
 pub mod policy;
 pub mod posting;

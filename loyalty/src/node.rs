@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use api::real_now;
-use command_service::{Running, Service, ServiceConfig, Share};
+use command_service::{Running, Service, ServiceConfig, Share, StatePlace};
 use embedded_postgres::{PostgresError, Server};
 use event_log::EventLog;
 use event_log::kafka::KafkaLog;
@@ -126,7 +126,7 @@ impl Node {
                 // On Postgres there is nobody to share with.
                 let share = if options.kafka.is_some() { share } else { Share::Alone };
                 let (accounts_in_memory, queue_max) = (options.accounts_in_memory, role.queue_max);
-                let config = ServiceConfig { folder, owner, accounts_in_memory, queue_max, share, answer_within };
+                let config = ServiceConfig { state: StatePlace::Folder(folder), owner, accounts_in_memory, queue_max, share, answer_within };
                 let (service, running) = Service::start(Arc::clone(&log), config, Arc::new(real_now)).await?;
                 (service, Some(running))
             }

@@ -10,8 +10,8 @@ mod tier;
 
 use std::sync::Arc;
 
-pub use balance::bare_upserts;
-pub use runtime::{Health, Lag, Projector, ProjectorError, ReadModel, Verified, lags, rebuild, verify};
+pub use balance::{BalanceChange, BalanceChanges, LotChange, bare_upserts, fold_balance};
+pub use runtime::{EngineError, Health, Lag, Placed, Projector, ProjectorError, ReadModel, Run, Tables, TablesChange, Verified, lags, rebuild, verify};
 pub use statement::words::{kind, reason};
 
 /// All read models.

@@ -3,11 +3,12 @@
 use super::event::{Earned, Event, EventKind, Lot, LotId, Part, Reversed, Spent, TierMove};
 use super::state::{Account, Hold, LotState, Pool, PurchaseState, RedemptionState, Standing, Status};
 use crate::id::Id;
+use crate::planted::{Bug, is_planted};
 use crate::points::{Amount, Points};
 use crate::posting::postings;
 use crate::time::{DAY_US, Moment};
 
-/// How long qualifying entries are kept one by one: longer than any window.
+/// How long qualifying entries are kept one by one, longer than any window, and caps by day, for purchases that are told of late.
 const QUALIFYING_DAYS: i64 = 400;
 /// How long after its window a purchase or redemption is kept, for returns that arrive late.
 const GRACE_DAYS: i64 = 30;
@@ -43,7 +44,8 @@ impl Account {
             EventKind::PointsExpired(part) => self.expire(*part),
             EventKind::ExpiryMoved { expires_at } => {
                 let follows = |lot: &&mut LotState| lot.expiry_moves;
-                self.lots.iter_mut().filter(follows).for_each(|lot| lot.expires_at = Some(*expires_at));
+                // Activity that is told of late puts nothing forward.
+                self.lots.iter_mut().filter(follows).for_each(|lot| lot.expires_at = lot.expires_at.max(Some(*expires_at)));
             }
             EventKind::PointsAdded { adjustment, lot, rule_version, .. } => self.push_lot(lot, adjustment, at, false, *rule_version, at),
             EventKind::PointsRedeemed(spent) => {
@@ -59,7 +61,9 @@ impl Account {
             }
             EventKind::HoldCaptured(spent) => {
                 self.last_activity = self.last_activity.max(at);
-                self.unhold(&spent.redemption, &spent.parts);
+                if !is_planted(Bug::HoldCapturedTwice) {
+                    self.unhold(&spent.redemption, &spent.parts);
+                }
                 self.spend(spent);
             }
             EventKind::HoldReleased { redemption, parts, .. } => {
@@ -91,8 +95,8 @@ impl Account {
         self.purchases.retain(|state| kept_until(state.return_until) >= now);
         self.redemptions.retain(|state| kept_until(state.return_until) >= now && !state.parts.is_empty());
         self.lots.retain(|lot| lot.remaining > 0 || lot.held > 0 || lot.keep_until >= now);
-        let purchases = &self.purchases;
-        self.days.retain(|pool| purchases.iter().any(|state| state.day == pool.day));
+        let (purchases, first_day) = (&self.purchases, now.as_micros() / DAY_US - QUALIFYING_DAYS);
+        self.days.retain(|pool| i64::from(pool.day) >= first_day || purchases.iter().any(|state| state.day == pool.day));
         let purchases = self.purchases.iter().map(|state| kept_until(state.return_until));
         let redemptions = self.redemptions.iter().map(|state| kept_until(state.return_until));
         let lots = self.lots.iter().filter(|lot| lot.remaining == 0 && lot.held == 0).map(|lot| lot.keep_until);
@@ -283,7 +287,8 @@ impl Account {
     }
 }
 
-fn kept_until(return_until: Moment) -> Moment {
+/// Until when a purchase or redemption is kept.
+pub(super) fn kept_until(return_until: Moment) -> Moment {
     return_until.plus_micros(GRACE_DAYS * DAY_US)
 }
 

@@ -146,3 +146,14 @@ fn form_errors_name_the_field_the_value_and_what_would_be_right() {
     assert_eq!(check(&|p| p.currency = "gbp".into()), "/currency: \"gbp\" is wrong: an ISO 4217 code of three capital letters");
     assert_eq!(check(&|p| p.lines.push(p.lines[0].clone())), "/lines: line_id \"1\" twice is wrong: a line_id of its own for each line");
 }
+
+#[test]
+fn the_cap_of_a_day_holds_for_purchases_that_are_told_of_long_after() {
+    let mut book = Book::new(json!({"earn": {"caps": {"per_day": 38}}, "return": {"window_days": 60}}));
+    let day = book.now;
+    book.now = day.plus_micros(120 * ledger_core::time::DAY_US);
+    for (name, points) in [("p1", 38), ("p2", 0)] {
+        let late = purchase(name, day, &[("1", "A", "1", "50")]);
+        assert_eq!(earned(&book.ask(name, Action::Earn(late)).unwrap()), points, "{name}");
+    }
+}

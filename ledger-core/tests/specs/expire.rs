@@ -5,7 +5,7 @@ use ledger_core::account::command::Action;
 use ledger_core::account::state::Status;
 use serde_json::{Value, json};
 
-use crate::support::{Book, at, id, purchase};
+use crate::support::{Book, at, id, purchase, why};
 
 #[test]
 fn a_lot_that_expires_at_a_moment_is_gone_at_that_moment() {
@@ -94,4 +94,19 @@ fn what_falls_due_together_is_done_in_the_order_of_its_moments() {
     let tail: Vec<_> = book.events.iter().rev().take(4).rev().map(|event| event.at).collect();
     assert_eq!(tail, [at("2010-01-11"), at("2010-01-15"), at("2010-01-21"), at("2010-01-30")], "lapse, mature, expire, expire");
     assert_eq!(book.account.hold(&id("h")), None);
+}
+
+#[test]
+fn activity_that_is_told_of_late_puts_no_expiry_forward() {
+    let mut book = Book::new(json!({"expiry": {"mode": "inactivity", "days": 19}}));
+    book.now = at("2010-06-01");
+    book.buy("p1", "1");
+    book.until("2010-07-03");
+    book.ask("add", Action::Adjust { points: 40, reason: why("gift") }).unwrap();
+    // A purchase of before the gift, which then would have expired already.
+    let late = purchase("late", at("2010-06-05"), &[("1", "A", "1", "0.10")]);
+    book.ask("late", Action::Earn(late)).unwrap();
+    assert_eq!(book.available(), 40);
+    assert_eq!(book.until("2010-07-22T11:59:59Z").available(), 40);
+    assert_eq!(book.until("2010-07-22T12:00:00Z").available(), 0);
 }

@@ -178,3 +178,20 @@ proptest! {
         prop_assert_eq!(qualifying(&returned), qualifying(&only_kept));
     }
 }
+
+#[test]
+fn a_return_is_refused_when_its_time_is_long_over_whatever_else_the_account_did() {
+    for busy in [false, true] {
+        let mut book = Book::new(json!({"return": {"window_days": 60}}));
+        let bought = book.now;
+        book.buy("p", "10");
+        // Given back in time, told of 31 days after the window.
+        book.now = bought.plus_micros(91 * ledger_core::time::DAY_US + 1);
+        if busy {
+            book.buy("other", "1");
+        }
+        let body = Return { purchase_id: id("p"), occurred_at: bought, what: Returned::Lines(vec![(id("1"), amount("1"))]) };
+        let refused = book.ask("r", Action::Return(body.into())).unwrap_err();
+        assert_eq!(refused.code(), if busy { "purchase_not_found" } else { "outside_return_window" });
+    }
+}

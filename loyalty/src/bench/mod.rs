@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use comfy_table::{Table, presets};
-use command_service::{ServiceConfig, Share};
+use command_service::{ServiceConfig, Share, StatePlace};
 
 use crate::args::BenchOptions;
 
@@ -30,7 +30,14 @@ impl Figure {
 
 /// A command service that is measured, alone with its log unless the measurement says otherwise.
 fn service_config(folder: PathBuf) -> ServiceConfig {
-    ServiceConfig { folder, owner: "bench".into(), accounts_in_memory: 200_000, queue_max: 1000, share: Share::Alone, answer_within: Duration::from_secs(10) }
+    ServiceConfig {
+        state: StatePlace::Folder(folder),
+        owner: "bench".into(),
+        accounts_in_memory: 200_000,
+        queue_max: 1000,
+        share: Share::Alone,
+        answer_within: Duration::from_secs(10),
+    }
 }
 
 /// Per second, for people.

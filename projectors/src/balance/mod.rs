@@ -13,6 +13,8 @@ use tokio_postgres::Transaction;
 
 use crate::runtime::{Placed, ReadModel};
 
+pub use project::{BalanceChange, BalanceChanges, LotChange, fold as fold_balance};
+
 mod embedded {
     refinery::embed_migrations!("../migrations/balance");
 }

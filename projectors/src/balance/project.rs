@@ -11,39 +11,57 @@ use crate::runtime::Placed;
 
 /// What changed of a lot; the first lines describe one that is new.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct LotChange {
-    pub(super) points: i64,
-    pub(super) earned_at: Option<Moment>,
-    pub(super) available_at: Option<Moment>,
-    pub(super) expires_at: Option<Moment>,
-    pub(super) expiry_moves: bool,
-    pub(super) source: String,
-    pub(super) rule_version: u32,
-    pub(super) remaining: i64,
-    pub(super) held: i64,
+pub struct LotChange {
+    /// What it began with, where it is new.
+    pub points: i64,
+    /// When it was earned.
+    pub earned_at: Option<Moment>,
+    /// When it can be spent.
+    pub available_at: Option<Moment>,
+    /// When it is lost.
+    pub expires_at: Option<Moment>,
+    /// Whether activity moves that.
+    pub expiry_moves: bool,
+    /// What gave it.
+    pub source: String,
+    /// By which rules.
+    pub rule_version: u32,
+    /// How its rest changed.
+    pub remaining: i64,
+    /// How what is held of it changed.
+    pub held: i64,
     /// Whether it is pending after the change; none if that did not change.
-    pub(super) pending: Option<bool>,
+    pub pending: Option<bool>,
 }
 
 /// What changed of an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Change {
-    pub(super) totals: [i64; BUCKETS],
-    pub(super) earned: i64,
-    pub(super) opened_at: Option<Moment>,
+pub struct BalanceChange {
+    /// How its totals changed.
+    pub totals: [i64; BUCKETS],
+    /// How what it ever earned changed.
+    pub earned: i64,
+    /// When it was opened, if it was.
+    pub opened_at: Option<Moment>,
     /// The status after the change; none if it did not change.
-    pub(super) status: Option<Status>,
-    pub(super) lots: BTreeMap<LotId, LotChange>,
+    pub status: Option<Status>,
+    /// Its lots that changed.
+    pub lots: BTreeMap<LotId, LotChange>,
     /// The expiry that every lot that follows activity has now, those of rows already written included.
-    pub(super) expiry_moved: Option<Moment>,
-    pub(super) partition: u16,
-    pub(super) position: u64,
+    pub expiry_moved: Option<Moment>,
+    /// Its partition.
+    pub partition: u16,
+    /// The last record that changed it.
+    pub position: u64,
 }
 
-pub(super) type Changes<'a> = BTreeMap<(&'a str, &'a str), Change>;
+/// By program and account.
+pub type BalanceChanges<'a> = BTreeMap<(&'a str, &'a str), BalanceChange>;
 
-pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
-    let mut changes = Changes::new();
+/// What `records` change.
+#[must_use]
+pub fn fold(records: &[Placed]) -> BalanceChanges<'_> {
+    let mut changes = BalanceChanges::new();
     for placed in records {
         let key = &placed.record.key;
         let change = changes.entry((key.program.as_str(), key.account.as_str())).or_default();
@@ -56,7 +74,7 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
     changes
 }
 
-impl Change {
+impl BalanceChange {
     fn event(&mut self, at: Moment, kind: &EventKind) {
         match kind {
             EventKind::AccountOpened { pending, .. } => {
@@ -77,8 +95,8 @@ impl Change {
             EventKind::PointsAdded { adjustment, lot, rule_version, .. } => self.new_lot(lot, at, false, adjustment.as_str(), *rule_version),
             EventKind::PointsMatured { lot, .. } => self.lots.entry(*lot).or_default().pending = Some(false),
             EventKind::ExpiryMoved { expires_at } => {
-                self.expiry_moved = Some(*expires_at);
-                self.lots.values_mut().filter(|lot| lot.expiry_moves).for_each(|lot| lot.expires_at = Some(*expires_at));
+                self.expiry_moved = self.expiry_moved.max(Some(*expires_at));
+                self.lots.values_mut().filter(|lot| lot.expiry_moves).for_each(|lot| lot.expires_at = lot.expires_at.max(Some(*expires_at)));
             }
             EventKind::PointsExpired(part) => self.remaining(std::slice::from_ref(part), -1),
             EventKind::PointsRedeemed(spent) => self.remaining(&spent.parts, -1),

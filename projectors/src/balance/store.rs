@@ -6,7 +6,7 @@ use ledger_core::posting::Bucket;
 use ledger_core::time::Moment;
 use tokio_postgres::Transaction;
 
-use super::project::{Changes, LotChange};
+use super::project::{BalanceChanges, LotChange};
 
 const ACCOUNTS: &str = "
 INSERT INTO balance AS b (program, account, status, opened_at, issued, pending, available, held, redeemed, expired,
@@ -38,14 +38,14 @@ ON CONFLICT (program, account, lot_id) DO UPDATE SET
     remaining = l.remaining + excluded.remaining, held = l.held + excluded.held, pending = excluded.pending";
 
 const EXPIRY_MOVED: &str = "
-UPDATE lot SET expires_at = u.expires_at FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS u(program, account, expires_at)
+UPDATE lot SET expires_at = greatest(lot.expires_at, u.expires_at) FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS u(program, account, expires_at)
 WHERE lot.program = u.program AND lot.account = u.account AND lot.expiry_moves";
 
 fn timestamp(at: Option<Moment>) -> Option<Timestamp> {
     at.map(Moment::timestamp)
 }
 
-pub(super) async fn write(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
+pub(super) async fn write(transaction: &Transaction<'_>, changes: &BalanceChanges<'_>) -> Result<(), tokio_postgres::Error> {
     if changes.is_empty() {
         return Ok(());
     }
@@ -55,7 +55,7 @@ pub(super) async fn write(transaction: &Transaction<'_>, changes: &Changes<'_>) 
     write_lots(transaction, changes).await
 }
 
-async fn write_accounts(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
+async fn write_accounts(transaction: &Transaction<'_>, changes: &BalanceChanges<'_>) -> Result<(), tokio_postgres::Error> {
     let programs: Vec<&str> = changes.keys().map(|(program, _)| *program).collect();
     let accounts: Vec<&str> = changes.keys().map(|(_, account)| *account).collect();
     let statuses: Vec<Option<&str>> = changes.values().map(|change| change.status.map(Status::name)).collect();
@@ -99,7 +99,7 @@ async fn write_accounts(transaction: &Transaction<'_>, changes: &Changes<'_>) ->
     Ok(())
 }
 
-async fn write_lots(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
+async fn write_lots(transaction: &Transaction<'_>, changes: &BalanceChanges<'_>) -> Result<(), tokio_postgres::Error> {
     let lots: Vec<((&str, &str), i32, &LotChange)> =
         changes.iter().flat_map(|(key, change)| change.lots.iter().map(move |(lot, row)| (*key, i32::try_from(*lot).unwrap_or(i32::MAX), row))).collect();
     if lots.is_empty() {
@@ -125,7 +125,7 @@ async fn write_lots(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Res
     Ok(())
 }
 
-async fn move_expiries(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
+async fn move_expiries(transaction: &Transaction<'_>, changes: &BalanceChanges<'_>) -> Result<(), tokio_postgres::Error> {
     let moved: Vec<(&str, &str, Timestamp)> =
         changes.iter().filter_map(|((program, account), change)| Some((*program, *account, timestamp(change.expiry_moved)?))).collect();
     if moved.is_empty() {

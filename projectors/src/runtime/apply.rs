@@ -4,17 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use event_log::{Entry, Partition, Position};
+use ledger_core::planted::{Bug, is_planted};
 use ledger_schemas::Record;
-use tokio_postgres::{Client, Transaction};
 use traces::{Part, Trace};
 
-use super::{Placed, ProjectorError, ReadModel, postgres};
-
-/// The records of one account within a batch: from which number to which.
-struct Run {
-    first: i64,
-    last: i64,
-}
+use super::tables::{Run, Tables};
+use super::{Placed, ProjectorError, failed};
 
 /// What was read, and what of it can't be applied.
 #[derive(Default)]
@@ -62,6 +57,11 @@ impl Batch {
                 self.poison.insert(entry.account, why);
                 return;
             }
+            Err(_) if is_planted(Bug::PoisonSkipped) => {
+                let next = |run: &mut Run| run.last = seq;
+                self.runs.entry(entry.account).and_modify(next).or_insert(Run { first: seq, last: seq });
+                return;
+            }
             Err(error) => {
                 self.poison.insert(entry.account, format!("position {}: {error}", entry.position));
                 return;
@@ -81,73 +81,37 @@ impl Batch {
 }
 
 /// Applies `batch`, whole or not at all; tells where its partitions go on.
-pub(super) async fn apply(model: &dyn ReadModel, client: &mut Client, mut batch: Batch) -> Result<Vec<(usize, Position)>, ProjectorError> {
-    let name = model.name();
+pub(super) async fn apply(name: &'static str, tables: &mut dyn Tables, mut batch: Batch) -> Result<Vec<(usize, Position)>, ProjectorError> {
     let begin = traces::is_on().then(SystemTime::now);
-    let transaction = client.transaction().await.map_err(postgres(name, "begin"))?;
-    for moved in &batch.moves {
-        move_checkpoint(&transaction, name, moved).await?;
+    let mut change = tables.begin().await.map_err(failed(name, "begin"))?;
+    for Move { partition, from, next } in &batch.moves {
+        if !change.move_checkpoint(*partition, *from, *next).await.map_err(failed(name, "move the checkpoint"))? {
+            return Err(ProjectorError::Overtaken { name: name.to_owned(), partition: *partition });
+        }
     }
-    let refused = move_cursors(&transaction, &batch.runs).await.map_err(postgres(name, "move the cursors"))?;
+    if is_planted(Bug::CheckpointOutsideTransaction) {
+        change.commit().await.map_err(failed(name, "commit"))?;
+        change = tables.begin().await.map_err(failed(name, "begin"))?;
+    }
+    let refused = change.move_cursors(&batch.runs).await.map_err(failed(name, "move the cursors"))?;
     for (account, why) in refused {
         // An account that is stopped already keeps its first reason.
         batch.poison.entry(account).or_insert(why);
     }
     if !batch.poison.is_empty() {
-        let stopped = stop(&transaction, &batch.poison).await.map_err(postgres(name, "stop accounts"))?;
+        let stopped = change.stop(&batch.poison).await.map_err(failed(name, "stop accounts"))?;
         for account in stopped {
             tracing::error!(projector = name, account, reason = batch.poison[&account], "an account is stopped: its record can't be applied");
         }
         let refused: BTreeSet<&String> = batch.poison.keys().collect();
         batch.records.retain(|placed| !refused.contains(&placed.record.key.to_string()));
     }
-    model.apply(&transaction, &batch.records).await.map_err(postgres(name, "write its rows"))?;
-    transaction.commit().await.map_err(postgres(name, "commit"))?;
+    change.write(&batch.records).await.map_err(failed(name, "write its rows"))?;
+    change.commit().await.map_err(failed(name, "commit"))?;
     if let Some(begin) = begin {
         for Record { key, command_kind, command_id, .. } in batch.records.iter().map(|placed| &placed.record) {
             Trace::of(key, command_kind, command_id).span(Part::Project, format!("project {name}"), begin, None);
         }
     }
     Ok(batch.moves.iter().map(|moved| (usize::from(moved.partition), moved.next)).collect())
-}
-
-async fn move_checkpoint(transaction: &Transaction<'_>, name: &str, moved: &Move) -> Result<(), ProjectorError> {
-    let number = |position: Position| i64::try_from(position).unwrap_or(i64::MAX);
-    let (partition, from, to) = (i16::try_from(moved.partition).unwrap_or(i16::MAX), number(moved.from), number(moved.next));
-    let sql = "UPDATE checkpoint SET position = $3 WHERE partition = $1 AND position = $2";
-    match transaction.execute(sql, &[&partition, &from, &to]).await.map_err(postgres(name, "move the checkpoint"))? {
-        1 => Ok(()),
-        _ => Err(ProjectorError::Overtaken { name: name.to_owned(), partition: moved.partition }),
-    }
-}
-
-/// Moves each account's cursor where the batch follows it; tells the accounts where it does not, and why.
-async fn move_cursors(transaction: &Transaction<'_>, runs: &BTreeMap<String, Run>) -> Result<Vec<(String, String)>, tokio_postgres::Error> {
-    let accounts: Vec<&str> = runs.keys().map(String::as_str).collect();
-    let firsts: Vec<i64> = runs.values().map(|run| run.first).collect();
-    let lasts: Vec<i64> = runs.values().map(|run| run.last).collect();
-    // The checkpoint's row lock keeps other projectors out, so nobody can come between the join and the insert.
-    let sql = "MERGE INTO cursor AS c USING unnest($1::text[], $2::bigint[], $3::bigint[]) AS u(account, first, last) ON c.account = u.account
-               WHEN MATCHED AND c.seq = u.first - 1 AND c.poison IS NULL THEN UPDATE SET seq = u.last
-               WHEN NOT MATCHED AND u.first = 1 THEN INSERT (account, seq) VALUES (u.account, u.last)";
-    let statement = transaction.prepare(sql).await?;
-    let moved = transaction.execute(&statement, &[&accounts, &firsts, &lasts]).await?;
-    if moved == accounts.len() as u64 {
-        return Ok(Vec::new());
-    }
-    let sql = "SELECT u.account, u.first, coalesce(c.seq, 0) FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS u(account, first, last)
-               LEFT JOIN cursor c USING (account) WHERE c.seq IS DISTINCT FROM u.last OR c.poison IS NOT NULL";
-    let rows = transaction.query(sql, &[&accounts, &firsts, &lasts]).await?;
-    let why = |row: &tokio_postgres::Row| format!("record {} follows record {}", row.get::<_, i64>(1), row.get::<_, i64>(2));
-    Ok(rows.iter().map(|row| (row.get(0), why(row))).collect())
-}
-
-/// Stops accounts; tells those that were not stopped before.
-async fn stop(transaction: &Transaction<'_>, poison: &BTreeMap<String, String>) -> Result<Vec<String>, tokio_postgres::Error> {
-    let accounts: Vec<&str> = poison.keys().map(String::as_str).collect();
-    let reasons: Vec<&str> = poison.values().map(String::as_str).collect();
-    let sql = "INSERT INTO cursor AS c (account, seq, poison) SELECT account, 0, reason FROM unnest($1::text[], $2::text[]) AS u(account, reason)
-               ON CONFLICT (account) DO UPDATE SET poison = excluded.poison WHERE c.poison IS NULL RETURNING account";
-    let rows = transaction.query(sql, &[&accounts, &reasons]).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
 }

@@ -7,6 +7,7 @@
 mod apply;
 mod project;
 mod rebuild;
+mod tables;
 mod verify;
 
 use async_trait::async_trait;
@@ -17,6 +18,7 @@ use tokio_postgres::Transaction;
 pub(crate) use project::BATCH_MAX;
 pub use project::{Health, Lag, Projector, lags};
 pub use rebuild::rebuild;
+pub use tables::{EngineError, Run, Tables, TablesChange};
 pub use verify::{Verified, verify};
 
 /// A record with its place.
@@ -48,16 +50,16 @@ pub enum ProjectorError {
     /// The log.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// Postgres.
+    /// Its tables' engine.
     #[error("read model {name}: can't {action}")]
-    Postgres {
+    Tables {
         /// Of which read model.
         name: String,
         /// What was being done.
         action: &'static str,
         /// Why not.
         #[source]
-        source: tokio_postgres::Error,
+        source: EngineError,
     },
     /// The schema can't be brought up to date.
     #[error("read model {name}: its schema can't be brought up to date")]
@@ -86,7 +88,7 @@ pub enum ProjectorError {
     },
 }
 
-fn postgres(name: &str, action: &'static str) -> impl FnOnce(tokio_postgres::Error) -> ProjectorError {
+fn failed<E: Into<EngineError>>(name: &str, action: &'static str) -> impl FnOnce(E) -> ProjectorError {
     let name = name.to_owned();
-    move |source| ProjectorError::Postgres { name, action, source }
+    move |source| ProjectorError::Tables { name, action, source: source.into() }
 }

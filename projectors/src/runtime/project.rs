@@ -6,10 +6,10 @@ use std::time::Duration;
 use event_log::postgres::{connect, migrate};
 use event_log::{EventLog, Partition, Position};
 use tokio::sync::watch;
-use tokio_postgres::Client;
 
 use super::apply::{Batch, apply};
-use super::{ProjectorError, ReadModel, postgres};
+use super::tables::{PostgresTables, Tables, positions};
+use super::{ProjectorError, ReadModel, failed};
 
 pub(crate) const BATCH_MAX: usize = 4000;
 /// How many partitions are written at once; no account is in two of them.
@@ -20,12 +20,10 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// One read model on its way through the log.
 pub struct Projector {
-    pub(super) model: Arc<dyn ReadModel>,
-    pub(super) log: Arc<dyn EventLog>,
-    url: String,
-    schema: String,
+    name: &'static str,
+    log: Arc<dyn EventLog>,
     /// One a lane; a partition is always of the same lane.
-    lanes: Vec<Client>,
+    lanes: Vec<Box<dyn Tables>>,
     positions: Vec<Position>,
 }
 
@@ -43,20 +41,29 @@ impl Projector {
     pub(super) async fn open_in(model: Arc<dyn ReadModel>, log: Arc<dyn EventLog>, url: &str, schema: &str) -> Result<Self, ProjectorError> {
         let name = model.name();
         migrate(url, schema, model.migrations()).await.map_err(|source| ProjectorError::Migrate { name: name.into(), source })?;
-        let mut lanes = Vec::new();
-        for _ in 0..LANES {
-            lanes.push(connect_to_write(url, schema).await.map_err(postgres(name, "connect"))?);
+        let mut lanes: Vec<Box<dyn Tables>> = Vec::new();
+        for lane in 0..LANES {
+            let tables = PostgresTables::open(Arc::clone(&model), url, schema).await.map_err(failed(name, "connect"))?;
+            if lane == 0 {
+                tables.make_checkpoints(log.partitions()).await.map_err(failed(name, "make its checkpoints"))?;
+            }
+            lanes.push(Box::new(tables));
         }
-        let last = i32::from(log.partitions()) - 1;
-        let made = "INSERT INTO checkpoint SELECT generate_series(0, $1::int), 0 ON CONFLICT DO NOTHING";
-        lanes[0].execute(made, &[&last]).await.map_err(postgres(name, "make its checkpoints"))?;
-        let mut projector = Self { model, log, url: url.into(), schema: schema.into(), lanes, positions: Vec::new() };
+        Self::over(name, log, lanes).await
+    }
+
+    /// The read model `name` in tables of its own, one handle on them a lane.
+    ///
+    /// # Errors
+    /// What the tables' engine says.
+    pub async fn over(name: &'static str, log: Arc<dyn EventLog>, lanes: Vec<Box<dyn Tables>>) -> Result<Self, ProjectorError> {
+        let mut projector = Self { name, log, lanes, positions: Vec::new() };
         projector.load_positions().await?;
         Ok(projector)
     }
 
     async fn load_positions(&mut self) -> Result<(), ProjectorError> {
-        self.positions = positions(&self.lanes[0]).await.map_err(postgres(self.model.name(), "read its checkpoints"))?;
+        self.positions = self.lanes[0].positions().await.map_err(failed(self.name, "read its checkpoints"))?;
         Ok(())
     }
 
@@ -72,11 +79,11 @@ impl Projector {
     /// [`ProjectorError`]; nothing was applied of the partition that failed.
     pub async fn step(&mut self) -> Result<usize, ProjectorError> {
         let ends = self.log.ends().await?;
-        let (model, log, positions) = (&*self.model, &*self.log, &*self.positions);
+        let (name, log, positions, count) = (self.name, &*self.log, &*self.positions, self.lanes.len());
         let news: Vec<usize> = (0..positions.len()).filter(|partition| ends.get(*partition) > positions.get(*partition)).collect();
-        let lanes = (0..LANES).zip(&mut self.lanes).map(|(lane, client)| {
-            let mine = news.iter().filter(|partition| *partition % LANES == lane);
-            run_lane(model, log, client, mine.map(|partition| (*partition, positions[*partition])).collect())
+        let lanes = (0..count).zip(&mut self.lanes).map(|(lane, tables)| {
+            let mine = news.iter().filter(|partition| *partition % count == lane);
+            run_lane(name, log, &mut **tables, mine.map(|partition| (*partition, positions[*partition])).collect())
         });
         let moved = futures_util::future::join_all(lanes).await;
         let mut count = 0;
@@ -93,7 +100,7 @@ impl Projector {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        metrics::counter!("loyalty_projected_records_total", "projector" => self.model.name()).increment(count as u64);
+        metrics::counter!("loyalty_projected_records_total", "projector" => self.name).increment(count as u64);
         failed.map_or(Ok(count), Err)
     }
 
@@ -112,6 +119,7 @@ impl Projector {
             match self.step().await {
                 Ok(0) => {
                     tokio::select! {
+                        biased;
                         _ = self.log.wait_beyond(&self.positions, WAIT) => {}
                         _ = stop.changed() => {}
                     }
@@ -126,13 +134,12 @@ impl Projector {
         if let ProjectorError::Overtaken { .. } = &error {
             tracing::info!(%error, "going on from its checkpoint");
         } else {
-            tracing::error!(projector = self.model.name(), error = &error as &dyn std::error::Error, "trying again");
+            tracing::error!(projector = self.name, error = &error as &dyn std::error::Error, "trying again");
             tokio::time::sleep(RETRY_AFTER).await;
         }
-        for client in self.lanes.iter_mut().filter(|client| client.is_closed()) {
-            match connect_to_write(&self.url, &self.schema).await {
-                Ok(new) => *client = new,
-                Err(_) => return,
+        for tables in &mut self.lanes {
+            if tables.mend().await.is_err() {
+                return;
             }
         }
         // If this fails too, the next step does, and comes back here.
@@ -142,9 +149,9 @@ impl Projector {
 
 /// Applies what there is of the partitions that are given with where they stand; tells where they go on.
 async fn run_lane(
-    model: &dyn ReadModel,
+    name: &'static str,
     log: &dyn EventLog,
-    client: &mut Client,
+    tables: &mut dyn Tables,
     partitions: Vec<(usize, Position)>,
 ) -> Result<Vec<(usize, Position)>, ProjectorError> {
     let mut done = Vec::new();
@@ -162,23 +169,11 @@ async fn run_lane(
     let mut batch = fetch().await?;
     while !batch.is_empty() {
         // While Postgres writes these rows, the next records are read.
-        let (applied, fetched) = tokio::join!(biased; apply(model, client, batch), fetch());
+        let (applied, fetched) = tokio::join!(biased; apply(name, tables, batch), fetch());
         done.extend(applied?);
         batch = fetched?;
     }
     Ok(done)
-}
-
-/// A batch touches a few thousand rows of a table of any size: each is looked up, the table is never read whole.
-async fn connect_to_write(url: &str, schema: &str) -> Result<Client, tokio_postgres::Error> {
-    let client = connect(url, schema).await?;
-    client.batch_execute("SET enable_hashjoin = off; SET enable_mergejoin = off").await?;
-    Ok(client)
-}
-
-pub(super) async fn positions(client: &Client) -> Result<Vec<Position>, tokio_postgres::Error> {
-    let rows = client.query("SELECT position FROM checkpoint ORDER BY partition", &[]).await?;
-    Ok(rows.iter().map(|row| row.get::<_, i64>(0).unsigned_abs()).collect())
 }
 
 /// How far a read model is behind in one partition.
@@ -209,14 +204,14 @@ pub struct Health {
 /// What Postgres or the log says.
 pub async fn lags(model: &dyn ReadModel, log: &dyn EventLog, url: &str) -> Result<Health, ProjectorError> {
     let name = model.name();
-    let client = connect(url, name).await.map_err(postgres(name, "connect"))?;
+    let client = connect(url, name).await.map_err(failed(name, "connect"))?;
     let mut health = Health { lags: Vec::new(), poison: Vec::new() };
-    let positions = positions(&client).await.map_err(postgres(name, "read its checkpoints"))?;
+    let positions = positions(&client).await.map_err(failed(name, "read its checkpoints"))?;
     for ((partition, position), end) in (0..).zip(positions).zip(log.ends().await?) {
         health.lags.push(Lag { projector: name.into(), partition, position, lag: end.saturating_sub(position) });
     }
     let sql = "SELECT account, poison FROM cursor WHERE poison IS NOT NULL ORDER BY account LIMIT 100";
-    let rows = client.query(sql, &[]).await.map_err(postgres(name, "read its poison"))?;
+    let rows = client.query(sql, &[]).await.map_err(failed(name, "read its poison"))?;
     health.poison = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     Ok(health)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use event_log::EventLog;
 use event_log::postgres::connect;
 
-use super::{Projector, ProjectorError, ReadModel, postgres};
+use super::{Projector, ProjectorError, ReadModel, failed};
 
 /// Builds `model` anew from the log and puts it in the old one's place; `progress` hears how many records were applied.
 ///
@@ -14,9 +14,9 @@ use super::{Projector, ProjectorError, ReadModel, postgres};
 pub async fn rebuild(model: Arc<dyn ReadModel>, log: Arc<dyn EventLog>, url: &str, mut progress: impl FnMut(u64)) -> Result<u64, ProjectorError> {
     let name = model.name();
     let next = format!("{name}_next");
-    let mut client = connect(url, "public").await.map_err(postgres(name, "connect"))?;
+    let mut client = connect(url, "public").await.map_err(failed(name, "connect"))?;
     let drop_next = format!("SET client_min_messages = warning; DROP SCHEMA IF EXISTS {next} CASCADE");
-    client.batch_execute(&drop_next).await.map_err(postgres(name, "drop an unfinished rebuild"))?;
+    client.batch_execute(&drop_next).await.map_err(failed(name, "drop an unfinished rebuild"))?;
     let mut projector = Projector::open_in(Arc::clone(&model), log, url, &next).await?;
     let mut count = 0;
     loop {
@@ -28,17 +28,17 @@ pub async fn rebuild(model: Arc<dyn ReadModel>, log: Arc<dyn EventLog>, url: &st
                 break;
             }
         }
-        let transaction = client.transaction().await.map_err(postgres(name, "begin"))?;
+        let transaction = client.transaction().await.map_err(failed(name, "begin"))?;
         // The old one's projector waits here, so nobody can be ahead of the new one when it takes its place.
         let locked = format!("SELECT position FROM {name}.checkpoint ORDER BY partition FOR UPDATE");
-        let old = transaction.query(&locked, &[]).await.map_err(postgres(name, "lock the old one"))?;
+        let old = transaction.query(&locked, &[]).await.map_err(failed(name, "lock the old one"))?;
         let behind = old.iter().zip(projector.positions()).any(|(row, position)| row.get::<_, i64>(0).unsigned_abs() > *position);
         if behind {
             continue;
         }
         let switch = format!("ALTER SCHEMA {name} RENAME TO {name}_old; ALTER SCHEMA {next} RENAME TO {name}; DROP SCHEMA {name}_old CASCADE");
-        transaction.batch_execute(&switch).await.map_err(postgres(name, "switch to the new one"))?;
-        transaction.commit().await.map_err(postgres(name, "commit the switch"))?;
+        transaction.batch_execute(&switch).await.map_err(failed(name, "switch to the new one"))?;
+        transaction.commit().await.map_err(failed(name, "commit the switch"))?;
         return Ok(count);
     }
 }

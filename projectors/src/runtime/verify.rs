@@ -7,8 +7,8 @@ use event_log::EventLog;
 use event_log::postgres::connect;
 use tokio_postgres::Client;
 
-use super::project::positions;
-use super::{Projector, ProjectorError, ReadModel, postgres};
+use super::tables::positions;
+use super::{Projector, ProjectorError, ReadModel, failed};
 
 /// How long a read model may stand still behind the log.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -32,19 +32,19 @@ pub struct Verified {
 pub async fn verify(model: Arc<dyn ReadModel>, log: Arc<dyn EventLog>, url: &str) -> Result<Verified, ProjectorError> {
     let name = model.name();
     let fresh = format!("{name}_verify");
-    let mut client = connect(url, name).await.map_err(postgres(name, "connect"))?;
+    let mut client = connect(url, name).await.map_err(failed(name, "connect"))?;
     let drop_fresh = format!("SET client_min_messages = warning; DROP SCHEMA IF EXISTS {fresh} CASCADE");
-    client.batch_execute(&drop_fresh).await.map_err(postgres(name, "drop an unfinished verification"))?;
+    client.batch_execute(&drop_fresh).await.map_err(failed(name, "drop an unfinished verification"))?;
     let mut projector = Projector::open_in(Arc::clone(&model), log, url, &fresh).await?;
     let (mut last, mut deadline) = (Vec::new(), Instant::now() + PATIENCE);
     let verified = loop {
         projector.catch_up().await?;
         let transaction = client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).start();
-        let transaction = transaction.await.map_err(postgres(name, "begin"))?;
+        let transaction = transaction.await.map_err(failed(name, "begin"))?;
         // While the book is being written, the two are compared at a moment when they have come equally far.
-        let live = positions(transaction.client()).await.map_err(postgres(name, "read its checkpoints"))?;
+        let live = positions(transaction.client()).await.map_err(failed(name, "read its checkpoints"))?;
         if live == projector.positions() {
-            break compare(transaction.client(), name, &fresh).await.map_err(postgres(name, "compare"))?;
+            break compare(transaction.client(), name, &fresh).await.map_err(failed(name, "compare"))?;
         }
         drop(transaction);
         if live != last {
@@ -54,7 +54,7 @@ pub async fn verify(model: Arc<dyn ReadModel>, log: Arc<dyn EventLog>, url: &str
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     };
-    client.batch_execute(&drop_fresh).await.map_err(postgres(name, "drop the fresh fold"))?;
+    client.batch_execute(&drop_fresh).await.map_err(failed(name, "drop the fresh fold"))?;
     Ok(verified)
 }
 

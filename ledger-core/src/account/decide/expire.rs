@@ -6,6 +6,7 @@ use crate::account::event::{EventKind, LotId, Part};
 use crate::account::rejection::Rejection;
 use crate::account::state::{Account, Status};
 use crate::id::Id;
+use crate::planted::{Bug, is_planted};
 use crate::policy::{Program, Version};
 use crate::time::Moment;
 
@@ -40,6 +41,7 @@ fn each_due(account: &Account, program: &Program, mut each: impl FnMut(Moment, &
             each(lot.available_at, &|| Due::Mature(lot.lot));
         }
         if let Some(at) = lot.expires_at {
+            let at = if is_planted(Bug::ExpiryOffByOneInstant) { at.plus_micros(1) } else { at };
             each(at, &|| Due::Expire(lot.lot));
         }
     }

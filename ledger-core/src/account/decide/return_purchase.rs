@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use super::{Context, Decision, Draft, require_open, require_past, taking, tier};
-use crate::account::command::{Return, Returned};
+use crate::account::command::{Purchase, Return, Returned};
 use crate::account::event::{EventKind, Part, Reversed};
+use crate::account::evolve::kept_until;
 use crate::account::rejection::Rejection;
 use crate::account::state::{Account, PurchaseState};
 use crate::id::Id;
+use crate::planted::{Bug, is_planted};
 use crate::points::{Amount, Exact, Points, TooLarge};
 use crate::policy::{Kept, OnShortfall, QualifyBy, Rated, Version, gross, rate};
 
@@ -19,6 +21,10 @@ pub(super) fn decide(account: &Account, id: &Id, body: &Arc<Return>, context: &C
         let purchase_id = body.purchase_id.clone();
         return Err(if context.target_known { Rejection::ReturnWindowForgotten } else { Rejection::PurchaseNotFound { purchase_id } });
     };
+    // Whether it is still kept must not depend on what else the account did.
+    if context.now > kept_until(state.return_until) {
+        return Err(Rejection::ReturnWindowForgotten);
+    }
     if body.occurred_at > state.return_until {
         return Err(Rejection::OutsideReturnWindow { until: state.return_until });
     }
@@ -27,7 +33,11 @@ pub(super) fn decide(account: &Account, id: &Id, body: &Arc<Return>, context: &C
         return Err(Rejection::ReturnBeforePurchase { occurred_at, purchased_at });
     }
     let kept = kept_after(state, &body.what)?;
-    let version = context.program.version(state.rule_version).ok_or(Rejection::NoRulebook { at: state.purchase.occurred_at })?;
+    let mut version = context.program.version(state.rule_version);
+    if is_planted(Bug::TodaysRulebookForReturn) {
+        version = context.program.at(context.now);
+    }
+    let version = version.ok_or(Rejection::NoRulebook { at: state.purchase.occurred_at })?;
     let reversed = reversed(account, state, &kept, version, id, body).map_err(|_| Rejection::AmountTooLarge)?;
     let mut draft = Draft::new(account, context)?;
     draft.emit(body.occurred_at, EventKind::PurchaseReturned(Box::new(reversed)));
@@ -76,6 +86,9 @@ fn reversed(account: &Account, state: &PurchaseState, kept: &Kept, version: &Ver
     let caps = &version.rulebook.earn.caps;
     let day_points = change(account.day_pool(state.day), state.uncapped_points - rated.points, caps.per_day);
     let mut points = change(account.member_pool, day_points, caps.per_member);
+    if is_planted(Bug::RoundingPerPartOfReturn) {
+        points = rounded_alone(state, kept, version, points)?;
+    }
     if state.lot.is_none() {
         // A purchase that gave nothing has no lot for a smaller basket's bonus to go to.
         points = points.max(0);
@@ -97,6 +110,17 @@ fn reversed(account: &Account, state: &PurchaseState, kept: &Kept, version: &Ver
     })
 }
 
+/// The planted bug: what is given back rated on its own, as if it were a purchase.
+fn rounded_alone(state: &PurchaseState, kept: &Kept, version: &Version, points: Points) -> Result<Points, TooLarge> {
+    let mut alone = Purchase::clone(&state.purchase);
+    for (index, line) in alone.lines.iter_mut().enumerate() {
+        let before = state.kept.quantity(index, line);
+        line.quantity = before.minus(kept.quantity(index, line));
+    }
+    alone.lines.retain(|line| line.quantity > Amount::ZERO);
+    Ok(if points <= 0 { points } else { rate(&alone, &Kept::default(), version, &state.facts)?.points.min(points + 1) })
+}
+
 /// From the purchase's own lot first; then what of it has expired counts as taken; then from the others, the oldest expiry first.
 fn take_back(account: &Account, state: &PurchaseState, points: Points) -> (Vec<Part>, Points) {
     let own = state.lot.and_then(|lot| account.lot(lot));
@@ -109,6 +133,10 @@ fn take_back(account: &Account, state: &PurchaseState, points: Points) -> (Vec<P
     }
     let mut parts = Vec::new();
     let mut left = points;
+    if is_planted(Bug::ClawbackFromOtherLotsFirst) {
+        parts = taking::take_back(account, state.lot, left);
+        left -= taking::sum(&parts);
+    }
     if let Some(lot) = own.filter(|lot| lot.remaining > 0 && left > 0) {
         let taken = lot.remaining.min(left);
         parts.push(Part { lot: lot.lot, points: taken, pending: lot.pending });

@@ -1,0 +1,264 @@
+//! The simulator: `sim --seeds N` hunts, `sim --seed S` tells one run, `sim --planted` shows that it finds what is wrong.
+
+mod befall;
+mod check;
+mod model;
+mod node;
+mod plan;
+mod rules;
+mod run;
+mod tables;
+mod till;
+mod work;
+mod world;
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+
+use plan::{Fault, Plan};
+use run::Outcome;
+use world::LogBug;
+
+/// Runs the real decide, loop, state store and projectors over engines that misbehave, each run made of its seed.
+#[derive(Parser)]
+struct Args {
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 500)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Run this seed alone and tell its steps.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Plant bugs, one at a time, and show how soon each is found.
+    #[arg(long)]
+    planted: bool,
+    /// How many seeds each planted bug may take.
+    #[arg(long, default_value_t = 3000)]
+    patience: u64,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.planted {
+        return planted(args.patience);
+    }
+    if let Some(seed) = args.seed {
+        let plan = plan::draw(seed);
+        return if fails(&plan, None).is_some() { report(&plan) } else { ExitCode::SUCCESS };
+    }
+    let begin = Instant::now();
+    let hunt = hunt(args.from..args.from + args.seeds, None);
+    println!("{} seeds, {} commands answered, {} runs failed, in {:.1} s", hunt.runs, hunt.commands, hunt.failed.len(), begin.elapsed().as_secs_f32());
+    coverage(&hunt.covered);
+    match hunt.failed.first() {
+        Some(seed) => {
+            println!("failing seeds: {:?}", &hunt.failed[..hunt.failed.len().min(20)]);
+            report(&plan::draw(*seed))
+        }
+        None => ExitCode::SUCCESS,
+    }
+}
+
+/// How long a run may take; it takes some milliseconds.
+const HANGS_AFTER: Duration = Duration::from_secs(60);
+
+/// What a run finds; a panic is a finding too. One that hangs ends the process.
+fn outcome(plan: &Plan, bug: Option<LogBug>) -> Outcome {
+    let (done, is_done) = mpsc::channel::<()>();
+    let seed = plan.seed;
+    std::thread::spawn(move || {
+        if is_done.recv_timeout(HANGS_AFTER) == Err(mpsc::RecvTimeoutError::Timeout) {
+            println!("seed {seed} hangs: its simulated time stands still");
+            std::process::exit(1);
+        }
+    });
+    let _running = done;
+    let run = std::panic::catch_unwind(|| run::run(plan, bug));
+    run.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Outcome { findings: vec![format!("panicked: {}", text.unwrap_or_default())], ..Outcome::default() }
+    })
+}
+
+fn fails(plan: &Plan, bug: Option<LogBug>) -> Option<String> {
+    outcome(plan, bug).findings.into_iter().next()
+}
+
+struct Hunt {
+    runs: u64,
+    commands: usize,
+    failed: Vec<u64>,
+    covered: BTreeSet<(usize, usize)>,
+}
+
+/// Runs `seeds` on all cores.
+fn hunt(seeds: std::ops::Range<u64>, bug: Option<LogBug>) -> Hunt {
+    let next = AtomicU64::new(seeds.start);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let parts: Vec<Hunt> = std::thread::scope(|scope| {
+        let worker = || {
+            let mut part = Hunt { runs: 0, commands: 0, failed: Vec::new(), covered: BTreeSet::new() };
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds.end {
+                    return part;
+                }
+                let outcome = outcome(&plan::draw(seed), bug);
+                part.runs += 1;
+                part.commands += outcome.commands;
+                part.covered.extend(outcome.covered);
+                if !outcome.findings.is_empty() {
+                    part.failed.push(seed);
+                }
+            }
+        };
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().filter_map(|worker| worker.join().ok()).collect()
+    });
+    let mut all = Hunt { runs: 0, commands: 0, failed: Vec::new(), covered: BTreeSet::new() };
+    for part in parts {
+        all.runs += part.runs;
+        all.commands += part.commands;
+        all.failed.extend(part.failed);
+        all.covered.extend(part.covered);
+    }
+    all.failed.sort_unstable();
+    all
+}
+
+/// Leaves out steps as long as the run still fails.
+fn shrink(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    let mut size = plan.steps.len() / 2;
+    while size > 0 {
+        let mut from = 0;
+        while from < plan.steps.len() {
+            let mut fewer = plan.clone();
+            fewer.steps.drain(from..(from + size).min(fewer.steps.len()));
+            if fails(&fewer, None).is_some() {
+                plan = fewer;
+            } else {
+                from += size;
+            }
+        }
+        size /= 2;
+    }
+    plan
+}
+
+fn report(plan: &Plan) -> ExitCode {
+    println!("seed {} fails: {}", plan.seed, fails(plan, None).unwrap_or_default());
+    let short = shrink(plan);
+    println!("shrunk to {} of {} steps: {}", short.steps.len(), plan.steps.len(), fails(&short, None).unwrap_or_default());
+    println!(
+        "{} nodes, {} partitions, shared {}, follows {}, in memory {}",
+        short.nodes, short.partitions, short.shared, short.follows, short.accounts_in_memory
+    );
+    println!("rulebook 1: {}", short.rulebooks[0]);
+    for step in &short.steps {
+        println!("  {:>3} after {:>3} ms: {:?}", step.number, step.pause_ms, step.what);
+    }
+    let told = outcome(&short, None);
+    println!("the book (BLAKE3 of its records {}):", told.records);
+    for line in told.book {
+        println!("  {line}");
+    }
+    println!("again: cargo run --release -p sim -- --seed {}", plan.seed);
+    ExitCode::FAILURE
+}
+
+/// Events by faults: which came after which, over all seeds.
+fn coverage(covered: &BTreeSet<(usize, usize)>) {
+    let empty: Vec<String> = (0..check::EVENTS.len())
+        .flat_map(|event| (0..Fault::KINDS.len()).map(move |fault| (event, fault)))
+        .filter(|cell| !covered.contains(cell))
+        .map(|(event, fault)| format!("{} after {}", check::EVENTS[event], Fault::KINDS[fault]))
+        .collect();
+    println!("coverage: {} of {} cells (events × faults)", covered.len(), check::EVENTS.len() * Fault::KINDS.len());
+    for cell in empty.iter().take(20) {
+        println!("  never: {cell}");
+    }
+}
+
+#[cfg(not(feature = "planted"))]
+fn planted(patience: u64) -> ExitCode {
+    // The bugs are compiled in for this alone.
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let patience = patience.to_string();
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let args = ["run", "--profile", profile, "--locked", "-p", "sim", "--features", "planted", "--", "--planted", "--patience", &patience];
+    match std::process::Command::new(cargo).args(args).status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("cargo can't be run: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(feature = "planted")]
+fn planted(patience: u64) -> ExitCode {
+    use ledger_core::planted::{Bug, plant};
+    let in_code = [
+        ("no dedup", Bug::NoDedup),
+        ("dedup forgotten at a restart", Bug::DedupForgottenAtRestart),
+        ("lost tail on take-over", Bug::LostTailOnTakeOver),
+        ("answer before the commit", Bug::AnswerBeforeCommit),
+        ("state kept after a failed append", Bug::StateKeptAfterFailure),
+        ("checkpoint outside the transaction", Bug::CheckpointOutsideTransaction),
+        ("poison record skipped", Bug::PoisonSkipped),
+        ("expiry off by one instant", Bug::ExpiryOffByOneInstant),
+        ("rounding per part of a return", Bug::RoundingPerPartOfReturn),
+        ("clawback from other lots first", Bug::ClawbackFromOtherLotsFirst),
+        ("hold captured twice", Bug::HoldCapturedTwice),
+        ("today's rulebook for a return", Bug::TodaysRulebookForReturn),
+    ];
+    let in_log = [("no fence", LogBug::NoFence), ("late commit believed", LogBug::LateCommitBelieved)];
+    let bugs = in_code.iter().map(|(name, bug)| (*name, Some(*bug), None)).chain(in_log.iter().map(|(name, bug)| (*name, None, Some(*bug))));
+    println!("| planted bug | seeds needed | what was found |\n|---|---|---|");
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = 0;
+    for (name, bug, log_bug) in bugs {
+        plant(bug);
+        let found = (0..patience).find_map(|seed| Some((seed + 1, fails(&plan::draw(seed), log_bug)?)));
+        missed += usize::from(found.is_none());
+        match found {
+            Some((seeds, what)) => println!("| {name} | {seeds} | {} |", what.chars().take(110).collect::<String>().replace('|', "/")),
+            None => println!("| {name} | MISSED in {patience} | |"),
+        }
+    }
+    plant(None);
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{check, hunt, plan};
+    use crate::plan::Fault;
+
+    #[test]
+    fn five_hundred_seeds_find_nothing_and_leave_no_cell_of_events_and_faults_empty() {
+        let hunt = hunt(0..500, None);
+        assert!(hunt.failed.is_empty(), "failing seeds: {:?}; cargo run --release -p sim -- --seed {}", hunt.failed, hunt.failed[0]);
+        assert_eq!(hunt.covered.len(), check::EVENTS.len() * Fault::KINDS.len());
+    }
+
+    #[test]
+    fn a_seed_is_a_run() {
+        let told = |seed| {
+            let outcome = super::run::run(&plan::draw(seed), None);
+            (outcome.commands, outcome.records)
+        };
+        for seed in [3, 17, 40] {
+            assert_eq!(told(seed), told(seed), "seed {seed} tells the same story twice");
+        }
+    }
+}

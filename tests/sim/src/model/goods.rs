@@ -1,0 +1,163 @@
+//! Purchases and their returns, caps and tiers.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use serde_json::Value;
+
+use super::{At, Bought, Model, Point, Status};
+use crate::plan::{BackSpec, DAY_US, LineSpec, MINUTE_US};
+use crate::rules::{expiry, in_force, level, number, paid, plus_days, rate, ratio, whole_number, zoned};
+
+impl Model {
+    pub(super) fn earn(&mut self, id: &str, occurred_us: i64, lines: &[LineSpec], currency: &str, now_us: i64, rules: &[Value]) -> Result<(), &'static str> {
+        let current = &rules[in_force(rules, now_us).unwrap_or(0)];
+        if self.status == Status::Unopened && current["accounts"]["open_on_earn"] == false {
+            return Err("account_not_found");
+        }
+        let version = in_force(rules, occurred_us).ok_or("no_rulebook_in_force")?;
+        if self.status == Status::Closed {
+            return Err("account_closed");
+        }
+        if self.frozen {
+            return Err("account_frozen");
+        }
+        if occurred_us > now_us + 5 * MINUTE_US {
+            return Err("occurred_in_future");
+        }
+        if currency != "EUR" {
+            return Err("currency_mismatch");
+        }
+        let rated = &rules[version];
+        let tier = self.tier_at(occurred_us);
+        if self.status == Status::Unopened {
+            self.open(occurred_us, current);
+        }
+        self.active(occurred_us, current);
+        let multiplier = rated["tiers"]["levels"][tier].get("multiplier").map_or_else(|| whole_number(1), ratio);
+        let bought = Bought {
+            occurred_us,
+            lines: lines.to_vec(),
+            kept: lines.iter().map(|line| line.quantity).collect(),
+            money_back: 0,
+            version,
+            multiplier,
+            day: zoned(occurred_us, rated).date(),
+            qualifying: 0,
+            until_us: plus_days(occurred_us, number(&rated["return"]["window_days"]), rated),
+        };
+        let before = self.granted(rules);
+        self.purchases.insert(id.to_owned(), bought);
+        let points = self.granted(rules) - before;
+        self.earned += points;
+        let pending_days = number(&rated["earn"]["pending_days"]);
+        let matures_us = if pending_days == 0 { occurred_us } else { plus_days(occurred_us, pending_days, rated) };
+        let expires_us = expiry(rated, occurred_us, self.last_activity_us.max(occurred_us));
+        self.give(points, Some(id), occurred_us, matures_us, expires_us);
+        let qualifying = if current["tiers"]["qualify_by"] == "purchases" { 1 } else { points };
+        self.purchases.get_mut(id).expect("just bought").qualifying = qualifying;
+        self.qualifying += qualifying;
+        self.pay(None);
+        let reached = level(current, self.qualifying);
+        if reached > self.tier {
+            self.move_tier(reached, occurred_us.max(self.tier_since_us));
+        }
+        Ok(())
+    }
+
+    fn move_tier(&mut self, to: usize, since_us: i64) {
+        self.tiers_before.push((self.tier_since_us, self.tier));
+        (self.tier, self.tier_since_us) = (to, since_us);
+    }
+
+    fn tier_at(&self, us: i64) -> usize {
+        if self.status == Status::Unopened {
+            return 0;
+        }
+        if self.tier_since_us <= us {
+            return self.tier;
+        }
+        let had = self.tiers_before.iter().rev().find(|(since, _)| *since <= us);
+        had.or(self.tiers_before.first()).map_or(self.tier, |(_, tier)| *tier)
+    }
+
+    /// What all goods kept have earned together, caps and all.
+    fn granted(&self, rules: &[Value]) -> i64 {
+        let caps = &rules[0]["earn"]["caps"];
+        let cap = |name: &str| caps.get(name).map_or(i64::MAX, number);
+        let mut days: BTreeMap<Date, i64> = BTreeMap::new();
+        for bought in self.purchases.values() {
+            *days.entry(bought.day).or_default() += rate(bought, &rules[bought.version]).min(cap("per_purchase"));
+        }
+        days.values().map(|points| (*points).min(cap("per_day"))).sum::<i64>().min(cap("per_member"))
+    }
+
+    pub(super) fn give_back(&mut self, purchase: &str, occurred_us: i64, back: &BackSpec, now_us: i64, rules: &[Value]) -> Result<(), &'static str> {
+        self.open_or()?;
+        if occurred_us > now_us + 5 * MINUTE_US {
+            return Err("occurred_in_future");
+        }
+        let Some(bought) = self.purchases.get(purchase) else { return Err("purchase_not_found") };
+        // What is out of the window by 30 days is not kept any more.
+        if occurred_us > bought.until_us || now_us > bought.until_us + 30 * DAY_US {
+            return Err("outside_return_window");
+        }
+        if occurred_us < bought.occurred_us {
+            return Err("return_before_purchase");
+        }
+        let mut after = bought.clone();
+        match back {
+            BackSpec::Lines(lines) => {
+                for (i, quantity) in lines {
+                    if *quantity > after.kept[*i] {
+                        return Err("return_exceeds_purchase");
+                    }
+                    after.kept[*i] -= quantity;
+                }
+            }
+            BackSpec::Money(money) => after.money_back += money,
+        }
+        if after.money_back > 0 && paid(&after) < whole_number(after.money_back) / whole_number(100) {
+            return Err("return_exceeds_purchase");
+        }
+        let before = self.granted(rules);
+        let is_all = paid(&after) <= whole_number(after.money_back) / whole_number(100);
+        let by_purchases = rules[after.version]["tiers"]["qualify_by"] == "purchases";
+        let negative = rules[after.version]["return"]["on_shortfall"] == "negative";
+        self.purchases.insert(purchase.to_owned(), after);
+        let points = before - self.granted(rules);
+        self.claw_back(purchase, points, negative);
+        let bought = self.purchases.get_mut(purchase).expect("it was bought");
+        let gone = match (by_purchases, is_all) {
+            (true, true) => bought.qualifying,
+            (true, false) => 0,
+            (false, _) => points.min(bought.qualifying),
+        };
+        bought.qualifying -= gone;
+        self.qualifying -= gone;
+        let current = &rules[in_force(rules, now_us).unwrap_or(0)];
+        let supported = level(current, self.qualifying);
+        if supported < self.tier {
+            self.move_tier(supported, occurred_us.max(self.tier_since_us));
+        }
+        Ok(())
+    }
+
+    fn claw_back(&mut self, purchase: &str, n: i64, negative: bool) {
+        let mut left = usize::try_from(n).expect("a smaller basket earns no more");
+        let is_own = |point: &Point| point.purchase.as_deref() == Some(purchase);
+        let own = self.in_order(|point| Self::kept(point) && is_own(point));
+        let expired = self.in_order(|point| is_own(point) && point.at == At::Expired { counted: false });
+        for (i, at) in own.into_iter().map(|i| (i, At::Gone)).chain(expired.into_iter().map(|i| (i, At::Expired { counted: true }))) {
+            if left > 0 {
+                self.points[i].at = at;
+                left -= 1;
+            }
+        }
+        for i in self.in_order(Self::kept).into_iter().take(left) {
+            self.points[i].at = At::Gone;
+            left -= 1;
+        }
+        *(if negative { &mut self.owed } else { &mut self.shortfall }) += left as i64;
+    }
+}

@@ -1,0 +1,408 @@
+//! The reference: one account as a heap of single points, and nothing clever. It shares no code with the core. Where the core keeps sums,
+//! this counts; where the core re-rates a purchase, this rates the goods that are left from the beginning.
+
+mod goods;
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use serde_json::Value;
+
+use crate::plan::{BackSpec, LineSpec, MINUTE_US};
+use crate::rules::{Ratio, expiry, in_force, number, plus_days};
+
+/// What an account has, as the book's records say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Has {
+    pub available: i64,
+    pub pending: i64,
+    pub held: i64,
+    pub owed: i64,
+    pub earned: i64,
+}
+
+/// A command with all that it refers to by name.
+#[derive(Clone, Debug)]
+pub enum Deed {
+    Open,
+    Activate,
+    Freeze,
+    Unfreeze,
+    Close,
+    Earn { id: String, occurred_us: i64, lines: Vec<LineSpec>, currency: &'static str },
+    Redeem { id: String, points: i64 },
+    Hold { id: String, points: i64, minutes: u32 },
+    Capture { redemption: String, points: i64 },
+    Release { redemption: String },
+    Undo { redemption: String, points: i64 },
+    Return { purchase: String, occurred_us: i64, back: BackSpec },
+    Adjust { points: i64 },
+    AddAlias(u8),
+    RemoveAlias(u8),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum At {
+    Pending,
+    Available,
+    Held(String),
+    Redeemed(String),
+    Expired { counted: bool },
+    Gone,
+}
+
+#[derive(Clone, Debug)]
+struct Point {
+    lot: usize,
+    purchase: Option<String>,
+    earned_us: i64,
+    matures_us: i64,
+    expires_us: Option<i64>,
+    at: At,
+    taken: usize,
+}
+
+#[derive(Clone)]
+pub struct Bought {
+    occurred_us: i64,
+    pub lines: Vec<LineSpec>,
+    /// What of each line is kept, in thousandths.
+    pub kept: Vec<i64>,
+    pub money_back: i64,
+    version: usize,
+    pub multiplier: Ratio,
+    day: Date,
+    qualifying: i64,
+    until_us: i64,
+}
+
+struct Hold {
+    redemption: String,
+    lapses_us: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+enum Status {
+    #[default]
+    Unopened,
+    Pending,
+    Active,
+    Closed,
+}
+
+#[derive(Default)]
+pub struct Model {
+    points: Vec<Point>,
+    purchases: BTreeMap<String, Bought>,
+    redemptions: BTreeMap<String, i64>,
+    /// Until when what was spent can come back.
+    spent_until: BTreeMap<String, i64>,
+    holds: Vec<Hold>,
+    lots: usize,
+    takes: usize,
+    owed: i64,
+    shortfall: i64,
+    earned: i64,
+    status: Status,
+    frozen: bool,
+    last_activity_us: i64,
+    aliases: Vec<u8>,
+    tier: usize,
+    tier_since_us: i64,
+    tiers_before: Vec<(i64, usize)>,
+    qualifying: i64,
+}
+
+impl Model {
+    fn count(&self, is: impl Fn(&Point) -> bool) -> i64 {
+        self.points.iter().filter(|point| is(point)).count() as i64
+    }
+
+    pub fn has(&self) -> Has {
+        Has {
+            available: self.count(|point| point.at == At::Available),
+            pending: self.count(|point| point.at == At::Pending),
+            held: self.count(|point| matches!(point.at, At::Held(_))),
+            owed: self.owed,
+            earned: self.earned,
+        }
+    }
+
+    fn in_order(&self, is: impl Fn(&Point) -> bool) -> Vec<usize> {
+        let mut all: Vec<usize> = (0..self.points.len()).filter(|i| is(&self.points[*i])).collect();
+        all.sort_by_key(|i| {
+            let point = &self.points[*i];
+            (point.expires_us.is_none(), point.expires_us, point.earned_us, point.lot)
+        });
+        all
+    }
+
+    fn kept(point: &Point) -> bool {
+        matches!(point.at, At::Pending | At::Available)
+    }
+
+    fn pay(&mut self, restored: Option<i64>) {
+        for i in self.in_order(Self::kept).into_iter().take(usize::try_from(self.owed).unwrap_or(0)) {
+            self.points[i].at = At::Gone;
+            self.owed -= 1;
+        }
+        let due = restored.map_or(0, |restored| self.shortfall.min(restored));
+        for i in self.in_order(Self::kept).into_iter().take(usize::try_from(due).unwrap_or(0)) {
+            self.points[i].at = At::Gone;
+            self.shortfall -= 1;
+        }
+    }
+
+    fn take(&mut self, n: i64, to: &At) {
+        for i in self.in_order(|point| point.at == At::Available).into_iter().take(usize::try_from(n).unwrap_or(0)) {
+            self.takes += 1;
+            (self.points[i].at, self.points[i].taken) = (to.clone(), self.takes);
+        }
+    }
+
+    /// Lets the clock go to `now`, moment by moment.
+    pub fn tick(&mut self, now_us: i64) {
+        let mut times: Vec<i64> = self.points.iter().flat_map(|point| [Some(point.matures_us), point.expires_us]).flatten().collect();
+        times.extend(self.holds.iter().map(|hold| hold.lapses_us));
+        times.push(now_us);
+        times.retain(|time| *time <= now_us);
+        times.sort_unstable();
+        times.dedup();
+        for time in times {
+            for point in self.points.iter_mut().filter(|point| point.at == At::Pending && point.matures_us <= time) {
+                point.at = At::Available;
+            }
+            // Of holds that lapse at one moment the one with the lesser id comes first.
+            let mut lapsed: Vec<String> = self.holds.iter().filter(|hold| hold.lapses_us <= time).map(|hold| hold.redemption.clone()).collect();
+            lapsed.sort();
+            for redemption in lapsed {
+                self.holds.retain(|hold| hold.redemption != redemption);
+                self.release(&redemption);
+            }
+            for point in self.points.iter_mut().filter(|point| Self::kept(point) && point.expires_us.is_some_and(|at| at <= time)) {
+                point.at = At::Expired { counted: false };
+            }
+        }
+    }
+
+    fn release(&mut self, redemption: &str) {
+        let held = self.count(|point| point.at == At::Held(redemption.to_owned()));
+        for point in self.points.iter_mut().filter(|point| point.at == At::Held(redemption.to_owned())) {
+            point.at = At::Available;
+        }
+        self.pay(Some(held));
+    }
+
+    /// Does `deed` at `now`, when `rules` have been published; an error is the refusal's code.
+    pub fn act(&mut self, deed: &Deed, now_us: i64, rules: &[Value]) -> Result<(), &'static str> {
+        self.tick(now_us);
+        let outcome = self.do_it(deed, now_us, rules);
+        self.tick(now_us);
+        outcome
+    }
+
+    fn open_or(&self) -> Result<(), &'static str> {
+        match self.status {
+            Status::Unopened => Err("account_not_found"),
+            Status::Closed => Err("account_closed"),
+            _ => Ok(()),
+        }
+    }
+
+    fn spending_or(&self) -> Result<(), &'static str> {
+        self.open_or()?;
+        match (self.frozen, self.status) {
+            (true, _) => Err("account_frozen"),
+            (_, Status::Pending) => Err("account_pending"),
+            _ => Ok(()),
+        }
+    }
+
+    fn do_it(&mut self, deed: &Deed, now_us: i64, rules: &[Value]) -> Result<(), &'static str> {
+        let current = &rules[in_force(rules, now_us).unwrap_or(0)];
+        match deed {
+            Deed::Open if self.status != Status::Unopened => return Err("account_exists"),
+            Deed::Open => self.open(now_us, current),
+            Deed::Activate => {
+                self.open_or()?;
+                match (self.frozen, self.status) {
+                    (true, _) => return Err("account_frozen"),
+                    (_, Status::Pending) => self.status = Status::Active,
+                    _ => return Err("account_not_pending"),
+                }
+            }
+            Deed::Freeze => {
+                self.open_or()?;
+                if std::mem::replace(&mut self.frozen, true) {
+                    return Err("account_frozen");
+                }
+            }
+            Deed::Unfreeze => {
+                self.open_or()?;
+                if !std::mem::replace(&mut self.frozen, false) {
+                    return Err("account_not_frozen");
+                }
+            }
+            Deed::Close => self.close(current)?,
+            Deed::Earn { id, occurred_us, lines, currency } => self.earn(id, *occurred_us, lines, currency, now_us, rules)?,
+            Deed::Redeem { id, points } => {
+                self.check_spending(*points, current)?;
+                self.active(now_us, current);
+                self.take(*points, &At::Redeemed(id.clone()));
+                self.spent(id, now_us, current);
+            }
+            Deed::Hold { id, points, minutes } => {
+                self.check_spending(*points, current)?;
+                self.active(now_us, current);
+                self.take(*points, &At::Held(id.clone()));
+                self.holds.push(Hold { redemption: id.clone(), lapses_us: now_us + i64::from(*minutes) * MINUTE_US });
+                self.redemptions.insert(id.clone(), 0);
+            }
+            Deed::Capture { redemption, points } => self.capture(redemption, *points, now_us, current)?,
+            Deed::Release { redemption } => {
+                self.open_or()?;
+                let hold = self.holds.iter().position(|hold| hold.redemption == *redemption).ok_or_else(|| self.no_hold(redemption))?;
+                self.holds.remove(hold);
+                self.release(redemption);
+            }
+            Deed::Undo { redemption, points } => self.undo(redemption, *points, now_us)?,
+            Deed::Return { purchase, occurred_us, back } => self.give_back(purchase, *occurred_us, back, now_us, rules)?,
+            Deed::Adjust { points } => self.adjust(*points, now_us, current)?,
+            Deed::AddAlias(alias) => {
+                self.open_or()?;
+                if self.aliases.contains(alias) {
+                    return Err("alias_exists");
+                }
+                self.aliases.push(*alias);
+            }
+            Deed::RemoveAlias(alias) => {
+                self.open_or()?;
+                let i = self.aliases.iter().position(|other| other == alias).ok_or("alias_not_found")?;
+                self.aliases.remove(i);
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, at_us: i64, rules: &Value) {
+        self.status = if rules["accounts"]["activation_required"] == true { Status::Pending } else { Status::Active };
+        self.last_activity_us = at_us;
+        self.tier_since_us = at_us;
+    }
+
+    fn close(&mut self, rules: &Value) -> Result<(), &'static str> {
+        self.open_or()?;
+        let has = self.has();
+        let on_close = rules["accounts"]["on_close"].as_str().unwrap_or("forfeit");
+        if on_close == "refuse" && has.available + has.pending + has.held > 0 {
+            return Err("balance_not_zero");
+        }
+        for hold in std::mem::take(&mut self.holds) {
+            self.release(&hold.redemption);
+        }
+        if on_close == "forfeit" {
+            self.points.iter_mut().filter(|point| Self::kept(point)).for_each(|point| point.at = At::Gone);
+        }
+        self.status = Status::Closed;
+        Ok(())
+    }
+
+    fn check_spending(&self, points: i64, rules: &Value) -> Result<(), &'static str> {
+        self.spending_or()?;
+        if points < number(&rules["redeem"]["minimum"]) {
+            return Err("below_minimum");
+        }
+        if points % number(&rules["redeem"]["multiple_of"]) != 0 {
+            return Err("not_a_multiple");
+        }
+        if points > self.has().available { Err("insufficient_points") } else { Ok(()) }
+    }
+
+    fn spent(&mut self, redemption: &str, now_us: i64, rules: &Value) {
+        let until = plus_days(now_us, number(&rules["return"]["window_days"]), rules);
+        self.redemptions.entry(redemption.to_owned()).or_default();
+        self.spent_until.insert(redemption.to_owned(), until);
+    }
+
+    /// A purchase or redemption puts off what expires for want of activity.
+    fn active(&mut self, at_us: i64, rules: &Value) {
+        let has_points = self.count(|point| matches!(point.at, At::Pending | At::Available | At::Held(_))) > 0;
+        if at_us > self.last_activity_us && has_points && rules["expiry"]["mode"] == "inactivity" {
+            let expires = expiry(rules, at_us, at_us);
+            let open = |point: &&mut Point| matches!(point.at, At::Pending | At::Available | At::Held(_) | At::Redeemed(_));
+            self.points.iter_mut().filter(open).for_each(|point| point.expires_us = point.expires_us.max(expires));
+        }
+        self.last_activity_us = self.last_activity_us.max(at_us);
+    }
+
+    fn no_hold(&self, redemption: &str) -> &'static str {
+        if self.redemptions.contains_key(redemption) { "hold_not_found" } else { "redemption_not_found" }
+    }
+
+    fn capture(&mut self, redemption: &str, points: i64, now_us: i64, rules: &Value) -> Result<(), &'static str> {
+        self.spending_or()?;
+        if !self.holds.iter().any(|hold| hold.redemption == redemption) {
+            return Err(self.no_hold(redemption));
+        }
+        let mut held: Vec<usize> = (0..self.points.len()).filter(|i| self.points[*i].at == At::Held(redemption.to_owned())).collect();
+        if points > held.len() as i64 {
+            return Err("capture_exceeds_hold");
+        }
+        self.active(now_us, rules);
+        held.sort_by_key(|i| self.points[*i].taken);
+        for i in held.into_iter().take(usize::try_from(points).unwrap_or(0)) {
+            self.takes += 1;
+            (self.points[i].at, self.points[i].taken) = (At::Redeemed(redemption.to_owned()), self.takes);
+        }
+        if self.count(|point| point.at == At::Held(redemption.to_owned())) == 0 {
+            self.holds.retain(|hold| hold.redemption != redemption);
+        }
+        self.spent(redemption, now_us, rules);
+        Ok(())
+    }
+
+    fn undo(&mut self, redemption: &str, points: i64, now_us: i64) -> Result<(), &'static str> {
+        self.open_or()?;
+        let Some(until) = self.spent_until.get(redemption) else {
+            return Err(match self.redemptions.get(redemption) {
+                Some(_) if self.holds.iter().any(|hold| hold.redemption == redemption) => "return_exceeds_redemption",
+                Some(_) => "outside_return_window",
+                None => "redemption_not_found",
+            });
+        };
+        if now_us > *until {
+            return Err("outside_return_window");
+        }
+        let mut spent: Vec<usize> = (0..self.points.len()).filter(|i| self.points[*i].at == At::Redeemed(redemption.to_owned())).collect();
+        if points > spent.len() as i64 {
+            return Err("return_exceeds_redemption");
+        }
+        spent.sort_by_key(|i| std::cmp::Reverse(self.points[*i].taken));
+        for i in spent.into_iter().take(usize::try_from(points).unwrap_or(0)) {
+            self.points[i].at = At::Available;
+        }
+        self.pay(Some(points));
+        Ok(())
+    }
+
+    fn adjust(&mut self, points: i64, now_us: i64, rules: &Value) -> Result<(), &'static str> {
+        self.open_or()?;
+        if points > 0 {
+            let expires_us = expiry(rules, now_us, self.last_activity_us.max(now_us));
+            self.give(points, None, now_us, now_us, expires_us);
+            self.pay(None);
+        } else if -points > self.has().available {
+            return Err("insufficient_points");
+        } else {
+            self.take(-points, &At::Gone);
+        }
+        Ok(())
+    }
+
+    fn give(&mut self, n: i64, purchase: Option<&str>, earned_us: i64, matures_us: i64, expires_us: Option<i64>) {
+        self.lots += usize::from(n > 0);
+        let at = if matures_us > earned_us { At::Pending } else { At::Available };
+        let point = Point { lot: self.lots, purchase: purchase.map(str::to_owned), earned_us, matures_us, expires_us, at, taken: 0 };
+        self.points.extend(std::iter::repeat_n(point, usize::try_from(n).unwrap_or(0)));
+    }
+}

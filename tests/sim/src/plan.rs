@@ -1,0 +1,465 @@
+//! What happens in one run, drawn from a seed before anything happens, so that steps can be left out when a failure is shrunk.
+
+use jiff::ToSpan;
+use jiff::civil::date;
+use jiff::tz::TimeZone;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+
+pub const DAY_US: i64 = 86_400_000_000;
+pub const MINUTE_US: i64 = 60_000_000;
+
+/// A line of a purchase: quantity in thousandths, money in hundredths.
+#[derive(Clone, Debug)]
+pub struct LineSpec {
+    pub sku: &'static str,
+    pub category: &'static str,
+    pub quantity: i64,
+    pub price: i64,
+    pub discount: i64,
+    pub tax: i64,
+}
+
+/// What goods are given back: lines with quantities in thousandths, or money in hundredths.
+#[derive(Clone, Debug)]
+pub enum BackSpec {
+    Lines(Vec<(usize, i64)>),
+    Money(i64),
+}
+
+/// A command; those that refer to another name the step that asked it.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    Open,
+    Activate,
+    Freeze,
+    Unfreeze,
+    Close,
+    Earn {
+        occurred_us: i64,
+        lines: Vec<LineSpec>,
+        currency: &'static str,
+    },
+    Redeem {
+        points: i64,
+    },
+    Hold {
+        points: i64,
+        minutes: u32,
+    },
+    Capture {
+        of: usize,
+        points: i64,
+    },
+    Release {
+        of: usize,
+    },
+    Undo {
+        of: usize,
+        points: i64,
+    },
+    Return {
+        of: usize,
+        occurred_us: i64,
+        back: BackSpec,
+    },
+    Adjust {
+        points: i64,
+    },
+    AddAlias(u8),
+    RemoveAlias(u8),
+    /// The same as an earlier step, sent again.
+    Again {
+        of: usize,
+    },
+    /// The id of an earlier step, with other content.
+    Changed {
+        of: usize,
+    },
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    Crash { node: usize },
+    Restart { node: usize },
+    Pause { node: usize, ms: u64 },
+    Expel { node: usize },
+    BothBelieve { node: usize },
+    Rebalance,
+    AppendFailsBefore { node: usize },
+    AppendFailsAfter { node: usize },
+    AppendLandsLate { node: usize, ms: u64 },
+    AppendTorn { ms: u64 },
+    LogUnavailable { ms: u64 },
+    ReadersBehind { ms: u64 },
+    QuestionLost,
+    QuestionRepeated,
+    QuestionLate { ms: u64 },
+    ClockJump { node: usize, us: i64 },
+    ProjectorSlow { ms: u64 },
+    ProjectorCrash,
+    RecordUnreadable,
+    StateDamaged { node: usize },
+    StateFull { node: usize },
+}
+
+impl Fault {
+    pub const KINDS: [&'static str; 21] = [
+        "crash",
+        "restart",
+        "pause",
+        "expel",
+        "both believe",
+        "rebalance",
+        "append fails before",
+        "append fails after",
+        "append lands late",
+        "append torn",
+        "log unavailable",
+        "readers behind",
+        "question lost",
+        "question repeated",
+        "question late",
+        "clock jump",
+        "projector slow",
+        "projector crash",
+        "record unreadable",
+        "state damaged",
+        "state full",
+    ];
+
+    pub fn kind(self) -> usize {
+        match self {
+            Self::Crash { .. } => 0,
+            Self::Restart { .. } => 1,
+            Self::Pause { .. } => 2,
+            Self::Expel { .. } => 3,
+            Self::BothBelieve { .. } => 4,
+            Self::Rebalance => 5,
+            Self::AppendFailsBefore { .. } => 6,
+            Self::AppendFailsAfter { .. } => 7,
+            Self::AppendLandsLate { .. } => 8,
+            Self::AppendTorn { .. } => 9,
+            Self::LogUnavailable { .. } => 10,
+            Self::ReadersBehind { .. } => 11,
+            Self::QuestionLost => 12,
+            Self::QuestionRepeated => 13,
+            Self::QuestionLate { .. } => 14,
+            Self::ClockJump { .. } => 15,
+            Self::ProjectorSlow { .. } => 16,
+            Self::ProjectorCrash => 17,
+            Self::RecordUnreadable => 18,
+            Self::StateDamaged { .. } => 19,
+            Self::StateFull { .. } => 20,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum What {
+    Ask { account: usize, ask: Ask, over_the_log: bool, twin: bool },
+    Publish(usize),
+    Wait { us: i64 },
+    Fault(Fault),
+}
+
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Its number in the plan as it was drawn; ids are made of it.
+    pub number: usize,
+    pub pause_ms: u64,
+    pub what: What,
+}
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub nodes: usize,
+    /// One node that has all, or several that share.
+    pub shared: bool,
+    pub follows: bool,
+    pub partitions: u16,
+    pub accounts: usize,
+    pub accounts_in_memory: usize,
+    pub begin_us: i64,
+    pub rulebooks: Vec<Value>,
+    pub steps: Vec<Step>,
+}
+
+const ZONES: [&str; 4] = ["UTC", "Europe/London", "America/New_York", "Australia/Lord_Howe"];
+const SKUS: [(&str, &str); 4] = [("A", "food"), ("B", "toys"), ("C", "wine"), ("GIFT", "cards")];
+/// Days around which calendars are hard.
+const DATES: [(i16, i8, i8); 6] = [(2024, 1, 31), (2024, 2, 28), (2023, 12, 30), (2024, 3, 30), (2024, 10, 26), (2023, 6, 1)];
+
+struct Draw {
+    rng: SmallRng,
+    now_us: i64,
+    zone: &'static str,
+    /// Per account: the steps that asked for purchases, with their lines, and for redemptions.
+    purchases: Vec<Vec<(usize, Vec<LineSpec>)>>,
+    redemptions: Vec<Vec<usize>>,
+    asked: Vec<Vec<usize>>,
+}
+
+impl Draw {
+    fn chance(&mut self, percent: u32) -> bool {
+        self.rng.random_range(0..100) < percent
+    }
+
+    fn of<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.rng.random_range(0..items.len())]
+    }
+
+    fn rulebook(&mut self, begin_us: i64) -> Value {
+        let expiry = match self.rng.random_range(0..6) {
+            0 => json!({"mode": "never"}),
+            1 => json!({"mode": "rolling", "months": self.rng.random_range(1..4)}),
+            2 => json!({"mode": "rolling", "days": self.rng.random_range(3..60)}),
+            3 => {
+                let date = jiff::Timestamp::from_microsecond(begin_us).expect("a moment").to_zoned(TimeZone::UTC).date();
+                json!({"mode": "fixed_date", "date": (date + i64::from(self.rng.random_range(20..200)).days()).to_string()})
+            }
+            4 => json!({"mode": "calendar", "period": self.of(&["month", "quarter", "year"]), "grace_days": self.rng.random_range(0..20)}),
+            _ => json!({"mode": "inactivity", "days": self.rng.random_range(5..60)}),
+        };
+        let mut bonus = Vec::new();
+        if self.chance(40) {
+            bonus.push(json!({"id": "sku", "when": "line.sku == 'A'", "multiply": self.of(&["2", "1.5", "3"])}));
+        }
+        if self.chance(25) {
+            bonus.push(json!({"id": "food", "when": "line.category == 'food' && purchase.channel == 'web'", "multiply": self.of(&["1.1", "2"])}));
+        }
+        let mut caps = json!({});
+        for (name, low, high) in [("per_purchase", 10, 60), ("per_day", 20, 90), ("per_member", 100, 400)] {
+            if self.chance(25) {
+                caps[name] = json!(self.rng.random_range(low..high));
+            }
+        }
+        let whole_steps = bonus.is_empty() && self.chance(15);
+        let mut tiers = json!({"levels": [{"name": "member", "at": 0}]});
+        if self.chance(50) {
+            let points = self.chance(50);
+            let second = json!({"name": "silver", "at": if points { 60 } else { 3 }, "multiplier": self.of(&["1", "1.25", "2"])});
+            let third = json!({"name": "gold", "at": if points { 200 } else { 7 }, "multiplier": "2.5"});
+            tiers = json!({"qualify_by": if points { "points" } else { "purchases" }, "downgrade": "never", "levels": [{"name": "member", "at": 0}, second, third]});
+        }
+        let mut accounts =
+            json!({"open_on_earn": self.chance(80), "activation_required": self.chance(20), "on_close": self.of(&["forfeit", "keep", "refuse"])});
+        if self.chance(60) {
+            accounts["inactive_after"] = json!({"days": self.rng.random_range(10..90)});
+        }
+        let minimum = self.of(&[1, 1, 1, 10]);
+        json!({
+            "program": "shop", "currency": "EUR", "time_zone": self.zone, "effective_from": "2020-01-01T00:00:00Z",
+            "accounts": accounts,
+            "earn": {"base": {"points": self.of(&["1", "1", "2", "0.5", "7"]), "per": self.of(&["1.00", "1.00", "3.00", "0.70"]), "whole_steps": whole_steps},
+                     "rounding": self.of(&["floor", "half_up", "half_even", "ceiling"]), "round_per": self.of(&["line", "order"]),
+                     "pending_days": self.of(&[0, 0, 1, 3, 14]), "exclude": {"skus": ["GIFT"]}, "bonus": bonus, "caps": caps},
+            "expiry": expiry,
+            "redeem": {"minimum": minimum, "multiple_of": self.of(&[1, 1, 5]), "value": {"points": 100, "amount": "1.00"}},
+            "return": {"window_days": self.of(&[60, 90, 365]), "on_shortfall": self.of(&["clamp", "negative"])},
+            "tiers": tiers
+        })
+    }
+
+    fn lines(&mut self) -> Vec<LineSpec> {
+        let n = self.rng.random_range(1..4);
+        (0..n).map(|_| self.line()).collect()
+    }
+
+    fn line(&mut self) -> LineSpec {
+        let (sku, category) = self.of(&SKUS);
+        let quantity = if self.chance(70) { 1000 * self.rng.random_range(1..5) } else { self.rng.random_range(1..4000) };
+        let price = self.rng.random_range(1..4000);
+        let value = quantity * price / 1000;
+        let discount = if self.chance(25) { self.rng.random_range(0..=value / 3) } else { 0 };
+        let tax = if self.chance(30) { self.rng.random_range(0..=value / 3) } else { 0 };
+        LineSpec { sku, category, quantity, price, discount, tax }
+    }
+
+    fn occurred(&mut self) -> i64 {
+        match self.rng.random_range(0..20) {
+            0..2 => self.now_us - DAY_US * self.rng.random_range(1..25),
+            2 => self.now_us - self.rng.random_range(1..DAY_US),
+            3 => self.now_us + 4 * MINUTE_US,
+            4 => self.now_us + DAY_US,
+            _ => self.now_us,
+        }
+    }
+
+    fn back(&mut self, lines: &[LineSpec]) -> BackSpec {
+        if self.chance(15) {
+            return BackSpec::Money(self.rng.random_range(1..3000));
+        }
+        let mut back = Vec::new();
+        for (i, line) in lines.iter().enumerate() {
+            if self.chance(60) {
+                let quantity = match self.rng.random_range(0..4) {
+                    0 => line.quantity,
+                    1 => (line.quantity / 2).max(1),
+                    2 => (line.quantity / 3).max(1),
+                    _ => self.rng.random_range(1..=line.quantity + 500),
+                };
+                back.push((i, quantity));
+            }
+        }
+        if back.is_empty() { BackSpec::Lines(vec![(0, lines[0].quantity)]) } else { BackSpec::Lines(back) }
+    }
+
+    fn ask(&mut self, step: usize, account: usize) -> Ask {
+        let points = self.of(&[1, 5, 10, 20, 25, 40, 80]);
+        let purchase = self.purchases[account].last().cloned().filter(|_| self.chance(60)).or_else(|| {
+            let all = &self.purchases[account];
+            let n = all.len();
+            if n == 0 { None } else { Some(all[self.rng.random_range(0..n)].clone()) }
+        });
+        let redemption = (!self.redemptions[account].is_empty()).then(|| {
+            let all = self.redemptions[account].clone();
+            let last = all.len().saturating_sub(3);
+            self.of(&all[last..])
+        });
+        let earlier = (!self.asked[account].is_empty()).then(|| {
+            let all = self.asked[account].clone();
+            self.of(&all)
+        });
+        let ask = match (self.rng.random_range(0..100), purchase, redemption, earlier) {
+            (0..2, ..) => Ask::Open,
+            (2..4, ..) => Ask::Activate,
+            (4, ..) => Ask::Freeze,
+            (5..7, ..) => Ask::Unfreeze,
+            (7, ..) => {
+                if self.chance(30) {
+                    Ask::Close
+                } else {
+                    Ask::Unfreeze
+                }
+            }
+            (8..20, Some((of, lines)), ..) => Ask::Return { of, occurred_us: self.now_us, back: self.back(&lines) },
+            (20..32, ..) => Ask::Redeem { points },
+            (32..39, ..) => Ask::Hold { points, minutes: self.of(&[1, 30, 1440, 20_000]) },
+            (39..46, _, Some(of), _) => Ask::Capture { of, points: self.of(&[1, 5, points]) },
+            (46..49, _, Some(of), _) => Ask::Release { of },
+            (49..56, _, Some(of), _) => Ask::Undo { of, points: self.of(&[1, 5, points]) },
+            (56..61, ..) => Ask::Adjust { points: if self.chance(60) { points } else { -points } },
+            (61..68, .., Some(of)) => Ask::Again { of },
+            (68..70, .., Some(of)) => Ask::Changed { of },
+            (70, ..) => Ask::AddAlias(self.of(&[1, 2])),
+            (71, ..) => Ask::RemoveAlias(self.of(&[1, 2])),
+            _ => {
+                let lines = self.lines();
+                self.purchases[account].push((step, lines.clone()));
+                Ask::Earn { occurred_us: self.occurred(), lines, currency: if self.chance(3) { "USD" } else { "EUR" } }
+            }
+        };
+        match &ask {
+            Ask::Redeem { .. } | Ask::Hold { .. } => self.redemptions[account].push(step),
+            _ => {}
+        }
+        if !matches!(ask, Ask::Again { .. } | Ask::Changed { .. }) {
+            self.asked[account].push(step);
+        }
+        ask
+    }
+
+    fn wait(&mut self) -> i64 {
+        match self.rng.random_range(0..6) {
+            0 => MINUTE_US * self.of(&[1, 30, 1440]),
+            1 => MINUTE_US * self.rng.random_range(1..600),
+            2 => DAY_US * self.rng.random_range(1..5),
+            3 => DAY_US * self.rng.random_range(5..60),
+            // To the very midnight, where lots expire and days change.
+            _ => {
+                let zone = TimeZone::get(self.zone).expect("a zone");
+                let now = jiff::Timestamp::from_microsecond(self.now_us).expect("a moment").to_zoned(zone);
+                let midnight = now.tomorrow().and_then(|tomorrow| tomorrow.start_of_day()).expect("a day after");
+                midnight.timestamp().as_microsecond() - self.now_us
+            }
+        }
+    }
+
+    fn fault(&mut self, nodes: usize) -> Fault {
+        let node = self.rng.random_range(0..nodes);
+        let ms = self.rng.random_range(1..3000);
+        match self.rng.random_range(0..21) {
+            0 => Fault::Crash { node },
+            1 => Fault::Restart { node },
+            2 => Fault::Pause { node, ms: self.of(&[500, 9000, 20_000]) },
+            3 => Fault::Expel { node },
+            4 => Fault::BothBelieve { node },
+            5 => Fault::Rebalance,
+            6 => Fault::AppendFailsBefore { node },
+            7 => Fault::AppendFailsAfter { node },
+            8 => Fault::AppendLandsLate { node, ms },
+            9 => Fault::AppendTorn { ms },
+            10 => Fault::LogUnavailable { ms },
+            11 => Fault::ReadersBehind { ms },
+            12 => Fault::QuestionLost,
+            13 => Fault::QuestionRepeated,
+            14 => Fault::QuestionLate { ms },
+            15 => Fault::ClockJump { node, us: self.of(&[-2 * DAY_US, -MINUTE_US, MINUTE_US, 40 * MINUTE_US]) },
+            16 => Fault::ProjectorSlow { ms },
+            17 => Fault::ProjectorCrash,
+            18 => Fault::RecordUnreadable,
+            19 => Fault::StateDamaged { node },
+            _ => Fault::StateFull { node },
+        }
+    }
+}
+
+/// The plan of `seed`.
+pub fn draw(seed: u64) -> Plan {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let (year, month, day) = DATES[rng.random_range(0..DATES.len())];
+    let zone = ZONES[rng.random_range(0..ZONES.len())];
+    let begin = date(year, month, day).at(rng.random_range(0..24), 0, 0, 0).to_zoned(TimeZone::UTC).expect("a moment");
+    let begin_us = begin.timestamp().as_microsecond();
+    let accounts = rng.random_range(1..5);
+    let shared = rng.random_range(0..3) > 0;
+    let nodes = if shared { rng.random_range(2..4) } else { 1 };
+    let per_account = || vec![Vec::new(); accounts];
+    let mut draw = Draw { rng, now_us: begin_us, zone, purchases: vec![Vec::new(); accounts], redemptions: per_account(), asked: per_account() };
+    let mut rulebooks = vec![draw.rulebook(begin_us)];
+    let length = draw.rng.random_range(20..120);
+    let mut steps = Vec::new();
+    for number in 0..length {
+        let pause_ms = draw.of(&[0, 0, 1, 5, 40, 300]);
+        let what = match draw.rng.random_range(0..100) {
+            0..14 => {
+                let us = draw.wait();
+                draw.now_us += us;
+                What::Wait { us }
+            }
+            14..27 => What::Fault(draw.fault(nodes)),
+            27..29 => {
+                rulebooks.push(next_rulebook(&mut draw, &rulebooks));
+                What::Publish(rulebooks.len() - 1)
+            }
+            _ => {
+                let account = draw.rng.random_range(0..accounts);
+                let ask = draw.ask(number, account);
+                What::Ask { account, ask, over_the_log: shared && draw.chance(40), twin: draw.chance(12) }
+            }
+        };
+        steps.push(Step { number, pause_ms, what });
+    }
+    let accounts_in_memory = draw.of(&[0, 2, 100]);
+    let (follows, partitions) = (draw.chance(60), draw.of(&[1, 3, 4]));
+    Plan { seed, nodes, shared, follows, partitions, accounts, accounts_in_memory, begin_us, rulebooks, steps }
+}
+
+/// Other rates from now on; what outlives a version, as caps and tiers, stays as it is.
+fn next_rulebook(draw: &mut Draw, before: &[Value]) -> Value {
+    let mut next = before[0].clone();
+    let fresh = draw.rulebook(draw.now_us);
+    for field in ["base", "rounding", "round_per"] {
+        next["earn"][field] = fresh["earn"][field].clone();
+    }
+    if next["earn"]["bonus"] != json!([]) {
+        next["earn"]["base"]["whole_steps"] = json!(false);
+    }
+    let from = draw.now_us + draw.of(&[0, -DAY_US, DAY_US]);
+    next["effective_from"] = json!(jiff::Timestamp::from_microsecond(from).expect("a moment").to_string());
+    next
+}

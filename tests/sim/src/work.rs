@@ -1,0 +1,113 @@
+//! From a step of the plan to a command for the service, and to the deed that the model does.
+
+use std::sync::Arc;
+
+use ledger_core::account::Command;
+use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Returned};
+use ledger_core::id::{Alias, Id};
+use ledger_core::points::Amount;
+use ledger_core::time::Moment;
+
+use crate::model::Deed;
+use crate::plan::{Ask, BackSpec, LineSpec, Plan, What};
+
+fn id(text: &str) -> Id {
+    Id::parse(text).expect("letters and digits")
+}
+
+fn moment(us: i64) -> Moment {
+    Moment::from_micros(us).expect("a moment of this century")
+}
+
+fn amount(units: i64, scale: u32) -> Amount {
+    Amount::from_wire(units, scale).expect("a small decimal")
+}
+
+fn name(step: usize) -> String {
+    format!("c{step}")
+}
+
+/// What the plan's step `number` asks, as it was drawn; none where that step was left out.
+fn ask_of(plan: &Plan, number: usize) -> Option<&Ask> {
+    plan.steps.iter().find(|step| step.number == number).and_then(|step| match &step.what {
+        What::Ask { ask, .. } => Some(ask),
+        _ => None,
+    })
+}
+
+/// The command of step `number`, and what it means; none where it repeats a step that was left out.
+pub fn command(plan: &Plan, number: usize) -> Option<(Command, Deed)> {
+    match ask_of(plan, number)? {
+        Ask::Again { of } => command(plan, *of),
+        Ask::Changed { of } => changed(ask_of(plan, *of)?).and_then(|ask| made(&ask, *of)),
+        ask => made(ask, number),
+    }
+}
+
+/// The same kind with other content.
+fn changed(ask: &Ask) -> Option<Ask> {
+    let mut ask = ask.clone();
+    match &mut ask {
+        Ask::Earn { lines, .. } => lines[0].price += 100,
+        Ask::Redeem { points } | Ask::Hold { points, .. } | Ask::Capture { points, .. } | Ask::Undo { points, .. } | Ask::Adjust { points } => *points += 1000,
+        Ask::Return { occurred_us, .. } => *occurred_us += 1,
+        _ => return None,
+    }
+    Some(ask)
+}
+
+fn made(ask: &Ask, number: usize) -> Option<(Command, Deed)> {
+    let own = name(number);
+    let reason = || Reason { code: "sim".into(), note: String::new() };
+    let redemption = |of: &usize| id(&name(*of));
+    let (action, deed) = match ask.clone() {
+        Ask::Open => (Action::Open, Deed::Open),
+        Ask::Activate => (Action::Activate, Deed::Activate),
+        Ask::Freeze => (Action::Freeze(reason()), Deed::Freeze),
+        Ask::Unfreeze => (Action::Unfreeze(reason()), Deed::Unfreeze),
+        Ask::Close => (Action::Close(reason()), Deed::Close),
+        Ask::Earn { occurred_us, lines, currency } => {
+            let purchase = purchase(&own, occurred_us, &lines, currency);
+            (Action::Earn(Arc::new(purchase)), Deed::Earn { id: own.clone(), occurred_us, lines, currency })
+        }
+        Ask::Redeem { points } => (Action::Redeem { points }, Deed::Redeem { id: own.clone(), points }),
+        Ask::Hold { points, minutes } => (Action::Hold { points, minutes: Some(minutes) }, Deed::Hold { id: own.clone(), points, minutes }),
+        Ask::Capture { of, points } => (Action::Capture { redemption: redemption(&of), points }, Deed::Capture { redemption: name(of), points }),
+        Ask::Release { of } => (Action::Release { redemption: redemption(&of) }, Deed::Release { redemption: name(of) }),
+        Ask::Undo { of, points } => (Action::ReturnRedemption { redemption: redemption(&of), points }, Deed::Undo { redemption: name(of), points }),
+        Ask::Return { of, occurred_us, back } => {
+            let what = match &back {
+                BackSpec::Lines(lines) => Returned::Lines(lines.iter().map(|(i, quantity)| (id(&format!("l{i}")), amount(*quantity, 3))).collect()),
+                BackSpec::Money(money) => Returned::Amount(amount(*money, 2)),
+            };
+            let body = Return { purchase_id: id(&name(of)), occurred_at: moment(occurred_us), what };
+            (Action::Return(Arc::new(body)), Deed::Return { purchase: name(of), occurred_us, back })
+        }
+        Ask::Adjust { points } => (Action::Adjust { points, reason: reason() }, Deed::Adjust { points }),
+        Ask::AddAlias(n) => (Action::AddAlias(Alias([n; 32])), Deed::AddAlias(n)),
+        Ask::RemoveAlias(n) => (Action::RemoveAlias(Alias([n; 32])), Deed::RemoveAlias(n)),
+        Ask::Again { .. } | Ask::Changed { .. } => return None,
+    };
+    Some((Command { id: id(&own), actor: "sim".into(), action }, deed))
+}
+
+fn purchase(name: &str, occurred_us: i64, lines: &[LineSpec], currency: &str) -> Purchase {
+    let line = |(i, line): (usize, &LineSpec)| Line {
+        line_id: id(&format!("l{i}")),
+        sku: line.sku.into(),
+        category: line.category.into(),
+        quantity: amount(line.quantity, 3),
+        unit_price: amount(line.price, 2),
+        discount: amount(line.discount, 2),
+        tax: amount(line.tax, 2),
+    };
+    Purchase {
+        purchase_id: id(name),
+        occurred_at: moment(occurred_us),
+        currency: currency.into(),
+        channel: "web".into(),
+        store: "s1".into(),
+        lines: lines.iter().enumerate().map(line).collect(),
+        shipping: Amount::ZERO,
+    }
+}
