@@ -55,6 +55,8 @@ pub enum Command {
     Verify(DataOptions),
     /// Move the log to another engine.
     Log(LogOptions),
+    /// Seal, prove, archive, verify and replay the book.
+    Audit(AuditOptions),
     /// Measure, as ratios to the raw engine in the same run.
     Bench(BenchOptions),
     /// Make an API key: prints the key and its line for the key file.
@@ -316,16 +318,126 @@ pub struct LogOptions {
 pub enum LogAction {
     /// Copy the whole book to another engine and verify it there; then it is written there and no more where it was.
     Copy {
-        /// Where it is: `postgres` (that of --data or DATABASE_URL), `postgres://…` or `kafka://HOST:PORT[,HOST:PORT]/PREFIX`.
+        /// Where it is: `postgres` (that of --data or DATABASE_URL), `postgres://…`, `kafka://HOST:PORT[,HOST:PORT]/PREFIX` or `archive:FOLDER`.
         #[arg(long, env = "LOYALTY_COPY_FROM", hide_env_values = true)]
         from: String,
-        /// Where it goes, named likewise.
+        /// Where it goes, named likewise; not an archive.
         #[arg(long, env = "LOYALTY_COPY_TO", hide_env_values = true)]
         to: String,
         /// Where the book is.
         #[command(flatten)]
         data: DataOptions,
     },
+}
+
+/// For auditors.
+#[derive(Debug, Clone, Args)]
+pub struct AuditOptions {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: AuditAction,
+}
+
+/// What an auditor does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum AuditAction {
+    /// Make a key to seal with: the secret one goes to FILE, the public one is printed.
+    Key {
+        /// Its name, the origin of the checkpoints, such as `loyalty.example.com/book`.
+        name: String,
+        /// Where the secret key goes.
+        #[arg(long, env = "LOYALTY_AUDIT_KEY", default_value = "audit.key")]
+        file: PathBuf,
+    },
+    /// Seal what the log has: trees, head, signed checkpoint.
+    Checkpoint {
+        /// The file of the secret key.
+        #[arg(long, env = "LOYALTY_AUDIT_KEY", default_value = "audit.key")]
+        key: PathBuf,
+        /// Where the seal is.
+        #[command(flatten)]
+        seal: SealFolder,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+    /// Write the whole book with its seal into a new folder.
+    Export {
+        /// The folder.
+        archive: PathBuf,
+        /// Where the seal is.
+        #[command(flatten)]
+        seal: SealFolder,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+    /// Verify an archive with nothing but a public key.
+    Verify {
+        /// The archive.
+        archive: PathBuf,
+        /// The public key: NAME+ID+KEY, or a file with it.
+        #[arg(long, env = "LOYALTY_AUDIT_PUBLIC_KEY")]
+        key: String,
+        /// A database whose read models must equal the archive's fold.
+        #[arg(long, env = "LOYALTY_AUDIT_AGAINST", hide_env_values = true)]
+        against: Option<String>,
+    },
+    /// Check a receipt with nothing but a public key.
+    Prove {
+        /// The receipt, as the API gives it.
+        receipt: PathBuf,
+        /// The public key: NAME+ID+KEY, or a file with it.
+        #[arg(long, env = "LOYALTY_AUDIT_PUBLIC_KEY")]
+        key: String,
+    },
+    /// Decide the history again under another rulebook and tell what would be different; nothing is written.
+    Replay {
+        /// The rulebook, JSON.
+        #[arg(long, env = "LOYALTY_RULEBOOK")]
+        rulebook: PathBuf,
+        /// From when on it would have been in force (RFC 3339).
+        #[arg(long, env = "LOYALTY_SINCE")]
+        since: String,
+        /// Where the differences go, by account.
+        #[arg(long, env = "LOYALTY_CSV")]
+        csv: Option<PathBuf>,
+        /// An archive to read instead of the book.
+        #[arg(long, env = "LOYALTY_ARCHIVE")]
+        archive: Option<PathBuf>,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+    /// Tell the story of an account's balance in plain words.
+    Explain {
+        /// PROGRAM/ACCOUNT.
+        account: String,
+        /// What had happened by then (RFC 3339).
+        #[arg(long, env = "LOYALTY_AT")]
+        at: Option<String>,
+        /// An archive to read instead of the book.
+        #[arg(long, env = "LOYALTY_ARCHIVE")]
+        archive: Option<PathBuf>,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+}
+
+/// Where a seal is.
+#[derive(Debug, Clone, Args)]
+pub struct SealFolder {
+    /// The folder of trees, heads and checkpoint; `seal` in the data folder if not named.
+    #[arg(long, env = "LOYALTY_SEAL")]
+    pub seal: Option<PathBuf>,
+}
+
+impl SealFolder {
+    /// The folder.
+    pub fn folder(&self, data: &DataOptions) -> PathBuf {
+        self.seal.clone().unwrap_or_else(|| data.data.join("seal"))
+    }
 }
 
 /// Measuring.

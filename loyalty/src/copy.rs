@@ -41,6 +41,10 @@ pub async fn run(options: LogOptions) -> anyhow::Result<()> {
 }
 
 async fn open(place: &str, data: &DataOptions, database: Option<&Database>, book_id: Option<&str>) -> anyhow::Result<Arc<dyn EventLog>> {
+    if let Some(folder) = place.strip_prefix("archive:") {
+        ensure!(book_id.is_none(), "an archive is never changed: `loyalty audit export` makes one");
+        return Ok(Arc::new(audit::ArchiveLog::open(std::path::Path::new(folder))?));
+    }
     if let Some(place) = place.strip_prefix("kafka://") {
         let (brokers, prefix) = place.split_once('/').unwrap_or((place, &data.kafka_prefix));
         return Ok(Arc::new(KafkaLog::open(data.kafka_log(brokers, prefix), data.partitions, book_id.map(str::to_owned)).await?));
@@ -48,7 +52,7 @@ async fn open(place: &str, data: &DataOptions, database: Option<&Database>, book
     let url = match database {
         Some(database) if place == "postgres" => database.url(),
         _ if place.starts_with("postgres://") || place.starts_with("postgresql://") => place,
-        _ => bail!("{place:?} is neither `postgres`, nor `postgres://…`, nor `kafka://HOST:PORT/PREFIX`"),
+        _ => bail!("{place:?} is neither `postgres`, nor `postgres://…`, nor `kafka://HOST:PORT/PREFIX`, nor `archive:FOLDER`"),
     };
     Ok(Arc::new(PostgresLog::open(url, data.partitions, book_id).await?))
 }

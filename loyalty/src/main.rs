@@ -1,6 +1,7 @@
 //! The one binary.
 
 mod args;
+mod audit;
 mod bench;
 mod copy;
 mod demo;
@@ -34,6 +35,7 @@ async fn main() -> std::process::ExitCode {
         Command::Rebuild(options) => ops::rebuild(options).await,
         Command::Verify(options) => ops::verify(options).await,
         Command::Log(options) => copy::run(options).await,
+        Command::Audit(options) => audit::run(options.action).await,
         Command::Bench(options) => bench::run(options).await,
         Command::Key(options) => ops::key(&options),
         Command::Schema(options) => ops::schema(&options),

@@ -1,0 +1,140 @@
+//! Deciding again: the command is made from its record, and decided by the rules of then.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ledger_core::account::command::Action;
+use ledger_core::account::event::Part;
+use ledger_core::account::{Account, Command, Context, EventKind, decide};
+use ledger_core::id::Id;
+use ledger_core::policy::{Program, Rulebook, read_rulebook};
+use ledger_core::time::MINUTE_US;
+use ledger_schemas::{ProgramChange, ProgramEntry, Record, content_hash};
+
+use crate::AuditError;
+
+/// Every program with its rulebooks as they were published, one after the other.
+#[derive(Default)]
+pub struct Programs {
+    /// The program with the first version, with the first two, and so on.
+    by_id: BTreeMap<Id, Vec<Program>>,
+}
+
+impl Programs {
+    /// From the entries of the program stream.
+    ///
+    /// # Errors
+    /// [`AuditError::Wrong`], where an entry can't be read.
+    pub fn read(entries: &[Vec<u8>]) -> Result<Self, AuditError> {
+        let mut programs = Self::default();
+        for (i, bytes) in entries.iter().enumerate() {
+            let wrong = |what: String| AuditError::Wrong(format!("entry {i} of the program stream: {what}"));
+            let entry = ProgramEntry::decode(bytes).map_err(|error| wrong(error.to_string()))?;
+            if let ProgramChange::RulebookPublished { rulebook, .. } = entry.change {
+                let rulebook = serde_json::from_slice(&rulebook).map_err(|error| wrong(error.to_string()))?;
+                programs.publish(entry.program, rulebook).map_err(wrong)?;
+            }
+        }
+        Ok(programs)
+    }
+
+    fn publish(&mut self, id: Id, rulebook: Rulebook) -> Result<(), String> {
+        let stages = self.by_id.entry(id).or_default();
+        let mut program = stages.last().cloned().unwrap_or_default();
+        let version = read_rulebook(rulebook, &program).map_err(|invalid| invalid.first().map(ToString::to_string).unwrap_or_default())?;
+        program.publish(Arc::new(version));
+        stages.push(program);
+        Ok(())
+    }
+
+    /// The program with all its rulebooks.
+    #[must_use]
+    pub fn latest(&self, id: &Id) -> Option<&Program> {
+        self.by_id.get(id).and_then(|stages| stages.last())
+    }
+}
+
+fn sum(parts: &[Part]) -> i64 {
+    parts.iter().map(|part| part.points).sum()
+}
+
+fn action(record: &Record) -> Option<Action> {
+    let find = |f: &dyn Fn(&EventKind) -> Option<Action>| record.events.iter().find_map(|event| f(&event.kind));
+    match record.command_kind.as_str() {
+        "open" => Some(Action::Open),
+        "activate" => Some(Action::Activate),
+        "expire" => Some(Action::Expire),
+        _ => find(&|kind| {
+            Some(match (record.command_kind.as_str(), kind) {
+                ("freeze", EventKind::AccountFrozen(reason)) => Action::Freeze(reason.clone()),
+                ("unfreeze", EventKind::AccountUnfrozen { reason, .. }) => Action::Unfreeze(reason.clone()),
+                ("close", EventKind::AccountClosed(reason)) => Action::Close(reason.clone()),
+                ("purchase", EventKind::PointsEarned(earned)) => Action::Earn(Arc::clone(&earned.purchase)),
+                ("redemption", EventKind::PointsRedeemed(spent)) => Action::Redeem { points: sum(&spent.parts) },
+                ("redemption", EventKind::PointsHeld { parts, lapses_at, .. }) => {
+                    let us = lapses_at.as_micros() - record.recorded_at.as_micros();
+                    Action::Hold { points: sum(parts), minutes: u32::try_from(us / MINUTE_US).ok() }
+                }
+                ("capture", EventKind::HoldCaptured(spent)) => Action::Capture { redemption: spent.redemption.clone(), points: sum(&spent.parts) },
+                ("release", EventKind::HoldReleased { redemption, lapsed: false, .. }) => Action::Release { redemption: redemption.clone() },
+                ("redemption_return", EventKind::RedemptionReturned { redemption, parts, .. }) => {
+                    Action::ReturnRedemption { redemption: redemption.clone(), points: sum(parts) }
+                }
+                ("return", EventKind::PurchaseReturned(reversed)) => Action::Return(Arc::clone(&reversed.body)),
+                ("adjustment", EventKind::PointsAdded { lot, reason, .. }) => Action::Adjust { points: lot.points, reason: reason.clone() },
+                ("adjustment", EventKind::PointsTaken { parts, reason, .. }) => Action::Adjust { points: -sum(parts), reason: reason.clone() },
+                ("alias", EventKind::AliasAdded(alias)) => Action::AddAlias(*alias),
+                ("alias_removal", EventKind::AliasRemoved(alias)) => Action::RemoveAlias(*alias),
+                _ => return None,
+            })
+        }),
+    }
+}
+
+/// The command that `record` answers, if the record tells it and its content's hash agrees.
+#[must_use]
+pub fn command_of(record: &Record, name: &str, scratch: &mut Vec<u8>) -> Option<Command> {
+    let mut command = Command { id: record.command_id.clone(), actor: record.actor.clone(), action: action(record)? };
+    if content_hash(name, &command, scratch) == record.content_hash {
+        return Some(command);
+    }
+    // A hold may have named its time or left it to the rulebook.
+    if let Action::Hold { minutes, .. } = &mut command.action {
+        *minutes = None;
+    }
+    (content_hash(name, &command, scratch) == record.content_hash).then_some(command)
+}
+
+/// Decides the commands of one partition again.
+pub struct Again<'a> {
+    programs: &'a Programs,
+    scratch: Vec<u8>,
+}
+
+impl<'a> Again<'a> {
+    /// By the rulebooks of `programs`.
+    #[must_use]
+    pub fn new(programs: &'a Programs) -> Self {
+        Self { programs, scratch: Vec::new() }
+    }
+
+    /// Whether deciding again on `account`, as it was before, comes to what `record` says.
+    ///
+    /// # Errors
+    /// In words, why not.
+    pub fn agrees(&mut self, account: &Account, record: &Record, name: &str) -> Result<(), String> {
+        let command = command_of(record, name, &mut self.scratch).ok_or("its command can't be made from it, or has another hash than it says")?;
+        let stages = self.programs.by_id.get(&record.key.program).ok_or("its program has no rulebook")?;
+        let mut why = String::new();
+        // What had been published by then is not written down; it was the last of these in all but few cases.
+        for program in stages.iter().rev() {
+            let context = Context { program, now: record.recorded_at, target_known: false };
+            match decide(account, &command, &context) {
+                Ok(decision) if decision.events == record.events && decision.rule_version == record.rule_version => return Ok(()),
+                Ok(_) => why = "decided again it comes to other events".into(),
+                Err(rejection) => why = format!("decided again it is refused: {rejection}"),
+            }
+        }
+        Err(why)
+    }
+}

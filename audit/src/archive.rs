@@ -1,0 +1,301 @@
+//! An archive: a folder with the whole book, its seal and its schemas, that needs nothing else to be read.
+//!
+//!     manifest.json              what is in it
+//!     records/PPP/NNNNNNN.zst    partition P's records from position N on, CHUNK a file
+//!     outcomes/PPP/NNNNNNN.zst   its refused commands
+//!     programs/000/0000000.zst   the program stream
+//!     schemas/                   the protobuf files that tell how to read them
+//!     seal/                      heads, tiles, signed checkpoint
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use event_log::{Batch, Crash, Entry, EventLog, LogError, Partition, Position, Writer};
+use ledger_schemas::v1;
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use crate::tree::write;
+use crate::{AuditError, file};
+
+const CHUNK: usize = 20_000;
+const LEVEL: i32 = 3;
+const SCHEMAS: [(&str, &str); 2] = [
+    ("archive.proto", include_str!("../../schemas/proto/loyalty/v1/archive.proto")),
+    ("book.proto", include_str!("../../schemas/proto/loyalty/v1/book.proto")),
+];
+
+/// What an archive says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    format: String,
+    book: String,
+    records: Vec<Position>,
+    outcomes: Vec<u64>,
+    programs: u64,
+    offsets: BTreeMap<String, u64>,
+}
+
+fn chunk_path(folder: &Path, stream: &str, partition: Partition, first: u64) -> PathBuf {
+    folder.join(format!("{stream}/{partition:03}/{first:010}.zst"))
+}
+
+fn write_chunk(path: &Path, messages: &[impl Message]) -> Result<(), AuditError> {
+    let bytes: Vec<u8> = messages.iter().flat_map(Message::encode_length_delimited_to_vec).collect();
+    let packed = zstd::bulk::compress(&bytes, LEVEL).map_err(file("compress", path))?;
+    write(path, &packed)
+}
+
+fn read_chunk<M: Message + Default>(path: &Path) -> Result<Vec<M>, AuditError> {
+    let packed = std::fs::File::open(path).map_err(file("read", path))?;
+    let bytes = zstd::stream::decode_all(packed).map_err(file("unpack", path))?;
+    let mut rest = bytes.as_slice();
+    let mut messages = Vec::new();
+    while !rest.is_empty() {
+        messages.push(M::decode_length_delimited(&mut rest).map_err(|e| AuditError::Wrong(format!("{}: {e}", path.display())))?);
+    }
+    Ok(messages)
+}
+
+/// Writes what `log` has into `folder`, which must be empty or not there, with the seal of `seal`, if there is one; tells how many records.
+///
+/// # Errors
+/// [`AuditError`].
+pub async fn export(log: &dyn EventLog, folder: &Path, seal: Option<&Path>, mut progress: impl FnMut(u64)) -> Result<u64, AuditError> {
+    if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(AuditError::Wrong(format!("{} is not empty; name a new folder", folder.display())));
+    }
+    // The seal first: the book only grows, so it has all that was sealed.
+    if let Some(seal) = seal {
+        copy_folder(seal, &folder.join("seal"))?;
+    }
+    let ends = log.ends().await?;
+    let mut manifest = Manifest {
+        format: "loyalty archive v1".into(),
+        book: log.book_id().into(),
+        records: ends.clone(),
+        outcomes: Vec::new(),
+        programs: 0,
+        offsets: log.offsets().await?,
+    };
+    let mut count = 0;
+    for (partition, end) in (0..).zip(ends) {
+        let mut next = 0;
+        while next < end {
+            let entries = chunk(log, partition, next, end).await?;
+            let path = chunk_path(folder, "records", partition, next);
+            next += entries.len() as u64;
+            count += entries.len() as u64;
+            write_chunk(&path, &entries)?;
+            progress(count);
+        }
+        let mut next = 0;
+        loop {
+            let outcomes = log.read_outcomes(partition, next, CHUNK).await?;
+            if outcomes.is_empty() {
+                break;
+            }
+            let path = chunk_path(folder, "outcomes", partition, next);
+            next += outcomes.len() as u64;
+            write_chunk(&path, &bodies(outcomes))?;
+        }
+        manifest.outcomes.push(next);
+    }
+    let programs = log.read_programs(0).await?;
+    manifest.programs = programs.len() as u64;
+    write_chunk(&chunk_path(folder, "programs", 0, 0), &bodies(programs))?;
+    for (name, text) in SCHEMAS {
+        write(&folder.join("schemas").join(name), text.as_bytes())?;
+    }
+    let manifest = serde_json::to_vec_pretty(&manifest).map_err(|error| AuditError::Wrong(error.to_string()))?;
+    write(&folder.join("manifest.json"), &manifest)?;
+    Ok(count)
+}
+
+fn bodies(bodies: Vec<Vec<u8>>) -> Vec<v1::ArchivedBody> {
+    bodies.into_iter().map(|body| v1::ArchivedBody { body }).collect()
+}
+
+/// A full chunk, or what there is up to `end`.
+async fn chunk(log: &dyn EventLog, partition: Partition, from: Position, end: Position) -> Result<Vec<v1::ArchivedRecord>, AuditError> {
+    let want = usize::try_from(end - from).unwrap_or(usize::MAX).min(CHUNK);
+    let mut records = Vec::with_capacity(want);
+    while records.len() < want {
+        let entries = log.read(partition, from + records.len() as u64, want - records.len()).await?;
+        if entries.is_empty() {
+            return Err(AuditError::Wrong(format!("partition {partition} ends at {}, {end} was told", from + records.len() as u64)));
+        }
+        let archived = |entry: Entry| v1::ArchivedRecord { position: entry.position, account: entry.account, account_seq: entry.account_seq, body: entry.body };
+        records.extend(entries.into_iter().map(archived));
+    }
+    Ok(records)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<(), AuditError> {
+    std::fs::create_dir_all(to).map_err(file("make", to))?;
+    for entry in std::fs::read_dir(from).map_err(file("read", from))? {
+        let entry = entry.map_err(file("read", from))?;
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy_folder(&path, &target)?;
+        } else if entry.file_name() != "lock" {
+            std::fs::copy(&path, &target).map_err(file("copy", &path))?;
+        }
+    }
+    Ok(())
+}
+
+type Chunks = HashMap<Partition, (u64, Arc<Vec<Entry>>)>;
+
+/// An archive read as a log; nothing is written to it.
+pub struct ArchiveLog {
+    folder: PathBuf,
+    manifest: Manifest,
+    /// The chunk of each partition that was read last.
+    chunks: Mutex<Chunks>,
+}
+
+impl ArchiveLog {
+    /// Opens the archive in `folder`.
+    ///
+    /// # Errors
+    /// [`AuditError`], where it is none.
+    pub fn open(folder: &Path) -> Result<Self, AuditError> {
+        let path = folder.join("manifest.json");
+        let bytes = std::fs::read(&path).map_err(file("read", &path))?;
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| AuditError::Wrong(format!("{}: {error}", path.display())))?;
+        if manifest.format != "loyalty archive v1" || manifest.records.len() != manifest.outcomes.len() {
+            return Err(AuditError::Wrong(format!("{}: {:?} is not an archive that this version reads", path.display(), manifest.format)));
+        }
+        Ok(Self { folder: folder.to_owned(), manifest, chunks: Mutex::default() })
+    }
+
+    /// Its seal.
+    pub(crate) fn seal(&self) -> PathBuf {
+        self.folder.join("seal")
+    }
+
+    /// How many records of `partition` it says that it has.
+    pub(crate) fn end(&self, partition: Partition) -> Position {
+        self.manifest.records.get(usize::from(partition)).copied().unwrap_or(0)
+    }
+
+    /// The records of the chunk that begins at `first`.
+    pub(crate) fn records(&self, partition: Partition, first: u64) -> Result<Vec<Entry>, AuditError> {
+        let records: Vec<v1::ArchivedRecord> = read_chunk(&chunk_path(&self.folder, "records", partition, first))?;
+        let entry =
+            |record: v1::ArchivedRecord| Entry { position: record.position, account: record.account, account_seq: record.account_seq, body: record.body };
+        Ok(records.into_iter().map(entry).collect())
+    }
+
+    /// Where the chunks of `partition` begin.
+    pub(crate) fn chunk_starts(&self, partition: Partition) -> impl Iterator<Item = u64> + use<> {
+        (0..self.end(partition)).step_by(CHUNK)
+    }
+
+    /// All outcomes of `partition`.
+    pub(crate) fn outcomes(&self, partition: Partition) -> Result<Vec<Vec<u8>>, AuditError> {
+        let end = self.manifest.outcomes.get(usize::from(partition)).copied().unwrap_or(0);
+        let mut all = Vec::new();
+        for first in (0..end).step_by(CHUNK) {
+            let bodies: Vec<v1::ArchivedBody> = read_chunk(&chunk_path(&self.folder, "outcomes", partition, first))?;
+            all.extend(bodies.into_iter().map(|body| body.body));
+        }
+        Ok(all)
+    }
+
+    /// The program stream.
+    pub(crate) fn programs(&self) -> Result<Vec<Vec<u8>>, AuditError> {
+        let bodies: Vec<v1::ArchivedBody> = read_chunk(&chunk_path(&self.folder, "programs", 0, 0))?;
+        Ok(bodies.into_iter().map(|body| body.body).collect())
+    }
+}
+
+fn failed(error: AuditError) -> LogError {
+    LogError::Unavailable { action: "read the archive", source: Box::new(error) }
+}
+
+#[async_trait]
+impl EventLog for ArchiveLog {
+    fn book_id(&self) -> &str {
+        &self.manifest.book
+    }
+
+    fn partitions(&self) -> u16 {
+        u16::try_from(self.manifest.records.len()).unwrap_or(u16::MAX)
+    }
+
+    async fn acquire(&self, _owner: &str) -> Result<Box<dyn Writer>, LogError> {
+        Ok(Box::new(Ends(self.manifest.records.clone())))
+    }
+
+    async fn read(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Entry>, LogError> {
+        if from >= self.end(partition) {
+            return Ok(Vec::new());
+        }
+        let first = from - from % CHUNK as u64;
+        let mut chunks = self.chunks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if chunks.get(&partition).is_none_or(|(start, _)| *start != first) {
+            let entries = Arc::new(self.records(partition, first).map_err(failed)?);
+            chunks.insert(partition, (first, entries));
+        }
+        let entries = chunks.get(&partition).map(|(_, entries)| Arc::clone(entries)).unwrap_or_default();
+        drop(chunks);
+        let start = usize::try_from(from - first).unwrap_or(usize::MAX);
+        let read: Vec<Entry> = entries.iter().skip(start).take(max).cloned().collect();
+        match read.first() {
+            Some(entry) if entry.position != from => Err(LogError::Gap { partition, expected: from, found: entry.position }),
+            _ => Ok(read),
+        }
+    }
+
+    async fn read_outcomes(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Vec<u8>>, LogError> {
+        let start = usize::try_from(from).unwrap_or(usize::MAX);
+        Ok(self.outcomes(partition).map_err(failed)?.into_iter().skip(start).take(max).collect())
+    }
+
+    async fn read_programs(&self, from: Position) -> Result<Vec<Vec<u8>>, LogError> {
+        let start = usize::try_from(from).unwrap_or(usize::MAX);
+        Ok(self.programs().map_err(failed)?.into_iter().skip(start).collect())
+    }
+
+    async fn ends(&self) -> Result<Vec<Position>, LogError> {
+        Ok(self.manifest.records.clone())
+    }
+
+    async fn offsets(&self) -> Result<BTreeMap<String, u64>, LogError> {
+        Ok(self.manifest.offsets.clone())
+    }
+
+    async fn wait_beyond(&self, ends: &[Position], patience: Duration) -> Result<bool, LogError> {
+        let is_beyond = self.manifest.records.iter().zip(ends).any(|(end, before)| end > before);
+        if !is_beyond {
+            tokio::time::sleep(patience).await;
+        }
+        Ok(is_beyond)
+    }
+}
+
+/// Where an archive ends. It can't be written to, nor marked as moved: it is a copy for ever.
+struct Ends(Vec<Position>);
+
+#[async_trait]
+impl Writer for Ends {
+    fn next_position(&self, partition: Partition) -> Position {
+        self.0.get(usize::from(partition)).copied().unwrap_or(0)
+    }
+
+    async fn append(&mut self, batch: Arc<Batch>) -> Result<(), LogError> {
+        let is_written = !batch.records.is_empty() || !batch.outcomes.is_empty() || !batch.programs.is_empty();
+        if is_written {
+            return Err(LogError::Unavailable { action: "write to an archive", source: "an archive is never changed".into() });
+        }
+        Ok(())
+    }
+
+    fn crash_next(&mut self, _crash: Crash) {}
+}

@@ -1,0 +1,265 @@
+//! Verifying an archive: with nothing but its files and a public key.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+
+use event_log::{Entry, EventLog, Partition};
+use ledger_core::account::Account;
+use ledger_core::posting::{Bucket, postings};
+use ledger_schemas::{Record, hash};
+use tlog_tiles::{Hash, record_hash};
+
+use crate::again::{Again, Programs};
+use crate::archive::ArchiveLog;
+use crate::head::{Head, Reached};
+use crate::seal::{Key, heads, leaf, leaf_of_hash};
+use crate::tree::{Frontier, Tree};
+use crate::{AuditError, file};
+
+const FINDINGS_MAX: usize = 20;
+
+/// What a verification found.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// Records read.
+    pub records: u64,
+    /// Accounts they are of.
+    pub accounts: u64,
+    /// Refused commands.
+    pub outcomes: u64,
+    /// Records that the signed checkpoint covers.
+    pub sealed: u64,
+    /// How many checkpoints there were.
+    pub heads: usize,
+    /// What is wrong; the first twenty.
+    pub findings: Vec<String>,
+}
+
+impl Verified {
+    fn find(&mut self, what: String) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(what);
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        self.records += other.records;
+        self.accounts += other.accounts;
+        self.outcomes += other.outcomes;
+        other.findings.into_iter().for_each(|what| self.find(what));
+    }
+}
+
+/// Verifies `archive` with `key`: sequence, chain, trees, signature, postings, balances, and that every decision, made again, comes to what was
+/// recorded. `progress` hears how many records were read.
+///
+/// # Errors
+/// [`AuditError`], where the archive can't be read at all.
+pub fn verify(archive: &ArchiveLog, key: &Key, progress: &(dyn Fn(u64) + Sync)) -> Result<Verified, AuditError> {
+    let mut verified = Verified::default();
+    let heads = match signed_heads(archive, key) {
+        Ok(heads) => heads,
+        Err(error) => {
+            verified.find(error.to_string());
+            Vec::new()
+        }
+    };
+    verified.heads = heads.len();
+    verified.sealed = heads.last().map_or(0, Head::record_count);
+    let bodies = archive.programs()?;
+    let reached: Vec<Reached> = heads.iter().map(|head| head.programs).collect();
+    stream(archive, "programs/000", "entry of the program stream", &bodies, &reached, &mut verified);
+    let programs = match Programs::read(&bodies) {
+        Ok(programs) => programs,
+        Err(error) => {
+            verified.find(error.to_string());
+            Programs::default()
+        }
+    };
+    let (next, count) = (AtomicU16::new(0), AtomicU64::new(0));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let work = || {
+        let mut part = Verified::default();
+        loop {
+            let partition = next.fetch_add(1, Ordering::Relaxed);
+            if partition >= archive.partitions() {
+                return part;
+            }
+            let told = |records: u64| progress(count.fetch_add(records, Ordering::Relaxed) + records);
+            one(archive, partition, &heads, &programs, &told, &mut part);
+        }
+    };
+    let parts: Vec<Option<Verified>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().map(|worker| worker.join().ok()).collect()
+    });
+    for part in parts {
+        verified.join(part.ok_or_else(|| AuditError::Wrong("a part of the verification broke down".into()))?);
+    }
+    Ok(verified)
+}
+
+/// The heads that the signed checkpoint covers.
+fn signed_heads(archive: &ArchiveLog, key: &Key) -> Result<Vec<Head>, AuditError> {
+    let path = archive.seal().join("checkpoint");
+    let note = std::fs::read(&path).map_err(file("read", &path))?;
+    let checkpoint = key.open(&note)?;
+    let texts = heads(&archive.seal())?;
+    let size = usize::try_from(checkpoint.size()).unwrap_or(usize::MAX);
+    let texts = texts.get(..size).ok_or_else(|| AuditError::Wrong(format!("the checkpoint covers {size} heads, {} are there", texts.len())))?;
+    let mut frontier = Frontier::default();
+    texts.iter().for_each(|text| frontier.push(record_hash(text.as_bytes())));
+    if frontier.root() != *checkpoint.hash() {
+        return Err(AuditError::Wrong("the heads are not those that were signed".into()));
+    }
+    let heads: Vec<Head> = texts.iter().map(|text| Head::parse(text)).collect::<Result<_, _>>()?;
+    match heads.iter().find(|head| head.book != archive.book_id()) {
+        Some(head) => Err(AuditError::Wrong(format!("the seal is of book {}, the archive of {}", head.book, archive.book_id()))),
+        None => Ok(heads),
+    }
+}
+
+/// The leaves of one stream as they were sealed, checked against every head on the way.
+struct SealedLeaves<'a> {
+    tree: Tree,
+    frontier: Frontier,
+    reached: &'a [Reached],
+    name: &'a str,
+}
+
+impl<'a> SealedLeaves<'a> {
+    fn new(archive: &ArchiveLog, name: &'a str, reached: &'a [Reached]) -> Self {
+        let size = reached.last().map_or(0, |(size, _)| *size);
+        Self { tree: Tree::open(&archive.seal().join(name), size), frontier: Frontier::default(), reached, name }
+    }
+
+    /// All of them, whose roots are those that were signed.
+    fn read(mut self) -> Result<Vec<Hash>, String> {
+        let mut leaves = Vec::with_capacity(usize::try_from(self.tree.size).unwrap_or(0));
+        let mut heads = self.reached.iter().skip_while(|(size, _)| *size == 0).peekable();
+        for n in 0..self.tree.size {
+            let leaf = self.tree.leaf(n).map_err(|error| format!("{}: {error}", self.name))?;
+            self.frontier.push(leaf);
+            leaves.push(leaf);
+            while let Some((_, root)) = heads.next_if(|(size, _)| *size == n + 1) {
+                if self.frontier.root() != *root {
+                    return Err(format!("{}: the tiles have another root at size {} than was signed", self.name, n + 1));
+                }
+            }
+        }
+        Ok(leaves)
+    }
+}
+
+/// A stream without more in it than its bytes.
+fn stream(archive: &ArchiveLog, name: &str, what: &str, bodies: &[Vec<u8>], reached: &[Reached], verified: &mut Verified) {
+    let sealed = SealedLeaves::new(archive, name, reached).read().unwrap_or_else(|wrong| {
+        verified.find(wrong);
+        Vec::new()
+    });
+    if bodies.len() < sealed.len() {
+        verified.find(format!("{name}: {} were sealed, {} are here", sealed.len(), bodies.len()));
+    }
+    for (n, (body, expected)) in bodies.iter().zip(&sealed).enumerate() {
+        if leaf(body) != *expected {
+            verified.find(format!("{name}: {what} {n} is not the one that was sealed"));
+        }
+    }
+}
+
+fn one(archive: &ArchiveLog, partition: Partition, heads: &[Head], programs: &Programs, told: &dyn Fn(u64), verified: &mut Verified) {
+    let of = |streams: fn(&Head) -> &Vec<Reached>| -> Vec<Reached> {
+        heads.iter().map(|head| streams(head).get(usize::from(partition)).copied().unwrap_or((0, tlog_tiles::EMPTY_HASH))).collect()
+    };
+    match archive.outcomes(partition) {
+        Ok(outcomes) => {
+            verified.outcomes += outcomes.len() as u64;
+            let (name, reached) = (format!("outcomes/{partition:03}"), of(|head| &head.outcomes));
+            stream(archive, &name, "refused command", &outcomes, &reached, verified);
+        }
+        Err(error) => verified.find(error.to_string()),
+    }
+    let (name, reached) = (format!("records/{partition:03}"), of(|head| &head.records));
+    let sealed = SealedLeaves::new(archive, &name, &reached).read().unwrap_or_else(|wrong| {
+        verified.find(wrong);
+        Vec::new()
+    });
+    let mut book = Book { partition, sealed, next: 0, accounts: HashMap::new(), again: Again::new(programs) };
+    for first in archive.chunk_starts(partition) {
+        match archive.records(partition, first) {
+            Ok(entries) => {
+                entries.iter().for_each(|entry| book.entry(entry, verified));
+                told(entries.len() as u64);
+            }
+            Err(error) => verified.find(error.to_string()),
+        }
+    }
+    let expected = archive.end(partition).max(book.sealed.len() as u64);
+    if book.next != expected {
+        verified.find(format!("partition {partition} ends at {}, {expected} records were told or sealed", book.next));
+    }
+    verified.accounts += book.accounts.len() as u64;
+}
+
+/// A partition as its records go by.
+struct Book<'a> {
+    partition: Partition,
+    sealed: Vec<Hash>,
+    next: u64,
+    accounts: HashMap<String, Account>,
+    again: Again<'a>,
+}
+
+impl Book<'_> {
+    fn entry(&mut self, entry: &Entry, verified: &mut Verified) {
+        let place = format!("partition {} position {} account {}", self.partition, entry.position, entry.account);
+        verified.records += 1;
+        if entry.position != self.next {
+            verified.find(format!("{place}: position {} should stand here: a record was dropped, repeated or moved", self.next));
+        }
+        self.next = entry.position + 1;
+        let own = hash(&entry.body);
+        let sealed = usize::try_from(entry.position).ok().and_then(|position| self.sealed.get(position));
+        if sealed.is_some_and(|sealed| leaf_of_hash(&own) != *sealed) {
+            verified.find(format!("{place}: the record is not the one that was sealed"));
+        }
+        match Record::decode(&entry.body) {
+            Ok(record) => self.record(entry, &record, own, &place, verified),
+            Err(error) => verified.find(format!("{place}: {error}")),
+        }
+    }
+
+    fn record(&mut self, entry: &Entry, record: &Record, own: [u8; 32], place: &str, verified: &mut Verified) {
+        let account = self.accounts.entry(entry.account.clone()).or_default();
+        let mut wrong = Vec::new();
+        if record.key.to_string() != entry.account || record.account_seq != entry.account_seq {
+            wrong.push(format!("it says that it is record {} of {}", record.account_seq, record.key));
+        }
+        if record.account_seq != account.seq + 1 {
+            wrong.push(format!("record {} follows record {}", record.account_seq, account.seq));
+        }
+        if record.previous_hash != account.last_hash {
+            wrong.push("its chain is broken: it does not name the hash of the record before it".into());
+        }
+        if let Err(why) = self.again.agrees(account, record, &entry.account) {
+            wrong.push(why);
+        }
+        for event in &record.events {
+            let mut sum = 0;
+            postings(event, |posting| sum += posting.points);
+            if sum != 0 {
+                wrong.push(format!("the postings of an event sum to {sum}"));
+            }
+            account.evolve(event);
+        }
+        account.seal(record.recorded_at, own);
+        if account.balance() != record.balance {
+            wrong.push("its balance is not the sum of the account's postings".into());
+        }
+        let has = |bucket: Bucket| account.total(bucket);
+        if [Bucket::Pending, Bucket::Available, Bucket::Held, Bucket::Shortfall].into_iter().any(|bucket| has(bucket) < 0) || has(Bucket::Owed) > 0 {
+            wrong.push("a balance is negative".into());
+        }
+        wrong.into_iter().for_each(|what| verified.find(format!("{place}: {what}")));
+    }
+}

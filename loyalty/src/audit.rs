@@ -1,0 +1,224 @@
+//! `loyalty audit`: what an auditor does alone.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use ::audit::{ArchiveLog, Key, Receipt, Sealer, make_key, replay};
+use anyhow::{Context, bail, ensure};
+use api::real_now;
+use comfy_table::{Table, presets};
+use event_log::EventLog;
+use indicatif::{ProgressBar, ProgressStyle};
+use ledger_core::time::Moment;
+use ledger_schemas::Record;
+
+use crate::args::{AuditAction, DataOptions};
+use crate::node::Database;
+use crate::ops::open;
+
+/// How many accounts a table shows.
+const ROWS_MAX: usize = 20;
+
+pub async fn run(action: AuditAction) -> anyhow::Result<()> {
+    match action {
+        AuditAction::Key { name, file } => key(&name, &file),
+        AuditAction::Checkpoint { key, seal, data } => checkpoint(&key, &seal.folder(&data), &data).await,
+        AuditAction::Export { archive, seal, data } => export(&archive, &seal.folder(&data), &data).await,
+        AuditAction::Verify { archive, key, against } => verify(&archive, &key, against).await,
+        AuditAction::Prove { receipt, key } => prove(&receipt, &key),
+        AuditAction::Replay { rulebook, since, csv, archive, data } => {
+            let book = Book::open(archive.as_deref(), &data).await?;
+            what_if(book.log, &rulebook, &since, csv.as_deref()).await
+        }
+        AuditAction::Explain { account, at, archive, data } => {
+            let book = Book::open(archive.as_deref(), &data).await?;
+            explain(&*book.log, &account, at.as_deref()).await
+        }
+    }
+}
+
+/// The log of an archive or of the book in use, with the database that it needs.
+struct Book {
+    log: Arc<dyn EventLog>,
+    _database: Option<Database>,
+}
+
+impl Book {
+    async fn open(archive: Option<&Path>, data: &DataOptions) -> anyhow::Result<Self> {
+        if let Some(archive) = archive {
+            return Ok(Self { log: Arc::new(ArchiveLog::open(archive)?), _database: None });
+        }
+        let (database, log) = open(data).await?;
+        Ok(Self { log, _database: Some(database) })
+    }
+}
+
+fn bar(length: u64, what: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len}, {per_sec}, {eta} left");
+    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_message(what.to_owned())
+}
+
+fn key(name: &str, file: &Path) -> anyhow::Result<()> {
+    ensure!(!file.exists(), "{} is there already; a key is never written over", file.display());
+    let (secret, public) = make_key(name);
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut written = options.open(file).with_context(|| format!("can't make {}", file.display()))?;
+    std::io::Write::write_all(&mut written, secret.as_bytes())?;
+    eprintln!("the secret key is in {}; the public one, to give to everybody:", file.display());
+    println!("{public}");
+    Ok(())
+}
+
+/// Who seals in `folder` with the secret key in `key`.
+pub fn sealer(key: &Path, folder: &Path) -> anyhow::Result<Sealer> {
+    let secret = std::fs::read_to_string(key).with_context(|| format!("can't read the key {}: `loyalty audit key NAME` makes one", key.display()))?;
+    Ok(Sealer::open(folder, &secret)?)
+}
+
+async fn checkpoint(key: &Path, folder: &Path, data: &DataOptions) -> anyhow::Result<()> {
+    let sealer = sealer(key, folder)?;
+    let (_database, log) = open(data).await?;
+    let (head, is_new) = sealer.seal(&*log, real_now()).await?;
+    let what = if is_new { "sealed" } else { "sealed before" };
+    println!("{} records {what} at {} in {}", head.record_count(), head.at, folder.display());
+    Ok(())
+}
+
+async fn export(archive: &Path, seal: &Path, data: &DataOptions) -> anyhow::Result<()> {
+    let (_database, log) = open(data).await?;
+    let bar = bar(log.ends().await?.iter().sum(), "archiving");
+    let has_seal = seal.join("checkpoint").exists();
+    let records = ::audit::export(&*log, archive, has_seal.then_some(seal), |count| bar.set_position(count)).await?;
+    bar.finish_and_clear();
+    println!("{records} records archived in {}", archive.display());
+    if !has_seal {
+        eprintln!("the archive has no seal: `loyalty audit checkpoint` first, and it can be verified by others");
+    }
+    Ok(())
+}
+
+/// The key itself, or a file with it.
+fn public_key(text: &str) -> anyhow::Result<Key> {
+    let text = if Path::new(text).is_file() { std::fs::read_to_string(text)? } else { text.to_owned() };
+    Ok(Key::parse(&text)?)
+}
+
+async fn verify(folder: &Path, key: &str, against: Option<String>) -> anyhow::Result<()> {
+    let key = public_key(key)?;
+    let archive = ArchiveLog::open(folder)?;
+    let bar = bar(archive.ends().await?.iter().sum(), "verifying");
+    let begin = Instant::now();
+    let shown = bar.clone();
+    let (archive, verified) = tokio::task::spawn_blocking(move || {
+        let verified = ::audit::verify(&archive, &key, &|count| shown.set_position(count));
+        (archive, verified)
+    })
+    .await?;
+    let (verified, seconds) = (verified?, begin.elapsed().as_secs_f64());
+    bar.finish_and_clear();
+    let mut findings = verified.findings;
+    if let Some(url) = against {
+        let archive: Arc<dyn EventLog> = Arc::new(archive);
+        for model in projectors::read_models() {
+            let compared = projectors::verify(model, Arc::clone(&archive), &url).await?;
+            findings.extend(compared.differences.iter().map(|difference| format!("read model {}: {difference}", compared.projector)));
+        }
+    }
+    if !findings.is_empty() {
+        bail!("the archive does not verify:\n  {}", findings.join("\n  "));
+    }
+    println!("archive verified: {} records of {} accounts, {} refused commands, in {seconds:.1} s", verified.records, verified.accounts, verified.outcomes);
+    println!("sealed: {} records, by {} checkpoints; every decision was made again and is the same", verified.sealed, verified.heads);
+    if verified.sealed < verified.records {
+        println!("not sealed yet when this was archived: the last {} records", verified.records - verified.sealed);
+    }
+    Ok(())
+}
+
+fn prove(receipt: &Path, key: &str) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(receipt).with_context(|| format!("can't read {}", receipt.display()))?;
+    let receipt: Receipt = serde_json::from_str(&text).with_context(|| format!("{} is not a receipt", receipt.display()))?;
+    let head = receipt.check(&public_key(key)?, None)?;
+    println!("{} {} of {}/{} stands in book {}", receipt.kind, receipt.command_id, receipt.program, receipt.account_id, head.book);
+    println!("at position {} of partition {}, sealed {} among {} records", receipt.position, receipt.partition, head.at, head.record_count());
+    Ok(())
+}
+
+async fn what_if(log: Arc<dyn EventLog>, rulebook: &PathBuf, since: &str, csv: Option<&Path>) -> anyhow::Result<()> {
+    let bytes = std::fs::read(rulebook).with_context(|| format!("can't read {}", rulebook.display()))?;
+    let rulebook = serde_json::from_slice(&bytes).with_context(|| format!("{} is not a rulebook", rulebook.display()))?;
+    let since = Moment::parse(since).with_context(|| format!("--since {since:?}"))?;
+    let bar = bar(log.ends().await?.iter().sum(), "deciding again");
+    let shown = bar.clone();
+    let begin = Instant::now();
+    let replayed = replay(log, rulebook, since, move |count| shown.set_position(count)).await?;
+    let seconds = begin.elapsed().as_secs_f64();
+    bar.finish_and_clear();
+    let mut largest: Vec<_> = replayed.differences.iter().collect();
+    largest.sort_by_key(|difference| std::cmp::Reverse((difference.points_would_be - difference.points_is).abs()));
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(vec!["account", "points", "would be", "difference", "tier", "would be", "would be refused"]);
+    for difference in largest.iter().take(ROWS_MAX) {
+        table.add_row([
+            difference.account.clone(),
+            difference.points_is.to_string(),
+            difference.points_would_be.to_string(),
+            (difference.points_would_be - difference.points_is).to_string(),
+            difference.tier_is.clone(),
+            difference.tier_would_be.clone(),
+            difference.refused.to_string(),
+        ]);
+    }
+    println!("{table}");
+    let (is, would_be) = (replayed.points_is, replayed.points_would_be);
+    println!("{} of {} accounts would be different; points in all: {is}, would be {would_be} ({:+})", largest.len(), replayed.accounts, would_be - is);
+    println!("{} records in {seconds:.1} s; nothing was written", replayed.records);
+    if let Some(path) = csv {
+        let mut writer = csv::Writer::from_path(path).with_context(|| format!("can't write {}", path.display()))?;
+        writer.write_record(["account_id", "points", "points_would_be", "difference", "tier", "tier_would_be", "refused"])?;
+        for d in &replayed.differences {
+            let change = d.points_would_be - d.points_is;
+            let numbers = [d.points_is, d.points_would_be, change].map(|n| n.to_string());
+            let [points, would_be, change] = numbers;
+            writer.write_record([d.account.as_str(), &points, &would_be, &change, &d.tier_is, &d.tier_would_be, &d.refused.to_string()])?;
+        }
+        writer.flush()?;
+    }
+    Ok(())
+}
+
+async fn explain(log: &dyn EventLog, account: &str, at: Option<&str>) -> anyhow::Result<()> {
+    let at = at.map(|at| Moment::parse(at).with_context(|| format!("--at {at:?}"))).transpose()?;
+    let partition = event_log::partition_of(account, log.partitions());
+    let (mut next, mut told) = (0, 0);
+    loop {
+        let entries = log.read(partition, next, 5000).await?;
+        let Some(last) = entries.last() else { break };
+        next = last.position + 1;
+        for entry in entries.iter().filter(|entry| entry.account == account) {
+            let record = Record::decode(&entry.body).with_context(|| format!("position {}", entry.position))?;
+            if at.is_some_and(|at| record.recorded_at > at) {
+                continue;
+            }
+            told += 1;
+            tell(&record);
+        }
+    }
+    ensure!(told > 0, "the book has nothing of {account:?} by then; accounts are named PROGRAM/ACCOUNT");
+    Ok(())
+}
+
+fn tell(record: &Record) {
+    let late = if record.effective_at < record.recorded_at { format!(", booked {}", record.recorded_at) } else { String::new() };
+    println!("{}  {} {} by {}{late}, rules of version {}", record.effective_at, record.command_kind, record.command_id, record.actor, record.rule_version);
+    for event in &record.events {
+        println!("      {}: {}", projectors::kind(&event.kind), projectors::reason(&event.kind));
+    }
+    let has = &record.balance;
+    let owed = if has.owed > 0 { format!(", {} owed", has.owed) } else { String::new() };
+    println!("      then: {} available, {} pending, {} held{owed}", has.available, has.pending, has.held);
+}
