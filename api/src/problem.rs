@@ -75,6 +75,7 @@ pub fn codes() -> &'static [Code] {
         Code { code: "not_found", status: 404, meaning: "There is no such resource." },
         Code { code: "program_not_found", status: 404, meaning: "No rulebook was published for the program." },
         Code { code: "account_not_found", status: 404, meaning: "The account was never opened." },
+        Code { code: "command_not_found", status: 404, meaning: "The account has no accepted command with this id." },
         Code { code: "purchase_not_found", status: 404, meaning: "The account has no such purchase." },
         Code { code: "redemption_not_found", status: 404, meaning: "The account has no such redemption." },
         Code { code: "account_exists", status: 409, meaning: "The account was opened before." },

@@ -1,5 +1,6 @@
 //! What the handlers share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use command_service::{ProgramState, Service};
@@ -33,11 +34,14 @@ pub struct ApiState {
     pub(crate) keys: Option<Arc<Keys>>,
     pub(crate) aliases: AliasKey,
     pub(crate) metrics: PrometheusHandle,
+    /// Where the book's seal is, if it is sealed.
+    pub(crate) seal: PathBuf,
     pool: Pool,
 }
 
 impl ApiState {
     /// Over `service` and `log`, reading the read models in the database at `url`. Without `keys` anybody may do anything.
+    /// Proofs are read from `seal`.
     ///
     /// # Errors
     /// [`StateError`]
@@ -48,11 +52,12 @@ impl ApiState {
         keys: Option<Keys>,
         aliases: AliasKey,
         metrics: PrometheusHandle,
+        seal: PathBuf,
     ) -> Result<Self, StateError> {
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(url.parse()?, NoTls, config);
         let pool = Pool::builder(manager).max_size(16).build()?;
-        Ok(Self { service, log, url: url.into(), keys: keys.map(Arc::new), aliases, metrics, pool })
+        Ok(Self { service, log, url: url.into(), keys: keys.map(Arc::new), aliases, metrics, seal, pool })
     }
 
     pub(crate) async fn database(&self) -> Result<Object, Problem> {

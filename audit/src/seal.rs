@@ -1,6 +1,8 @@
 //! Sealing: the trees are brought up to date with the log, their head is entered, and the checkpoint over all heads is signed.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use event_log::EventLog;
 use ledger_core::time::Moment;
@@ -8,6 +10,7 @@ use ledger_schemas::hash;
 use rand_core::OsRng;
 use signed_note::{Note, Signer as _, StandardSigner, StandardVerifier, Verifier as _, VerifierList};
 use tlog_tiles::{Checkpoint, Hash, record_hash};
+use tokio::sync::watch;
 
 use crate::head::{Head, Reached};
 use crate::tree::{Tree, write};
@@ -151,6 +154,24 @@ impl Sealer {
         all.push(head.text());
         self.enter(&all)?;
         Ok((head, true))
+    }
+
+    /// Seals every so often until `stop` says so, and once more then.
+    pub async fn run(self, log: Arc<dyn EventLog>, every: Duration, now: fn() -> Moment, mut stop: watch::Receiver<bool>) {
+        loop {
+            let is_last = *stop.borrow_and_update();
+            match self.seal(&*log, now()).await {
+                Ok((head, _)) => metrics::gauge!("loyalty_sealed_records").set(f64::from(u32::try_from(head.record_count()).unwrap_or(u32::MAX))),
+                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the book can't be sealed; trying again"),
+            }
+            if is_last {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                _ = stop.changed() => {}
+            }
+        }
     }
 
     fn grow(&self, stream: &str, from: Reached, leaves: Vec<Hash>) -> Result<Reached, AuditError> {

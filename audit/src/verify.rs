@@ -206,7 +206,8 @@ struct Book<'a> {
     partition: Partition,
     sealed: Vec<Hash>,
     next: u64,
-    accounts: HashMap<String, Account>,
+    /// None where a record did not follow.
+    accounts: HashMap<String, Option<Account>>,
     again: Again<'a>,
 }
 
@@ -230,36 +231,57 @@ impl Book<'_> {
     }
 
     fn record(&mut self, entry: &Entry, record: &Record, own: [u8; 32], place: &str, verified: &mut Verified) {
-        let account = self.accounts.entry(entry.account.clone()).or_default();
-        let mut wrong = Vec::new();
-        if record.key.to_string() != entry.account || record.account_seq != entry.account_seq {
-            wrong.push(format!("it says that it is record {} of {}", record.account_seq, record.key));
-        }
-        if record.account_seq != account.seq + 1 {
-            wrong.push(format!("record {} follows record {}", record.account_seq, account.seq));
-        }
-        if record.previous_hash != account.last_hash {
-            wrong.push("its chain is broken: it does not name the hash of the record before it".into());
-        }
-        if let Err(why) = self.again.agrees(account, record, &entry.account) {
-            wrong.push(why);
-        }
-        for event in &record.events {
-            let mut sum = 0;
-            postings(event, |posting| sum += posting.points);
-            if sum != 0 {
-                wrong.push(format!("the postings of an event sum to {sum}"));
-            }
-            account.evolve(event);
-        }
-        account.seal(record.recorded_at, own);
-        if account.balance() != record.balance {
-            wrong.push("its balance is not the sum of the account's postings".into());
-        }
-        let has = |bucket: Bucket| account.total(bucket);
-        if [Bucket::Pending, Bucket::Available, Bucket::Held, Bucket::Shortfall].into_iter().any(|bucket| has(bucket) < 0) || has(Bucket::Owed) > 0 {
-            wrong.push("a balance is negative".into());
+        // What comes after a record that does not follow can't be judged.
+        let Some(account) = self.accounts.entry(entry.account.clone()).or_insert_with(|| Some(Account::default())) else { return };
+        let mut wrong = follows(account, entry, record);
+        let is_broken = !wrong.is_empty();
+        if !is_broken {
+            wrong.extend(self.again.agrees(account, record, &entry.account).err());
+            wrong.extend(fold(account, record, own));
         }
         wrong.into_iter().for_each(|what| verified.find(format!("{place}: {what}")));
+        if is_broken {
+            self.accounts.insert(entry.account.clone(), None);
+        }
     }
+}
+
+/// Why `record` does not follow what the account was; nothing if it does.
+fn follows(account: &Account, entry: &Entry, record: &Record) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if record.key.to_string() != entry.account || record.account_seq != entry.account_seq {
+        wrong.push(format!("it says that it is record {} of {}", record.account_seq, record.key));
+    }
+    if record.account_seq != account.seq + 1 {
+        wrong.push(format!("record {} follows record {}", record.account_seq, account.seq));
+    }
+    if record.recorded_at < account.recorded_at {
+        wrong.push(format!("it was booked {}, before the record before it ({})", record.recorded_at, account.recorded_at));
+    }
+    if record.previous_hash != account.last_hash {
+        wrong.push("its chain is broken: it does not name the hash of the record before it".into());
+    }
+    wrong
+}
+
+/// Folds `record` into the account; tells what is wrong with its points.
+fn fold(account: &mut Account, record: &Record, own: [u8; 32]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for event in &record.events {
+        let mut sum = 0;
+        postings(event, |posting| sum += posting.points);
+        if sum != 0 {
+            wrong.push(format!("the postings of an event sum to {sum}"));
+        }
+        account.evolve(event);
+    }
+    account.seal(record.recorded_at, own);
+    if account.balance() != record.balance {
+        wrong.push("its balance is not the sum of the account's postings".into());
+    }
+    let has = |bucket: Bucket| account.total(bucket);
+    if [Bucket::Pending, Bucket::Available, Bucket::Held, Bucket::Shortfall].into_iter().any(|bucket| has(bucket) < 0) || has(Bucket::Owed) > 0 {
+        wrong.push("a balance is negative".into());
+    }
+    wrong
 }

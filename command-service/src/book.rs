@@ -148,6 +148,7 @@ impl Book {
         let Some((program, now)) = self.program(&key.program, real_now) else {
             return Ok(Err(Refusal::ProgramNotFound(key.program.clone())));
         };
+        let now = self.no_earlier(key, &program, now)?;
         let content = content_hash(&name, command, &mut self.scratch);
         let id = command_key(&name, command.action.kind(), &command.id);
         if let Some(used) = self.accounts.used_id(&id)?.filter(|_| !is_planted(Bug::NoDedup)) {
@@ -177,6 +178,11 @@ impl Book {
                 Ok(Err(rejection.into()))
             }
         }
+    }
+
+    /// `now`, or when the account's last record was decided: clocks differ, and an account's time does not go back.
+    fn no_earlier(&mut self, key: &AccountKey, program: &Program, now: Moment) -> Result<Moment, StoreError> {
+        Ok(now.max(self.accounts.get(key, program)?.account.recorded_at))
     }
 
     /// Does what is due of the account by `now`.
@@ -213,6 +219,7 @@ impl Book {
             let mut left = max;
             while left > 0 {
                 let Some(key) = self.accounts.pop_due(program_id, partition, now) else { break };
+                let now = self.no_earlier(&key, &program, now)?;
                 self.run_due(&key, &key.to_string(), &program, now)?;
                 left -= 1;
             }
@@ -296,6 +303,7 @@ impl Book {
             self.group.staged.extend(again);
             return Ok(());
         }
+        let now = self.no_earlier(&key, &program, now)?;
         self.settle(&key, &name, &program, now)?;
         let planned = plan(&self.accounts.get(&key, &program)?.account);
         let mut outcomes = Vec::new();

@@ -15,7 +15,7 @@ use crate::request::CommandKey;
 use crate::state::{Change, Space, State, StateError, StatePlace};
 
 /// Changed when the form of what is stored changes: an older store is thrown away.
-const FORMAT: &str = "3";
+const FORMAT: &str = "4";
 
 /// Why the store can't be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -92,6 +92,9 @@ pub struct DataOptions {
     /// The file with the key of the aliases' hashes, the same for all processes; alias.key in the data folder if not named, made where missing.
     #[arg(long, env = "LOYALTY_ALIAS_KEY_FILE")]
     pub alias_key_file: Option<PathBuf>,
+    /// The folder of the book's seal: trees, heads, signed checkpoint; `seal` in the data folder if not named.
+    #[arg(long, env = "LOYALTY_SEAL")]
+    pub seal: Option<PathBuf>,
     /// How many partitions a new log gets; it can't change.
     #[arg(long, env = "LOYALTY_PARTITIONS", default_value_t = 8)]
     pub partitions: u16,
@@ -101,6 +104,11 @@ pub struct DataOptions {
 }
 
 impl DataOptions {
+    /// The folder of the book's seal.
+    pub fn seal_folder(&self) -> PathBuf {
+        self.seal.clone().unwrap_or_else(|| self.data.join("seal"))
+    }
+
     /// The key of the aliases' hashes.
     pub fn alias_key(&self) -> Result<AliasKey, AliasKeyError> {
         let file = self.alias_key_file.clone().unwrap_or_else(|| self.data.join("alias.key"));
@@ -129,6 +137,12 @@ pub struct UpOptions {
     /// Where purchases are taken in.
     #[command(flatten)]
     pub intake: IntakeOptions,
+    /// The file of the secret key to seal the book with, as `loyalty audit key` makes it; without it the book is not sealed.
+    #[arg(long, env = "LOYALTY_AUDIT_KEY")]
+    pub audit_key: Option<PathBuf>,
+    /// How many seconds lie between two checkpoints.
+    #[arg(long, env = "LOYALTY_SEAL_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seal_seconds: u64,
     /// Leave the read models to `loyalty serve projector`.
     #[arg(long, env = "LOYALTY_WITHOUT_PROJECTORS")]
     pub without_projectors: bool,
@@ -215,7 +229,7 @@ pub enum Part {
     },
     /// Bring read models up to date; of several processes with the same one, each record is applied by one.
     Projector {
-        /// The read models: alias, balance, statement, tier, or all.
+        /// The read models: alias, audit, balance, statement, tier, or all.
         #[arg(required = true)]
         names: Vec<String>,
         /// Where the book is.
@@ -354,9 +368,6 @@ pub enum AuditAction {
         /// The file of the secret key.
         #[arg(long, env = "LOYALTY_AUDIT_KEY", default_value = "audit.key")]
         key: PathBuf,
-        /// Where the seal is.
-        #[command(flatten)]
-        seal: SealFolder,
         /// Where the book is.
         #[command(flatten)]
         data: DataOptions,
@@ -365,9 +376,6 @@ pub enum AuditAction {
     Export {
         /// The folder.
         archive: PathBuf,
-        /// Where the seal is.
-        #[command(flatten)]
-        seal: SealFolder,
         /// Where the book is.
         #[command(flatten)]
         data: DataOptions,
@@ -423,21 +431,6 @@ pub enum AuditAction {
         #[command(flatten)]
         data: DataOptions,
     },
-}
-
-/// Where a seal is.
-#[derive(Debug, Clone, Args)]
-pub struct SealFolder {
-    /// The folder of trees, heads and checkpoint; `seal` in the data folder if not named.
-    #[arg(long, env = "LOYALTY_SEAL")]
-    pub seal: Option<PathBuf>,
-}
-
-impl SealFolder {
-    /// The folder.
-    pub fn folder(&self, data: &DataOptions) -> PathBuf {
-        self.seal.clone().unwrap_or_else(|| data.data.join("seal"))
-    }
 }
 
 /// Measuring.

@@ -23,8 +23,8 @@ const ROWS_MAX: usize = 20;
 pub async fn run(action: AuditAction) -> anyhow::Result<()> {
     match action {
         AuditAction::Key { name, file } => key(&name, &file),
-        AuditAction::Checkpoint { key, seal, data } => checkpoint(&key, &seal.folder(&data), &data).await,
-        AuditAction::Export { archive, seal, data } => export(&archive, &seal.folder(&data), &data).await,
+        AuditAction::Checkpoint { key, data } => checkpoint(&key, &data).await,
+        AuditAction::Export { archive, data } => export(&archive, &data).await,
         AuditAction::Verify { archive, key, against } => verify(&archive, &key, against).await,
         AuditAction::Prove { receipt, key } => prove(&receipt, &key),
         AuditAction::Replay { rulebook, since, csv, archive, data } => {
@@ -79,8 +79,9 @@ pub fn sealer(key: &Path, folder: &Path) -> anyhow::Result<Sealer> {
     Ok(Sealer::open(folder, &secret)?)
 }
 
-async fn checkpoint(key: &Path, folder: &Path, data: &DataOptions) -> anyhow::Result<()> {
-    let sealer = sealer(key, folder)?;
+async fn checkpoint(key: &Path, data: &DataOptions) -> anyhow::Result<()> {
+    let folder = data.seal_folder();
+    let sealer = sealer(key, &folder)?;
     let (_database, log) = open(data).await?;
     let (head, is_new) = sealer.seal(&*log, real_now()).await?;
     let what = if is_new { "sealed" } else { "sealed before" };
@@ -88,11 +89,12 @@ async fn checkpoint(key: &Path, folder: &Path, data: &DataOptions) -> anyhow::Re
     Ok(())
 }
 
-async fn export(archive: &Path, seal: &Path, data: &DataOptions) -> anyhow::Result<()> {
+async fn export(archive: &Path, data: &DataOptions) -> anyhow::Result<()> {
+    let seal = data.seal_folder();
     let (_database, log) = open(data).await?;
     let bar = bar(log.ends().await?.iter().sum(), "archiving");
     let has_seal = seal.join("checkpoint").exists();
-    let records = ::audit::export(&*log, archive, has_seal.then_some(seal), |count| bar.set_position(count)).await?;
+    let records = ::audit::export(&*log, archive, has_seal.then_some(seal.as_path()), |count| bar.set_position(count)).await?;
     bar.finish_and_clear();
     println!("{records} records archived in {}", archive.display());
     if !has_seal {

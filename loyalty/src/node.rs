@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use api::real_now;
+use audit::Sealer;
 use command_service::{Running, Service, ServiceConfig, Share, StatePlace};
 use embedded_postgres::{PostgresError, Server};
 use event_log::EventLog;
@@ -157,6 +158,11 @@ impl Node {
         intake.make_topic().await?;
         self.tasks.push(tokio::spawn(intake.run(self.stop.subscribe())));
         Ok(())
+    }
+
+    /// Seals the book again and again until the node stops, and once more then.
+    pub fn seal(&mut self, sealer: Sealer, every: Duration) {
+        self.tasks.push(tokio::spawn(sealer.run(Arc::clone(&self.log), every, real_now, self.stop.subscribe())));
     }
 
     /// Where the database is.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use api::{ApiState, Keys, router};
@@ -25,6 +26,9 @@ pub async fn run(options: UpOptions) -> anyhow::Result<()> {
     let mut node = Node::start(&options.data, role).await?;
     if options.data.kafka.is_some() {
         node.take_in(&options.data, &options.intake).await?;
+    }
+    if let Some(key) = &options.audit_key {
+        node.seal(crate::audit::sealer(key, &options.data.seal_folder())?, Duration::from_secs(options.seal_seconds));
     }
     serve(node, &options.data, options.listen, options.api_keys.as_deref(), metrics, |_| {}).await
 }
@@ -66,7 +70,7 @@ pub async fn serve(
     listening: impl FnOnce(&str),
 ) -> anyhow::Result<()> {
     let keys = api_keys.map(Keys::read).transpose()?;
-    let state = ApiState::new(node.service.clone(), node.log.clone(), node.url(), keys, data.alias_key()?, metrics)?;
+    let state = ApiState::new(node.service.clone(), node.log.clone(), node.url(), keys, data.alias_key()?, metrics, data.seal_folder())?;
     serve_router(node, listen, router(state), listening).await
 }
 

@@ -3,6 +3,7 @@
 //! A new read model is a folder here, a folder under `migrations/` and a line in [`read_models`].
 
 mod alias;
+mod audit;
 mod balance;
 mod runtime;
 mod statement;
@@ -17,7 +18,7 @@ pub use statement::words::{kind, reason};
 /// All read models.
 #[must_use]
 pub fn read_models() -> Vec<Arc<dyn ReadModel>> {
-    vec![Arc::new(alias::Aliases), Arc::new(balance::Balance), Arc::new(statement::Statement), Arc::new(tier::Tier)]
+    vec![Arc::new(alias::Aliases), Arc::new(audit::Audit), Arc::new(balance::Balance), Arc::new(statement::Statement), Arc::new(tier::Tier)]
 }
 
 /// The read model with this name.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::float_arithmetic, reason = "a test may")]
 
 mod api;
+mod audit;
 mod crash;
 mod intake;
 mod kafka;

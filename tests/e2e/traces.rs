@@ -40,7 +40,7 @@ async fn a_purchase_is_one_trace_from_the_request_to_the_read_models() {
     let (request, decide) = (find("REST purchase"), find("decide and book"));
     assert!(request.parent_span_id.is_empty());
     assert_eq!((&decide.trace_id, &decide.parent_span_id), (&request.trace_id, &request.span_id));
-    for model in ["alias", "balance", "statement", "tier"] {
+    for model in ["alias", "audit", "balance", "statement", "tier"] {
         let project = find(&format!("project {model}"));
         assert_eq!((&project.trace_id, &project.parent_span_id), (&request.trace_id, &decide.span_id), "{model}");
     }

@@ -120,6 +120,8 @@ pub struct LotsParams {
 pub struct AsOfParams {
     /// The past as the book has it, or the future as the clock alone would make it; now if none.
     pub as_of: Option<String>,
+    /// What the book said at this moment about the other one, not later than now; what it says now if none. Purchases may be told of late.
+    pub known_at: Option<String>,
     /// As in every read.
     pub min_position: Option<String>,
 }
@@ -129,6 +131,9 @@ pub struct AsOfParams {
 pub struct BalanceAtView {
     /// The moment.
     pub as_of: String,
+    /// When the book said so, if that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_at: Option<String>,
     /// What the account has then.
     #[serde(flatten)]
     pub balance: BalanceView,
@@ -324,15 +329,20 @@ pub(super) async fn balance(
     let as_of = params.as_of.as_deref().map_or(Ok(now), |text| moment("as_of", text))?;
     let database = state.database().await?;
     require_account(&database, &key).await?;
-    let balance = if as_of > now { balance_ahead(&state, &key, as_of).await? } else { balance_then(&database, &key, as_of).await? };
-    Ok(axum::Json(BalanceAtView { as_of: as_of.to_string(), balance }))
+    let known_at = params.known_at.as_deref().map(|text| moment("known_at", text)).transpose()?;
+    if let Some(known_at) = known_at.filter(|known_at| as_of > *known_at) {
+        return Err(Problem::parameter("known_at", &known_at.to_string(), "a moment at or after as_of: what the book said of the future is not kept"));
+    }
+    let balance = if as_of > now { balance_ahead(&state, &key, as_of).await? } else { balance_then(&database, &key, as_of, known_at).await? };
+    Ok(axum::Json(BalanceAtView { as_of: as_of.to_string(), known_at: known_at.map(|at| at.to_string()), balance }))
 }
 
-async fn balance_then(database: &deadpool_postgres::Object, key: &AccountKey, as_of: Moment) -> Result<BalanceView, Problem> {
+async fn balance_then(database: &deadpool_postgres::Object, key: &AccountKey, as_of: Moment, known_at: Option<Moment>) -> Result<BalanceView, Problem> {
     let sql = "SELECT coalesce(sum(available_delta), 0)::bigint, coalesce(sum(pending_delta), 0)::bigint, coalesce(sum(held_delta), 0)::bigint,
                       coalesce(sum(owed_delta), 0)::bigint, coalesce(sum(earned_delta), 0)::bigint
-               FROM statement.movement WHERE program = $1 AND account = $2 AND effective_at <= $3";
-    let row = database.query_one(sql, &[&key.program.as_str(), &key.account.as_str(), &as_of.timestamp()]).await?;
+               FROM statement.movement WHERE program = $1 AND account = $2 AND effective_at <= $3 AND ($4::timestamptz IS NULL OR recorded_at <= $4)";
+    let known_at = known_at.map(Moment::timestamp);
+    let row = database.query_one(sql, &[&key.program.as_str(), &key.account.as_str(), &as_of.timestamp(), &known_at]).await?;
     Ok(BalanceView { available: row.get(0), pending: row.get(1), held: row.get(2), owed: row.get(3), lifetime_earned: row.get(4) })
 }
 

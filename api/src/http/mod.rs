@@ -9,6 +9,7 @@ mod intake;
 mod ops;
 mod programs;
 mod purchases;
+mod receipts;
 mod redemptions;
 mod returns;
 mod simulate;
@@ -61,6 +62,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(intake::rejected))
         .routes(routes!(statement::get))
         .routes(routes!(explain::get))
+        .routes(routes!(receipts::get))
         .routes(routes!(purchases::post))
         .routes(routes!(redemptions::post))
         .routes(routes!(redemptions::capture))

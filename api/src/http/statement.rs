@@ -2,12 +2,13 @@
 
 use axum::extract::{Path, Query, State};
 use jiff::Timestamp;
+use ledger_core::time::Moment;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::accounts::require_account;
 use crate::problem::Problem;
-use crate::reads::{Page, limit, wait_for};
+use crate::reads::{Page, limit, moment, wait_for};
 use crate::state::ApiState;
 
 /// Pages of a statement.
@@ -19,6 +20,10 @@ pub struct StatementParams {
     pub cursor: Option<String>,
     /// 1 to 500, 50 if none.
     pub limit: Option<u32>,
+    /// Only what had taken effect by then.
+    pub as_of: Option<String>,
+    /// Only what had been booked by then.
+    pub known_at: Option<String>,
     /// As in every read.
     pub min_position: Option<String>,
 }
@@ -82,14 +87,17 @@ pub(super) async fn get(
 ) -> Result<axum::Json<Page<MovementView>>, Problem> {
     let (key, _) = state.key(&program, &account)?;
     let (limit, (seq, event)) = (limit(params.limit)?, parse_cursor(params.cursor.as_deref())?);
+    let time = |name: &str, text: &Option<String>| text.as_deref().map(|text| moment(name, text).map(Moment::timestamp)).transpose();
+    let (as_of, known_at) = (time("as_of", &params.as_of)?, time("known_at", &params.known_at)?);
     wait_for(&state, "statement", params.min_position.as_deref()).await?;
     wait_for(&state, "balance", params.min_position.as_deref()).await?;
     let database = state.database().await?;
     require_account(&database, &key).await?;
     let sql = "SELECT account_seq, event, effective_at, recorded_at, kind, reference, reason, actor, rule_version, points, lots, available, pending, held, owed
                FROM statement.movement WHERE program = $1 AND account = $2 AND (account_seq, event) < ($3, $4)
+                 AND ($6::timestamptz IS NULL OR effective_at <= $6) AND ($7::timestamptz IS NULL OR recorded_at <= $7)
                ORDER BY account_seq DESC, event DESC LIMIT $5";
-    let rows = database.query(sql, &[&key.program.as_str(), &key.account.as_str(), &seq, &event, &limit]).await?;
+    let rows = database.query(sql, &[&key.program.as_str(), &key.account.as_str(), &seq, &event, &limit, &as_of, &known_at]).await?;
     let full = i64::try_from(rows.len()).is_ok_and(|len| len == limit);
     let next_cursor = rows.last().filter(|_| full).map(|row| format!("{}:{}", row.get::<_, i64>(0), row.get::<_, i16>(1)));
     Ok(axum::Json(Page { items: rows.iter().map(view).collect(), next_cursor }))

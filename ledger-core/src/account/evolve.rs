@@ -81,6 +81,7 @@ impl Account {
     pub fn seal(&mut self, recorded_at: Moment, hash: [u8; 32]) {
         self.seq += 1;
         self.last_hash = hash;
+        self.recorded_at = self.recorded_at.max(recorded_at);
         if self.prune_at.is_some_and(|at| at < recorded_at) {
             self.prune(recorded_at);
         }

@@ -214,6 +214,8 @@ pub struct Account {
     pub seq: u64,
     /// The BLAKE3 hash of its last record; zeros before the first.
     pub last_hash: [u8; 32],
+    /// When its last record was decided; the next is decided no earlier, whatever the clock of whoever decides shows.
+    pub recorded_at: Moment,
     /// Where it is in its life.
     pub status: Status,
     /// What a frozen account was before.

@@ -10,6 +10,7 @@ use crate::node::{Node, Role};
 pub async fn run(file: &Path) -> anyhow::Result<Vec<Figure>> {
     let folder = tempfile::tempdir()?;
     let data = DataOptions {
+        seal: None,
         data: folder.path().to_owned(),
         database_url: None,
         kafka: None,

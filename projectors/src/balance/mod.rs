@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use event_log::EventLog;
 use event_log::postgres::{connect, migrate};
-use ledger_schemas::Record;
+use ledger_schemas::{Record, hash};
 use tokio_postgres::Transaction;
 
 use crate::runtime::{Placed, ReadModel};
@@ -38,7 +38,7 @@ pub async fn bare_upserts(log: &dyn EventLog, url: &str) -> Result<Duration, Box
             from = last.position + 1;
             let mut records = Vec::with_capacity(entries.len());
             for entry in &entries {
-                records.push(Placed { partition, position: entry.position, record: Record::decode(&entry.body)? });
+                records.push(Placed { partition, position: entry.position, hash: hash(&entry.body), record: Record::decode(&entry.body)? });
             }
             let changes = project::fold(&records);
             let begin = Instant::now();

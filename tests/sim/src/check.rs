@@ -112,6 +112,9 @@ fn stories(site: &Site, findings: &mut Findings) -> Result<BTreeMap<String, Stor
             let record = Record::decode(&entry.body).map_err(|error| format!("partition {partition}, position {expected}: {error}"))?;
             let story = stories.entry(entry.account.clone()).or_insert_with(|| Story { entries: Vec::new(), records: Vec::new(), folded: Account::default() });
             let account = &mut story.folded;
+            if record.recorded_at < account.recorded_at {
+                findings.push(format!("{}: record {} was booked before the record before it", entry.account, record.account_seq));
+            }
             if record.account_seq != account.seq + 1 || record.previous_hash != account.last_hash {
                 return Err(format!("{}: record {} follows record {}, or the chain is broken", entry.account, record.account_seq, account.seq));
             }

@@ -26,12 +26,16 @@ impl Site {
                 // The same, sent twice at once.
                 let (outcome, again) =
                     if twin { tokio::join!(biased; asked, async { Some(self.insist(account, &command, false).await) }) } else { (asked.await, None) };
-                let mut outcomes = vec![outcome];
-                outcomes.extend(again);
-                // Of two at once the one that was refused was decided first.
-                outcomes.sort_by_key(Result::is_ok);
-                for outcome in outcomes {
-                    let refused_us = outcome.as_ref().err().and_then(|code| self.refused_us(account, &command, code));
+                let mut outcomes: Vec<(Result<Answer, String>, Option<i64>)> = std::iter::once(outcome)
+                    .chain(again)
+                    .map(|outcome| {
+                        let refused_us = outcome.as_ref().err().and_then(|code| self.refused_us(account, &command, code));
+                        (outcome, refused_us)
+                    })
+                    .collect();
+                // Of two at once the one that was refused was decided first, of two that were the one that was refused earlier.
+                outcomes.sort_by_key(|(outcome, refused_us)| (outcome.is_ok(), *refused_us));
+                for (outcome, refused_us) in outcomes {
                     let mut answered = self.answered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     let rulebooks = self.published.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len();
                     answered.push(Answered { step: number, account, command: command.clone(), deed: deed.clone(), outcome, refused_us, rulebooks });
