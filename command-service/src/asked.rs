@@ -39,6 +39,7 @@ impl Book {
                     self.group.reply(to, refused(&Refusal::ProgramNotFound(key.program)));
                     return Ok(());
                 };
+                let now = self.no_earlier(&key, &program, now)?;
                 let account = postcard::to_stdvec(&self.accounts.get(&key, &program)?.account).unwrap_or_default();
                 self.group.reply(to, Kind::Snapshot(v1::Snapshot { account, now_us: now.as_micros() }));
                 return Ok(());

@@ -181,7 +181,7 @@ impl Book {
     }
 
     /// `now`, or when the account's last record was decided: clocks differ, and an account's time does not go back.
-    fn no_earlier(&mut self, key: &AccountKey, program: &Program, now: Moment) -> Result<Moment, StoreError> {
+    pub(crate) fn no_earlier(&mut self, key: &AccountKey, program: &Program, now: Moment) -> Result<Moment, StoreError> {
         Ok(now.max(self.accounts.get(key, program)?.account.recorded_at))
     }
 

@@ -397,6 +397,7 @@ impl Engine {
 
     fn snapshot(&self, book: &mut Book, key: &ledger_core::id::AccountKey, now: Moment) -> Result<Option<Snapshot>, StoreError> {
         let Some((program, now)) = book.program(&key.program, now) else { return Ok(None) };
+        let now = book.no_earlier(key, &program, now)?;
         let account = book.accounts.get(key, &program)?.account.clone();
         Ok(Some(Snapshot { account, program, now }))
     }

@@ -5,6 +5,7 @@
 mod alias;
 mod earn;
 mod expire;
+mod fuzz;
 mod life;
 mod model;
 mod redeem;

@@ -1,5 +1,6 @@
 //! `loyalty bench`: ratios to the raw engine, in one run. The REST figures come from `bench/rest.sh`, with a load generator that exists.
 
+mod audit;
 mod core;
 mod import;
 mod kafka;
@@ -66,10 +67,11 @@ pub async fn run(options: BenchOptions) -> anyhow::Result<()> {
     if options.kafka.is_none() && wanted("core") {
         figures.extend(core::run()?);
     }
-    if options.kafka.is_none() && (wanted("log") || wanted("projector")) {
+    if options.kafka.is_none() && (wanted("log") || wanted("projector") || wanted("audit")) {
         let folder = tempfile::tempdir()?;
         let server = embedded_postgres::Server::start(folder.path()).await?;
         figures.extend(log::run(server.url(), folder.path()).await?);
+        figures.extend(audit::run(server.url(), folder.path()).await?);
         figures.extend(projector::run(server.url()).await?);
     }
     let mut table = Table::new();

@@ -88,7 +88,7 @@ struct Story {
 }
 
 pub async fn all(site: &Site) -> Findings {
-    let mut findings = Vec::new();
+    let mut findings = site.wrong.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     let stories = match stories(site, &mut findings) {
         Ok(stories) => stories,
         Err(why) => return vec![why],

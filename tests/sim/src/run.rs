@@ -60,6 +60,8 @@ pub struct Site {
     pub world: Arc<World>,
     pub nodes: Mutex<Vec<Node>>,
     pub answered: Mutex<Vec<Answered>>,
+    /// What was seen to be wrong on the way.
+    pub wrong: Mutex<Findings>,
     /// Why a node ended, each time.
     pub ends: Mutex<Vec<String>>,
     pub base_us: Arc<AtomicI64>,
@@ -122,6 +124,7 @@ impl Site {
             world,
             nodes,
             answered: Mutex::default(),
+            wrong: Mutex::default(),
             ends: Mutex::default(),
             base_us,
             published: Mutex::default(),

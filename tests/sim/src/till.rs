@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use command_service::{Answer, Refusal};
+use command_service::{Answer, Refusal, Snapshot, simulate};
 use event_log::{EventLog, partition_of};
 use ledger_core::account::Command;
 use ledger_schemas::v1::{Reply, reply::Kind};
@@ -71,11 +71,32 @@ impl Site {
     async fn at_a_node(&self, account: usize, command: &Command) -> Option<Result<Answer, String>> {
         let node = self.world.inner().rng.random_range(0..self.plan.nodes);
         let service = self.with_node(node, |own| own.service.clone())?;
+        // What the command would do, asked first of the same node.
+        let snapshot = tokio::time::timeout(PATIENCE, service.snapshot(key(account))).await.ok()?.ok().flatten();
         match tokio::time::timeout(PATIENCE, service.submit(key(account), command.clone())).await.ok()? {
-            Ok(answer) => Some(Ok(answer)),
+            Ok(answer) => {
+                if let Some(snapshot) = snapshot {
+                    self.as_simulated(&snapshot, command, &answer);
+                }
+                Some(Ok(answer))
+            }
             Err(Refusal::Busy | Refusal::OutcomeUnknown | Refusal::NoAnswer(_) | Refusal::NotHere) => None,
             Err(refusal) => Some(Err(refusal.code().to_owned())),
         }
+    }
+
+    /// Where nothing came between, what was simulated then happened.
+    fn as_simulated(&self, snapshot: &Snapshot, command: &Command, answer: &Answer) {
+        let record = &answer.record;
+        if answer.replayed || record.account_seq != snapshot.account.seq + 1 || record.recorded_at != snapshot.now {
+            return;
+        }
+        let wrong = match simulate(snapshot, command) {
+            Ok(simulated) if simulated.events == record.events && simulated.after.balance() == record.balance => return,
+            Ok(simulated) => format!("{:?} was simulated, {:?} happened", simulated.events, record.events),
+            Err(rejection) => format!("it was simulated to be refused ({rejection}), and granted"),
+        };
+        self.wrong.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(format!("{} of {}: {wrong}", command.id, record.key));
     }
 
     async fn over_the_log(&self, account: usize, command: &Command) -> Option<Result<Answer, String>> {
