@@ -1,11 +1,13 @@
 //! An archive: a folder with the whole book, its seal and its schemas, that needs nothing else to be read.
 //!
-//!     manifest.json              what is in it
-//!     records/PPP/NNNNNNN.zst    partition P's records from position N on, CHUNK a file
-//!     outcomes/PPP/NNNNNNN.zst   its refused commands
-//!     programs/000/0000000.zst   the program stream
-//!     schemas/                   the protobuf files that tell how to read them
-//!     seal/                      heads, tiles, signed checkpoint
+//! ```text
+//! manifest.json              what is in it
+//! records/PPP/NNNNNNN.zst    partition P's records from position N on, CHUNK a file
+//! outcomes/PPP/NNNNNNN.zst   its refused commands
+//! programs/000/0000000.zst   the program stream
+//! schemas/                   the protobuf files that tell how to read them
+//! seal/                      heads, tiles, signed checkpoint
+//! ```
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};

@@ -43,10 +43,20 @@ impl Tree {
         tlog_tiles::prove_record(self.size, n, self).map_err(wrong)
     }
 
-    /// Leaf `n`.
-    pub(crate) fn leaf(&self, n: u64) -> Result<Hash, AuditError> {
-        let mut hashes = self.read_hashes(&[stored_hash_index(0, n)]).map_err(wrong)?;
-        hashes.pop().ok_or_else(|| AuditError::Wrong(format!("leaf {n} is missing")))
+    /// All leaves, as they stand in the tiles.
+    pub(crate) fn leaves(&self) -> Result<Vec<Hash>, AuditError> {
+        let mut leaves = Vec::with_capacity(usize::try_from(self.written).unwrap_or(0));
+        for first in (0..self.written).step_by(1 << HEIGHT) {
+            let width = (self.written - first).min(1 << HEIGHT);
+            let tile = Tile::new(HEIGHT, 0, first >> HEIGHT, u32::try_from(width).unwrap_or(0), false);
+            let path = self.folder.join(path(&tile));
+            let data = std::fs::read(&path).map_err(file("read", &path))?;
+            leaves.extend(data.as_chunks::<32>().0.iter().map(|hash| Hash(*hash)));
+            if leaves.len() as u64 != first + width {
+                return Err(AuditError::Wrong(format!("{} does not have {width} hashes", path.display())));
+            }
+        }
+        Ok(leaves)
     }
 
     /// Writes the tiles that are new.

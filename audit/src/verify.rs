@@ -119,41 +119,26 @@ fn signed_heads(archive: &ArchiveLog, key: &Key) -> Result<Vec<Head>, AuditError
     }
 }
 
-/// The leaves of one stream as they were sealed, checked against every head on the way.
-struct SealedLeaves<'a> {
-    tree: Tree,
-    frontier: Frontier,
-    reached: &'a [Reached],
-    name: &'a str,
-}
-
-impl<'a> SealedLeaves<'a> {
-    fn new(archive: &ArchiveLog, name: &'a str, reached: &'a [Reached]) -> Self {
-        let size = reached.last().map_or(0, |(size, _)| *size);
-        Self { tree: Tree::open(&archive.seal().join(name), size), frontier: Frontier::default(), reached, name }
-    }
-
-    /// All of them, whose roots are those that were signed.
-    fn read(mut self) -> Result<Vec<Hash>, String> {
-        let mut leaves = Vec::with_capacity(usize::try_from(self.tree.size).unwrap_or(0));
-        let mut heads = self.reached.iter().skip_while(|(size, _)| *size == 0).peekable();
-        for n in 0..self.tree.size {
-            let leaf = self.tree.leaf(n).map_err(|error| format!("{}: {error}", self.name))?;
-            self.frontier.push(leaf);
-            leaves.push(leaf);
-            while let Some((_, root)) = heads.next_if(|(size, _)| *size == n + 1) {
-                if self.frontier.root() != *root {
-                    return Err(format!("{}: the tiles have another root at size {} than was signed", self.name, n + 1));
-                }
+/// The leaves of the stream `name` as they were sealed: their roots are those that every head names.
+fn sealed_leaves(archive: &ArchiveLog, name: &str, reached: &[Reached]) -> Result<Vec<Hash>, String> {
+    let size = reached.last().map_or(0, |(size, _)| *size);
+    let leaves = Tree::open(&archive.seal().join(name), size).leaves().map_err(|error| format!("{name}: {error}"))?;
+    let mut heads = reached.iter().skip_while(|(size, _)| *size == 0).peekable();
+    let mut frontier = Frontier::default();
+    for (n, leaf) in (1_u64..).zip(&leaves) {
+        frontier.push(*leaf);
+        while let Some((_, root)) = heads.next_if(|(size, _)| *size == n) {
+            if frontier.root() != *root {
+                return Err(format!("{name}: the tiles have another root at size {n} than was signed"));
             }
         }
-        Ok(leaves)
     }
+    Ok(leaves)
 }
 
 /// A stream without more in it than its bytes.
 fn stream(archive: &ArchiveLog, name: &str, what: &str, bodies: &[Vec<u8>], reached: &[Reached], verified: &mut Verified) {
-    let sealed = SealedLeaves::new(archive, name, reached).read().unwrap_or_else(|wrong| {
+    let sealed = sealed_leaves(archive, name, reached).unwrap_or_else(|wrong| {
         verified.find(wrong);
         Vec::new()
     });
@@ -180,7 +165,7 @@ fn one(archive: &ArchiveLog, partition: Partition, heads: &[Head], programs: &Pr
         Err(error) => verified.find(error.to_string()),
     }
     let (name, reached) = (format!("records/{partition:03}"), of(|head| &head.records));
-    let sealed = SealedLeaves::new(archive, &name, &reached).read().unwrap_or_else(|wrong| {
+    let sealed = sealed_leaves(archive, &name, &reached).unwrap_or_else(|wrong| {
         verified.find(wrong);
         Vec::new()
     });
@@ -213,36 +198,41 @@ struct Book<'a> {
 
 impl Book<'_> {
     fn entry(&mut self, entry: &Entry, verified: &mut Verified) {
-        let place = format!("partition {} position {} account {}", self.partition, entry.position, entry.account);
+        let mut wrong = Vec::new();
         verified.records += 1;
         if entry.position != self.next {
-            verified.find(format!("{place}: position {} should stand here: a record was dropped, repeated or moved", self.next));
+            wrong.push(format!("position {} should stand here: a record was dropped, repeated or moved", self.next));
         }
         self.next = entry.position + 1;
         let own = hash(&entry.body);
         let sealed = usize::try_from(entry.position).ok().and_then(|position| self.sealed.get(position));
         if sealed.is_some_and(|sealed| leaf_of_hash(&own) != *sealed) {
-            verified.find(format!("{place}: the record is not the one that was sealed"));
+            wrong.push("the record is not the one that was sealed".into());
         }
         match Record::decode(&entry.body) {
-            Ok(record) => self.record(entry, &record, own, &place, verified),
-            Err(error) => verified.find(format!("{place}: {error}")),
+            Ok(record) => wrong.extend(self.record(entry, &record, own)),
+            Err(error) => wrong.push(error.to_string()),
+        }
+        for what in wrong {
+            verified.find(format!("partition {} position {} account {}: {what}", self.partition, entry.position, entry.account));
         }
     }
 
-    fn record(&mut self, entry: &Entry, record: &Record, own: [u8; 32], place: &str, verified: &mut Verified) {
+    fn record(&mut self, entry: &Entry, record: &Record, own: [u8; 32]) -> Vec<String> {
+        if !self.accounts.contains_key(&entry.account) {
+            self.accounts.insert(entry.account.clone(), Some(Account::default()));
+        }
         // What comes after a record that does not follow can't be judged.
-        let Some(account) = self.accounts.entry(entry.account.clone()).or_insert_with(|| Some(Account::default())) else { return };
+        let Some(state @ Some(_)) = self.accounts.get_mut(&entry.account) else { return Vec::new() };
+        let Some(account) = state else { return Vec::new() };
         let mut wrong = follows(account, entry, record);
-        let is_broken = !wrong.is_empty();
-        if !is_broken {
+        if wrong.is_empty() {
             wrong.extend(self.again.agrees(account, record, &entry.account).err());
             wrong.extend(fold(account, record, own));
+        } else {
+            *state = None;
         }
-        wrong.into_iter().for_each(|what| verified.find(format!("{place}: {what}")));
-        if is_broken {
-            self.accounts.insert(entry.account.clone(), None);
-        }
+        wrong
     }
 }
 
