@@ -292,3 +292,36 @@ async fn a_sandbox_clock_does_all_that_falls_due_and_a_live_program_has_none() {
     assert_eq!(service.snapshot(key(0)).await.unwrap().unwrap().now, Moment::parse("2010-02-01T12:00:00Z").unwrap(), "the clock outlives the process");
     stop(service, running).await.unwrap();
 }
+
+/// Every file of the folder with its middle overwritten.
+fn damage(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            damage(&path);
+        } else {
+            let mut bytes = std::fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle..].iter_mut().take(64).for_each(|byte| *byte = !*byte);
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_state_store_is_made_anew_from_the_log() {
+    let (log, folder) = (Faulty::new(), tempfile::tempdir().unwrap());
+    let (service, running) = start(&log, folder.path(), 100).await;
+    service.publish(id("shop"), RULES.into(), "test".into()).await.unwrap();
+    for n in 0..20 {
+        service.submit(key(&format!("a{n}")), purchase(&format!("p{n}"), 7)).await.unwrap();
+    }
+    stop(service, running).await.unwrap();
+    damage(folder.path());
+    let (service, running) = start(&log, folder.path(), 100).await;
+    for n in 0..20 {
+        assert_eq!(account(&service, &format!("a{n}")).await.balance().available, 7);
+        assert!(service.submit(key(&format!("a{n}")), purchase(&format!("p{n}"), 7)).await.unwrap().replayed, "p{n} is not booked twice");
+    }
+    stop(service, running).await.unwrap();
+}
