@@ -108,6 +108,11 @@ pub fn codes() -> &'static [Code] {
         Code { code: "alias_exists", status: 422, meaning: "The account has this alias already." },
         Code { code: "alias_not_found", status: 404, meaning: "The account has no such alias." },
         Code { code: "too_many_aliases", status: 422, meaning: "The account has as many aliases as it may have; remove one first." },
+        Code {
+            code: "account_stopped",
+            status: 503,
+            meaning: "The account's record can't be read by this version, which may be older than the one that wrote it. Nothing was done. Update the service; until then all other accounts go on.",
+        },
         Code { code: "too_many_requests", status: 429, meaning: "Too much is waiting; nothing was done. Try again after Retry-After." },
         Code { code: "unavailable", status: 503, meaning: "The database does not answer. Try again." },
         Code {
@@ -182,6 +187,7 @@ impl From<Refusal> for Problem {
             Refusal::Rejected(rejection) => rejection.into(),
             Refusal::Clock(why) => Self::new("clock", why),
             Refusal::Unusable(why) => Self::new("malformed", why),
+            Refusal::Stopped(_) => Self::new("account_stopped", words),
             Refusal::Busy => Self::retry("too_many_requests", &words),
             Refusal::OutcomeUnknown | Refusal::NoAnswer(_) | Refusal::NotHere => Self::retry("outcome_unknown", &words),
             Refusal::Told { number, code, detail } => Self { number: Some(number), ..Self::new(&code, detail) },

@@ -28,6 +28,10 @@ pub(crate) struct Accounts {
     /// Ids used since the last checkpoint.
     recent_ids: HashMap<CommandKey, UsedId>,
     due: BTreeMap<(Id, Partition), BTreeSet<(Moment, Id)>>,
+    /// Accounts with a record that can't be read, and why: nothing is decided for them.
+    stopped: BTreeMap<String, String>,
+    /// Those since the last checkpoint.
+    newly_stopped: Vec<(String, String)>,
     partitions: u16,
     capacity: usize,
     checkpoint: u32,
@@ -41,8 +45,11 @@ impl Accounts {
             let partition = partition_of(&key.to_string(), partitions);
             due.entry((key.program, partition)).or_default().insert((at, key.account));
         }
-        let (cached, recent_ids) = (HashMap::new(), HashMap::new());
-        Ok(Self { store, book: book.to_owned(), cached, recent_ids, due, partitions, capacity, checkpoint: 0, dirty: 0 })
+        let (cached, recent_ids, newly_stopped) = (HashMap::new(), HashMap::new(), Vec::new());
+        let stopped = store.all_stopped()?;
+        let accounts = Self { store, book: book.to_owned(), cached, recent_ids, due, stopped, newly_stopped, partitions, capacity, checkpoint: 0, dirty: 0 };
+        accounts.show_stopped();
+        Ok(accounts)
     }
 
     /// The account, from memory or the store; a new one if it is in neither.
@@ -98,6 +105,22 @@ impl Accounts {
         self.due.get(&(program.clone(), partition))?.first().map(|(at, _)| *at)
     }
 
+    /// Why nothing is decided for the account `name`, if it is stopped.
+    pub(crate) fn stopped(&self, name: &str) -> Option<&String> {
+        self.stopped.get(name)
+    }
+
+    /// Stops the account `name`.
+    pub(crate) fn stop(&mut self, name: String, why: String) {
+        self.newly_stopped.push((name.clone(), why.clone()));
+        self.stopped.insert(name, why);
+        self.show_stopped();
+    }
+
+    fn show_stopped(&self) {
+        metrics::gauge!("loyalty_stopped_accounts").set(f64::from(u32::try_from(self.stopped.len()).unwrap_or(u32::MAX)));
+    }
+
     pub(crate) fn used_id(&self, key: &CommandKey) -> Result<Option<UsedId>, StoreError> {
         match self.recent_ids.get(key) {
             Some(used) => Ok(Some(*used)),
@@ -116,7 +139,7 @@ impl Accounts {
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
-        self.dirty > 0
+        self.dirty > 0 || !self.newly_stopped.is_empty()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -127,7 +150,8 @@ impl Accounts {
     pub(crate) fn write_checkpoint(&mut self, positions: Vec<event_log::Position>) -> Result<(), StoreError> {
         let dirty = self.cached.iter().filter(|(_, cached)| cached.dirty);
         let accounts = dirty.map(|(key, cached)| (key, &cached.account, cached.due)).collect();
-        self.store.write(&self.book, Checkpoint { accounts, ids: &self.recent_ids, positions })?;
+        self.store.write(&self.book, Checkpoint { accounts, ids: &self.recent_ids, positions, stopped: &self.newly_stopped })?;
+        self.newly_stopped.clear();
         #[allow(clippy::cast_precision_loss, reason = "a size for people")]
         metrics::gauge!("loyalty_state_store_bytes").set(self.store.disk_bytes() as f64);
         self.recent_ids.clear();

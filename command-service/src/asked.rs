@@ -39,6 +39,11 @@ impl Book {
                     self.group.reply(to, refused(&Refusal::ProgramNotFound(key.program)));
                     return Ok(());
                 };
+                if let Some(why) = self.accounts.stopped(&key.to_string()) {
+                    let refusal = Refusal::Stopped(why.clone());
+                    self.group.reply(to, refused(&refusal));
+                    return Ok(());
+                }
                 let now = self.no_earlier(&key, &program, now)?;
                 let account = postcard::to_stdvec(&self.accounts.get(&key, &program)?.account).unwrap_or_default();
                 self.group.reply(to, Kind::Snapshot(v1::Snapshot { account, now_us: now.as_micros() }));

@@ -145,6 +145,9 @@ impl Book {
         if !self.is_here(&name) {
             return Ok(Err(Refusal::NotHere));
         }
+        if let Some(why) = self.accounts.stopped(&name) {
+            return Ok(Err(Refusal::Stopped(why.clone())));
+        }
         let Some((program, now)) = self.program(&key.program, real_now) else {
             return Ok(Err(Refusal::ProgramNotFound(key.program.clone())));
         };
@@ -195,6 +198,9 @@ impl Book {
     }
 
     fn run_due(&mut self, key: &AccountKey, name: &str, program: &Program, now: Moment) -> Result<(), StoreError> {
+        if self.accounts.stopped(name).is_some() {
+            return Ok(());
+        }
         let account = &self.accounts.get(key, program)?.account;
         let id = Id::parse(&format!("due-{}", account.seq + 1)).expect("digits and letters are an id");
         let command = Command { id, actor: CompactString::const_new("clock"), action: Action::Expire };
@@ -295,6 +301,11 @@ impl Book {
             self.group.stage(Staged::Answer(reply, Err(Refusal::ProgramNotFound(key.program.clone()))));
             return Ok(());
         };
+        if let Some(why) = self.accounts.stopped(&name) {
+            let refusal = Refusal::Stopped(why.clone());
+            self.group.stage(Staged::Answer(reply, Err(refusal)));
+            return Ok(());
+        }
         for (first, rejected) in firsts {
             let id = command_key(&name, first.action.kind(), &first.id);
             let Some(used) = self.accounts.used_id(&id)? else { continue };

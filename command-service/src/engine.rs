@@ -384,7 +384,12 @@ impl Engine {
                 when_on_the_log(book, reply, outcome);
             }
             Request::Snapshot { key, reply } => {
-                let snapshot = if book.is_here(&key.to_string()) { Ok(self.snapshot(book, &key, now)?) } else { Err(Refusal::NotHere) };
+                let name = key.to_string();
+                let snapshot = match book.accounts.stopped(&name) {
+                    _ if !book.is_here(&name) => Err(Refusal::NotHere),
+                    Some(why) => Err(Refusal::Stopped(why.clone())),
+                    None => Ok(self.snapshot(book, &key, now)?),
+                };
                 let _ = reply.send(snapshot);
             }
             Request::Flush { reply } => book.group.staged.push(Staged::Run(Box::new(move |_| {

@@ -7,7 +7,7 @@ use event_log::{Entry, EventLog, LogError, Partition, Position, beyond_one};
 use ledger_core::id::AccountKey;
 use ledger_core::planted::{Bug, is_planted};
 use ledger_core::policy::Program;
-use ledger_schemas::{DecodeError, Record, hash};
+use ledger_schemas::{Record, hash};
 use tokio::time::Instant;
 
 use crate::accounts::Accounts;
@@ -33,17 +33,6 @@ pub enum RecoverError {
     /// The program stream.
     #[error(transparent)]
     Programs(#[from] ProgramsError),
-    /// A record can't be read.
-    #[error("record {position} of partition {partition} can't be read")]
-    Decode {
-        /// Its partition.
-        partition: u16,
-        /// Its position.
-        position: Position,
-        /// Why.
-        #[source]
-        source: DecodeError,
-    },
     /// A record does not follow the one before it.
     #[error("record {position} of partition {partition} is number {found} of account {account}, after number {last}, or its chain is broken")]
     Chain {
@@ -112,7 +101,19 @@ pub(crate) async fn catch_up(book: &mut Book, log: &dyn EventLog, partition: Par
 pub(crate) async fn follow(book: &mut Book, log: &dyn EventLog, partition: Partition) -> Result<(), RecoverError> {
     for entry in &log.read(partition, book.next[usize::from(partition)], READ_MAX).await? {
         let position = entry.position;
-        let record = Record::decode(&entry.body).map_err(|source| RecoverError::Decode { partition, position, source })?;
+        let record = match Record::decode(&entry.body) {
+            Ok(record) if book.accounts.stopped(&entry.account).is_none() => record,
+            read => {
+                book.next[usize::from(partition)] = position + 1;
+                if let Err(error) = read.map(drop)
+                    && book.accounts.stopped(&entry.account).is_none()
+                {
+                    tracing::error!(account = entry.account, partition, position, %error, "an account is stopped: its record can't be read");
+                    book.accounts.stop(entry.account.clone(), format!("record {position} of partition {partition}: {error}"));
+                }
+                continue;
+            }
+        };
         if !book.programs.by_id.contains_key(&record.key.program) {
             // A program is published before its first record, but the two come on ways of their own.
             book.programs.follow(log).await?;

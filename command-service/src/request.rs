@@ -65,6 +65,9 @@ pub enum Refusal {
         /// In words.
         detail: String,
     },
+    /// A record of the account can't be read, so nothing can be decided for it.
+    #[error("the account is stopped: this version can't read {0}; nothing was done")]
+    Stopped(String),
     /// The account's partition is another process's.
     #[error("another process has the account")]
     NotHere,
@@ -80,6 +83,7 @@ impl Refusal {
             Self::Rejected(rejection) => rejection.code(),
             Self::Told { code, .. } => code,
             Self::Clock(_) => "clock",
+            Self::Stopped(_) => "account_stopped",
             Self::Busy => "too_many_requests",
             Self::OutcomeUnknown | Self::NoAnswer(_) | Self::NotHere => "outcome_unknown",
         }

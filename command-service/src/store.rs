@@ -3,19 +3,23 @@
 //! Invariant: what it holds is the fold of the log up to the positions that it holds, written in one atomic batch. It can be thrown
 //! away at any time; the log makes it again.
 
+use std::collections::BTreeMap;
+
 use event_log::{Partition, Position};
 use ledger_core::account::Account;
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::planted::{Bug, is_planted};
 use ledger_core::time::Moment;
-use ledger_schemas::Hash;
+use ledger_schemas::{Hash, SCHEMA_VERSION};
 use serde::{Deserialize, Serialize};
 
 use crate::request::CommandKey;
 use crate::state::{Change, Space, State, StateError, StatePlace};
 
-/// Changed when the form of what is stored changes: an older store is thrown away.
-const FORMAT: &str = "4";
+/// Changed when the form of what is stored changes: an older store is thrown away. So is one of a version that could not read what this one can.
+fn format() -> String {
+    format!("5, schema {SCHEMA_VERSION}")
+}
 
 /// Why the store can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +78,7 @@ struct Header {
 }
 
 const HEADER: &[u8] = b"header";
+const STOPPED: &[u8] = b"stopped/";
 
 impl Header {
     fn change(&self) -> Change {
@@ -92,6 +97,8 @@ pub(crate) struct Checkpoint<'a> {
     pub(crate) accounts: Vec<(&'a AccountKey, &'a Account, Option<Moment>)>,
     pub(crate) ids: &'a std::collections::HashMap<CommandKey, UsedId>,
     pub(crate) positions: Vec<Position>,
+    /// Accounts that were stopped, and why.
+    pub(crate) stopped: &'a [(String, String)],
 }
 
 impl Store {
@@ -100,7 +107,7 @@ impl Store {
         let opened = place.open().map(|state| Self { place: place.clone(), state }).map_err(StoreError::from);
         let read = opened.and_then(|store| Ok((store.header()?, store)));
         let store = match read {
-            Ok((header, store)) if header.format == FORMAT && header.book == book && header.positions.len() == usize::from(partitions) => {
+            Ok((header, store)) if header.format == format() && header.book == book && header.positions.len() == usize::from(partitions) => {
                 return Ok((store, header.positions));
             }
             Ok((header, store)) if header == Header::default() => store,
@@ -112,7 +119,7 @@ impl Store {
             Err(error) => return Err(error),
         };
         let positions = vec![0; usize::from(partitions)];
-        let header = Header { format: FORMAT.into(), book: book.into(), positions: positions.clone() };
+        let header = Header { format: format(), book: book.into(), positions: positions.clone() };
         store.state.write(vec![header.change()])?;
         Ok((store, positions))
     }
@@ -153,6 +160,13 @@ impl Store {
         Ok(all)
     }
 
+    /// All accounts that were stopped, and why.
+    pub(crate) fn all_stopped(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let all = self.state.all(Space::Meta)?;
+        Ok(all.iter().filter_map(|(key, why)| Some((text(key.strip_prefix(STOPPED)?), text(why)))).collect())
+    }
+
     /// What it takes on disk.
     pub(crate) fn disk_bytes(&self) -> u64 {
         self.state.disk_bytes()
@@ -169,7 +183,8 @@ impl Store {
         if !is_planted(Bug::DedupForgottenAtRestart) {
             changes.extend(checkpoint.ids.iter().map(|(key, used)| (Space::Ids, key.to_vec(), Some(used.to_bytes().to_vec()))));
         }
-        changes.push(Header { format: FORMAT.into(), book: book.into(), positions: checkpoint.positions }.change());
+        changes.extend(checkpoint.stopped.iter().map(|(name, why)| (Space::Meta, [STOPPED, name.as_bytes()].concat(), Some(why.clone().into_bytes()))));
+        changes.push(Header { format: format(), book: book.into(), positions: checkpoint.positions }.change());
         Ok(self.state.write(changes)?)
     }
 }

@@ -325,3 +325,39 @@ async fn a_damaged_state_store_is_made_anew_from_the_log() {
     }
     stop(service, running).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_with_a_record_that_cannot_be_read_is_stopped_and_the_others_go_on() {
+    let (log, folder) = (Faulty::new(), tempfile::tempdir().unwrap());
+    let (service, running) = start(&log, folder.path(), 100).await;
+    service.publish(id("shop"), RULES.into(), "test".into()).await.unwrap();
+    for name in ["a", "b"] {
+        service.submit(key(name), purchase("p1", 10)).await.unwrap();
+    }
+    stop(service, running).await.unwrap();
+    // A newer version wrote the second record of b, and a third.
+    let account = key("b").to_string();
+    let partition = event_log::partition_of(&account, 4);
+    for account_seq in 2..4 {
+        let mut writer = log.log.acquire("newer").await.unwrap();
+        let body = vec![0x08, 99];
+        let record = event_log::NewRecord { partition, position: writer.next_position(partition), account: account.clone(), account_seq, body };
+        writer.append(Arc::new(Batch { records: vec![record], ..Batch::default() })).await.unwrap();
+    }
+    // As the log is read, from the state store, and with neither.
+    for wiped in [false, false, true] {
+        if wiped {
+            std::fs::remove_dir_all(folder.path()).unwrap();
+        }
+        let (service, running) = start(&log, folder.path(), 100).await;
+        let refused = service.submit(key("b"), purchase("p2", 10)).await.unwrap_err();
+        assert_eq!(refused.code(), "account_stopped");
+        assert!(refused.to_string().contains("schema"), "{refused}");
+        assert_eq!(service.snapshot(key("b")).await.unwrap_err().code(), "account_stopped");
+        assert!(service.submit(key("a"), purchase("p1", 10)).await.unwrap().replayed);
+        stop(service, running).await.unwrap();
+    }
+    let (service, running) = start(&log, folder.path(), 100).await;
+    assert!(!service.submit(key("a"), purchase("p2", 10)).await.unwrap().replayed, "and books");
+    stop(service, running).await.unwrap();
+}
