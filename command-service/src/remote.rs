@@ -41,7 +41,7 @@ impl Remote {
 
     async fn ask(&self, partition: Partition, key: &str, program_entries: Position, what: What) -> Result<Kind, Refusal> {
         let body = Ask { program_entries, what }.encode();
-        let answer = self.asker.ask(partition, key, &body, None, self.patience).await;
+        let answer = self.asker.ask(partition, key, &body, self.patience).await;
         let answer = answer.map_err(|error| {
             tracing::warn!(%error, "a question could not be sent");
             Refusal::Busy

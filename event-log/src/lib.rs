@@ -231,8 +231,6 @@ pub struct Asked {
     pub offset: u64,
     /// Whom to answer; nobody where nobody waits.
     pub reply_to: Option<ReplyTo>,
-    /// Which trace it belongs to (W3C `traceparent`).
-    pub trace: Option<String>,
     /// What.
     pub body: Vec<u8>,
     /// Counts against what may wait, as long as it lives.

@@ -141,10 +141,10 @@ async fn a_question_is_answered_by_whoever_has_the_partition() {
     let mut member = Member::join(&log).await;
     member.hear().await;
     let patience = Duration::from_secs(20);
-    let ask = asker.ask(3, "p/3", b"how much?", Some("00-trace"), patience);
+    let ask = asker.ask(3, "p/3", b"how much?", patience);
     let answer = async {
         let Some(News::Asked(asked)) = member.news.recv().await else { panic!("a question comes") };
-        assert_eq!((asked.partition, asked.body.as_slice(), asked.trace.as_deref()), (3, &b"how much?"[..], Some("00-trace")));
+        assert_eq!((asked.partition, asked.body.as_slice()), (3, &b"how much?"[..]));
         let reply = NewReply { to: asked.reply_to.unwrap(), body: b"enough".to_vec() };
         // An answer for another asker on the same partition is passed over.
         let stray = NewReply { to: ReplyTo { correlation: [1; 16], ..reply.to }, body: b"stray".to_vec() };
@@ -153,7 +153,7 @@ async fn a_question_is_answered_by_whoever_has_the_partition() {
     };
     let (answer, ()) = tokio::join!(ask, answer);
     assert_eq!(answer.unwrap().unwrap(), b"enough");
-    let unanswered = asker.ask(2, "p/2", b"anybody?", None, Duration::from_millis(50)).await.unwrap();
+    let unanswered = asker.ask(2, "p/2", b"anybody?", Duration::from_millis(50)).await.unwrap();
     assert_eq!(unanswered, None);
 
     // What was asked and not answered comes again to whoever is next; what was answered doesn't.

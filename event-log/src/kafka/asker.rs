@@ -67,9 +67,9 @@ impl Asker {
     ///
     /// # Errors
     /// Where it could not be sent, so that nothing will come of it.
-    pub async fn ask(&self, partition: Partition, key: &str, body: &[u8], trace: Option<&str>, patience: Duration) -> Result<Option<Vec<u8>>, LogError> {
+    pub async fn ask(&self, partition: Partition, key: &str, body: &[u8], patience: Duration) -> Result<Option<Vec<u8>>, LogError> {
         let correlation = *uuid::Uuid::new_v4().as_bytes();
-        let headers = question_headers(ReplyTo { partition: self.partition, correlation }, trace);
+        let headers = question_headers(ReplyTo { partition: self.partition, correlation });
         let (answer, answered) = oneshot::channel();
         self.shared.waiting().insert(correlation, answer);
         let question = BaseRecord::to(&self.topic).partition(i32::from(partition)).key(key).payload(body).headers(headers);

@@ -134,9 +134,9 @@ fn run(consumer: &BaseConsumer<Member>) {
             Some(Ok(message)) => {
                 let (partition, offset) = (Partition::try_from(message.partition()), u64::try_from(message.offset()));
                 let (Ok(partition), Ok(offset)) = (partition, offset) else { continue };
-                let (reply_to, trace) = message::question(&message);
+                let reply_to = message::question(&message);
                 let body = message.payload().unwrap_or_default().to_vec();
-                let _ = news.send(News::Asked(Asked { partition, offset, reply_to, trace, body, slot: Slot::take(&waiting) }));
+                let _ = news.send(News::Asked(Asked { partition, offset, reply_to, body, slot: Slot::take(&waiting) }));
             }
             Some(Err(error)) if topics::is_passing(&error) => tracing::debug!(%error, "the client goes on by itself"),
             Some(Err(error)) => tracing::error!(%error, "commands can't be read; trying again"),

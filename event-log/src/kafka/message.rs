@@ -50,28 +50,18 @@ impl Message {
 
 /// Whom to answer: 2 bytes of partition and 16 of the asker's mark.
 const REPLY_TO: &str = "reply-to";
-/// W3C Trace Context.
-const TRACE: &str = "traceparent";
 
-/// The headers of a question.
-pub(super) fn question_headers(to: ReplyTo, trace: Option<&str>) -> OwnedHeaders {
+/// The header of a question.
+pub(super) fn question_headers(to: ReplyTo) -> OwnedHeaders {
     let mut bytes = [0; 18];
     bytes[..2].copy_from_slice(&to.partition.to_be_bytes());
     bytes[2..].copy_from_slice(&to.correlation);
-    let headers = OwnedHeaders::new_with_capacity(2).insert(Header { key: REPLY_TO, value: Some(&bytes) });
-    match trace {
-        Some(trace) => headers.insert(Header { key: TRACE, value: Some(trace) }),
-        None => headers,
-    }
+    OwnedHeaders::new_with_capacity(1).insert(Header { key: REPLY_TO, value: Some(&bytes) })
 }
 
-/// What the headers of a question say: whom to answer and its trace.
-pub(super) fn question(message: &BorrowedMessage<'_>) -> (Option<ReplyTo>, Option<String>) {
+/// Whom a question's header says to answer.
+pub(super) fn question(message: &BorrowedMessage<'_>) -> Option<ReplyTo> {
     let header = |key: &str| message.headers()?.iter().find(|header| header.key == key)?.value;
-    let reply_to = || {
-        let (partition, correlation) = header(REPLY_TO)?.split_first_chunk::<2>()?;
-        Some(ReplyTo { partition: u16::from_be_bytes(*partition), correlation: correlation.try_into().ok()? })
-    };
-    let trace = header(TRACE).and_then(|trace| std::str::from_utf8(trace).ok()).map(str::to_owned);
-    (reply_to(), trace)
+    let (partition, correlation) = header(REPLY_TO)?.split_first_chunk::<2>()?;
+    Some(ReplyTo { partition: u16::from_be_bytes(*partition), correlation: correlation.try_into().ok()? })
 }

@@ -422,7 +422,7 @@ impl Inner {
 
 fn asked(partition: Partition, offset: u64, question: &Question) -> News {
     let slot = Slot::take(&Arc::default());
-    News::Asked(Asked { partition, offset, reply_to: Some(question.reply_to), trace: None, body: question.body.clone(), slot })
+    News::Asked(Asked { partition, offset, reply_to: Some(question.reply_to), body: question.body.clone(), slot })
 }
 
 /// The coordinator: takes from some, then gives to others.

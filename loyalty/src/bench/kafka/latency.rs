@@ -154,7 +154,7 @@ async fn topics(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<(D
             }
             let name = key.to_string();
             let ask = Ask { program_entries: 0, what: What::Command(key, command) }.encode();
-            let answered = asker.ask(partition_of(&name, super::PARTITIONS), &name, &ask, None, Duration::from_secs(30)).await;
+            let answered = asker.ask(partition_of(&name, super::PARTITIONS), &name, &ask, Duration::from_secs(30)).await;
             if !matches!(answered, Ok(Some(_))) {
                 eprintln!("not answered: {answered:?}");
             }

@@ -58,7 +58,7 @@ pub async fn run(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<V
             let command = Command { id: Id::parse(&format!("r{n}"))?, actor: "till".into(), action: Action::Redeem { points: 1 } };
             let (asker, name) = (Arc::clone(&asker), key.to_string());
             let ask = Ask { program_entries: 0, what: What::Command(key, command) }.encode();
-            asked.spawn(async move { asker.ask(partition_of(&name, super::PARTITIONS), &name, &ask, None, Duration::from_secs(60)).await });
+            asked.spawn(async move { asker.ask(partition_of(&name, super::PARTITIONS), &name, &ask, Duration::from_secs(60)).await });
         }
         while let Some(answer) = asked.join_next().await {
             answer??.context("no answer came")?;

@@ -69,7 +69,7 @@ async fn ask(asker: Arc<Asker>, last: Last, n: u64, accounts: u64) -> anyhow::Re
     let (name, command) = (key.to_string(), Command { id: Id::parse(&format!("t{n}"))?, actor: "till".into(), action: Action::Redeem { points: 1 } });
     let partition = partition_of(&name, PARTITIONS);
     let body = Ask { program_entries: 0, what: What::Command(key, command) }.encode();
-    asker.ask(partition, &name, &body, None, Duration::from_secs(30)).await?;
+    asker.ask(partition, &name, &body, Duration::from_secs(30)).await?;
     let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
     let (answered, longest) = last.entry(partition).or_insert((Instant::now(), Duration::ZERO));
     *longest = answered.elapsed().max(*longest);
