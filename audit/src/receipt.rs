@@ -7,10 +7,10 @@ use ledger_schemas::{Hash, hash};
 use serde::{Deserialize, Serialize};
 use tlog_tiles::{check_record, record_hash};
 
+use crate::AuditError;
 use crate::head::{Head, decode, encode};
-use crate::seal::{Key, heads, leaf_of_hash};
+use crate::seal::{Key, last_bundle, leaf_of_hash, signed};
 use crate::tree::Tree;
-use crate::{AuditError, file};
 
 /// What a member, partner or regulator gets of a command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,22 +62,16 @@ impl Sealed {
     /// # Errors
     /// [`AuditError`].
     pub fn of(folder: &Path, partition: Partition, position: Position) -> Result<Option<Self>, AuditError> {
-        let path = folder.join("checkpoint");
-        let checkpoint = match std::fs::read_to_string(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            read => read.map_err(file("read", &path))?,
-        };
-        // A head may have been entered that is not signed yet.
-        let signed = checkpoint.lines().nth(1).and_then(|size| size.parse::<usize>().ok()).unwrap_or(0);
-        let heads = heads(folder)?;
-        let Some(text) = heads.get(..signed).and_then(<[String]>::last) else { return Ok(None) };
+        let (signed, checkpoint) = signed(folder)?;
+        let bundle = last_bundle(folder, signed)?;
+        let Some(text) = bundle.last() else { return Ok(None) };
         let size = Head::parse(text)?.covers(partition);
         if size <= position {
             return Ok(None);
         }
-        let number = signed as u64 - 1;
+        let number = signed - 1;
         let texts = |proof: Vec<tlog_tiles::Hash>| proof.iter().map(encode).collect();
-        let head_proof = texts(Tree::open(folder, signed as u64).prove(number)?);
+        let head_proof = texts(Tree::open(folder, signed).prove(number)?);
         let record_proof = texts(Tree::open(&folder.join(format!("records/{partition:03}")), size).prove(position)?);
         Ok(Some(Self { checkpoint, head: text.clone(), head_number: number, head_proof, record_proof }))
     }

@@ -18,7 +18,7 @@ use crate::{AuditError, file};
 
 const READ_MAX: usize = 5000;
 /// How many entries one bundle has.
-const BUNDLE: usize = 256;
+const BUNDLE: u64 = 256;
 
 /// Makes a key named `name`: the secret one, and the one to give away.
 #[must_use]
@@ -55,26 +55,42 @@ impl Key {
     }
 }
 
-/// The heads of a folder.
-pub(crate) fn heads(folder: &Path) -> Result<Vec<String>, AuditError> {
+/// How many heads the checkpoint in `folder` covers; the checkpoint's text beside it.
+pub(crate) fn signed(folder: &Path) -> Result<(u64, String), AuditError> {
+    let path = folder.join("checkpoint");
+    let note = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((0, String::new())),
+        read => read.map_err(file("read", &path))?,
+    };
+    let size = note.lines().nth(1).and_then(|size| size.parse().ok());
+    Ok((size.ok_or_else(|| AuditError::Wrong(format!("{} names no size", path.display())))?, note))
+}
+
+/// The heads of the bundle that the last of `size` heads is in, up to that one.
+pub(crate) fn last_bundle(folder: &Path, size: u64) -> Result<Vec<String>, AuditError> {
+    let Some(bundle) = size.checked_sub(1).map(|last| last / BUNDLE) else { return Ok(Vec::new()) };
+    let path = bundle_path(folder, bundle, size - bundle * BUNDLE);
+    let bytes = std::fs::read(&path).map_err(file("read", &path))?;
+    let mut rest = bytes.as_slice();
     let mut heads = Vec::new();
-    for bundle in 0_u64.. {
-        let full = bundle_path(folder, bundle, BUNDLE);
-        let partial = (1..BUNDLE).rev().map(|width| bundle_path(folder, bundle, width));
-        let Some(path) = std::iter::once(full).chain(partial).find(|path| path.exists()) else { break };
-        let bytes = std::fs::read(&path).map_err(file("read", &path))?;
-        let mut rest = bytes.as_slice();
-        while let Some((length, after)) = rest.split_first_chunk::<2>() {
-            let length = usize::from(u16::from_be_bytes(*length));
-            let Some((entry, after)) = after.split_at_checked(length) else { break };
-            heads.push(String::from_utf8_lossy(entry).into_owned());
-            rest = after;
-        }
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        let Some((entry, after)) = after.split_at_checked(usize::from(u16::from_be_bytes(*length))) else { break };
+        heads.push(String::from_utf8_lossy(entry).into_owned());
+        rest = after;
     }
     Ok(heads)
 }
 
-fn bundle_path(folder: &Path, bundle: u64, width: usize) -> PathBuf {
+/// The first `size` heads.
+pub(crate) fn heads(folder: &Path, size: u64) -> Result<Vec<String>, AuditError> {
+    let mut heads = Vec::new();
+    for end in (0..size).step_by(usize::try_from(BUNDLE).unwrap_or(256)).map(|first| (first + BUNDLE).min(size)) {
+        heads.extend(last_bundle(folder, end)?);
+    }
+    Ok(heads)
+}
+
+fn bundle_path(folder: &Path, bundle: u64, width: u64) -> PathBuf {
     let tile = tlog_tiles::Tile::new(8, 0, bundle, u32::try_from(width).unwrap_or(u32::MAX), false);
     folder.join(tile.path().replacen("tile/8/0/", "tile/entries/", 1))
 }
@@ -101,21 +117,14 @@ impl Sealer {
         Ok(Self { folder: folder.to_owned(), secret: secret.trim().to_owned(), name: signer.name().to_owned(), _lock: lock })
     }
 
-    /// The last head, if there is one.
-    ///
-    /// # Errors
-    /// [`AuditError`].
-    pub fn last(&self) -> Result<Option<Head>, AuditError> {
-        heads(&self.folder)?.last().map(|text| Head::parse(text)).transpose()
-    }
-
     /// Seals what the log has by now; tells the head, and whether it is new.
     ///
     /// # Errors
     /// [`AuditError`]; what was sealed before stays as it is.
     pub async fn seal(&self, log: &dyn EventLog, now: Moment) -> Result<(Head, bool), AuditError> {
-        let mut all = heads(&self.folder)?;
-        let last = all.last().map(|text| Head::parse(text)).transpose()?;
+        let (size, _) = signed(&self.folder)?;
+        let mut bundle = last_bundle(&self.folder, size)?;
+        let last = bundle.last().map(|text| Head::parse(text)).transpose()?;
         if let Some(last) = last.as_ref().filter(|last| last.book != log.book_id()) {
             return Err(AuditError::Wrong(format!("{} seals book {}, this is {}", self.folder.display(), last.book, log.book_id())));
         }
@@ -151,8 +160,11 @@ impl Sealer {
         if let Some(last) = last.filter(|last| (&last.records, &last.outcomes, last.programs) == (&head.records, &head.outcomes, head.programs)) {
             return Ok((last, false));
         }
-        all.push(head.text());
-        self.enter(&all)?;
+        if size % BUNDLE == 0 {
+            bundle.clear();
+        }
+        bundle.push(head.text());
+        self.enter(size, &bundle)?;
         Ok((head, true))
     }
 
@@ -188,20 +200,19 @@ impl Sealer {
         Ok(reached)
     }
 
-    /// Enters the last of `all` heads and signs the tree of them.
-    fn enter(&self, all: &[String]) -> Result<(), AuditError> {
-        let mut tree = Tree::open(&self.folder, all.len() as u64 - 1);
+    /// Enters the last head of `bundle` after `before` others and signs the tree of them.
+    fn enter(&self, before: u64, bundle: &[String]) -> Result<(), AuditError> {
+        let mut tree = Tree::open(&self.folder, before);
         let bytes = |text: &String| [&u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes()[..], text.as_bytes()].concat();
-        tree.push(record_hash(all[all.len() - 1].as_bytes()))?;
+        tree.push(record_hash(bundle.last().map(String::as_bytes).unwrap_or_default()))?;
         let (size, root) = (tree.size, tree.root()?);
         tree.write()?;
-        let bundle = (all.len() - 1) / BUNDLE;
-        let entries: Vec<u8> = all[bundle * BUNDLE..].iter().flat_map(bytes).collect();
+        let entries: Vec<u8> = bundle.iter().flat_map(bytes).collect();
         let signer = StandardSigner::new(&self.secret).map_err(|error| AuditError::Key(error.to_string()))?;
         let checkpoint = Checkpoint::new(&self.name, size, root, "").map_err(|_| AuditError::Key("its name can't be an origin".into()))?;
         let mut note = Note::new(&checkpoint.to_bytes(), &[]).map_err(|error| AuditError::Wrong(error.to_string()))?;
         note.add_sigs(&[&signer]).map_err(|error| AuditError::Wrong(error.to_string()))?;
-        write(&bundle_path(&self.folder, bundle as u64, all.len() - bundle * BUNDLE), &entries)?;
+        write(&bundle_path(&self.folder, before / BUNDLE, bundle.len() as u64), &entries)?;
         write(&self.folder.join("checkpoint"), &note.to_bytes())
     }
 }
