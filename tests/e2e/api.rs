@@ -178,7 +178,7 @@ async fn every_code_has_a_page(up: &Up) {
         assert_eq!(up.send(reqwest::Method::GET, path, None).await.unwrap().status(), 204, "{path}");
     }
     let (_, health) = up.get("/health").await;
-    assert_eq!((&health["status"], health["projectors"].as_array().unwrap().len()), (&json!("ok"), 4));
+    assert_eq!((&health["status"], health["projectors"].as_array().unwrap().len()), (&json!("ok"), 5));
     let metrics = up.send(Method::GET, "/metrics", None).await.unwrap().text().await.unwrap();
     assert!(metrics.contains(r#"loyalty_commands_total{kind="purchase",outcome="currency_mismatch"} 1"#), "{metrics}");
 }
