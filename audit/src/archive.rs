@@ -204,16 +204,19 @@ impl ArchiveLog {
         let end = self.manifest.outcomes.get(usize::from(partition)).copied().unwrap_or(0);
         let mut all = Vec::new();
         for first in (0..end).step_by(CHUNK) {
-            let bodies: Vec<v1::ArchivedBody> = read_chunk(&chunk_path(&self.folder, "outcomes", partition, first))?;
-            all.extend(bodies.into_iter().map(|body| body.body));
+            all.extend(self.bodies("outcomes", partition, first)?);
         }
         Ok(all)
     }
 
+    fn bodies(&self, stream: &str, partition: Partition, first: u64) -> Result<Vec<Vec<u8>>, AuditError> {
+        let bodies: Vec<v1::ArchivedBody> = read_chunk(&chunk_path(&self.folder, stream, partition, first))?;
+        Ok(bodies.into_iter().map(|body| body.body).collect())
+    }
+
     /// The program stream.
     pub(crate) fn programs(&self) -> Result<Vec<Vec<u8>>, AuditError> {
-        let bodies: Vec<v1::ArchivedBody> = read_chunk(&chunk_path(&self.folder, "programs", 0, 0))?;
-        Ok(bodies.into_iter().map(|body| body.body).collect())
+        self.bodies("programs", 0, 0)
     }
 }
 
@@ -256,8 +259,12 @@ impl EventLog for ArchiveLog {
     }
 
     async fn read_outcomes(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Vec<u8>>, LogError> {
-        let start = usize::try_from(from).unwrap_or(usize::MAX);
-        Ok(self.outcomes(partition).map_err(failed)?.into_iter().skip(start).take(max).collect())
+        if from >= self.manifest.outcomes.get(usize::from(partition)).copied().unwrap_or(0) {
+            return Ok(Vec::new());
+        }
+        let within = from % CHUNK as u64;
+        let bodies = self.bodies("outcomes", partition, from - within).map_err(failed)?;
+        Ok(bodies.into_iter().skip(usize::try_from(within).unwrap_or(usize::MAX)).take(max).collect())
     }
 
     async fn read_programs(&self, from: Position) -> Result<Vec<Vec<u8>>, LogError> {

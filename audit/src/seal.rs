@@ -98,8 +98,7 @@ fn bundle_path(folder: &Path, bundle: u64, width: u64) -> PathBuf {
 /// Who seals: the secret key, and the folder of trees.
 pub struct Sealer {
     folder: PathBuf,
-    secret: String,
-    name: String,
+    signer: StandardSigner,
     _lock: std::fs::File,
 }
 
@@ -114,7 +113,7 @@ impl Sealer {
         let path = folder.join("lock");
         let lock = std::fs::File::create(&path).map_err(file("make", &path))?;
         lock.try_lock().map_err(|_| AuditError::Wrong(format!("another process seals in {}", folder.display())))?;
-        Ok(Self { folder: folder.to_owned(), secret: secret.trim().to_owned(), name: signer.name().to_owned(), _lock: lock })
+        Ok(Self { folder: folder.to_owned(), signer, _lock: lock })
     }
 
     /// Seals what the log has by now; tells the head, and whether it is new.
@@ -208,10 +207,9 @@ impl Sealer {
         let (size, root) = (tree.size, tree.root()?);
         tree.write()?;
         let entries: Vec<u8> = bundle.iter().flat_map(bytes).collect();
-        let signer = StandardSigner::new(&self.secret).map_err(|error| AuditError::Key(error.to_string()))?;
-        let checkpoint = Checkpoint::new(&self.name, size, root, "").map_err(|_| AuditError::Key("its name can't be an origin".into()))?;
+        let checkpoint = Checkpoint::new(self.signer.name(), size, root, "").map_err(|_| AuditError::Key("its name can't be an origin".into()))?;
         let mut note = Note::new(&checkpoint.to_bytes(), &[]).map_err(|error| AuditError::Wrong(error.to_string()))?;
-        note.add_sigs(&[&signer]).map_err(|error| AuditError::Wrong(error.to_string()))?;
+        note.add_sigs(&[&self.signer]).map_err(|error| AuditError::Wrong(error.to_string()))?;
         write(&bundle_path(&self.folder, before / BUNDLE, bundle.len() as u64), &entries)?;
         write(&self.folder.join("checkpoint"), &note.to_bytes())
     }

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use event_log::{Entry, EventLog, Partition};
 use ledger_core::account::Account;
-use ledger_core::posting::{Bucket, postings};
 use ledger_schemas::{Record, hash};
 use tlog_tiles::{Hash, record_hash};
 
 use crate::again::{Again, Programs};
 use crate::archive::ArchiveLog;
 use crate::head::{Head, Reached};
+use crate::record::{agrees_with, balanced, follows};
 use crate::seal::{Key, heads, leaf, leaf_of_hash};
 use crate::tree::{Frontier, Tree};
 use crate::{AuditError, file};
@@ -223,7 +223,10 @@ impl Book<'_> {
         // What comes after a record that does not follow can't be judged.
         let Some(state @ Some(_)) = self.accounts.get_mut(&entry.account) else { return Vec::new() };
         let Some(account) = state else { return Vec::new() };
-        let mut wrong = follows(account, entry, record);
+        let mut wrong = follows(account.seq, account.last_hash, entry, record);
+        if record.recorded_at < account.recorded_at {
+            wrong.push(format!("it was booked {}, before the record before it ({})", record.recorded_at, account.recorded_at));
+        }
         if wrong.is_empty() {
             wrong.extend(self.again.agrees(account, record, &entry.account).err());
             wrong.extend(fold(account, record, own));
@@ -234,42 +237,14 @@ impl Book<'_> {
     }
 }
 
-/// Why `record` does not follow what the account was; nothing if it does.
-fn follows(account: &Account, entry: &Entry, record: &Record) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if record.key.to_string() != entry.account || record.account_seq != entry.account_seq {
-        wrong.push(format!("it says that it is record {} of {}", record.account_seq, record.key));
-    }
-    if record.account_seq != account.seq + 1 {
-        wrong.push(format!("record {} follows record {}", record.account_seq, account.seq));
-    }
-    if record.recorded_at < account.recorded_at {
-        wrong.push(format!("it was booked {}, before the record before it ({})", record.recorded_at, account.recorded_at));
-    }
-    if record.previous_hash != account.last_hash {
-        wrong.push("its chain is broken: it does not name the hash of the record before it".into());
-    }
-    wrong
-}
-
 /// Folds `record` into the account; tells what is wrong with its points.
 fn fold(account: &mut Account, record: &Record, own: [u8; 32]) -> Vec<String> {
     let mut wrong = Vec::new();
     for event in &record.events {
-        let mut sum = 0;
-        postings(event, |posting| sum += posting.points);
-        if sum != 0 {
-            wrong.push(format!("the postings of an event sum to {sum}"));
-        }
+        wrong.extend(balanced(event, |_| {}));
         account.evolve(event);
     }
     account.seal(record.recorded_at, own);
-    if account.balance() != record.balance {
-        wrong.push("its balance is not the sum of the account's postings".into());
-    }
-    let has = |bucket: Bucket| account.total(bucket);
-    if [Bucket::Pending, Bucket::Available, Bucket::Held, Bucket::Shortfall].into_iter().any(|bucket| has(bucket) < 0) || has(Bucket::Owed) > 0 {
-        wrong.push("a balance is negative".into());
-    }
+    wrong.extend(agrees_with(record, &account.totals, account.lifetime_earned));
     wrong
 }

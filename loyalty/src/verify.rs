@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use anyhow::bail;
+use audit::{agrees_with, balanced, follows};
 use event_log::{EventLog, LogError, Partition};
 use ledger_core::account::EventKind;
-use ledger_core::posting::{BUCKETS, Bucket, postings};
+use ledger_core::posting::{BUCKETS, Bucket};
 use ledger_schemas::{Hash, Record, hash};
 
 const READ_MAX: usize = 5000;
@@ -54,39 +55,17 @@ impl BookCheck {
             Err(error) => return self.find(format!("{place}: {error}")),
         };
         let tail = tails.entry(entry.account.clone()).or_default();
-        let mut wrong = Vec::new();
-        if record.key.to_string() != entry.account || record.account_seq != entry.account_seq {
-            wrong.push(format!("it says that it is record {} of {}", record.account_seq, record.key));
-        }
-        if record.account_seq != tail.seq + 1 {
-            wrong.push(format!("record {} follows record {}", record.account_seq, tail.seq));
-        }
-        if record.previous_hash != tail.hash {
-            wrong.push("its chain is broken: it does not name the hash of the record before it".into());
-        }
+        let mut wrong = follows(tail.seq, tail.hash, entry, &record);
         for event in &record.events {
-            let mut sum = 0;
-            postings(event, |posting| {
-                sum += posting.points;
+            wrong.extend(balanced(event, |posting| {
                 tail.totals[posting.bucket as usize] += posting.points;
                 self.totals[posting.bucket as usize] += posting.points;
-            });
-            if sum != 0 {
-                wrong.push(format!("the postings of an event sum to {sum}"));
-            }
+            }));
             if let EventKind::PointsEarned(earned) = &event.kind {
                 tail.earned += earned.lot.as_ref().map_or(0, |lot| lot.points);
             }
         }
-        let has = |bucket: Bucket| tail.totals[bucket as usize];
-        let balance = &record.balance;
-        let recorded = (balance.pending, balance.available, balance.held, balance.owed, balance.lifetime_earned);
-        if recorded != (has(Bucket::Pending), has(Bucket::Available), has(Bucket::Held), -has(Bucket::Owed), tail.earned) {
-            wrong.push("its balance is not the sum of the account's postings".into());
-        }
-        if [Bucket::Pending, Bucket::Available, Bucket::Held, Bucket::Shortfall].iter().any(|bucket| has(*bucket) < 0) || has(Bucket::Owed) > 0 {
-            wrong.push("a balance is negative".into());
-        }
+        wrong.extend(agrees_with(&record, &tail.totals, tail.earned));
         (tail.seq, tail.hash) = (record.account_seq, hash(&entry.body));
         self.records += 1;
         for what in wrong {

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use ledger_schemas::hash;
 use tokio_postgres::Transaction;
 
 use crate::runtime::{Placed, ReadModel};
@@ -44,7 +45,7 @@ impl ReadModel for Audit {
         let versions: Vec<i32> = records.iter().map(|placed| i32::try_from(placed.record.rule_version).unwrap_or(i32::MAX)).collect();
         let partitions: Vec<i16> = records.iter().map(|placed| i16::try_from(placed.partition).unwrap_or(i16::MAX)).collect();
         let positions: Vec<i64> = records.iter().map(|placed| number(placed.position)).collect();
-        let hashes: Vec<&[u8]> = records.iter().map(|placed| &placed.hash[..]).collect();
+        let hashes: Vec<Vec<u8>> = records.iter().map(|placed| hash(&placed.body).to_vec()).collect();
         let statement = transaction.prepare(COMMANDS).await?;
         transaction
             .execute(&statement, &[&programs, &accounts, &seqs, &kinds, &ids, &actors, &recorded, &effective, &versions, &partitions, &positions, &hashes])

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use event_log::EventLog;
 use event_log::postgres::{connect, migrate};
-use ledger_schemas::{Record, hash};
+use ledger_schemas::Record;
 use tokio_postgres::Transaction;
 
 use crate::runtime::{Placed, ReadModel};
@@ -37,8 +37,8 @@ pub async fn bare_upserts(log: &dyn EventLog, url: &str) -> Result<Duration, Box
             let Some(last) = entries.last() else { break };
             from = last.position + 1;
             let mut records = Vec::with_capacity(entries.len());
-            for entry in &entries {
-                records.push(Placed { partition, position: entry.position, hash: hash(&entry.body), record: Record::decode(&entry.body)? });
+            for entry in entries {
+                records.push(Placed { partition, position: entry.position, record: Record::decode(&entry.body)?, body: entry.body });
             }
             let changes = project::fold(&records);
             let begin = Instant::now();

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use event_log::{Entry, Partition, Position};
 use ledger_core::planted::{Bug, is_planted};
-use ledger_schemas::{Record, hash};
+use ledger_schemas::Record;
 use traces::{Part, Trace};
 
 use super::tables::{Run, Tables};
@@ -76,7 +76,7 @@ impl Batch {
                 return;
             }
         }
-        self.records.push(Placed { partition, position: entry.position, hash: hash(&entry.body), record });
+        self.records.push(Placed { partition, position: entry.position, body: entry.body, record });
     }
 }
 

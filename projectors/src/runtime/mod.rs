@@ -12,7 +12,7 @@ mod verify;
 
 use async_trait::async_trait;
 use event_log::{LogError, Partition, Position};
-use ledger_schemas::{Hash, Record};
+use ledger_schemas::Record;
 use tokio_postgres::Transaction;
 
 pub(crate) use project::BATCH_MAX;
@@ -27,8 +27,8 @@ pub struct Placed {
     pub partition: Partition,
     /// Its position.
     pub position: Position,
-    /// The hash of its bytes as they are stored.
-    pub hash: Hash,
+    /// Its bytes as they are stored.
+    pub body: Vec<u8>,
     /// What it says.
     pub record: Record,
 }

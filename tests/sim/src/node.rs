@@ -78,7 +78,7 @@ impl EventLog for NodeLog {
 
     async fn read_outcomes(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Vec<u8>>, LogError> {
         let start = usize::try_from(from).unwrap_or(usize::MAX);
-        Ok(self.world.inner().outcomes[usize::from(partition)].iter().skip(start).take(max).map(|refused| refused.body.clone()).collect())
+        Ok(self.world.inner().outcomes[usize::from(partition)].iter().skip(start).take(max).cloned().collect())
     }
 
     async fn read_programs(&self, from: Position) -> Result<Vec<Vec<u8>>, LogError> {

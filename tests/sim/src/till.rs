@@ -51,7 +51,7 @@ impl Site {
         let inner = self.world.inner();
         let outcomes = inner.outcomes[usize::from(partition_of(&key.to_string(), self.plan.partitions))].iter().rev();
         let outcome = outcomes
-            .filter_map(|refused| Outcome::decode(&refused.body).ok())
+            .filter_map(|refused| Outcome::decode(refused).ok())
             .find(|outcome| outcome.key == key && outcome.code == code && outcome.command.id == command.id);
         outcome.map(|outcome| outcome.recorded_at.as_micros())
     }

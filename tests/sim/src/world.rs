@@ -26,12 +26,6 @@ pub enum LogBug {
     LateCommitBelieved,
 }
 
-/// A refused command, with where its account stood.
-#[derive(Clone)]
-pub struct Refused {
-    pub body: Vec<u8>,
-}
-
 /// An append under way that will land by itself.
 struct Late {
     writer: u64,
@@ -59,7 +53,7 @@ pub struct Inner {
     pub records: Vec<Vec<Entry>>,
     /// From when each record can be seen.
     seen_from: Vec<Vec<Instant>>,
-    pub outcomes: Vec<Vec<Refused>>,
+    pub outcomes: Vec<Vec<Vec<u8>>>,
     pub programs: Vec<Vec<u8>>,
     pub offsets: BTreeMap<String, u64>,
     questions: Vec<Vec<Question>>,
@@ -380,7 +374,7 @@ impl Inner {
             });
         }
         for outcome in &batch.outcomes {
-            self.outcomes[usize::from(outcome.partition)].push(Refused { body: outcome.body.clone() });
+            self.outcomes[usize::from(outcome.partition)].push(outcome.body.clone());
         }
         self.programs.extend(batch.programs.iter().cloned());
         for (source, position) in &batch.offsets {
