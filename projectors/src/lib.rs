@@ -5,6 +5,7 @@
 mod alias;
 mod audit;
 mod balance;
+mod clv;
 mod runtime;
 mod statement;
 mod tier;
@@ -18,7 +19,7 @@ pub use statement::words::{kind, reason};
 /// All read models.
 #[must_use]
 pub fn read_models() -> Vec<Arc<dyn ReadModel>> {
-    vec![Arc::new(alias::Aliases), Arc::new(audit::Audit), Arc::new(balance::Balance), Arc::new(statement::Statement), Arc::new(tier::Tier)]
+    vec![Arc::new(alias::Aliases), Arc::new(audit::Audit), Arc::new(balance::Balance), Arc::new(clv::Clv), Arc::new(statement::Statement), Arc::new(tier::Tier)]
 }
 
 /// The read model with this name.
