@@ -19,8 +19,21 @@ fn dependencies(member: &str) -> Vec<String> {
 #[test]
 fn dependencies_point_one_way() {
     // Each may use those before it only.
-    let order =
-        ["ledger-core", "traces", "schemas", "event-log", "embedded-postgres", "command-service", "projectors", "audit", "insight", "api", "intake", "loyalty"];
+    let order = [
+        "ledger-core",
+        "traces",
+        "schemas",
+        "event-log",
+        "embedded-postgres",
+        "command-service",
+        "projectors",
+        "audit",
+        "insight",
+        "analysis",
+        "api",
+        "intake",
+        "loyalty",
+    ];
     let package = |folder: &str| if folder == "schemas" { "ledger-schemas".to_owned() } else { folder.to_owned() };
     for (i, member) in order.iter().enumerate() {
         let uses = dependencies(member);

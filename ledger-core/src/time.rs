@@ -128,6 +128,12 @@ struct Change {
     offset_us: i64,
 }
 
+/// The date that lies `day` days after 1970-01-01, as [`Zone::day`] counts them.
+#[must_use]
+pub fn date_of(day: i32) -> Date {
+    Date::constant(1970, 1, 1).saturating_add(jiff::Span::new().days(day))
+}
+
 /// A program's wall clock. The changes of its offset are laid out once, with an index by stretches of time, so that a conversion is
 /// a look and a step or two.
 #[derive(Clone, Debug)]
@@ -206,6 +212,12 @@ impl Zone {
     #[must_use]
     pub fn day(&self, at: Moment) -> i32 {
         i32::try_from(self.local_us(at).div_euclid(DAY_US)).expect("a moment lies within 4 centuries of the epoch")
+    }
+
+    /// The local date of `at`.
+    #[must_use]
+    pub fn date(&self, at: Moment) -> Date {
+        date_of(self.day(at))
     }
 
     /// `months` later at the same local time of day; the day is held to the length of the month.

@@ -57,6 +57,8 @@ pub enum Command {
     Log(LogOptions),
     /// Seal, prove, archive, verify and replay the book.
     Audit(AuditOptions),
+    /// Estimate what members are worth.
+    Clv(ClvOptions),
     /// Measure, as ratios to the raw engine in the same run.
     Bench(BenchOptions),
     /// Make an API key: prints the key and its line for the key file.
@@ -229,7 +231,7 @@ pub enum Part {
     },
     /// Bring read models up to date; of several processes with the same one, each record is applied by one.
     Projector {
-        /// The read models: alias, audit, balance, statement, tier, or all.
+        /// The read models: alias, audit, balance, clv, statement, tier, or all.
         #[arg(required = true)]
         names: Vec<String>,
         /// Where the book is.
@@ -312,7 +314,7 @@ pub enum ProgramAction {
 /// Rebuilding.
 #[derive(Debug, Clone, Args)]
 pub struct RebuildOptions {
-    /// The read model: balance, statement or tier.
+    /// The read model: alias, audit, balance, clv, statement or tier.
     pub name: String,
     /// Where the book is.
     #[command(flatten)]
@@ -427,6 +429,34 @@ pub enum AuditAction {
         /// An archive to read instead of the book.
         #[arg(long, env = "LOYALTY_ARCHIVE")]
         archive: Option<PathBuf>,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+}
+
+/// Lifetime value.
+#[derive(Debug, Clone, Args)]
+pub struct ClvOptions {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: ClvAction,
+}
+
+/// What to do about lifetime value.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ClvAction {
+    /// Fit the models, check them on the last days, put the better one in force if it beats a naive forecast, and score everybody.
+    Fit {
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// The last day of the data, YYYY-MM-DD; that of the last purchase if not named.
+        #[arg(long, env = "LOYALTY_UNTIL")]
+        until: Option<jiff::civil::Date>,
+        /// How many days at the end the models are checked on.
+        #[arg(long, env = "LOYALTY_HOLDOUT_DAYS", default_value_t = 90)]
+        holdout_days: i32,
         /// Where the book is.
         #[command(flatten)]
         data: DataOptions,

@@ -3,6 +3,7 @@
 mod args;
 mod audit;
 mod bench;
+mod clv;
 mod copy;
 mod demo;
 mod import;
@@ -36,6 +37,7 @@ async fn main() -> std::process::ExitCode {
         Command::Verify(options) => ops::verify(options).await,
         Command::Log(options) => copy::run(options).await,
         Command::Audit(options) => audit::run(options.action).await,
+        Command::Clv(options) => clv::run(options.action).await,
         Command::Bench(options) => bench::run(options).await,
         Command::Key(options) => ops::key(&options),
         Command::Schema(options) => ops::schema(&options),

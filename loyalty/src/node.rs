@@ -136,6 +136,7 @@ impl Node {
         let mut tasks = Vec::new();
         if role.models != Models::None {
             intake::migrate(database.url()).await?;
+            analysis::open(database.url()).await?;
         }
         for model in read_models().into_iter().filter(|_| role.models != Models::None) {
             let projector = Projector::open(model, Arc::clone(&log), database.url()).await?;

@@ -53,6 +53,17 @@ pub async fn open(options: &DataOptions) -> anyhow::Result<(Database, Arc<dyn Ev
     Ok((database, log))
 }
 
+/// As [`open`], with read models that have what is on the log where no service brings them up to date.
+pub async fn open_caught_up(options: &DataOptions) -> anyhow::Result<(Database, Arc<dyn EventLog>)> {
+    let (database, log) = open(options).await?;
+    if let Database::Own(_) = &database {
+        for model in read_models() {
+            Projector::open(model, Arc::clone(&log), database.url()).await?.catch_up().await?;
+        }
+    }
+    Ok((database, log))
+}
+
 /// `loyalty projectors`.
 pub async fn projectors(options: DataOptions) -> anyhow::Result<()> {
     let (database, log) = open(&options).await?;
@@ -89,13 +100,7 @@ pub async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
 
 /// `loyalty verify`.
 pub async fn verify(options: DataOptions) -> anyhow::Result<()> {
-    let (database, log) = open(&options).await?;
-    if let Database::Own(_) = &database {
-        // Nobody else brings the read models up to date now.
-        for model in read_models() {
-            Projector::open(model, Arc::clone(&log), database.url()).await?.catch_up().await?;
-        }
-    }
+    let (database, log) = open_caught_up(&options).await?;
     let check = crate::verify::all(log, database.url()).await?;
     println!("book verified: {} records", check.records);
     println!("accounts: {}, refused commands: {}", check.accounts, check.outcomes);

@@ -4,6 +4,7 @@
 
 mod api;
 mod audit;
+mod clv;
 mod crash;
 mod intake;
 mod kafka;

@@ -4,6 +4,7 @@ mod accounts;
 mod adjustments;
 mod aliases;
 mod auth;
+mod clv;
 mod explain;
 mod intake;
 mod ops;
@@ -63,6 +64,10 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(statement::get))
         .routes(routes!(explain::get))
         .routes(routes!(receipts::get))
+        .routes(routes!(clv::get))
+        .routes(routes!(clv::members))
+        .routes(routes!(clv::fits))
+        .routes(routes!(clv::cohorts))
         .routes(routes!(purchases::post))
         .routes(routes!(redemptions::post))
         .routes(routes!(redemptions::capture))

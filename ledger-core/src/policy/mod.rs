@@ -3,12 +3,14 @@
 //! Invariants: a published version never changes; every question about the past is answered by the version (and tier) of then.
 
 mod condition;
+mod insight;
 mod program;
 mod rate;
 mod rulebook;
 mod validate;
 
 pub use condition::ConditionError;
+pub use insight::{InsightRules, Rung};
 pub use program::{Program, Version};
 pub use rate::{Facts, Kept, LinePoints, RateFailure, Rated, gross, rate};
 pub use rulebook::*;

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::insight::InsightRules;
 use crate::id::Id;
 use crate::points::{Amount, Points, Rounding};
 use crate::time::{Moment, Period};
@@ -40,6 +41,9 @@ pub struct Rulebook {
     /// The ladder of tiers; without it everybody is a `member`.
     #[serde(default)]
     pub tiers: TierRules,
+    /// What analysts need to know; it decides no points.
+    #[serde(default)]
+    pub insight: InsightRules,
 }
 
 /// Whose clock a program runs on.

@@ -50,6 +50,7 @@ pub fn read_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version, V
     check_earn(&rulebook, &mut invalid);
     check_redeem_and_expiry(&rulebook, &mut invalid);
     check_tiers(&rulebook, &mut invalid);
+    rulebook.insight.check(&mut invalid);
     let env = Arc::new(Env::stdlib());
     let mut conditions = Vec::new();
     for (i, bonus) in rulebook.earn.bonus.iter().enumerate() {

@@ -8,6 +8,7 @@ use ledger_core::account::EventKind;
 use ledger_core::account::command::{Purchase, Return, Returned};
 use ledger_core::account::event::Earned;
 use ledger_core::id::AccountKey;
+use ledger_core::time::date_of;
 use rust_decimal::Decimal;
 
 use crate::runtime::Placed;
@@ -57,8 +58,7 @@ fn bought<'a>(key: &'a AccountKey, earned: &'a Earned) -> Bought<'a> {
     // but for its last decimals, which a saturating product rounds.
     let lines: Vec<Decimal> = purchase.lines.iter().map(|line| line.quantity.0.saturating_mul(line.unit_price.0).saturating_sub(line.discount.0)).collect();
     let spend = lines.iter().fold(Decimal::ZERO, |sum, line| sum.saturating_add(*line));
-    let day = Date::constant(1970, 1, 1).saturating_add(jiff::Span::new().days(earned.day));
-    Bought { key, purchase, day, occurred_at: purchase.occurred_at.timestamp(), spend, lines }
+    Bought { key, purchase, day: date_of(earned.day), occurred_at: purchase.occurred_at.timestamp(), spend, lines }
 }
 
 impl<'a> Changes<'a> {

@@ -1,0 +1,131 @@
+//! What each member is worth, by a fit.
+
+use insight::gamma_gamma::GammaGamma;
+use insight::lifetime::{Terms, value};
+use jiff::Span;
+use jiff::civil::Date;
+use ledger_core::policy::{InsightRules, Rung};
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
+use serde::Serialize;
+use tokio_postgres::Client;
+
+use super::fit::{BuyingFit, Fit, SpendFit};
+use super::history::{Member, members};
+use crate::AnalysisError;
+
+const CHUNK: usize = 10_000;
+/// Weeks of a month, 365.25 days a year.
+const MONTH_WEEKS: f64 = 365.25 / 12.0 / 7.0;
+
+/// What a member is worth.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Score {
+    /// By which fit.
+    pub fit_version: i32,
+    /// Probability that the member still buys.
+    pub alive: f64,
+    /// Days with a purchase to expect in the weeks asked for.
+    pub expected_purchases: f64,
+    /// What such a day's purchases come to.
+    pub order_value: f64,
+    /// Discounted margin within the rulebook's horizon.
+    pub lifetime_value: f64,
+}
+
+/// A fit's models; none if it is not in force.
+fn models(fit: &Fit) -> Option<(&BuyingFit, &SpendFit)> {
+    fit.buying.as_ref().zip(fit.spend.as_ref())
+}
+
+/// What `member` is worth by `fit`; purchases are those of the next `weeks`, or of the rulebook's horizon.
+#[must_use]
+pub fn score_one(fit: &Fit, member: &Member, rules: &InsightRules, weeks: Option<f64>) -> Option<Score> {
+    let (buying, spend) = models(fit)?;
+    let (buying, spend) = (buying.buying(), GammaGamma::from(spend.parameters));
+    let weeks = weeks.unwrap_or(f64::from(rules.horizon_months) * MONTH_WEEKS);
+    let order_value = spend.mean_spend(member.spend);
+    let double = |amount: Decimal| amount.to_f64().unwrap_or(f64::NAN);
+    let terms = Terms { months: rules.horizon_months, margin: double(rules.margin.0), monthly_discount: double(rules.monthly_discount.0) };
+    Some(Score {
+        fit_version: fit.version,
+        alive: buying.alive(member.history),
+        expected_purchases: buying.expected(member.history, weeks),
+        order_value,
+        lifetime_value: value(&buying, member.history, order_value, &terms),
+    })
+}
+
+/// 1 to 5 by the share of `values` below each; who is alike scores alike.
+fn fifths(values: &[f64]) -> Vec<i16> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let score = |value: &f64| {
+        let below = sorted.partition_point(|other| other < value);
+        i16::try_from(1 + 5 * below / sorted.len()).unwrap_or(5)
+    };
+    values.iter().map(score).collect()
+}
+
+/// The highest rung on which each of `members` stands at the end of `day`; accounts without a purchase stand on the lowest and are not told of.
+async fn rungs<'a>(client: &Client, program: &str, day: Date, ladder: &'a [Rung], members: &[Member]) -> Result<Vec<&'a str>, AnalysisError> {
+    let lowest = ladder.first().map_or("", |rung| rung.name.as_str());
+    let mut stands = vec![lowest; members.len()];
+    let sql = "SELECT account FROM clv.purchase_day WHERE program = $1 AND day <= $2 AND ($3::date IS NULL OR day > $3)
+               GROUP BY account HAVING sum(orders) >= $4::bigint AND sum(spend) >= $5";
+    for rung in ladder.iter().skip(1) {
+        let since = rung.within_days.map(|days| day.saturating_sub(Span::new().days(i64::from(days))));
+        for row in client.query(sql, &[&program, &day, &since, &i64::from(rung.orders), &rung.spend.0]).await? {
+            let account: &str = row.get(0);
+            if let Ok(i) = members.binary_search_by(|member| member.account.as_str().cmp(account)) {
+                stands[i] = &rung.name;
+            }
+        }
+    }
+    Ok(stands)
+}
+
+/// Scores everybody as of the end of `day` by `fit`; tells how many.
+///
+/// # Errors
+/// [`AnalysisError`]
+pub async fn score_all(client: &mut Client, program: &str, fit: &Fit, rules: &InsightRules, day: Date) -> Result<u64, AnalysisError> {
+    let mut members = members(client, program, day, day).await?;
+    members.sort_by(|one, other| one.account.cmp(&other.account));
+    let rungs = rungs(client, program, day, &rules.ladder, &members).await?;
+    let column = |of: fn(&Member) -> f64| fifths(&members.iter().map(of).collect::<Vec<f64>>());
+    let recency = column(|member| -f64::from(member.history.age_days - member.history.recency_days));
+    let (frequency, monetary) = (column(|member| f64::from(member.orders)), column(|member| member.total));
+    let scores: Vec<Score> = members.iter().filter_map(|member| score_one(fit, member, rules, None)).collect();
+    let transaction = client.transaction().await?;
+    transaction.execute("DELETE FROM score WHERE program = $1", &[&program]).await?;
+    let sql = "INSERT INTO score SELECT $1, u.account, $2, $3, u.rung, u.recency, u.frequency, u.monetary, u.alive, u.expected, u.order_value, u.value
+               FROM unnest($4::text[], $5::text[], $6::smallint[], $7::smallint[], $8::smallint[], $9::float8[], $10::float8[], $11::float8[], $12::float8[])
+                 AS u(account, rung, recency, frequency, monetary, alive, expected, order_value, value)";
+    let statement = transaction.prepare(sql).await?;
+    for begin in (0..scores.len()).step_by(CHUNK) {
+        let range = begin..(begin + CHUNK).min(scores.len());
+        let accounts: Vec<&str> = members[range.clone()].iter().map(|member| member.account.as_str()).collect();
+        let of = |field: fn(&Score) -> f64| scores[range.clone()].iter().map(field).collect::<Vec<f64>>();
+        let fields: [fn(&Score) -> f64; 4] = [|s| s.alive, |s| s.expected_purchases, |s| s.order_value, |s| s.lifetime_value];
+        let [alive, expected, order_value, value] = fields.map(of);
+        let (rungs, recency, frequency, monetary) = (&rungs[range.clone()], &recency[range.clone()], &frequency[range.clone()], &monetary[range.clone()]);
+        transaction
+            .execute(&statement, &[&program, &day, &fit.version, &accounts, &rungs, &recency, &frequency, &monetary, &alive, &expected, &order_value, &value])
+            .await?;
+    }
+    transaction.commit().await?;
+    Ok(scores.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fifths;
+
+    #[test]
+    fn who_is_alike_scores_alike() {
+        assert_eq!(fifths(&[1.0, 2.0, 3.0, 4.0, 5.0]), [1, 2, 3, 4, 5]);
+        assert_eq!(fifths(&[7.0, 7.0, 7.0, 7.0, 9.0]), [1, 1, 1, 1, 5]);
+        assert_eq!(fifths(&[]), Vec::<i16>::new());
+    }
+}

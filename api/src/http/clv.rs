@@ -1,0 +1,255 @@
+//! Lifetime value: what members are worth, by the fit in force.
+
+use analysis::AnalysisError;
+use analysis::clv::{self, Fit, Member, Score};
+use axum::extract::{Path, Query, State};
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::accounts::require_account;
+use crate::problem::Problem;
+use crate::reads::{Page, limit, wait_for};
+use crate::state::{ApiState, path_id, real_now};
+
+/// Of when, and for how long.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ClvParams {
+    /// A day, `YYYY-MM-DD`: by what had been bought at its end; today by the program's clock, if none.
+    pub as_of: Option<String>,
+    /// For how many weeks purchases are expected, 1 to 520; the rulebook's horizon if none.
+    pub weeks: Option<u32>,
+    /// As in every read.
+    pub min_position: Option<String>,
+}
+
+/// What a member bought so far, and will.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ClvView {
+    /// The account.
+    pub account_id: String,
+    /// Of the end of which day.
+    pub as_of: String,
+    /// Orders of which something was kept.
+    pub orders: u32,
+    /// Days with a purchase after the first such day.
+    pub repeats: u32,
+    /// Days since the first purchase; null where there is none.
+    pub age_days: Option<u32>,
+    /// Days from the first purchase to the last.
+    pub recency_days: Option<u32>,
+    /// Spend net of returns, in the program's currency.
+    pub spend: f64,
+    /// Mean spend of the days after the first.
+    pub repeat_day_spend: f64,
+    /// By the fit in force; null where there is none, or no purchase.
+    pub forecast: Option<ForecastView>,
+}
+
+/// What to expect.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ForecastView {
+    /// The version of the fit.
+    pub fit_version: i32,
+    /// Probability that the member still buys.
+    pub alive: f64,
+    /// Days with a purchase to expect.
+    pub expected_purchases: f64,
+    /// What such a day's purchases come to.
+    pub order_value: f64,
+    /// Discounted margin within the rulebook's horizon, in the program's currency.
+    pub lifetime_value: f64,
+}
+
+impl From<Score> for ForecastView {
+    fn from(score: Score) -> Self {
+        let Score { fit_version, alive, expected_purchases, order_value, lifetime_value } = score;
+        Self { fit_version, alive, expected_purchases, order_value, lifetime_value }
+    }
+}
+
+impl From<AnalysisError> for Problem {
+    fn from(error: AnalysisError) -> Self {
+        Self::unavailable(&error)
+    }
+}
+
+pub(super) fn day(name: &str, text: &str) -> Result<Date, Problem> {
+    text.parse().map_err(|_| Problem::parameter(name, text, "a day, such as 2010-12-09"))
+}
+
+/// What a member bought, and what is to be expected.
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/clv", params(("program" = String, Path), ("account_id" = String, Path), ClvParams),
+    responses((status = 200, body = ClvView), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn get(
+    State(state): State<ApiState>,
+    Path((program, account)): Path<(String, String)>,
+    Query(params): Query<ClvParams>,
+) -> Result<axum::Json<ClvView>, Problem> {
+    let (key, program) = state.key(&program, &account)?;
+    if let Some(weeks) = params.weeks.filter(|weeks| !(1..=520).contains(weeks)) {
+        return Err(Problem::parameter("weeks", &weeks.to_string(), "1 to 520"));
+    }
+    for model in ["balance", "clv"] {
+        wait_for(&state, model, params.min_position.as_deref()).await?;
+    }
+    let version = program.program.at_or_first(program.now(real_now())).ok_or_else(|| Problem::program_not_found(&key.program))?;
+    let today = version.zone.date(program.now(real_now()));
+    let as_of = params.as_of.as_deref().map_or(Ok(today), |text| day("as_of", text))?;
+    let database = state.database().await?;
+    require_account(&database, &key).await?;
+    let member = clv::member(&database, key.program.as_str(), key.account.as_str(), as_of).await?;
+    let fit = clv::in_force(&database, key.program.as_str()).await?;
+    let forecast = member
+        .as_ref()
+        .zip(fit.as_ref())
+        .and_then(|(member, fit)| clv::score_one(fit, member, &version.rulebook.insight, params.weeks.map(f64::from)).map(ForecastView::from));
+    Ok(axum::Json(view(key.account.to_string(), as_of, member.as_ref(), forecast)))
+}
+
+fn view(account_id: String, as_of: Date, member: Option<&Member>, forecast: Option<ForecastView>) -> ClvView {
+    ClvView {
+        account_id,
+        as_of: as_of.to_string(),
+        orders: member.map_or(0, |member| member.orders),
+        repeats: member.map_or(0, |member| member.history.repeats),
+        age_days: member.map(|member| member.history.age_days),
+        recency_days: member.map(|member| member.history.recency_days),
+        spend: member.map_or(0.0, |member| member.total),
+        repeat_day_spend: member.map_or(0.0, |member| member.spend.mean),
+        forecast,
+    }
+}
+
+/// Which members.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ScoresParams {
+    /// Only those on this rung of the ladder.
+    pub rung: Option<String>,
+    /// From `next_cursor`.
+    pub cursor: Option<String>,
+    /// 1 to 500, 50 if none.
+    pub limit: Option<u32>,
+}
+
+/// A member's score, as it was made last.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ScoreView {
+    /// The account.
+    pub account_id: String,
+    /// Of the end of which day.
+    pub as_of: String,
+    /// Rung of the ladder of loyalty.
+    pub rung: String,
+    /// Recency, frequency, monetary value: 1 to 5 each, by fifths of the members.
+    pub rfm: [i16; 3],
+    /// By the fit in force then.
+    pub forecast: ForecastView,
+}
+
+/// Members by lifetime value, the most valuable first.
+#[utoipa::path(get, path = "/programs/{program}/clv/members", params(("program" = String, Path), ScoresParams),
+    responses((status = 200, body = Page<ScoreView>), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn members(
+    State(state): State<ApiState>,
+    Path(program): Path<String>,
+    Query(params): Query<ScoresParams>,
+) -> Result<axum::Json<Page<ScoreView>>, Problem> {
+    let program = path_id("program", &program)?;
+    state.program(&program)?;
+    let limit = limit(params.limit)?;
+    let wrong = |text: &str| Problem::parameter("cursor", text, "the next_cursor of a page before");
+    let cursor = |text: &str| text.split_once(':').and_then(|(value, account)| Some((value.parse::<f64>().ok()?, account.to_owned())));
+    let after = params.cursor.as_deref().map(|text| cursor(text).ok_or_else(|| wrong(text))).transpose()?;
+    let (value, account) = after.unwrap_or((f64::INFINITY, String::new()));
+    let database = state.database().await?;
+    let sql = "SELECT account, as_of, rung, recency_score, frequency_score, monetary_score, fit_version, alive, expected_purchases, order_value, lifetime_value
+               FROM analysis.score WHERE program = $1 AND ($2::text IS NULL OR rung = $2) AND (-lifetime_value, account) > (-$3::float8, $4)
+               ORDER BY lifetime_value DESC, account LIMIT $5";
+    let rows = database.query(sql, &[&program.as_str(), &params.rung, &value, &account, &limit]).await?;
+    let items: Vec<ScoreView> = rows.iter().map(score_view).collect();
+    let full = i64::try_from(items.len()).is_ok_and(|len| len == limit);
+    let next_cursor = items.last().filter(|_| full).map(|last| format!("{}:{}", last.forecast.lifetime_value, last.account_id));
+    Ok(axum::Json(Page { items, next_cursor }))
+}
+
+fn score_view(row: &tokio_postgres::Row) -> ScoreView {
+    ScoreView {
+        account_id: row.get(0),
+        as_of: row.get::<_, Date>(1).to_string(),
+        rung: row.get(2),
+        rfm: [row.get(3), row.get(4), row.get(5)],
+        forecast: ForecastView {
+            fit_version: row.get(6),
+            alive: row.get(7),
+            expected_purchases: row.get(8),
+            order_value: row.get(9),
+            lifetime_value: row.get(10),
+        },
+    }
+}
+
+/// Which page of fits.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct FitsParams {
+    /// From `next_cursor`: those before this version.
+    pub cursor: Option<i32>,
+    /// 1 to 500, 50 if none.
+    pub limit: Option<u32>,
+}
+
+/// Every fit that was made, the newest first: data, parameters with standard errors, log-likelihood, holdout, and why it is in force or not.
+#[utoipa::path(get, path = "/programs/{program}/clv/fits", params(("program" = String, Path), FitsParams),
+    responses((status = 200, description = "A page of fits", body = serde_json::Value), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn fits(
+    State(state): State<ApiState>,
+    Path(program): Path<String>,
+    Query(params): Query<FitsParams>,
+) -> Result<axum::Json<Page<Fit>>, Problem> {
+    let program = path_id("program", &program)?;
+    state.program(&program)?;
+    let limit = limit(params.limit)?;
+    let items = clv::list(&*state.database().await?, program.as_str(), params.cursor.unwrap_or(i32::MAX), limit).await?;
+    let full = i64::try_from(items.len()).is_ok_and(|len| len == limit);
+    let next_cursor = items.last().filter(|_| full).map(|last| last.version.to_string());
+    Ok(axum::Json(Page { items, next_cursor }))
+}
+
+/// Members who came in one month, in one month after it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CohortView {
+    /// First day of the month of their first purchase.
+    pub cohort: String,
+    /// Months after it, from 0.
+    pub month: i32,
+    /// How many of them bought in it.
+    pub members: i64,
+    /// Their orders.
+    pub orders: i64,
+    /// Their spend net of returns, in the program's currency.
+    pub spend: String,
+}
+
+/// The cohort table: by month of first purchase, what members did in each month after it.
+#[utoipa::path(get, path = "/programs/{program}/clv/cohorts", params(("program" = String, Path)),
+    responses((status = 200, body = Page<CohortView>), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn cohorts(State(state): State<ApiState>, Path(program): Path<String>) -> Result<axum::Json<Page<CohortView>>, Problem> {
+    let program = path_id("program", &program)?;
+    state.program(&program)?;
+    let sql = "SELECT cohort, month, members, orders, spend::text FROM clv.cohort WHERE program = $1 ORDER BY cohort, month";
+    let rows = state.database().await?.query(sql, &[&program.as_str()]).await?;
+    let view = |row: &tokio_postgres::Row| CohortView {
+        cohort: row.get::<_, Date>(0).to_string(),
+        month: row.get(1),
+        members: row.get(2),
+        orders: row.get(3),
+        spend: row.get(4),
+    };
+    Ok(axum::Json(Page { items: rows.iter().map(view).collect(), next_cursor: None }))
+}

@@ -1,0 +1,74 @@
+//! What analysts need to know of a program: how its money is counted, and when a member counts as what. It decides no points.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::validate::Invalid;
+use crate::points::Amount;
+
+/// How lifetime value is counted, and the ladder of loyalty.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct InsightRules {
+    /// What of a purchase is the program's own, from 0 to 1.
+    pub margin: Amount,
+    /// By which money a month later is worth less, such as 0.01.
+    pub monthly_discount: Amount,
+    /// For how many months lifetime value looks ahead.
+    pub horizon_months: u32,
+    /// From the lowest rung up; a member stands on the highest whose conditions hold.
+    pub ladder: Vec<Rung>,
+}
+
+/// A rung of the ladder of loyalty.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rung {
+    /// Its name.
+    pub name: String,
+    /// At least this many orders.
+    #[serde(default)]
+    pub orders: u32,
+    /// At least this much spent, net of returns.
+    #[serde(default)]
+    pub spend: Amount,
+    /// Within this many days; ever, if none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_days: Option<u32>,
+}
+
+impl Default for InsightRules {
+    fn default() -> Self {
+        let rung = |name: &str, orders, within_days| Rung { name: name.into(), orders, spend: Amount::ZERO, within_days };
+        Self {
+            margin: Amount::ONE,
+            monthly_discount: Amount(rust_decimal::Decimal::new(1, 2)),
+            horizon_months: 12,
+            ladder: vec![rung("prospect", 0, None), rung("customer", 1, None), rung("supporter", 3, None), rung("advocate", 10, Some(365))],
+        }
+    }
+}
+
+impl InsightRules {
+    pub(super) fn check(&self, invalid: &mut Vec<Invalid>) {
+        for (name, value) in [("margin", self.margin), ("monthly_discount", self.monthly_discount)] {
+            if value < Amount::ZERO || value > Amount::ONE {
+                invalid.push(Invalid::new(format!("/insight/{name}"), value, "a decimal from 0 to 1"));
+            }
+        }
+        if !(1..=120).contains(&self.horizon_months) {
+            invalid.push(Invalid::new("/insight/horizon_months", self.horizon_months, "1 to 120 months"));
+        }
+        if self.ladder.first().is_none_or(|rung| rung.orders != 0 || rung.spend != Amount::ZERO) {
+            invalid.push(Invalid::new("/insight/ladder/0", "it asks for something, or there is none", "a lowest rung that everybody stands on"));
+        }
+        for (i, rung) in self.ladder.iter().enumerate() {
+            if rung.name.is_empty() || rung.name.len() > 64 || self.ladder[..i].iter().any(|other| other.name == rung.name) {
+                invalid.push(Invalid::new(format!("/insight/ladder/{i}/name"), &rung.name, "1 to 64 characters that no other rung has"));
+            }
+            if rung.within_days.is_some_and(|days| !(1..=36_500).contains(&days)) {
+                invalid.push(Invalid::new(format!("/insight/ladder/{i}/within_days"), rung.within_days.unwrap_or(0), "1 to 36500 days"));
+            }
+        }
+    }
+}
