@@ -5,6 +5,7 @@
 #![allow(clippy::float_arithmetic, reason = "estimates; what is booked uses decimals")]
 
 pub mod clv;
+pub mod liability;
 
 use tokio_postgres::Client;
 
@@ -38,6 +39,15 @@ pub enum AnalysisError {
         value: String,
         /// What would be right.
         expected: String,
+    },
+    /// Amounts that don't fit.
+    #[error("cohort {cohort} can't be put into the journal")]
+    Revenue {
+        /// Of which month.
+        cohort: jiff::civil::Date,
+        /// Why not.
+        #[source]
+        source: insight::revenue::RevenueError,
     },
     /// Kept JSON that can't be read.
     #[error("a kept report can't be read")]

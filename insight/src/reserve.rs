@@ -75,15 +75,6 @@ impl Triangle {
         Ok(Self { rows })
     }
 
-    /// As it was `periods` earlier, without the cohorts of which nothing is left.
-    ///
-    /// # Errors
-    /// [`ReserveError::TooSmall`]
-    pub fn earlier(&self, periods: usize) -> Result<Self, ReserveError> {
-        let rows = self.rows.iter().filter(|row| row.len() > periods).map(|row| row[..row.len() - periods].to_vec()).collect();
-        Self::new(rows)
-    }
-
     fn latest(row: &[f64]) -> f64 {
         row.last().copied().unwrap_or(0.0)
     }

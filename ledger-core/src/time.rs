@@ -128,6 +128,12 @@ struct Change {
     offset_us: i64,
 }
 
+/// The date of `at` in UTC, by which the book is closed.
+#[must_use]
+pub fn utc_date(at: Moment) -> Date {
+    date_of(i32::try_from(at.as_micros().div_euclid(DAY_US)).expect("a moment lies within 4 centuries of the epoch"))
+}
+
 /// The date that lies `day` days after 1970-01-01, as [`Zone::day`] counts them.
 #[must_use]
 pub fn date_of(day: i32) -> Date {

@@ -231,7 +231,7 @@ pub enum Part {
     },
     /// Bring read models up to date; of several processes with the same one, each record is applied by one.
     Projector {
-        /// The read models: alias, audit, balance, clv, statement, tier, or all.
+        /// The read models: alias, audit, balance, clv, liability, statement, tier, or all.
         #[arg(required = true)]
         names: Vec<String>,
         /// Where the book is.
@@ -314,7 +314,7 @@ pub enum ProgramAction {
 /// Rebuilding.
 #[derive(Debug, Clone, Args)]
 pub struct RebuildOptions {
-    /// The read model: alias, audit, balance, clv, statement or tier.
+    /// The read model: alias, audit, balance, clv, liability, statement or tier.
     pub name: String,
     /// Where the book is.
     #[command(flatten)]

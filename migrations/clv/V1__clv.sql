@@ -8,6 +8,7 @@ CREATE TABLE purchase (
     account      text COLLATE "C" NOT NULL,
     purchase_id  text COLLATE "C" NOT NULL,
     day          date NOT NULL,
+    booked_on    date NOT NULL,
     occurred_at  timestamptz NOT NULL,
     channel      text NOT NULL,
     store        text NOT NULL,
@@ -26,6 +27,17 @@ CREATE TABLE line (
     spend             numeric NOT NULL,
     returned_quantity numeric NOT NULL DEFAULT 0,
     PRIMARY KEY (program, account, purchase_id, line_id)
+);
+
+CREATE TABLE refund (
+    program      text COLLATE "C" NOT NULL,
+    account      text COLLATE "C" NOT NULL,
+    account_seq  bigint NOT NULL,
+    purchase_id  text COLLATE "C" NOT NULL,
+    booked_on    date NOT NULL,
+    returned_on  date NOT NULL,
+    amount       numeric NOT NULL,
+    PRIMARY KEY (program, account, account_seq)
 );
 
 -- A day with purchases of which something was kept; it is what the models count.
@@ -52,6 +64,7 @@ COMMENT ON COLUMN purchase.program IS 'Program';
 COMMENT ON COLUMN purchase.account IS 'Account';
 COMMENT ON COLUMN purchase.purchase_id IS 'The purchase''s id, the account''s own';
 COMMENT ON COLUMN purchase.day IS 'Its day on the program''s wall clock';
+COMMENT ON COLUMN purchase.booked_on IS 'The day (UTC) on which it was booked';
 COMMENT ON COLUMN purchase.occurred_at IS 'When it was made';
 COMMENT ON COLUMN purchase.channel IS 'Such as store or web';
 COMMENT ON COLUMN purchase.store IS 'Which store';
@@ -66,6 +79,14 @@ COMMENT ON COLUMN line.category IS 'Category of goods';
 COMMENT ON COLUMN line.quantity IS 'How many, or how much';
 COMMENT ON COLUMN line.spend IS 'What was paid for it, tax included';
 COMMENT ON COLUMN line.returned_quantity IS 'How many of them were given back; returns by amount name no line';
+COMMENT ON TABLE refund IS 'What a return gave back of a purchase''s spend';
+COMMENT ON COLUMN refund.program IS 'Program';
+COMMENT ON COLUMN refund.account IS 'Account';
+COMMENT ON COLUMN refund.account_seq IS 'The return''s record within the account';
+COMMENT ON COLUMN refund.purchase_id IS 'The purchase';
+COMMENT ON COLUMN refund.booked_on IS 'The day (UTC) on which it was booked';
+COMMENT ON COLUMN refund.returned_on IS 'The day (UTC) on which the goods were given back';
+COMMENT ON COLUMN refund.amount IS 'Money; its parts sum to what the whole would be';
 COMMENT ON VIEW purchase_day IS 'Days on which a member bought something and kept some of it';
 COMMENT ON VIEW member IS 'A member''s purchases so far';
 COMMENT ON COLUMN member.repeats IS 'Days with a purchase after the first such day';

@@ -6,6 +6,7 @@ mod alias;
 mod audit;
 mod balance;
 mod clv;
+mod liability;
 mod runtime;
 mod statement;
 mod tier;
@@ -19,7 +20,15 @@ pub use statement::words::{kind, reason};
 /// All read models.
 #[must_use]
 pub fn read_models() -> Vec<Arc<dyn ReadModel>> {
-    vec![Arc::new(alias::Aliases), Arc::new(audit::Audit), Arc::new(balance::Balance), Arc::new(clv::Clv), Arc::new(statement::Statement), Arc::new(tier::Tier)]
+    vec![
+        Arc::new(alias::Aliases),
+        Arc::new(audit::Audit),
+        Arc::new(balance::Balance),
+        Arc::new(clv::Clv),
+        Arc::new(liability::Liability),
+        Arc::new(statement::Statement),
+        Arc::new(tier::Tier),
+    ]
 }
 
 /// The read model with this name.

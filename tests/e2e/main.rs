@@ -8,6 +8,7 @@ mod clv;
 mod crash;
 mod intake;
 mod kafka;
+mod liability;
 mod share;
 mod support;
 mod traces;

@@ -7,6 +7,7 @@ mod auth;
 mod clv;
 mod explain;
 mod intake;
+mod liability;
 mod ops;
 mod programs;
 mod purchases;
@@ -68,6 +69,12 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(clv::members))
         .routes(routes!(clv::fits))
         .routes(routes!(clv::cohorts))
+        .routes(routes!(liability::trial_balance))
+        .routes(routes!(liability::roll_forward))
+        .routes(routes!(liability::lots))
+        .routes(routes!(liability::breakage))
+        .routes(routes!(liability::journal))
+        .routes(routes!(liability::expiry_forecast))
         .routes(routes!(purchases::post))
         .routes(routes!(redemptions::post))
         .routes(routes!(redemptions::capture))

@@ -16,6 +16,9 @@ pub struct InsightRules {
     pub monthly_discount: Amount,
     /// For how many months lifetime value looks ahead.
     pub horizon_months: u32,
+    /// Of the points given out, the share that will be spent, from 0 to 1, as finance has set it; estimated by chain ladder if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_redemption: Option<Amount>,
     /// From the lowest rung up; a member stands on the highest whose conditions hold.
     pub ladder: Vec<Rung>,
 }
@@ -44,6 +47,7 @@ impl Default for InsightRules {
             margin: Amount::ONE,
             monthly_discount: Amount(rust_decimal::Decimal::new(1, 2)),
             horizon_months: 12,
+            expected_redemption: None,
             ladder: vec![rung("prospect", 0, None), rung("customer", 1, None), rung("supporter", 3, None), rung("advocate", 10, Some(365))],
         }
     }
@@ -51,7 +55,8 @@ impl Default for InsightRules {
 
 impl InsightRules {
     pub(super) fn check(&self, invalid: &mut Vec<Invalid>) {
-        for (name, value) in [("margin", self.margin), ("monthly_discount", self.monthly_discount)] {
+        let shares = [("margin", Some(self.margin)), ("monthly_discount", Some(self.monthly_discount)), ("expected_redemption", self.expected_redemption)];
+        for (name, value) in shares.into_iter().filter_map(|(name, value)| Some((name, value?))) {
             if value < Amount::ZERO || value > Amount::ONE {
                 invalid.push(Invalid::new(format!("/insight/{name}"), value, "a decimal from 0 to 1"));
             }

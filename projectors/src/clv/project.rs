@@ -1,14 +1,12 @@
 //! The fold: purchases with their lines, and what was given back of them. A return is a difference, so no row is read to write it.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use jiff::civil::Date;
 use ledger_core::account::EventKind;
 use ledger_core::account::command::{Purchase, Return, Returned};
 use ledger_core::account::event::Earned;
 use ledger_core::id::AccountKey;
-use ledger_core::time::date_of;
+use ledger_core::time::{date_of, utc_date};
 use rust_decimal::Decimal;
 
 use crate::runtime::Placed;
@@ -19,6 +17,7 @@ pub(super) struct Bought<'a> {
     pub(super) key: &'a AccountKey,
     pub(super) purchase: &'a Purchase,
     pub(super) day: Date,
+    pub(super) booked_on: Date,
     pub(super) occurred_at: Timestamp,
     pub(super) spend: Decimal,
     pub(super) lines: Vec<Decimal>,
@@ -27,24 +26,37 @@ pub(super) struct Bought<'a> {
 /// Account and purchase.
 pub(super) type Of<'a> = (&'a AccountKey, &'a str);
 
-/// What `records` change.
+/// A return of a purchase.
+#[derive(Debug)]
+pub(super) struct GivenBack<'a> {
+    pub(super) of: Of<'a>,
+    pub(super) seq: i64,
+    pub(super) booked_on: Date,
+    pub(super) returned_on: Date,
+}
+
+/// What `records` change, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Changes<'a> {
     pub(super) purchases: Vec<Bought<'a>>,
-    /// Quantities given back, by line.
-    pub(super) lines: BTreeMap<(Of<'a>, &'a str), Decimal>,
+    /// Quantities given back, line by line.
+    pub(super) lines: Vec<(GivenBack<'a>, &'a str, Decimal)>,
     /// Money given back, no line named.
-    pub(super) amounts: BTreeMap<Of<'a>, Decimal>,
+    pub(super) amounts: Vec<(GivenBack<'a>, Decimal)>,
 }
 
 pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
     let mut changes = Changes::default();
     for placed in records {
-        let key = &placed.record.key;
+        let (key, booked_on) = (&placed.record.key, utc_date(placed.record.recorded_at));
         for event in &placed.record.events {
             match &event.kind {
-                EventKind::PointsEarned(earned) => changes.purchases.push(bought(key, earned)),
-                EventKind::PurchaseReturned(reversed) => changes.give_back(key, &reversed.body),
+                EventKind::PointsEarned(earned) => changes.purchases.push(bought(key, earned, booked_on)),
+                EventKind::PurchaseReturned(reversed) => {
+                    let seq = i64::try_from(placed.record.account_seq).unwrap_or(i64::MAX);
+                    let returned_on = utc_date(event.at);
+                    changes.give_back(&reversed.body, || GivenBack { of: (key, reversed.body.purchase_id.as_str()), seq, booked_on, returned_on });
+                }
                 _ => {}
             }
         }
@@ -52,25 +64,20 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
     changes
 }
 
-fn bought<'a>(key: &'a AccountKey, earned: &'a Earned) -> Bought<'a> {
+fn bought<'a>(key: &'a AccountKey, earned: &'a Earned, booked_on: Date) -> Bought<'a> {
     let purchase = &*earned.purchase;
     // Lines are in range (12 digits before the point, 6 after, each), and so is the sum of 5,000 of their products in a decimal's 28 digits,
     // but for its last decimals, which a saturating product rounds.
     let lines: Vec<Decimal> = purchase.lines.iter().map(|line| line.quantity.0.saturating_mul(line.unit_price.0).saturating_sub(line.discount.0)).collect();
     let spend = lines.iter().fold(Decimal::ZERO, |sum, line| sum.saturating_add(*line));
-    Bought { key, purchase, day: date_of(earned.day), occurred_at: purchase.occurred_at.timestamp(), spend, lines }
+    Bought { key, purchase, day: date_of(earned.day), booked_on, occurred_at: purchase.occurred_at.timestamp(), spend, lines }
 }
 
 impl<'a> Changes<'a> {
-    fn give_back(&mut self, key: &'a AccountKey, body: &'a Return) {
-        let of = (key, body.purchase_id.as_str());
+    fn give_back(&mut self, body: &'a Return, given: impl Fn() -> GivenBack<'a>) {
         match &body.what {
-            Returned::Lines(lines) => {
-                for (line, quantity) in lines {
-                    *self.lines.entry((of, line.as_str())).or_default() += quantity.0;
-                }
-            }
-            Returned::Amount(amount) => *self.amounts.entry(of).or_default() += amount.0,
+            Returned::Lines(lines) => self.lines.extend(lines.iter().map(|(line, quantity)| (given(), line.as_str(), quantity.0))),
+            Returned::Amount(amount) => self.amounts.push((given(), amount.0)),
         }
     }
 }

@@ -5,50 +5,76 @@ use jiff::civil::Date;
 use rust_decimal::Decimal;
 use tokio_postgres::Transaction;
 
-use super::project::{Bought, Changes, Of};
+use super::project::{Bought, Changes, GivenBack, Of};
 
 const PURCHASES: &str = "
-INSERT INTO purchase (program, account, purchase_id, day, occurred_at, channel, store, spend)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::timestamptz[], $6::text[], $7::text[], $8::numeric[])";
+INSERT INTO purchase (program, account, purchase_id, day, booked_on, occurred_at, channel, store, spend)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::date[], $6::timestamptz[], $7::text[], $8::text[], $9::numeric[])";
 
 const LINES: &str = "
 INSERT INTO line (program, account, purchase_id, line_id, category, quantity, spend)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::numeric[])";
 
-/// What a line gave back is its spend by quantity: both rows change by what the line's own share changes.
+/// What a line gives back is its spend by quantity, rounded so that parts sum to the whole: each is the difference of two sums.
 const LINES_BACK: &str = "
-WITH back AS (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::numeric[]) AS u(program, account, purchase_id, line_id, quantity)),
-moved AS (
-    UPDATE line l SET returned_quantity = l.returned_quantity + back.quantity FROM back
-    WHERE (l.program, l.account, l.purchase_id, l.line_id) = (back.program, back.account, back.purchase_id, back.line_id)
-    RETURNING l.program, l.account, l.purchase_id,
-              round(l.spend * l.returned_quantity / l.quantity, 6) - round(l.spend * (l.returned_quantity - back.quantity) / l.quantity, 6) AS amount)
-UPDATE purchase p SET returned = p.returned + m.amount
-FROM (SELECT program, account, purchase_id, sum(amount) AS amount FROM moved GROUP BY 1, 2, 3) m
-WHERE (p.program, p.account, p.purchase_id) = (m.program, m.account, m.purchase_id)";
+WITH back AS (
+    SELECT u.*, l.quantity AS bought, l.spend, l.returned_quantity + sum(u.quantity) OVER (PARTITION BY u.program, u.account, u.purchase_id, u.line_id ORDER BY n) AS after
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::date[], $6::date[], $7::text[], $8::numeric[]) WITH ORDINALITY
+      AS u(program, account, purchase_id, account_seq, booked_on, returned_on, line_id, quantity, n)
+    JOIN line l USING (program, account, purchase_id, line_id)),
+refunds AS (
+    INSERT INTO refund (program, account, account_seq, purchase_id, booked_on, returned_on, amount)
+    SELECT program, account, account_seq, purchase_id, booked_on, returned_on,
+           sum(round(spend * after / bought, 6) - round(spend * (after - quantity) / bought, 6))
+    FROM back GROUP BY program, account, account_seq, purchase_id, booked_on, returned_on
+    RETURNING program, account, purchase_id, amount),
+lines AS (
+    UPDATE line l SET returned_quantity = l.returned_quantity + b.quantity
+    FROM (SELECT program, account, purchase_id, line_id, sum(quantity) AS quantity FROM back GROUP BY 1, 2, 3, 4) b
+    WHERE (l.program, l.account, l.purchase_id, l.line_id) = (b.program, b.account, b.purchase_id, b.line_id))
+UPDATE purchase p SET returned = p.returned + r.amount
+FROM (SELECT program, account, purchase_id, sum(amount) AS amount FROM refunds GROUP BY 1, 2, 3) r
+WHERE (p.program, p.account, p.purchase_id) = (r.program, r.account, r.purchase_id)";
 
 const AMOUNTS_BACK: &str = "
-UPDATE purchase p SET returned = p.returned + u.amount FROM unnest($1::text[], $2::text[], $3::text[], $4::numeric[]) AS u(program, account, purchase_id, amount)
-WHERE (p.program, p.account, p.purchase_id) = (u.program, u.account, u.purchase_id)";
+WITH refunds AS (
+    INSERT INTO refund (program, account, purchase_id, account_seq, booked_on, returned_on, amount)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::date[], $6::date[], $7::numeric[])
+    RETURNING program, account, purchase_id, amount)
+UPDATE purchase p SET returned = p.returned + r.amount
+FROM (SELECT program, account, purchase_id, sum(amount) AS amount FROM refunds GROUP BY 1, 2, 3) r
+WHERE (p.program, p.account, p.purchase_id) = (r.program, r.account, r.purchase_id)";
 
 pub(super) async fn write(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
     if !changes.purchases.is_empty() {
         write_purchases(transaction, &changes.purchases).await?;
     }
     if !changes.lines.is_empty() {
-        let (programs, accounts, purchases) = keys(changes.lines.keys().map(|(of, _)| *of));
-        let lines: Vec<&str> = changes.lines.keys().map(|(_, line)| *line).collect();
-        let quantities: Vec<Decimal> = changes.lines.values().copied().collect();
+        let (programs, accounts, purchases) = keys(changes.lines.iter().map(|(given, ..)| given.of));
+        let (seqs, booked, returned) = places(changes.lines.iter().map(|(given, ..)| given));
+        let lines: Vec<&str> = changes.lines.iter().map(|(_, line, _)| *line).collect();
+        let quantities: Vec<Decimal> = changes.lines.iter().map(|(.., quantity)| *quantity).collect();
         let statement = transaction.prepare(LINES_BACK).await?;
-        transaction.execute(&statement, &[&programs, &accounts, &purchases, &lines, &quantities]).await?;
+        transaction.execute(&statement, &[&programs, &accounts, &purchases, &seqs, &booked, &returned, &lines, &quantities]).await?;
     }
     if !changes.amounts.is_empty() {
-        let (programs, accounts, purchases) = keys(changes.amounts.keys().copied());
-        let amounts: Vec<Decimal> = changes.amounts.values().copied().collect();
+        let (programs, accounts, purchases) = keys(changes.amounts.iter().map(|(given, _)| given.of));
+        let (seqs, booked, returned) = places(changes.amounts.iter().map(|(given, _)| given));
+        let amounts: Vec<Decimal> = changes.amounts.iter().map(|(_, amount)| *amount).collect();
         let statement = transaction.prepare(AMOUNTS_BACK).await?;
-        transaction.execute(&statement, &[&programs, &accounts, &purchases, &amounts]).await?;
+        transaction.execute(&statement, &[&programs, &accounts, &purchases, &seqs, &booked, &returned, &amounts]).await?;
     }
     Ok(())
+}
+
+fn places<'a>(all: impl Iterator<Item = &'a GivenBack<'a>>) -> (Vec<i64>, Vec<Date>, Vec<Date>) {
+    let mut columns = (Vec::new(), Vec::new(), Vec::new());
+    for given in all {
+        columns.0.push(given.seq);
+        columns.1.push(given.booked_on);
+        columns.2.push(given.returned_on);
+    }
+    columns
 }
 
 type Columns<'a> = (Vec<&'a str>, Vec<&'a str>, Vec<&'a str>);
@@ -66,12 +92,13 @@ fn keys<'a>(all: impl Iterator<Item = Of<'a>>) -> Columns<'a> {
 async fn write_purchases(transaction: &Transaction<'_>, bought: &[Bought<'_>]) -> Result<(), tokio_postgres::Error> {
     let (programs, accounts, ids) = keys(bought.iter().map(|one| (one.key, one.purchase.purchase_id.as_str())));
     let days: Vec<Date> = bought.iter().map(|one| one.day).collect();
+    let booked: Vec<Date> = bought.iter().map(|one| one.booked_on).collect();
     let times: Vec<Timestamp> = bought.iter().map(|one| one.occurred_at).collect();
     let channels: Vec<&str> = bought.iter().map(|one| one.purchase.channel.as_str()).collect();
     let stores: Vec<&str> = bought.iter().map(|one| one.purchase.store.as_str()).collect();
     let spends: Vec<Decimal> = bought.iter().map(|one| one.spend).collect();
     let statement = transaction.prepare(PURCHASES).await?;
-    transaction.execute(&statement, &[&programs, &accounts, &ids, &days, &times, &channels, &stores, &spends]).await?;
+    transaction.execute(&statement, &[&programs, &accounts, &ids, &days, &booked, &times, &channels, &stores, &spends]).await?;
 
     let lines = || bought.iter().flat_map(|one| one.purchase.lines.iter().map(move |line| (one, line)));
     let (programs, accounts, ids) = keys(lines().map(|(one, _)| (one.key, one.purchase.purchase_id.as_str())));

@@ -1,0 +1,126 @@
+//! What the estimates are made from: points and sales by issue month and month, as the book stood on a day.
+
+use std::collections::BTreeMap;
+
+use jiff::Span;
+use jiff::civil::Date;
+use rust_decimal::Decimal;
+use tokio_postgres::Client;
+
+use crate::AnalysisError;
+
+/// By issue month: what happened in which month, and in which month it was booked.
+#[derive(Debug, Default)]
+pub(super) struct Flows {
+    rows: Vec<Flow>,
+    sales: Vec<(Date, Date, Decimal)>,
+}
+
+#[derive(Debug)]
+struct Flow {
+    cohort: Date,
+    happened: Date,
+    booked: Date,
+    issued: i64,
+    redeemed: i64,
+    clawed_back: i64,
+}
+
+pub(super) fn month(day: Date) -> Date {
+    day.first_of_month()
+}
+
+pub(super) fn next(month: Date) -> Date {
+    month.saturating_add(Span::new().months(1))
+}
+
+impl Flows {
+    pub(super) async fn load(client: &Client, program: &str) -> Result<Self, AnalysisError> {
+        let sql = "SELECT cohort, date_trunc('month', effective_on)::date, date_trunc('month', booked_on)::date,
+                          (-coalesce(sum(points) FILTER (WHERE bucket = 'issued'), 0))::bigint, coalesce(sum(points) FILTER (WHERE bucket = 'redeemed'), 0)::bigint,
+                          coalesce(sum(points) FILTER (WHERE bucket = 'clawed_back'), 0)::bigint
+                   FROM liability.posting WHERE program = $1 AND bucket IN ('issued', 'redeemed', 'clawed_back') GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+        let flow = |row: &tokio_postgres::Row| Flow {
+            cohort: row.get(0),
+            happened: row.get(1),
+            booked: row.get(2),
+            issued: row.get(3),
+            redeemed: row.get(4),
+            clawed_back: row.get(5),
+        };
+        let rows = client.query(sql, &[&program]).await?.iter().map(flow).collect();
+        let sql = "SELECT cohort, booked, sum(amount) FROM (
+                       SELECT date_trunc('month', occurred_at AT TIME ZONE 'UTC')::date AS cohort, date_trunc('month', booked_on)::date AS booked, spend AS amount
+                       FROM clv.purchase WHERE program = $1
+                       UNION ALL
+                       SELECT date_trunc('month', p.occurred_at AT TIME ZONE 'UTC')::date, date_trunc('month', r.booked_on)::date, -r.amount
+                       FROM clv.refund r JOIN clv.purchase p USING (program, account, purchase_id) WHERE program = $1) s
+                   GROUP BY 1, 2 ORDER BY 1, 2";
+        let sales = client.query(sql, &[&program]).await?.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+        Ok(Self { rows, sales })
+    }
+
+    /// The first issue month; none where nothing was issued.
+    pub(super) fn first(&self) -> Option<Date> {
+        self.rows.iter().filter(|row| row.issued > 0).map(|row| row.cohort).min()
+    }
+
+    /// What was known of it at the end of `period`.
+    fn known(&self, period: Date) -> impl Iterator<Item = &Flow> {
+        self.rows.iter().filter(move |row| row.booked <= period && row.happened <= period)
+    }
+
+    /// Points issued, spent and clawed back of each issue month, as known at the end of `period`.
+    pub(super) fn points(&self, period: Date) -> BTreeMap<Date, Points> {
+        let mut cohorts = BTreeMap::<Date, Points>::new();
+        for row in self.known(period) {
+            let points = cohorts.entry(row.cohort).or_default();
+            points.issued += row.issued;
+            points.redeemed += row.redeemed;
+            points.clawed_back += row.clawed_back;
+        }
+        cohorts
+    }
+
+    /// Points spent, cumulative: a row an issue month from `first` to `period`, a column a month since.
+    pub(super) fn triangle(&self, first: Date, period: Date) -> Vec<Vec<i64>> {
+        let months: Vec<Date> = std::iter::successors(Some(first), |month| Some(next(*month))).take_while(|month| *month <= period).collect();
+        let mut spent = BTreeMap::<(Date, Date), i64>::new();
+        for row in self.known(period) {
+            *spent.entry((row.cohort, row.happened)).or_default() += row.redeemed;
+        }
+        let cumulative = |i: usize| {
+            let mut sum = 0;
+            let add = |month: &Date| {
+                sum += spent.get(&(months[i], *month)).copied().unwrap_or(0);
+                sum
+            };
+            months[i..].iter().map(add).collect()
+        };
+        (0..months.len()).map(cumulative).collect()
+    }
+
+    /// Sales of each month, net of returns, as known at the end of `period`.
+    pub(super) fn sales(&self, period: Date) -> BTreeMap<Date, Decimal> {
+        let mut sales = BTreeMap::<Date, Decimal>::new();
+        for (month, _, amount) in self.sales.iter().filter(|(month, booked, _)| *month <= period && *booked <= period) {
+            *sales.entry(*month).or_default() += amount;
+        }
+        sales
+    }
+}
+
+/// Points of one issue month.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Points {
+    pub(super) issued: i64,
+    pub(super) redeemed: i64,
+    pub(super) clawed_back: i64,
+}
+
+impl Points {
+    /// Issued and not taken back with returned goods.
+    pub(super) fn granted(self) -> i64 {
+        (self.issued - self.clawed_back).max(0)
+    }
+}

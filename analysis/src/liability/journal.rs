@@ -1,0 +1,134 @@
+//! The revenue journal: what of a month's sales is deferred for the points they gave, and what of that becomes revenue as points are spent.
+//!
+//! Invariants: a month's journal is the difference of two states, each a function of what was booked by its month's end, so it is the same
+//! whenever it is made, and journals sum to the state; every entry's debits equal its credits.
+
+use std::collections::BTreeMap;
+
+use insight::revenue::{allocate, recognise};
+use iso_currency::Currency;
+use jiff::Span;
+use jiff::civil::Date;
+use ledger_core::policy::{Program, Version};
+use ledger_core::time::Moment;
+use rust_decimal::Decimal;
+use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
+use serde::Serialize;
+use tokio_postgres::Client;
+
+use super::breakage::{Breakage, estimate};
+use super::flows::{Flows, month, next};
+use crate::AnalysisError;
+
+/// A line for the general ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// The month that is closed.
+    pub period: Date,
+    /// The month in which the points were issued.
+    pub cohort: Date,
+    /// `revenue_goods`, `contract_liability` or `revenue_points`.
+    pub account: &'static str,
+    /// Money, 0 or more.
+    pub debit: Decimal,
+    /// Money, 0 or more.
+    pub credit: Decimal,
+    /// ISO 4217.
+    pub currency: String,
+    /// Why.
+    pub memo: String,
+}
+
+/// A month's journal, and where it leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Journal {
+    /// The month, its first day.
+    pub period: Date,
+    /// Lines; debits equal credits.
+    pub entries: Vec<Entry>,
+    /// Deferred in all and not yet revenue, at the month's end.
+    pub contract_liability: Decimal,
+}
+
+/// What one issue month has deferred and recognised.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct State {
+    deferred: Decimal,
+    recognised: Decimal,
+}
+
+/// The journal of the month of `day`.
+///
+/// # Errors
+/// [`AnalysisError`]
+pub async fn journal(client: &Client, name: &str, program: &Program, day: Date) -> Result<Journal, AnalysisError> {
+    let flows = Flows::load(client, name).await?;
+    let period = month(day);
+    let Some(latest) = version(program, period) else { return Ok(Journal { period, entries: Vec::new(), contract_liability: Decimal::ZERO }) };
+    let currency = latest.rulebook.currency.clone();
+    let decimals = Currency::from_code(&currency).and_then(Currency::exponent).map_or(2, u32::from);
+    let mut then = states(&flows, program, period.saturating_sub(Span::new().months(1)), decimals)?;
+    let now = states(&flows, program, period, decimals)?;
+    let mut entries = Vec::new();
+    for (cohort, state) in &now {
+        let before = then.remove(cohort).unwrap_or_default();
+        let mut transfer = |amount: Decimal, debit: &'static str, credit: &'static str, memo: &str| {
+            let (debit, credit) = if amount.is_sign_negative() { (credit, debit) } else { (debit, credit) };
+            let line = |account, debit, credit| Entry { period, cohort: *cohort, account, debit, credit, currency: currency.clone(), memo: memo.to_owned() };
+            if !amount.is_zero() {
+                entries.extend([line(debit, amount.abs(), Decimal::ZERO), line(credit, Decimal::ZERO, amount.abs())]);
+            }
+        };
+        transfer(state.deferred - before.deferred, "revenue_goods", "contract_liability", "deferred for points given");
+        transfer(state.recognised - before.recognised, "contract_liability", "revenue_points", "points spent, of those expected to be");
+    }
+    Ok(Journal { period, entries, contract_liability: now.values().map(|state| state.deferred - state.recognised).sum() })
+}
+
+/// The rulebook in force at the end of the month `period`.
+fn version(program: &Program, period: Date) -> Option<&Version> {
+    let days = i64::from((next(period) - Date::constant(1970, 1, 1)).get_days());
+    let end = Moment::from_micros(days.checked_mul(86_400_000_000)?)?.plus_micros(-1);
+    program.at_or_first(end).map(|version| &**version)
+}
+
+fn set(version: &Version) -> Option<f64> {
+    version.rulebook.insight.expected_redemption.and_then(|share| share.0.to_f64())
+}
+
+/// Every issue month as it stood at the end of `period`.
+fn states(flows: &Flows, program: &Program, period: Date, decimals: u32) -> Result<BTreeMap<Date, State>, AnalysisError> {
+    let (points, sales) = (flows.points(period), flows.sales(period));
+    let Some(latest) = version(program, period) else { return Ok(BTreeMap::new()) };
+    let now = estimate(flows, period, set(latest));
+    let mut states = BTreeMap::new();
+    for (cohort, points) in points.into_iter().filter(|(_, points)| points.issued > 0) {
+        let Some(rules) = version(program, cohort) else { continue };
+        // Shared by what was expected when the points were given; that is not looked at again, what becomes revenue is.
+        let rate = decimal(estimate(flows, cohort, set(rules)).ultimate_redemption_rate, 6);
+        let (worth, of) = (rules.rulebook.redeem.value.amount.0, Decimal::from(rules.rulebook.redeem.value.points));
+        let revenue = |source| AnalysisError::Revenue { cohort, source };
+        let sold = sales.get(&cohort).copied().unwrap_or_default();
+        let alone = Decimal::from(points.granted()).checked_mul(rate).and_then(|n| n.checked_mul(worth)).and_then(|n| n.checked_div(of));
+        let alone = alone.ok_or_else(|| revenue(insight::revenue::RevenueError::Range))?;
+        // Points that came with no sale, or are worth nothing, defer nothing.
+        if sold <= Decimal::ZERO || alone <= Decimal::ZERO {
+            continue;
+        }
+        let deferred = allocate(sold, sold, alone, decimals).map_err(revenue)?.points;
+        let expected = ultimate(&now, cohort).max(Decimal::from(points.redeemed)).max(Decimal::ONE);
+        let recognised = recognise(deferred, Decimal::ZERO, Decimal::from(points.redeemed), expected, decimals).map_err(revenue)?;
+        states.insert(cohort, State { deferred, recognised });
+    }
+    Ok(states)
+}
+
+/// Whole points that will be spent of an issue month.
+fn ultimate(breakage: &Breakage, cohort: Date) -> Decimal {
+    breakage.cohorts.iter().find(|estimate| estimate.cohort == cohort).map_or(Decimal::ZERO, |estimate| decimal(estimate.ultimate, 0))
+}
+
+/// An estimate, rounded before it is booked by.
+fn decimal(estimate: f64, decimals: u32) -> Decimal {
+    Decimal::from_f64(estimate).unwrap_or_default().round_dp(decimals)
+}

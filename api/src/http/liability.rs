@@ -1,0 +1,257 @@
+//! What the points owe: trial balance, roll-forward, lots, breakage, journal, expiry ahead.
+
+use analysis::liability::{self, Basis, Breakage, Journal, RollForward, TrialBalance};
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use jiff::civil::Date;
+use ledger_core::id::Id;
+use rust_decimal::prelude::ToPrimitive;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::clv::day;
+use crate::problem::Problem;
+use crate::reads::{Page, limit, wait_for};
+use crate::state::{ApiState, path_id, real_now};
+
+/// Of when.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AsOfDayParams {
+    /// A day (UTC), `YYYY-MM-DD`, at its end; today by the program's clock, if none.
+    pub as_of: Option<String>,
+    /// `booked` (the day it was booked; if none) or `effective` (the day it took effect).
+    pub basis: Option<String>,
+    /// As in every read.
+    pub min_position: Option<String>,
+}
+
+fn basis(text: Option<&str>) -> Result<Basis, Problem> {
+    match text {
+        None | Some("booked") => Ok(Basis::Booked),
+        Some("effective") => Ok(Basis::Effective),
+        Some(other) => Err(Problem::parameter("basis", other, "booked or effective")),
+    }
+}
+
+fn today(state: &ApiState, program: &Id) -> Result<Date, Problem> {
+    Ok(ledger_core::time::utc_date(state.program(program)?.now(real_now())))
+}
+
+fn day_or_today(state: &ApiState, program: &Id, name: &str, text: Option<&str>) -> Result<Date, Problem> {
+    let today = today(state, program)?;
+    text.map_or(Ok(today), |text| day(name, text))
+}
+
+/// Where all points are; the sum over all buckets is zero.
+#[utoipa::path(get, path = "/programs/{program}/liability/trial-balance", params(("program" = String, Path), AsOfDayParams),
+    responses((status = 200, description = "Points by bucket, their sum (0), and what is owed", body = serde_json::Value), (status = 404, body = Problem)))]
+pub(super) async fn trial_balance(
+    State(state): State<ApiState>,
+    Path(program): Path<String>,
+    Query(params): Query<AsOfDayParams>,
+) -> Result<axum::Json<TrialBalance>, Problem> {
+    let program = path_id("program", &program)?;
+    let as_of = day_or_today(&state, &program, "as_of", params.as_of.as_deref())?;
+    let basis = basis(params.basis.as_deref())?;
+    wait_for(&state, "liability", params.min_position.as_deref()).await?;
+    Ok(axum::Json(liability::trial_balance(&*state.database().await?, program.as_str(), as_of, basis).await?))
+}
+
+/// From when to when.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RollForwardParams {
+    /// The first day (UTC), `YYYY-MM-DD`.
+    pub from: String,
+    /// The last day.
+    pub to: String,
+    /// `tier`, or `cohort` (issue month); one row for all, if none.
+    pub by: Option<String>,
+    /// `booked` (if none) or `effective`.
+    pub basis: Option<String>,
+}
+
+/// Opening, issued, matured, redeemed, expired, clawed back, adjusted, forfeited, closing; any period, any grouping.
+#[utoipa::path(get, path = "/programs/{program}/liability/roll-forward", params(("program" = String, Path), RollForwardParams),
+    responses((status = 200, description = "A row a group, and the total", body = serde_json::Value), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn roll_forward(
+    State(state): State<ApiState>,
+    Path(program): Path<String>,
+    Query(params): Query<RollForwardParams>,
+) -> Result<axum::Json<RollForward>, Problem> {
+    let program = path_id("program", &program)?;
+    state.program(&program)?;
+    let (from, to, basis) = (day("from", &params.from)?, day("to", &params.to)?, basis(params.basis.as_deref())?);
+    if to < from {
+        return Err(Problem::parameter("to", &params.to, "a day that is not before from"));
+    }
+    if let Some(by) = params.by.as_deref().filter(|by| !matches!(*by, "tier" | "cohort")) {
+        return Err(Problem::parameter("by", by, "tier or cohort"));
+    }
+    Ok(axum::Json(liability::roll_forward(&*state.database().await?, program.as_str(), from, to, basis, params.by.as_deref()).await?))
+}
+
+/// Which points will be spent: chain ladder over issue months with Mack's standard errors, and how well it did three months ago.
+#[utoipa::path(get, path = "/programs/{program}/liability/breakage", params(("program" = String, Path), AsOfDayParams),
+    responses((status = 200, description = "By issue month, and the rate over all", body = serde_json::Value), (status = 404, body = Problem)))]
+pub(super) async fn breakage(
+    State(state): State<ApiState>,
+    Path(program): Path<String>,
+    Query(params): Query<AsOfDayParams>,
+) -> Result<axum::Json<Breakage>, Problem> {
+    let program = path_id("program", &program)?;
+    let as_of = day_or_today(&state, &program, "as_of", params.as_of.as_deref())?;
+    wait_for(&state, "liability", params.min_position.as_deref()).await?;
+    let rules = state.program(&program)?;
+    let set = rules.program.at_or_first(rules.now(real_now())).and_then(|version| version.rulebook.insight.expected_redemption);
+    let set = set.and_then(|share| share.0.to_f64());
+    Ok(axum::Json(liability::breakage(&*state.database().await?, program.as_str(), as_of, set).await?))
+}
+
+/// Of which month.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct JournalParams {
+    /// The month, `YYYY-MM`.
+    pub period: String,
+    /// `json` (if none) or `csv`.
+    pub format: Option<String>,
+}
+
+fn csv(journal: &Journal) -> String {
+    let mut text = String::from("period,cohort,account,debit,credit,currency,memo\n");
+    for entry in &journal.entries {
+        let month = |day: Date| day.strftime("%Y-%m").to_string();
+        // None of the fields can hold a comma or a quote.
+        let fields =
+            [month(entry.period), month(entry.cohort), entry.account.into(), entry.debit.to_string(), entry.credit.to_string(), entry.currency.clone()];
+        text.push_str(&fields.join(","));
+        text.push_str(&format!(",\"{}\"\n", entry.memo));
+    }
+    text
+}
+
+/// A month's entries for the general ledger: what of its sales is deferred for points (IFRS 15), and what became revenue. The same at any time.
+#[utoipa::path(get, path = "/programs/{program}/liability/journal", params(("program" = String, Path), JournalParams),
+    responses((status = 200, description = "Balanced entries, as JSON or CSV", body = serde_json::Value), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn journal(State(state): State<ApiState>, Path(program): Path<String>, Query(params): Query<JournalParams>) -> Result<Response, Problem> {
+    let program = path_id("program", &program)?;
+    let rules = state.program(&program)?;
+    let period: Date = format!("{}-01", params.period).parse().map_err(|_| Problem::parameter("period", &params.period, "a month, such as 2010-12"))?;
+    let journal = liability::journal(&*state.database().await?, program.as_str(), &rules.program, period).await?;
+    match params.format.as_deref() {
+        None | Some("json") => Ok(axum::Json(journal).into_response()),
+        Some("csv") => Ok(([(header::CONTENT_TYPE, "text/csv")], csv(&journal)).into_response()),
+        Some(other) => Err(Problem::parameter("format", other, "json or csv")),
+    }
+}
+
+/// How far ahead.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ForecastParams {
+    /// The first day (UTC); today by the program's clock, if none.
+    pub from: Option<String>,
+    /// 1 to 120 months, 24 if none.
+    pub months: Option<u32>,
+    /// As in every read.
+    pub min_position: Option<String>,
+}
+
+/// Points that are lost on a day, if nobody spends them before.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExpiringDayView {
+    /// The day (UTC).
+    pub day: String,
+    /// Points.
+    pub points: i64,
+}
+
+/// What will expire, day by day, as the lots stand now.
+#[utoipa::path(get, path = "/programs/{program}/liability/expiry-forecast", params(("program" = String, Path), ForecastParams),
+    responses((status = 200, body = Page<ExpiringDayView>), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn expiry_forecast(
+    State(state): State<ApiState>,
+    Path(program): Path<String>,
+    Query(params): Query<ForecastParams>,
+) -> Result<axum::Json<Page<ExpiringDayView>>, Problem> {
+    let program = path_id("program", &program)?;
+    let from = day_or_today(&state, &program, "from", params.from.as_deref())?;
+    let months = params.months.unwrap_or(24);
+    if !(1..=120).contains(&months) {
+        return Err(Problem::parameter("months", &months.to_string(), "1 to 120"));
+    }
+    wait_for(&state, "balance", params.min_position.as_deref()).await?;
+    let months = i32::try_from(months).unwrap_or(i32::MAX);
+    let days = liability::expiry_forecast(&*state.database().await?, program.as_str(), from, months).await?;
+    let items = days.into_iter().map(|(day, points)| ExpiringDayView { day: day.to_string(), points }).collect();
+    Ok(axum::Json(Page { items, next_cursor: None }))
+}
+
+/// Which lots.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct OpenLotsParams {
+    /// From `next_cursor`.
+    pub cursor: Option<String>,
+    /// 1 to 500, 50 if none.
+    pub limit: Option<u32>,
+}
+
+/// A lot with points that are owed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OpenLotView {
+    /// The account.
+    pub account_id: String,
+    /// The lot.
+    pub lot_id: i32,
+    /// The day (UTC) on which it was given.
+    pub issued_on: String,
+    /// What it began with.
+    pub points: i64,
+    /// Not yet to be spent.
+    pub pending: i64,
+    /// To be spent.
+    pub available: i64,
+    /// Set aside.
+    pub held: i64,
+}
+
+/// Every lot with points that are owed, by account.
+#[utoipa::path(get, path = "/programs/{program}/liability/lots", params(("program" = String, Path), OpenLotsParams),
+    responses((status = 200, body = Page<OpenLotView>), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn lots(
+    State(state): State<ApiState>,
+    Path(program): Path<String>,
+    Query(params): Query<OpenLotsParams>,
+) -> Result<axum::Json<Page<OpenLotView>>, Problem> {
+    let program = path_id("program", &program)?;
+    state.program(&program)?;
+    let limit = limit(params.limit)?;
+    let cursor = |text: &str| text.rsplit_once(':').and_then(|(account, lot)| Some((account.to_owned(), lot.parse::<i32>().ok()?)));
+    let wrong = |text: &str| Problem::parameter("cursor", text, "the next_cursor of a page before");
+    let (account, lot) = params.cursor.as_deref().map(|text| cursor(text).ok_or_else(|| wrong(text))).transpose()?.unwrap_or_default();
+    let sql = "SELECT account, lot_id, issued_on, points, pending, available, held FROM liability.lot
+               WHERE program = $1 AND (account, lot_id) > ($2, $3) AND pending + available + held > 0 ORDER BY account, lot_id LIMIT $4";
+    let rows = state.database().await?.query(sql, &[&program.as_str(), &account, &lot, &limit]).await?;
+    let view = |row: &tokio_postgres::Row| OpenLotView {
+        account_id: row.get(0),
+        lot_id: row.get(1),
+        issued_on: row.get::<_, Date>(2).to_string(),
+        points: row.get(3),
+        pending: row.get(4),
+        available: row.get(5),
+        held: row.get(6),
+    };
+    let items: Vec<OpenLotView> = rows.iter().map(view).collect();
+    let full = i64::try_from(items.len()).is_ok_and(|len| len == limit);
+    let next_cursor = items.last().filter(|_| full).map(|last| format!("{}:{}", last.account_id, last.lot_id));
+    Ok(axum::Json(Page { items, next_cursor }))
+}

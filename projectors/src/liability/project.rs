@@ -1,0 +1,117 @@
+//! The fold: postings, summed over a batch as far as they can be without reading a row; lots and tiers that are new.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use ledger_core::account::EventKind;
+use ledger_core::account::event::LotId;
+use ledger_core::id::AccountKey;
+use ledger_core::posting::{Bucket, postings};
+use ledger_core::time::utc_date;
+
+use crate::runtime::Placed;
+
+/// Where points were posted; its tier is that of the account before the batch, if none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place<'a> {
+    pub(super) key: &'a AccountKey,
+    pub(super) lot: Option<LotId>,
+    pub(super) tier: Option<&'a str>,
+    pub(super) booked_on: Date,
+    pub(super) effective_on: Date,
+    pub(super) kind: &'static str,
+    pub(super) bucket: &'static str,
+}
+
+/// A lot that is new.
+#[derive(Debug)]
+pub(super) struct NewLot<'a> {
+    pub(super) key: &'a AccountKey,
+    pub(super) lot: LotId,
+    pub(super) issued_on: Date,
+    pub(super) source: &'a str,
+    pub(super) points: i64,
+}
+
+/// What `records` change.
+#[derive(Debug, Default)]
+pub(super) struct Changes<'a> {
+    pub(super) lots: Vec<NewLot<'a>>,
+    pub(super) postings: BTreeMap<Place<'a>, i64>,
+    /// The tier after the batch, where it changed.
+    pub(super) tiers: BTreeMap<&'a AccountKey, &'a str>,
+}
+
+fn name(bucket: Bucket) -> &'static str {
+    match bucket {
+        Bucket::Issued => "issued",
+        Bucket::Pending => "pending",
+        Bucket::Available => "available",
+        Bucket::Held => "held",
+        Bucket::Redeemed => "redeemed",
+        Bucket::Expired => "expired",
+        Bucket::ClawedBack => "clawed_back",
+        Bucket::Forfeited => "forfeited",
+        Bucket::Adjusted => "adjusted",
+        Bucket::Owed => "owed",
+        Bucket::Shortfall => "shortfall",
+        Bucket::Uncollected => "uncollected",
+    }
+}
+
+/// What a movement is called in the roll-forward; none for what moves no points.
+fn movement(kind: &EventKind) -> Option<&'static str> {
+    Some(match kind {
+        EventKind::PointsEarned(_) => "issued",
+        EventKind::PointsMatured { .. } => "matured",
+        EventKind::PointsRedeemed(_) | EventKind::HoldCaptured(_) => "redeemed",
+        EventKind::RedemptionReturned { .. } => "redemption_returned",
+        EventKind::PointsExpired(_) => "expired",
+        EventKind::PurchaseReturned(_) | EventKind::DebtPaid { .. } => "clawed_back",
+        EventKind::PointsAdded { .. } | EventKind::PointsTaken { .. } => "adjusted",
+        EventKind::PointsForfeited { .. } => "forfeited",
+        EventKind::PointsHeld { .. } => "held",
+        EventKind::HoldReleased { .. } => "released",
+        EventKind::AccountOpened { .. }
+        | EventKind::AccountActivated
+        | EventKind::AccountFrozen(_)
+        | EventKind::AccountUnfrozen { .. }
+        | EventKind::AccountClosed(_)
+        | EventKind::AliasAdded(_)
+        | EventKind::AliasRemoved(_)
+        | EventKind::AccountLapsed
+        | EventKind::AccountWoken
+        | EventKind::ExpiryMoved { .. }
+        | EventKind::TierChanged(_)
+        | EventKind::TierKept(_) => return None,
+    })
+}
+
+pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
+    let mut changes = Changes::default();
+    for placed in records {
+        let (key, booked_on) = (&placed.record.key, utc_date(placed.record.recorded_at));
+        for event in &placed.record.events {
+            let effective_on = utc_date(event.at);
+            let mut new_lot = |lot: LotId, source, points| changes.lots.push(NewLot { key, lot, issued_on: effective_on, source, points });
+            match &event.kind {
+                EventKind::AccountOpened { tier, .. } => drop(changes.tiers.insert(key, tier)),
+                EventKind::TierChanged(moved) => drop(changes.tiers.insert(key, &moved.to)),
+                EventKind::PointsEarned(earned) => {
+                    if let Some(lot) = &earned.lot {
+                        new_lot(lot.lot, earned.purchase.purchase_id.as_str(), lot.points);
+                    }
+                }
+                EventKind::PointsAdded { adjustment, lot, .. } => new_lot(lot.lot, adjustment.as_str(), lot.points),
+                _ => {}
+            }
+            let Some(kind) = movement(&event.kind) else { continue };
+            let tier = changes.tiers.get(key).copied();
+            postings(event, |posting| {
+                let place = Place { key, lot: posting.lot, tier, booked_on, effective_on, kind, bucket: name(posting.bucket) };
+                *changes.postings.entry(place).or_default() += posting.points;
+            });
+        }
+    }
+    changes
+}

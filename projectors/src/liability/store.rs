@@ -1,0 +1,119 @@
+//! The rows: sums go up and down by difference. Lots come first, since postings take their issue month from them.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use ledger_core::account::event::LotId;
+use ledger_core::id::AccountKey;
+use tokio_postgres::Transaction;
+
+use super::project::{Changes, NewLot, Place};
+
+const LOTS: &str = "
+INSERT INTO lot (program, account, lot_id, issued_on, source, points)
+SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::date[], $5::text[], $6::bigint[])";
+
+const MOVED: &str = "
+UPDATE lot l SET pending = l.pending + u.pending, available = l.available + u.available, held = l.held + u.held,
+    redeemed = l.redeemed + u.redeemed, expired = l.expired + u.expired, other = l.other + u.other
+FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
+  AS u(program, account, lot_id, pending, available, held, redeemed, expired, other)
+WHERE (l.program, l.account, l.lot_id) = (u.program, u.account, u.lot_id)";
+
+const POSTINGS: &str = "
+INSERT INTO posting AS p (program, booked_on, effective_on, tier, cohort, kind, bucket, points)
+SELECT u.program, u.booked_on, u.effective_on, coalesce(u.tier, t.tier, ''), date_trunc('month', coalesce(l.issued_on, u.effective_on))::date AS cohort,
+       u.kind, u.bucket, sum(u.points)
+FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::date[], $6::date[], $7::text[], $8::text[], $9::bigint[])
+  AS u(program, account, lot_id, tier, booked_on, effective_on, kind, bucket, points)
+LEFT JOIN lot l USING (program, account, lot_id)
+LEFT JOIN tier t ON u.tier IS NULL AND t.program = u.program AND t.account = u.account
+GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 2, 3, 4, 5, 6, 7
+ON CONFLICT (program, booked_on, effective_on, tier, cohort, kind, bucket) DO UPDATE SET points = p.points + excluded.points";
+
+const TIERS: &str = "
+INSERT INTO tier (program, account, tier) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+ON CONFLICT (program, account) DO UPDATE SET tier = excluded.tier";
+
+fn number(lot: LotId) -> i32 {
+    i32::try_from(lot).unwrap_or(i32::MAX)
+}
+
+fn keys<'a>(all: impl Iterator<Item = &'a AccountKey>) -> (Vec<&'a str>, Vec<&'a str>) {
+    all.map(|key| (key.program.as_str(), key.account.as_str())).unzip()
+}
+
+pub(super) async fn write(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
+    if !changes.lots.is_empty() {
+        write_lots(transaction, &changes.lots).await?;
+    }
+    if !changes.postings.is_empty() {
+        move_lots(transaction, &changes.postings).await?;
+        write_postings(transaction, &changes.postings).await?;
+    }
+    // Last: postings before the first change of the batch count under the tier of before.
+    if !changes.tiers.is_empty() {
+        let (programs, accounts) = keys(changes.tiers.keys().copied());
+        let tiers: Vec<&str> = changes.tiers.values().copied().collect();
+        let statement = transaction.prepare(TIERS).await?;
+        transaction.execute(&statement, &[&programs, &accounts, &tiers]).await?;
+    }
+    Ok(())
+}
+
+async fn write_lots(transaction: &Transaction<'_>, lots: &[NewLot<'_>]) -> Result<(), tokio_postgres::Error> {
+    let (programs, accounts) = keys(lots.iter().map(|lot| lot.key));
+    let ids: Vec<i32> = lots.iter().map(|lot| number(lot.lot)).collect();
+    let issued: Vec<Date> = lots.iter().map(|lot| lot.issued_on).collect();
+    let sources: Vec<&str> = lots.iter().map(|lot| lot.source).collect();
+    let points: Vec<i64> = lots.iter().map(|lot| lot.points).collect();
+    let statement = transaction.prepare(LOTS).await?;
+    transaction.execute(&statement, &[&programs, &accounts, &ids, &issued, &sources, &points]).await?;
+    Ok(())
+}
+
+/// The columns of a lot, and where the postings of a bucket go.
+const COLUMNS: usize = 6;
+
+fn column(bucket: &str) -> Option<usize> {
+    match bucket {
+        "pending" => Some(0),
+        "available" => Some(1),
+        "held" => Some(2),
+        "redeemed" => Some(3),
+        "expired" => Some(4),
+        "clawed_back" | "forfeited" | "adjusted" | "owed" => Some(5),
+        // What was issued is the lot's points; shortfall and its other side have no lot.
+        _ => None,
+    }
+}
+
+async fn move_lots(transaction: &Transaction<'_>, postings: &BTreeMap<Place<'_>, i64>) -> Result<(), tokio_postgres::Error> {
+    let mut moved = BTreeMap::<(&AccountKey, LotId), [i64; COLUMNS]>::new();
+    for (place, points) in postings {
+        if let (Some(lot), Some(column)) = (place.lot, column(place.bucket)) {
+            moved.entry((place.key, lot)).or_default()[column] += points;
+        }
+    }
+    let (programs, accounts) = keys(moved.keys().map(|(key, _)| *key));
+    let ids: Vec<i32> = moved.keys().map(|(_, lot)| number(*lot)).collect();
+    let of = |column: usize| moved.values().map(|columns| columns[column]).collect::<Vec<i64>>();
+    let [pending, available, held, redeemed, expired, other] = std::array::from_fn(of);
+    let statement = transaction.prepare(MOVED).await?;
+    transaction.execute(&statement, &[&programs, &accounts, &ids, &pending, &available, &held, &redeemed, &expired, &other]).await?;
+    Ok(())
+}
+
+async fn write_postings(transaction: &Transaction<'_>, postings: &BTreeMap<Place<'_>, i64>) -> Result<(), tokio_postgres::Error> {
+    let (programs, accounts) = keys(postings.keys().map(|place| place.key));
+    let lots: Vec<Option<i32>> = postings.keys().map(|place| place.lot.map(number)).collect();
+    let tiers: Vec<Option<&str>> = postings.keys().map(|place| place.tier).collect();
+    let booked: Vec<Date> = postings.keys().map(|place| place.booked_on).collect();
+    let effective: Vec<Date> = postings.keys().map(|place| place.effective_on).collect();
+    let kinds: Vec<&str> = postings.keys().map(|place| place.kind).collect();
+    let buckets: Vec<&str> = postings.keys().map(|place| place.bucket).collect();
+    let points: Vec<i64> = postings.values().copied().collect();
+    let statement = transaction.prepare(POSTINGS).await?;
+    transaction.execute(&statement, &[&programs, &accounts, &lots, &tiers, &booked, &effective, &kinds, &buckets, &points]).await?;
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! What the points owe, end to end: postings that sum to zero, periods that roll forward, and the revenue journal of IFRS 15.
+
+use std::path::Path;
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::support::{Up, purchase, rulebook, run};
+
+/// A point a unit of money, worth one; nothing is pending and nothing expires.
+fn points_worth_one(expected: &str, from: &str) -> Value {
+    let mut rules = rulebook();
+    (rules["earn"], rules["expiry"]) = (json!({"base": {"points": "0.1", "per": "1"}}), json!({"mode": "never"}));
+    rules["redeem"] = json!({"minimum": 1, "value": {"points": 1, "amount": "1.00"}});
+    rules["insight"] = json!({"expected_redemption": expected});
+    rules["effective_from"] = json!(from);
+    rules
+}
+
+async fn clock(up: &Up, now: &str) {
+    let (status, answer) = up.put("/v1/programs/shop/clock", json!({"now": now})).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+}
+
+async fn redeem(up: &Up, id: &str, account: &str, points: i64) -> Value {
+    let body = json!({"redemption_id": id, "account_id": account, "points": points});
+    let (status, answer) = up.post("/v1/programs/shop/redemptions", body).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    answer
+}
+
+/// Debits and credits by account over the year's months; each month balances.
+async fn year(up: &Up, year: u32) -> (i64, i64) {
+    let (mut deferred, mut recognised) = (0, 0);
+    for month in 1..=12 {
+        let (status, journal) = up.get(&format!("/v1/programs/shop/liability/journal?period={year}-{month:02}")).await;
+        assert_eq!(status, StatusCode::OK, "{journal}");
+        let amount = |entry: &Value, side: &str| entry[side].as_str().unwrap().parse::<f64>().unwrap();
+        let entries = journal["entries"].as_array().unwrap();
+        let sum = |side: &str| entries.iter().map(|entry| amount(entry, side)).sum::<f64>();
+        assert!((sum("debit") - sum("credit")).abs() < 1e-9, "{journal}");
+        for entry in entries {
+            let net = (amount(entry, "credit") - amount(entry, "debit")).round() as i64;
+            match entry["account"].as_str().unwrap() {
+                "revenue_goods" => deferred -= net,
+                "revenue_points" => recognised += net,
+                _ => {}
+            }
+        }
+    }
+    (deferred, recognised)
+}
+
+#[tokio::test]
+async fn example_52_of_ifrs_15_through_the_ledger() {
+    let data = TempDir::new().unwrap();
+    let up = Up::start(data.path(), &[]).await;
+    let mut rules = points_worth_one("0.95", "2020-01-01T00:00:00Z");
+    // Yen have no decimals, as the example's units have none.
+    rules["currency"] = json!("JPY");
+    assert_eq!(up.put("/v1/programs/shop/rulebook", rules.clone()).await.0, StatusCode::CREATED);
+    clock(&up, "2020-03-10T00:00:00Z").await;
+    let mut sale = purchase("sale", "a", "2020-03-10T00:00:00Z", "x", "100000");
+    (sale["currency"], sale["shipping"]) = (json!("JPY"), json!("0"));
+    assert_eq!(up.post("/v1/programs/shop/purchases", sale).await.0, StatusCode::CREATED);
+    clock(&up, "2020-11-01T00:00:00Z").await;
+    let answer = redeem(&up, "r1", "a", 4_500).await;
+    up.read("/v1/programs/shop/liability/trial-balance", &answer).await;
+    assert_eq!(year(&up, 2020).await, (8_676, 4_110));
+    // The next year expects 9,700 to be spent in all, and 8,500 have been.
+    (rules["insight"], rules["effective_from"]) = (json!({"expected_redemption": "0.97"}), json!("2021-01-01T00:00:00Z"));
+    assert_eq!(up.put("/v1/programs/shop/rulebook", rules).await.0, StatusCode::CREATED);
+    clock(&up, "2021-12-31T00:00:00Z").await;
+    let answer = redeem(&up, "r2", "a", 4_000).await;
+    up.read("/v1/programs/shop/liability/trial-balance", &answer).await;
+    assert_eq!(year(&up, 2021).await, (0, 3_493));
+    // The year before stays as it was closed.
+    assert_eq!(year(&up, 2020).await, (8_676, 4_110));
+    let (_, journal) = up.get("/v1/programs/shop/liability/journal?period=2021-12").await;
+    assert_eq!(journal["contract_liability"], "1073");
+    let response = up.send(reqwest::Method::GET, "/v1/programs/shop/liability/journal?period=2020-03&format=csv", None).await.unwrap();
+    let text = response.text().await.unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "period,cohort,account,debit,credit,currency,memo");
+    assert_eq!(lines[1], "2020-03,2020-03,revenue_goods,8676,0,JPY,\"deferred for points given\"");
+    assert_eq!(lines[2], "2020-03,2020-03,contract_liability,0,8676,JPY,\"deferred for points given\"");
+    up.stop().await;
+}
+
+#[tokio::test]
+async fn a_period_rolls_forward_and_the_book_sums_to_zero() {
+    let data = TempDir::new().unwrap();
+    let up = Up::start(data.path(), &[]).await;
+    assert_eq!(up.put("/v1/programs/shop/rulebook", rulebook()).await.0, StatusCode::CREATED);
+    clock(&up, "2010-01-10T00:00:00Z").await;
+    up.post("/v1/programs/shop/purchases", purchase("p1", "a", "2010-01-10T00:00:00Z", "x", "1200")).await;
+    up.post("/v1/programs/shop/purchases", purchase("p2", "b", "2010-01-10T00:00:00Z", "x", "300")).await;
+    clock(&up, "2010-02-05T00:00:00Z").await;
+    redeem(&up, "r1", "a", 500).await;
+    let back = json!({"return_id": "t1", "account_id": "b", "purchase_id": "p2", "occurred_at": "2010-02-05T00:00:00Z", "amount": "100.00"});
+    let (status, answer) = up.post("/v1/programs/shop/returns", back).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let base = "/v1/programs/shop/liability";
+    let balance = up.read(&format!("{base}/trial-balance"), &answer).await;
+    assert_eq!((&balance["sum"], &balance["liability_points"]), (&json!(0), &json!(900)), "{balance}");
+    let (_, then) = up.get(&format!("{base}/trial-balance?as_of=2010-01-31&basis=effective")).await;
+    assert_eq!((&then["sum"], &then["liability_points"]), (&json!(0), &json!(1500)), "{then}");
+    // An account that nobody touched since has not matured in the book yet, only by the clock; redeeming has matured a's.
+    let (_, rolled) = up.get(&format!("{base}/roll-forward?from=2010-02-01&to=2010-02-28")).await;
+    let total = &rolled["total"];
+    let wanted = json!({"group": null, "opening": 1500, "issued": 0, "matured": 1500, "redeemed": -500, "expired": 0, "clawed_back": -100, "adjusted": 0,
+        "forfeited": 0, "closing": 900});
+    assert_eq!(*total, wanted);
+    let (_, tiers) = up.get(&format!("{base}/roll-forward?from=2010-01-01&to=2010-02-28&by=tier")).await;
+    let closing = |name: &str| tiers["rows"].as_array().unwrap().iter().find(|row| row["group"] == name).map(|row| row["closing"].clone());
+    assert_eq!(closing("member"), Some(json!(1400)), "points count under the tier that the member had: {tiers}");
+    let (_, cohorts) = up.get(&format!("{base}/roll-forward?from=2010-01-01&to=2010-02-28&by=cohort")).await;
+    assert_eq!((&cohorts["rows"][0]["group"], &cohorts["rows"][0]["closing"]), (&json!("2010-01"), &json!(900)));
+    let (_, lots) = up.get(&format!("{base}/lots?limit=1")).await;
+    assert_eq!(lots["items"][0], json!({"account_id": "a", "lot_id": 1, "issued_on": "2010-01-10", "points": 1200, "pending": 0, "available": 700, "held": 0}));
+    let (_, lots) = up.get(&format!("{base}/lots?cursor={}", lots["next_cursor"].as_str().unwrap())).await;
+    assert_eq!((&lots["items"][0]["account_id"], &lots["items"][0]["available"]), (&json!("b"), &json!(200)));
+    let (_, expiring) = up.get(&format!("{base}/expiry-forecast")).await;
+    assert_eq!(expiring["items"], json!([{"day": "2011-01-10", "points": 900}]));
+    for (path, field) in [
+        ("trial-balance?basis=both", "basis"),
+        ("roll-forward?from=2010-02-01&to=2010-01-01", "to"),
+        ("journal?period=May", "period"),
+        ("expiry-forecast?months=0", "months"),
+        ("roll-forward?from=2010-01-01&to=2010-02-01&by=shoe", "by"),
+    ] {
+        let (status, problem) = up.get(&format!("{base}/{path}")).await;
+        assert_eq!((status, &problem["errors"][0]["pointer"]), (StatusCode::BAD_REQUEST, &json!(field)), "{problem}");
+    }
+    up.stop().await;
+    assert!(run(&["verify"], data.path()).await.contains("book verified"));
+}
+
+/// Each of 12 months gives 1,000 points; of those a tenth is spent after one month, two tenths after two, a tenth after three.
+async fn a_year_of_points(data: &Path) -> Up {
+    let up = Up::start(data, &[]).await;
+    let mut rules = points_worth_one("1", "2020-01-01T00:00:00Z");
+    rules["insight"] = json!({});
+    assert_eq!(up.put("/v1/programs/shop/rulebook", rules).await.0, StatusCode::CREATED);
+    for month in 1_u32..=12 {
+        clock(&up, &format!("2020-{month:02}-10T00:00:00Z")).await;
+        for (age, points) in [(1, 100), (2, 200), (3, 100)] {
+            if month > age {
+                redeem(&up, &format!("r{age}"), &format!("m{}", month - age), points).await;
+            }
+        }
+        let sale = purchase(&format!("p{month}"), &format!("m{month}"), &format!("2020-{month:02}-10T00:00:00Z"), "x", "10000");
+        assert_eq!(up.post("/v1/programs/shop/purchases", sale).await.0, StatusCode::CREATED);
+    }
+    up
+}
+
+#[tokio::test]
+async fn breakage_is_found_from_what_earlier_months_did() {
+    let data = TempDir::new().unwrap();
+    let up = a_year_of_points(data.path()).await;
+    let (status, answer) = up.post("/v1/programs/shop/accounts/m1/freeze", json!({"command_id": "f", "reason_code": "x"})).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let breakage = up.read("/v1/programs/shop/liability/breakage", &answer).await;
+    assert_eq!(breakage["method"], "chain_ladder", "{breakage}");
+    let near = |value: &Value, wanted: f64| assert!((value.as_f64().unwrap() - wanted).abs() < 1e-6, "{value} is not {wanted}: {breakage}");
+    near(&breakage["ultimate_redemption_rate"], 0.4);
+    for cohort in breakage["cohorts"].as_array().unwrap() {
+        near(&cohort["ultimate"], 400.0);
+    }
+    near(&breakage["back_test"]["expected"], breakage["back_test"]["actual"].as_f64().unwrap());
+    assert_eq!(breakage["back_test"]["actual"], 800.0);
+    up.stop().await;
+}
