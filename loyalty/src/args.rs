@@ -231,7 +231,7 @@ pub enum Part {
     },
     /// Bring read models up to date; of several processes with the same one, each record is applied by one.
     Projector {
-        /// The read models: alias, audit, balance, clv, liability, statement, tier, or all.
+        /// The read models: alias, audit, balance, clv, liability, refusal, statement, tier, or all.
         #[arg(required = true)]
         names: Vec<String>,
         /// Where the book is.

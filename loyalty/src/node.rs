@@ -12,7 +12,7 @@ use event_log::EventLog;
 use event_log::kafka::KafkaLog;
 use event_log::postgres::PostgresLog;
 use intake::{Intake, Registry};
-use projectors::{Projector, read_models};
+use projectors::{Projector, Refusals, read_models};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -142,6 +142,12 @@ impl Node {
             let projector = Projector::open(model, Arc::clone(&log), database.url()).await?;
             if role.models == Models::Projects {
                 tasks.push(tokio::spawn(projector.run(stopped.clone())));
+            }
+        }
+        if role.models != Models::None {
+            let refusals = Refusals::open(Arc::clone(&log), database.url()).await?;
+            if role.models == Models::Projects {
+                tasks.push(tokio::spawn(refusals.run(stopped)));
             }
         }
         Ok(Self { log, service, running, stop, tasks, database })

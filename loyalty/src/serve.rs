@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use projectors::{Projector, read_models};
+use projectors::{Projector, Refusals, read_models};
 
 use crate::args::{DataOptions, Part, ServeOptions};
 use crate::node::{Models, Node, Role};
@@ -39,7 +39,9 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
 }
 
 async fn projectors(names: &[String], data: &DataOptions) -> anyhow::Result<()> {
-    let models = if names == ["all"] { read_models() } else { names.iter().map(|name| find(name)).collect::<Result<_, _>>()? };
+    let all = names == ["all"];
+    let named = names.iter().filter(|name| *name != "refusal");
+    let models = if all { read_models() } else { named.map(|name| find(name)).collect::<Result<_, _>>()? };
     traces::install("loyalty projector")?;
     let told = up::told()?;
     let (database, log) = open(data).await?;
@@ -49,6 +51,10 @@ async fn projectors(names: &[String], data: &DataOptions) -> anyhow::Result<()> 
         println!("projecting {}", model.name());
         let projector = Projector::open(model, Arc::clone(&log), database.url()).await?;
         running.push(tokio::spawn(projector.run(stopped.clone())));
+    }
+    if all || names.iter().any(|name| name == "refusal") {
+        println!("projecting refusal");
+        running.push(tokio::spawn(Refusals::open(log, database.url()).await?.run(stopped)));
     }
     told.await;
     stop.send_replace(true);

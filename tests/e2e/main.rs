@@ -12,3 +12,4 @@ mod liability;
 mod share;
 mod support;
 mod traces;
+mod trail;

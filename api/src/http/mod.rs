@@ -17,6 +17,7 @@ mod returns;
 mod simulate;
 mod statement;
 mod submit;
+mod trail;
 
 pub use ops::ops_router;
 
@@ -65,6 +66,8 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(statement::get))
         .routes(routes!(explain::get))
         .routes(routes!(receipts::get))
+        .routes(routes!(trail::commands))
+        .routes(routes!(trail::refusals))
         .routes(routes!(clv::get))
         .routes(routes!(clv::members))
         .routes(routes!(clv::fits))

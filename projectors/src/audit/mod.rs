@@ -2,7 +2,10 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use ledger_schemas::hash;
+use ledger_core::account::EventKind;
+use ledger_core::account::command::Reason;
+use ledger_core::posting::{Bucket, postings};
+use ledger_schemas::{Record, hash};
 use tokio_postgres::Transaction;
 
 use crate::runtime::{Placed, ReadModel};
@@ -12,9 +15,45 @@ mod embedded {
 }
 
 const COMMANDS: &str = "
-INSERT INTO command (program, account, account_seq, kind, command_id, actor, recorded_at, effective_at, rule_version, partition, position, record_hash)
+INSERT INTO command (program, account, account_seq, kind, command_id, actor, recorded_at, effective_at, rule_version, partition, position, record_hash,
+                     reason, points, channel, store)
 SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::int[],
-                     $10::smallint[], $11::bigint[], $12::bytea[])";
+                     $10::smallint[], $11::bigint[], $12::bytea[], $13::text[], $14::bigint[], $15::text[], $16::text[])";
+
+/// The reason's code and note of what a person did; empty for the rest.
+fn reason(record: &Record) -> String {
+    let reason = record.events.iter().find_map(|event| match &event.kind {
+        EventKind::AccountFrozen(reason)
+        | EventKind::AccountUnfrozen { reason, .. }
+        | EventKind::AccountClosed(reason)
+        | EventKind::PointsAdded { reason, .. }
+        | EventKind::PointsTaken { reason, .. } => Some(reason),
+        _ => None,
+    });
+    reason.map_or_else(String::new, |Reason { code, note }| if note.is_empty() { code.to_string() } else { format!("{code}: {note}") })
+}
+
+/// What the member has more or less for it.
+fn points(record: &Record) -> i64 {
+    let mut sum = 0;
+    for event in &record.events {
+        postings(event, |posting| {
+            if matches!(posting.bucket, Bucket::Pending | Bucket::Available | Bucket::Held | Bucket::Owed) {
+                sum += posting.points;
+            }
+        });
+    }
+    sum
+}
+
+/// Channel and store of a purchase.
+fn place(record: &Record) -> (&str, &str) {
+    let bought = record.events.iter().find_map(|event| match &event.kind {
+        EventKind::PointsEarned(earned) => Some(&earned.purchase),
+        _ => None,
+    });
+    bought.map_or(("", ""), |purchase| (purchase.channel.as_str(), purchase.store.as_str()))
+}
 
 pub(crate) struct Audit;
 
@@ -46,9 +85,32 @@ impl ReadModel for Audit {
         let partitions: Vec<i16> = records.iter().map(|placed| i16::try_from(placed.partition).unwrap_or(i16::MAX)).collect();
         let positions: Vec<i64> = records.iter().map(|placed| number(placed.position)).collect();
         let hashes: Vec<Vec<u8>> = records.iter().map(|placed| hash(&placed.body).to_vec()).collect();
+        let reasons: Vec<String> = records.iter().map(|placed| reason(&placed.record)).collect();
+        let points: Vec<i64> = records.iter().map(|placed| points(&placed.record)).collect();
+        let (channels, stores): (Vec<&str>, Vec<&str>) = records.iter().map(|placed| place(&placed.record)).unzip();
         let statement = transaction.prepare(COMMANDS).await?;
         transaction
-            .execute(&statement, &[&programs, &accounts, &seqs, &kinds, &ids, &actors, &recorded, &effective, &versions, &partitions, &positions, &hashes])
+            .execute(
+                &statement,
+                &[
+                    &programs,
+                    &accounts,
+                    &seqs,
+                    &kinds,
+                    &ids,
+                    &actors,
+                    &recorded,
+                    &effective,
+                    &versions,
+                    &partitions,
+                    &positions,
+                    &hashes,
+                    &reasons,
+                    &points,
+                    &channels,
+                    &stores,
+                ],
+            )
             .await?;
         Ok(())
     }

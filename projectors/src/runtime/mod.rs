@@ -90,7 +90,7 @@ pub enum ProjectorError {
     },
 }
 
-fn failed<E: Into<EngineError>>(name: &str, action: &'static str) -> impl FnOnce(E) -> ProjectorError {
+pub(crate) fn failed<E: Into<EngineError>>(name: &str, action: &'static str) -> impl FnOnce(E) -> ProjectorError {
     let name = name.to_owned();
     move |source| ProjectorError::Tables { name, action, source: source.into() }
 }
