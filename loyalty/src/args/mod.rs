@@ -1,5 +1,7 @@
 //! The command line. Every flag has an environment form.
 
+mod analysts;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use command_service::Share;
 use event_log::kafka::KafkaOptions;
 use tracing_subscriber::EnvFilter;
+
+pub use analysts::{AuditAction, AuditOptions, ClvAction, ClvOptions};
 
 /// An event-sourced loyalty ledger.
 #[derive(Debug, Parser)]
@@ -340,123 +344,6 @@ pub enum LogAction {
         /// Where it goes, named likewise; not an archive.
         #[arg(long, env = "LOYALTY_COPY_TO", hide_env_values = true)]
         to: String,
-        /// Where the book is.
-        #[command(flatten)]
-        data: DataOptions,
-    },
-}
-
-/// For auditors.
-#[derive(Debug, Clone, Args)]
-pub struct AuditOptions {
-    /// What to do.
-    #[command(subcommand)]
-    pub action: AuditAction,
-}
-
-/// What an auditor does.
-#[derive(Debug, Clone, Subcommand)]
-pub enum AuditAction {
-    /// Make a key to seal with: the secret one goes to FILE, the public one is printed.
-    Key {
-        /// Its name, the origin of the checkpoints, such as `loyalty.example.com/book`.
-        name: String,
-        /// Where the secret key goes.
-        #[arg(long, env = "LOYALTY_AUDIT_KEY", default_value = "audit.key")]
-        file: PathBuf,
-    },
-    /// Seal what the log has: trees, head, signed checkpoint.
-    Checkpoint {
-        /// The file of the secret key.
-        #[arg(long, env = "LOYALTY_AUDIT_KEY", default_value = "audit.key")]
-        key: PathBuf,
-        /// Where the book is.
-        #[command(flatten)]
-        data: DataOptions,
-    },
-    /// Write the whole book with its seal into a new folder.
-    Export {
-        /// The folder.
-        archive: PathBuf,
-        /// Where the book is.
-        #[command(flatten)]
-        data: DataOptions,
-    },
-    /// Verify an archive with nothing but a public key.
-    Verify {
-        /// The archive.
-        archive: PathBuf,
-        /// The public key: NAME+ID+KEY, or a file with it.
-        #[arg(long, env = "LOYALTY_AUDIT_PUBLIC_KEY")]
-        key: String,
-        /// A database whose read models must equal the archive's fold.
-        #[arg(long, env = "LOYALTY_AUDIT_AGAINST", hide_env_values = true)]
-        against: Option<String>,
-    },
-    /// Check a receipt with nothing but a public key.
-    Prove {
-        /// The receipt, as the API gives it.
-        receipt: PathBuf,
-        /// The public key: NAME+ID+KEY, or a file with it.
-        #[arg(long, env = "LOYALTY_AUDIT_PUBLIC_KEY")]
-        key: String,
-    },
-    /// Decide the history again under another rulebook and tell what would be different; nothing is written.
-    Replay {
-        /// The rulebook, JSON.
-        #[arg(long, env = "LOYALTY_RULEBOOK")]
-        rulebook: PathBuf,
-        /// From when on it would have been in force (RFC 3339).
-        #[arg(long, env = "LOYALTY_SINCE")]
-        since: String,
-        /// Where the differences go, by account.
-        #[arg(long, env = "LOYALTY_CSV")]
-        csv: Option<PathBuf>,
-        /// An archive to read instead of the book.
-        #[arg(long, env = "LOYALTY_ARCHIVE")]
-        archive: Option<PathBuf>,
-        /// Where the book is.
-        #[command(flatten)]
-        data: DataOptions,
-    },
-    /// Tell the story of an account's balance in plain words.
-    Explain {
-        /// PROGRAM/ACCOUNT.
-        account: String,
-        /// What had happened by then (RFC 3339).
-        #[arg(long, env = "LOYALTY_AT")]
-        at: Option<String>,
-        /// An archive to read instead of the book.
-        #[arg(long, env = "LOYALTY_ARCHIVE")]
-        archive: Option<PathBuf>,
-        /// Where the book is.
-        #[command(flatten)]
-        data: DataOptions,
-    },
-}
-
-/// Lifetime value.
-#[derive(Debug, Clone, Args)]
-pub struct ClvOptions {
-    /// What to do.
-    #[command(subcommand)]
-    pub action: ClvAction,
-}
-
-/// What to do about lifetime value.
-#[derive(Debug, Clone, Subcommand)]
-pub enum ClvAction {
-    /// Fit the models, check them on the last days, put the better one in force if it beats a naive forecast, and score everybody.
-    Fit {
-        /// The program.
-        #[arg(long, env = "LOYALTY_PROGRAM")]
-        program: String,
-        /// The last day of the data, YYYY-MM-DD; that of the last purchase if not named.
-        #[arg(long, env = "LOYALTY_UNTIL")]
-        until: Option<jiff::civil::Date>,
-        /// How many days at the end the models are checked on.
-        #[arg(long, env = "LOYALTY_HOLDOUT_DAYS", default_value_t = 90)]
-        holdout_days: i32,
         /// Where the book is.
         #[command(flatten)]
         data: DataOptions,
