@@ -47,6 +47,7 @@ fn purchase(name: &str, pounds: i64) -> Command {
         store: "".into(),
         lines: vec![line],
         shipping: Amount::ZERO,
+        origin: None,
     };
     Command { id: id(name), actor: "test".into(), action: Action::Earn(body.into()) }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Returned};
+use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Return, Returned};
 use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
 use ledger_core::account::state::{Balance, Status};
 use ledger_core::account::{Command, Event, EventKind};
@@ -185,6 +185,10 @@ pub(crate) fn purchase(purchase: v1::Purchase) -> Decoded<Purchase> {
         store: purchase.store.into(),
         lines: purchase.lines.into_iter().map(line).collect::<Decoded<_>>()?,
         shipping: amount(purchase.shipping, "shipping")?,
+        origin: purchase.origin.map(|origin| {
+            let v1::Origin { cashier, till, device, card_token } = origin;
+            Box::new(Origin { cashier: cashier.into(), till: till.into(), device: device.into(), card_token: card_token.into() })
+        }),
     })
 }
 

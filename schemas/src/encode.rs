@@ -152,6 +152,14 @@ fn purchase(to: &mut Wire<'_>, purchase: &Purchase) {
         to.message(6, |to| line(to, each));
     }
     amount(to, 7, purchase.shipping);
+    if let Some(origin) = &purchase.origin {
+        to.message(12, |to| {
+            to.text(1, &origin.cashier);
+            to.text(2, &origin.till);
+            to.text(3, &origin.device);
+            to.text(4, &origin.card_token);
+        });
+    }
 }
 
 fn line(to: &mut Wire<'_>, line: &Line) {

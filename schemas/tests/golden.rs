@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Returned};
+use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Return, Returned};
 use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
 use ledger_core::account::state::{Balance, Status};
 use ledger_core::account::{Command, Event, EventKind};
@@ -67,7 +67,13 @@ fn purchase() -> Arc<Purchase> {
         store: "london".into(),
         lines: vec![line],
         shipping: amount("3.5"),
+        origin: None,
     })
+}
+
+fn purchase_with_origin() -> Arc<Purchase> {
+    let origin = Origin { cashier: "c-7".into(), till: "t-2".into(), device: String::new().into(), card_token: "tok-1".into() };
+    Arc::new(Purchase { origin: Some(Box::new(origin)), ..(*purchase()).clone() })
 }
 
 fn returned(what: Returned) -> Arc<Return> {
@@ -144,6 +150,7 @@ fn events() -> Vec<EventKind> {
         EventKind::TierKept(TierMove { cause: TierCause::Review, counted_from: None, ..tier_move() }),
         EventKind::AliasAdded(Alias([0x5a; 32])),
         EventKind::AliasRemoved(Alias([0x5a; 32])),
+        EventKind::PointsEarned(Box::new(Earned { purchase: purchase_with_origin(), ..earned() })),
     ]
 }
 
@@ -214,6 +221,7 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         Action::Expire,
         Action::AddAlias(Alias([0x5a; 32])),
         Action::RemoveAlias(Alias([0x5a; 32])),
+        Action::Earn(purchase_with_origin()),
     ];
     for (n, action) in actions.into_iter().enumerate() {
         let command = Command { id: id("R-1"), actor: "till-7".into(), action };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use ledger_core::account::command::{Action, Line, Purchase};
+use ledger_core::account::command::{Action, Line, Origin, Purchase};
 use ledger_core::id::Id;
 use ledger_core::points::Amount;
 use ledger_core::time::Moment;
@@ -46,6 +46,18 @@ pub struct PurchaseBody {
     #[serde(default)]
     #[schema(value_type = String)]
     pub shipping: Amount,
+    /// The member of staff who took it; an opaque name of the shop's own.
+    #[serde(default)]
+    pub cashier: String,
+    /// The till it was taken on.
+    #[serde(default)]
+    pub till: String,
+    /// The member's device.
+    #[serde(default)]
+    pub device: String,
+    /// A token of the card that was paid with; never its number.
+    #[serde(default)]
+    pub card_token: String,
 }
 
 /// A line of a purchase.
@@ -87,6 +99,8 @@ impl PurchaseBody {
             discount: line.discount,
             tax: line.tax,
         };
+        let (cashier, till) = (self.cashier.into(), self.till.into());
+        let origin = Origin { cashier, till, device: self.device.into(), card_token: self.card_token.into() };
         Action::Earn(Arc::new(Purchase {
             purchase_id: self.purchase_id,
             occurred_at: self.occurred_at,
@@ -95,6 +109,7 @@ impl PurchaseBody {
             store: self.store.into(),
             lines: self.lines.into_iter().map(line).collect(),
             shipping: self.shipping,
+            origin: (origin != Origin::default()).then(|| Box::new(origin)),
         }))
     }
 }

@@ -138,6 +138,21 @@ pub struct Purchase {
     pub lines: Vec<Line>,
     /// What was paid for shipping; it earns nothing.
     pub shipping: Amount,
+    /// By whom and on what it was taken, where the shop tells; it earns nothing, but fraud is seen by it.
+    pub origin: Option<Box<Origin>>,
+}
+
+/// By whom and on what a purchase was taken: opaque names of the shop's own, each may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The member of staff.
+    pub cashier: CompactString,
+    /// The till.
+    pub till: CompactString,
+    /// The member's device.
+    pub device: CompactString,
+    /// A token of the card that was paid with; never its number.
+    pub card_token: CompactString,
 }
 
 /// A line of a purchase.
@@ -250,6 +265,10 @@ impl Purchase {
         check_label("/channel", &self.channel)?;
         check_label("/store", &self.store)?;
         check_amount("/shipping", self.shipping, false)?;
+        if let Some(origin) = &self.origin {
+            let labels = [("cashier", &origin.cashier), ("till", &origin.till), ("device", &origin.device), ("card_token", &origin.card_token)];
+            labels.into_iter().try_for_each(|(name, label)| check_label(format!("/{name}"), label))?;
+        }
         if self.lines.is_empty() || self.lines.len() > LINES_MAX {
             return Err(Invalid::new("/lines", format!("{} lines", self.lines.len()), format!("1 to {LINES_MAX} lines")));
         }
@@ -284,6 +303,7 @@ impl Purchase {
             store: CompactString::const_new("store"),
             lines: vec![line],
             shipping: Amount::ZERO,
+            origin: None,
         }
     }
 }

@@ -181,6 +181,7 @@ pub fn purchase(name: &str, occurred_at: Moment, lines: &[(&str, &str, &str, &st
         store: "s1".into(),
         lines: lines.iter().map(line).collect(),
         shipping: Amount::ZERO,
+        origin: None,
     })
 }
 

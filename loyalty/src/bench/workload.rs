@@ -66,6 +66,7 @@ pub fn earn(n: u64, at: Moment) -> Command {
         store: "s17".into(),
         lines: vec![line],
         shipping: Amount::ZERO,
+        origin: None,
     };
     Command { id: purchase.purchase_id.clone(), actor: "till".into(), action: Action::Earn(Arc::new(purchase)) }
 }

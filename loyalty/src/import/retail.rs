@@ -172,6 +172,7 @@ impl Invoice {
             store: "".into(),
             lines: lines.collect(),
             shipping: Amount::ZERO,
+            origin: None,
         };
         let command = Command { id, actor: "import".into(), action: Action::Earn(purchase.into()) };
         send(items, line, Some(at), What::Command(account, command))

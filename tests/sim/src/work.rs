@@ -109,5 +109,6 @@ fn purchase(name: &str, occurred_us: i64, lines: &[LineSpec], currency: &str) ->
         store: "s1".into(),
         lines: lines.iter().enumerate().map(line).collect(),
         shipping: Amount::ZERO,
+        origin: None,
     }
 }
