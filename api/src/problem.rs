@@ -78,6 +78,7 @@ pub fn codes() -> &'static [Code] {
         Code { code: "command_not_found", status: 404, meaning: "The account has no accepted command with this id." },
         Code { code: "purchase_not_found", status: 404, meaning: "The account has no such purchase." },
         Code { code: "redemption_not_found", status: 404, meaning: "The account has no such redemption." },
+        Code { code: "case_not_found", status: 404, meaning: "There is no such case of suspected fraud." },
         Code { code: "account_exists", status: 409, meaning: "The account was opened before." },
         Code {
             code: "id_reused",

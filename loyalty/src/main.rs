@@ -13,6 +13,7 @@ mod serve;
 mod summary;
 mod up;
 mod verify;
+mod watch;
 
 use clap::Parser;
 

@@ -167,6 +167,11 @@ impl Node {
         Ok(())
     }
 
+    /// Applies the fraud rules to what the read models say, until the node stops.
+    pub fn watch(&mut self) {
+        self.tasks.push(tokio::spawn(crate::watch::run(self.service.clone(), self.url().to_owned(), self.stop.subscribe())));
+    }
+
     /// Seals the book again and again until the node stops, and once more then.
     pub fn seal(&mut self, sealer: Sealer, every: Duration) {
         self.tasks.push(tokio::spawn(sealer.run(Arc::clone(&self.log), every, real_now, self.stop.subscribe())));

@@ -34,6 +34,14 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             let router = api::ops_router(node.service.clone(), node.log.clone(), metrics);
             up::serve_router(node, listen, router, |_| {}).await
         }
+        Part::Fraud { listen, data } => {
+            let role = Role { share: None, queue_max: 0, models: Models::Reads };
+            let metrics = up::metrics()?;
+            let mut node = Node::start(&data, role).await?;
+            node.watch();
+            let router = api::ops_router(node.service.clone(), node.log.clone(), metrics);
+            up::serve_router(node, listen, router, |_| {}).await
+        }
         Part::Projector { names, data } => projectors(&names, &data).await,
     }
 }

@@ -27,6 +27,7 @@ pub async fn run(options: UpOptions) -> anyhow::Result<()> {
     if options.data.kafka.is_some() {
         node.take_in(&options.data, &options.intake).await?;
     }
+    node.watch();
     if let Some(key) = &options.audit_key {
         node.seal(crate::audit::sealer(key, &options.data.seal_folder())?, Duration::from_secs(options.seal_seconds));
     }

@@ -16,6 +16,7 @@ CREATE TABLE refusal (
     PRIMARY KEY (partition, position)
 );
 CREATE INDEX refusal_by_time ON refusal (program, recorded_at, partition, position);
+CREATE INDEX refusal_by_account ON refusal (program, account, recorded_at);
 CREATE INDEX refusal_by_actor ON refusal (program, actor, recorded_at, partition, position);
 
 COMMENT ON TABLE refusal IS 'Every refused command: who, when, why not';

@@ -6,6 +6,7 @@ mod alias;
 mod audit;
 mod balance;
 mod clv;
+mod fraud;
 mod liability;
 mod refusal;
 mod runtime;
@@ -27,6 +28,7 @@ pub fn read_models() -> Vec<Arc<dyn ReadModel>> {
         Arc::new(audit::Audit),
         Arc::new(balance::Balance),
         Arc::new(clv::Clv),
+        Arc::new(fraud::Fraud),
         Arc::new(liability::Liability),
         Arc::new(statement::Statement),
         Arc::new(tier::Tier),

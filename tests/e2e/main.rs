@@ -6,6 +6,7 @@ mod api;
 mod audit;
 mod clv;
 mod crash;
+mod fraud;
 mod intake;
 mod kafka;
 mod liability;

@@ -6,6 +6,7 @@ mod aliases;
 mod auth;
 mod clv;
 mod explain;
+mod fraud;
 mod intake;
 mod liability;
 mod ops;
@@ -68,6 +69,9 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(receipts::get))
         .routes(routes!(trail::commands))
         .routes(routes!(trail::refusals))
+        .routes(routes!(fraud::cases))
+        .routes(routes!(fraud::case, fraud::step))
+        .routes(routes!(fraud::rules))
         .routes(routes!(clv::get))
         .routes(routes!(clv::members))
         .routes(routes!(clv::fits))

@@ -3,6 +3,7 @@
 //! Invariants: a published version never changes; every question about the past is answered by the version (and tier) of then.
 
 mod condition;
+mod fraud;
 mod insight;
 mod program;
 mod rate;
@@ -10,6 +11,7 @@ mod rulebook;
 mod validate;
 
 pub use condition::ConditionError;
+pub use fraud::{FraudCondition, FraudRule, FraudRules, Measure, Severity, SignalField, SignalKind, SignalView, SignalWindow};
 pub use insight::{InsightRules, Rung};
 pub use program::{Program, Version};
 pub use rate::{Facts, Kept, LinePoints, RateFailure, Rated, gross, rate};

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::fraud::FraudRules;
 use super::insight::InsightRules;
 use crate::id::Id;
 use crate::points::{Amount, Points, Rounding};
@@ -44,6 +45,9 @@ pub struct Rulebook {
     /// What analysts need to know; it decides no points.
     #[serde(default)]
     pub insight: InsightRules,
+    /// What is watched for; it decides no points.
+    #[serde(default)]
+    pub fraud: FraudRules,
 }
 
 /// Whose clock a program runs on.

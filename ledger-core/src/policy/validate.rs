@@ -51,6 +51,7 @@ pub fn read_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version, V
     check_redeem_and_expiry(&rulebook, &mut invalid);
     check_tiers(&rulebook, &mut invalid);
     rulebook.insight.check(&mut invalid);
+    rulebook.fraud.check(&mut invalid);
     let env = Arc::new(Env::stdlib());
     let mut conditions = Vec::new();
     for (i, bonus) in rulebook.earn.bonus.iter().enumerate() {

@@ -233,9 +233,18 @@ pub enum Part {
         #[command(flatten)]
         data: DataOptions,
     },
+    /// Apply the fraud rules to what the read models say; of several at once, one does. Needs --kafka.
+    Fraud {
+        /// The address of health and metrics.
+        #[arg(long, env = "LOYALTY_LISTEN", default_value = "127.0.0.1:8083")]
+        listen: SocketAddr,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
     /// Bring read models up to date; of several processes with the same one, each record is applied by one.
     Projector {
-        /// The read models: alias, audit, balance, clv, liability, refusal, statement, tier, or all.
+        /// The read models: alias, audit, balance, clv, fraud, liability, refusal, statement, tier, or all.
         #[arg(required = true)]
         names: Vec<String>,
         /// Where the book is.
@@ -318,7 +327,7 @@ pub enum ProgramAction {
 /// Rebuilding.
 #[derive(Debug, Clone, Args)]
 pub struct RebuildOptions {
-    /// The read model: alias, audit, balance, clv, liability, statement or tier.
+    /// The read model: alias, audit, balance, clv, fraud, liability, statement or tier.
     pub name: String,
     /// Where the book is.
     #[command(flatten)]

@@ -1,0 +1,220 @@
+//! Cases: what was found, who looks at it, and what came of it.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio_postgres::{Client, GenericClient, Row};
+
+use crate::AnalysisError;
+
+/// What of an anomaly score counts towards a case's priority, beside its severity (10, 30, 60 or 100).
+const ANOMALY_WEIGHT: f64 = 2.0;
+
+/// A case.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Case {
+    /// A hash of rule, subject and day.
+    pub case_id: String,
+    /// The rule.
+    pub rule: String,
+    /// Its version.
+    pub rule_version: i32,
+    /// low, medium, high or critical.
+    pub severity: String,
+    /// account, actor, cashier, till, device, card, store or reference.
+    pub subject_kind: String,
+    /// Whom or what it is about.
+    pub subject: String,
+    /// The account of the signal that opened it.
+    pub account_id: String,
+    /// The day (UTC) of the signals.
+    pub day: Date,
+    /// open, assigned, confirmed or dismissed.
+    pub state: String,
+    /// Who looks at it.
+    pub assignee: String,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// How many signals met the rule.
+    pub signals: i64,
+    /// The most that any of the rule's windows counted.
+    pub measure: i64,
+    /// Robust standard deviations from the points of its kind.
+    pub anomaly_score: f64,
+    /// What the score adds to the priority, for each.
+    pub anomaly_weight: f64,
+    /// Severity and anomaly together; the highest first.
+    pub priority: f64,
+    /// Why, in words.
+    pub explanation: String,
+}
+
+/// What happened to a case.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CaseEvent {
+    /// 1, 2, 3 … within the case.
+    pub number: i32,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// opened, `seen_again`, assigned, noted, confirmed, dismissed or frozen.
+    pub kind: String,
+    /// In words.
+    pub note: String,
+    /// The signals, with the positions of their records.
+    pub evidence: Value,
+}
+
+/// What is done about a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// Somebody looks at it.
+    Assign(&'a str),
+    /// Something is known of it.
+    Note,
+    /// It is fraud.
+    Confirm,
+    /// It is none.
+    Dismiss,
+    /// The account was frozen.
+    Freeze,
+}
+
+pub(super) fn id(program: &str, rule: &str, subject: &str, day: Date) -> String {
+    let hash = blake3::hash(json!([program, rule, subject, day]).to_string().as_bytes());
+    hash.to_hex().chars().take(24).collect()
+}
+
+const COLUMNS: &str = "case_id, rule, rule_version, severity, subject_kind, subject, account, day, state, assignee, opened_at, signals, measure, anomaly_score,
+                       explanation, severity_rank";
+
+fn read(row: &Row) -> Case {
+    let anomaly_score: f64 = row.get(13);
+    let severity = [10.0, 30.0, 60.0, 100.0].get(usize::from(row.get::<_, i16>(15).unsigned_abs())).copied().unwrap_or(0.0);
+    Case {
+        case_id: row.get(0),
+        rule: row.get(1),
+        rule_version: row.get(2),
+        severity: row.get(3),
+        subject_kind: row.get(4),
+        subject: row.get(5),
+        account_id: row.get(6),
+        day: row.get(7),
+        state: row.get(8),
+        assignee: row.get(9),
+        opened_at: row.get(10),
+        signals: row.get(11),
+        measure: row.get(12),
+        anomaly_score,
+        anomaly_weight: ANOMALY_WEIGHT,
+        priority: severity + ANOMALY_WEIGHT * anomaly_score.clamp(0.0, 10.0),
+        explanation: row.get(14),
+    }
+}
+
+/// Cases in `state` or any, of `rule` or any, the worst and newest first; after the first `skip`.
+///
+/// # Errors
+/// What the database says.
+pub async fn cases(client: &Client, program: &str, state: Option<&str>, rule: Option<&str>, skip: i64, limit: i64) -> Result<Vec<Case>, AnalysisError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM analysis.fraud_case WHERE program = $1 AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR rule = $3)
+         ORDER BY severity_rank DESC, opened_at DESC, case_id OFFSET $4 LIMIT $5"
+    );
+    Ok(client.query(&sql, &[&program, &state, &rule, &skip, &limit]).await?.iter().map(read).collect())
+}
+
+/// A case and all that happened to it.
+///
+/// # Errors
+/// What the database says.
+pub async fn case(client: &Client, program: &str, case_id: &str) -> Result<Option<(Case, Vec<CaseEvent>)>, AnalysisError> {
+    let sql = format!("SELECT {COLUMNS} FROM analysis.fraud_case WHERE program = $1 AND case_id = $2");
+    let Some(row) = client.query_opt(&sql, &[&program, &case_id]).await? else { return Ok(None) };
+    let sql = "SELECT number, at, actor, kind, note, evidence FROM analysis.fraud_event WHERE program = $1 AND case_id = $2 ORDER BY number";
+    let event = |row: &Row| CaseEvent { number: row.get(0), at: row.get(1), actor: row.get(2), kind: row.get(3), note: row.get(4), evidence: row.get(5) };
+    Ok(Some((read(&row), client.query(sql, &[&program, &case_id]).await?.iter().map(event).collect())))
+}
+
+/// Does something about a case; none where there is no such case.
+///
+/// # Errors
+/// What the database says; nothing was done then.
+pub async fn step(
+    client: &mut Client,
+    program: &str,
+    case_id: &str,
+    actor: &str,
+    step: Step<'_>,
+    note: &str,
+    now: Timestamp,
+) -> Result<Option<()>, AnalysisError> {
+    let (kind, state, assignee) = match step {
+        Step::Assign(who) => ("assigned", Some("assigned"), Some(who)),
+        Step::Note => ("noted", None, None),
+        Step::Confirm => ("confirmed", Some("confirmed"), None),
+        Step::Dismiss => ("dismissed", Some("dismissed"), None),
+        Step::Freeze => ("frozen", None, None),
+    };
+    let transaction = client.transaction().await?;
+    let sql = "UPDATE analysis.fraud_case SET state = coalesce($3, state), assignee = coalesce($4, assignee) WHERE program = $1 AND case_id = $2";
+    if transaction.execute(sql, &[&program, &case_id, &state, &assignee]).await? == 0 {
+        return Ok(None);
+    }
+    let note = assignee.map_or_else(|| note.to_owned(), |who| format!("to {who}: {note}"));
+    add_event(&transaction, program, case_id, now, actor, kind, &note, &json!([])).await?;
+    transaction.commit().await?;
+    Ok(Some(()))
+}
+
+#[allow(clippy::too_many_arguments, reason = "they are the columns")]
+pub(super) async fn add_event(
+    client: &impl GenericClient,
+    program: &str,
+    case_id: &str,
+    at: Timestamp,
+    actor: &str,
+    kind: &str,
+    note: &str,
+    evidence: &Value,
+) -> Result<(), tokio_postgres::Error> {
+    // The case's row is locked by now, so numbers come one after the other.
+    let sql = "INSERT INTO analysis.fraud_event (program, case_id, number, at, actor, kind, note, evidence)
+               SELECT $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7 FROM analysis.fraud_event WHERE program = $1 AND case_id = $2";
+    client.execute(sql, &[&program, &case_id, &at, &actor, &kind, &note, evidence]).await?;
+    Ok(())
+}
+
+/// How a rule has done so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RuleRecord {
+    /// The rule.
+    pub rule: String,
+    /// Cases that nobody has decided on.
+    pub open: i64,
+    /// Cases that were fraud.
+    pub confirmed: i64,
+    /// Cases that were none.
+    pub dismissed: i64,
+    /// Subjects of dismissed cases: for them the rule holds back until its windows count at least this much.
+    pub held_back: Vec<(String, i64)>,
+}
+
+/// How the rules have done, those with cases.
+///
+/// # Errors
+/// What the database says.
+pub async fn records(client: &Client, program: &str) -> Result<Vec<RuleRecord>, AnalysisError> {
+    let sql = "SELECT rule, count(*) FILTER (WHERE state IN ('open', 'assigned')), count(*) FILTER (WHERE state = 'confirmed'), count(*) FILTER (WHERE state = 'dismissed')
+               FROM analysis.fraud_case WHERE program = $1 GROUP BY rule ORDER BY rule";
+    let held = "SELECT subject, 2 * max(measure) FROM analysis.fraud_case WHERE program = $1 AND rule = $2 AND state = 'dismissed' GROUP BY subject ORDER BY 1 LIMIT 100";
+    let mut records = Vec::new();
+    for row in client.query(sql, &[&program]).await? {
+        let rule: String = row.get(0);
+        let held_back = client.query(held, &[&program, &rule]).await?.iter().map(|row| (row.get(0), row.get(1))).collect();
+        records.push(RuleRecord { rule, open: row.get(1), confirmed: row.get(2), dismissed: row.get(3), held_back });
+    }
+    Ok(records)
+}

@@ -1,0 +1,133 @@
+//! Cases of suspected fraud: what the rules found, and what people make of it.
+
+use analysis::fraud::{self, Case, CaseEvent, RuleRecord, Step};
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use ledger_core::policy::FraudRule;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::auth::Actor;
+use crate::body::Body;
+use crate::problem::Problem;
+use crate::reads::{Page, limit};
+use crate::state::{ApiState, path_id, real_now};
+
+const STATES: [&str; 4] = ["open", "assigned", "confirmed", "dismissed"];
+
+/// Which cases.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct CasesParams {
+    /// open, assigned, confirmed or dismissed.
+    pub state: Option<String>,
+    /// Of this rule.
+    pub rule: Option<String>,
+    /// From `next_cursor`.
+    pub cursor: Option<u32>,
+    /// 1 to 500, 50 if none.
+    pub limit: Option<u32>,
+}
+
+/// Cases, the worst first, then the newest.
+#[utoipa::path(get, path = "/programs/{program}/fraud/cases", params(("program" = String, Path), CasesParams),
+    responses((status = 200, description = "A page of cases", body = serde_json::Value), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn cases(
+    State(state): State<ApiState>,
+    Path(program): Path<String>,
+    Query(params): Query<CasesParams>,
+) -> Result<axum::Json<Page<Case>>, Problem> {
+    let program = path_id("program", &program)?;
+    state.program(&program)?;
+    if let Some(wrong) = params.state.as_deref().filter(|state| !STATES.contains(state)) {
+        return Err(Problem::parameter("state", wrong, "open, assigned, confirmed or dismissed"));
+    }
+    let (limit, skip) = (limit(params.limit)?, i64::from(params.cursor.unwrap_or(0)));
+    let database = state.database().await?;
+    let items = fraud::cases(&database, program.as_str(), params.state.as_deref(), params.rule.as_deref(), skip, limit).await?;
+    let full = i64::try_from(items.len()).is_ok_and(|len| len == limit);
+    Ok(axum::Json(Page { next_cursor: full.then(|| (skip + limit).to_string()), items }))
+}
+
+/// A case and all that happened to it.
+#[derive(Debug, Serialize)]
+pub struct CaseView {
+    /// The case.
+    #[serde(flatten)]
+    case: Case,
+    /// What happened to it, in order, with its evidence.
+    events: Vec<CaseEvent>,
+}
+
+fn not_found(case_id: &str) -> Problem {
+    Problem::new("case_not_found", format!("there is no case {case_id}"))
+}
+
+/// A case, with its evidence: the signals and the positions of their records.
+#[utoipa::path(get, path = "/programs/{program}/fraud/cases/{case_id}", params(("program" = String, Path), ("case_id" = String, Path)),
+    responses((status = 200, description = "The case and its events", body = serde_json::Value), (status = 404, body = Problem)))]
+pub(super) async fn case(State(state): State<ApiState>, Path((program, case_id)): Path<(String, String)>) -> Result<axum::Json<CaseView>, Problem> {
+    let program = path_id("program", &program)?;
+    let found = fraud::case(&*state.database().await?, program.as_str(), &case_id).await?;
+    let (case, events) = found.ok_or_else(|| not_found(&case_id))?;
+    Ok(axum::Json(CaseView { case, events }))
+}
+
+/// What is done about a case.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepBody {
+    /// `assign`, `note`, `confirm` or `dismiss`.
+    pub step: String,
+    /// To whom, for `assign`.
+    #[serde(default)]
+    pub assignee: String,
+    /// In words; no personal data belongs here.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// Assign, note, confirm or dismiss. A dismissed subject is left alone by the rule until its windows count twice as much.
+#[utoipa::path(post, path = "/programs/{program}/fraud/cases/{case_id}", request_body = StepBody, params(("program" = String, Path), ("case_id" = String, Path)),
+    responses((status = 204), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn step(
+    State(state): State<ApiState>,
+    Path((program, case_id)): Path<(String, String)>,
+    Extension(actor): Extension<Actor>,
+    Body(body): Body<StepBody>,
+) -> Result<StatusCode, Problem> {
+    let program = path_id("program", &program)?;
+    let step = match body.step.as_str() {
+        "assign" if body.assignee.is_empty() => return Err(Problem::parameter("assignee", "", "a name, for assign")),
+        "assign" => Step::Assign(&body.assignee),
+        "note" => Step::Note,
+        "confirm" => Step::Confirm,
+        "dismiss" => Step::Dismiss,
+        other => return Err(Problem::parameter("step", other, "assign, note, confirm or dismiss")),
+    };
+    let mut database = state.database().await?;
+    let done = fraud::step(&mut database, program.as_str(), &case_id, &actor.0, step, &body.note, real_now().timestamp()).await?;
+    done.map(|()| StatusCode::NO_CONTENT).ok_or_else(|| not_found(&case_id))
+}
+
+/// The rules in force and how they have done.
+#[derive(Debug, Serialize)]
+pub struct RulesView {
+    /// As the rulebook has them.
+    rules: Vec<FraudRule>,
+    /// Cases by rule, confirmed and dismissed, and whom it leaves alone.
+    records: Vec<RuleRecord>,
+}
+
+/// The rules in force, and how each has done.
+#[utoipa::path(get, path = "/programs/{program}/fraud/rules", params(("program" = String, Path)),
+    responses((status = 200, description = "Rules and their records", body = serde_json::Value), (status = 404, body = Problem)))]
+pub(super) async fn rules(State(state): State<ApiState>, Path(program): Path<String>) -> Result<axum::Json<RulesView>, Problem> {
+    let program = path_id("program", &program)?;
+    let rules = state.program(&program)?;
+    let version = rules.program.at_or_first(rules.now(real_now())).ok_or_else(|| Problem::program_not_found(&program))?;
+    let records = fraud::records(&*state.database().await?, program.as_str()).await?;
+    Ok(axum::Json(RulesView { rules: version.rulebook.fraud.rules.clone(), records }))
+}
