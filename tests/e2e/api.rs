@@ -173,12 +173,12 @@ async fn every_code_has_a_page(up: &Up) {
         assert_eq!((status, &page["status"]), (StatusCode::OK, &json!(code.status)));
     }
     let (_, document) = up.get("/openapi.json").await;
-    assert_eq!((&document["openapi"], document["paths"].as_object().unwrap().len()), (&json!("3.1.0"), 45));
+    assert_eq!((&document["openapi"], document["paths"].as_object().unwrap().len()), (&json!("3.1.0"), 48));
     for path in ["/health/live", "/health/ready"] {
         assert_eq!(up.send(reqwest::Method::GET, path, None).await.unwrap().status(), 204, "{path}");
     }
     let (_, health) = up.get("/health").await;
-    assert_eq!((&health["status"], health["projectors"].as_array().unwrap().len()), (&json!("ok"), 5));
+    assert_eq!((&health["status"], health["projectors"].as_array().unwrap().len()), (&json!("ok"), 8));
     let metrics = up.send(Method::GET, "/metrics", None).await.unwrap().text().await.unwrap();
     assert!(metrics.contains(r#"loyalty_commands_total{kind="purchase",outcome="currency_mismatch"} 1"#), "{metrics}");
 }

@@ -58,6 +58,14 @@ async fn rings(up: &Up) -> BTreeMap<&'static str, BTreeSet<String>> {
     let back = json!({"return_id": "spree-back", "account_id": "spree", "purchase_id": "spree", "occurred_at": format!("{DAY}T22:00:00Z"), "amount": "20.00"});
     let (status, answer) = up.post("/v1/programs/shop/returns", back).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
+    // The later receipt is told of first.
+    buy(up, taken("receipt-2", "late2", "13:00:00", ["c98", "t98", "", ""], "s9")).await;
+    until("the later receipt is looked at", async || {
+        let (_, trail) = up.get("/v1/programs/shop/audit/commands?account_id=late2").await;
+        (trail["items"] != json!([])).then_some(())
+    })
+    .await;
+    buy(up, taken("receipt-2", "late1", "12:50:00", ["c99", "t99", "", ""], "s9")).await;
     buy(up, taken("far1", "traveller", "11:00:00", ["c95", "t95", "", ""], "north")).await;
     buy(up, taken("far2", "traveller", "11:10:00", ["c96", "t96", "", ""], "south")).await;
     for i in 0..8 {
@@ -84,7 +92,9 @@ async fn rings(up: &Up) -> BTreeMap<&'static str, BTreeSet<String>> {
         ("guessing", "honest1"),
         ("adjust_under_limit", "local"),
     ];
-    all.into_iter().map(|(rule, subject)| (rule, BTreeSet::from([subject.to_owned()]))).collect()
+    let mut rings: BTreeMap<&str, BTreeSet<String>> = all.into_iter().map(|(rule, subject)| (rule, BTreeSet::from([subject.to_owned()]))).collect();
+    rings.entry("same_receipt").or_default().insert("receipt-2".into());
+    rings
 }
 
 async fn found(up: &Up) -> BTreeMap<String, BTreeSet<String>> {

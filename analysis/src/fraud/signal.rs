@@ -56,7 +56,7 @@ impl Stream {
     }
 }
 
-fn read(row: &Row) -> Signal {
+pub(super) fn read(row: &Row) -> Signal {
     Signal {
         program: row.get(0),
         at: row.get(1),

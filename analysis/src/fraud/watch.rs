@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Transaction};
 
 use super::case::id;
 use super::signal::{Signal, Stream, column, kind, take, value};
-use super::window::{anomaly, count};
+use super::window::{anomaly, count, later};
 use crate::AnalysisError;
 
 /// Positions of each partition that one look takes.
@@ -48,10 +48,7 @@ pub async fn watch(client: &mut Client, rules: &BTreeMap<String, FraudRules>, no
     let mut found = Vec::new();
     for (program, rules) in rules {
         let mut mine: Vec<&mut Signal> = signals.iter_mut().filter(|signal| signal.program == *program).collect();
-        for signal in &mut mine {
-            let view = &mut signal.view;
-            view.own = rules.is_own(&view.cashier, &view.account) || rules.is_own(&view.actor, &view.account);
-        }
+        mine.iter_mut().for_each(|signal| set_own(signal, rules));
         let mine: Vec<&Signal> = mine.into_iter().map(|signal| &*signal).collect();
         for rule in &rules.rules {
             look(&transaction, rules, rule, &mine, now, &mut found).await?;
@@ -59,6 +56,11 @@ pub async fn watch(client: &mut Client, rules: &BTreeMap<String, FraudRules>, no
     }
     transaction.commit().await?;
     Ok((signals.len(), found))
+}
+
+fn set_own(signal: &mut Signal, rules: &FraudRules) {
+    let view = &mut signal.view;
+    view.own = rules.is_own(&view.cashier, &view.account) || rules.is_own(&view.actor, &view.account);
 }
 
 async fn look(
@@ -70,7 +72,17 @@ async fn look(
     found: &mut Vec<Found>,
 ) -> Result<(), AnalysisError> {
     let about = |signal: &&&Signal| !value(&signal.view, rule.by).is_empty() && rule.on.iter().any(|on| kind(*on) == signal.view.kind);
-    let signals: Vec<&Signal> = signals.iter().filter(about).copied().collect();
+    let mut seen_before = Vec::new();
+    for window in rule.windows.values() {
+        for mut signal in later(transaction, window, &rule.on, signals).await? {
+            let is_here = |one: &Signal| (one.partition, one.position, &one.view.kind) == (signal.partition, signal.position, &signal.view.kind);
+            if !signals.iter().any(|one| is_here(one)) && !seen_before.iter().any(is_here) {
+                set_own(&mut signal, rules);
+                seen_before.push(signal);
+            }
+        }
+    }
+    let signals: Vec<&Signal> = signals.iter().filter(about).copied().chain(seen_before.iter()).collect();
     if signals.is_empty() {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use ledger_core::policy::{Measure, SignalKind, SignalWindow};
 use tokio_postgres::Transaction;
 
-use super::signal::{Signal, column, kind, value};
+use super::signal::{Signal, column, kind, read, value};
 use crate::AnalysisError;
 
 /// By signal, in their order.
@@ -45,6 +45,31 @@ pub(super) async fn count(transaction: &Transaction<'_>, window: &SignalWindow, 
     let minutes = i32::try_from(window.minutes).unwrap_or(i32::MAX);
     let rows = transaction.query(&sql, &[&programs, &keys, &times, &minutes, &window.codes]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Signals looked at before, of kinds `on`, in whose window one of `signals` has come late: accounts are read side by side, and shops tell late.
+pub(super) async fn later(transaction: &Transaction<'_>, window: &SignalWindow, on: &[SignalKind], signals: &[&Signal]) -> Result<Vec<Signal>, AnalysisError> {
+    if window.kinds.contains(&SignalKind::Refused) {
+        return Ok(Vec::new());
+    }
+    let by = column(window.by);
+    let sql = format!(
+        "SELECT DISTINCT f.program, f.at, f.partition, f.position, f.kind, f.account, f.actor, f.points, f.channel, f.store, f.cashier, f.till, f.device, f.card,
+                f.reference, ''
+         FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS u(program, key, at)
+         JOIN fraud.signal f ON f.program = u.program AND f.{by} = u.key AND f.{by} <> '' AND f.at > u.at AND f.at < u.at + make_interval(mins => $4)
+         JOIN watched w ON w.stream = 'signal' AND w.partition = f.partition AND w.position > f.position
+         WHERE f.kind = ANY($5) ORDER BY f.at LIMIT 1000"
+    );
+    let is_counted = |signal: &&&Signal| window.kinds.iter().any(|counted| kind(*counted) == signal.view.kind);
+    let counted: Vec<&Signal> = signals.iter().filter(is_counted).copied().collect();
+    let programs: Vec<&str> = counted.iter().map(|signal| signal.program.as_str()).collect();
+    let keys: Vec<&str> = counted.iter().map(|signal| value(&signal.view, window.by)).collect();
+    let times: Vec<Timestamp> = counted.iter().map(|signal| signal.at).collect();
+    let minutes = i32::try_from(window.minutes).unwrap_or(i32::MAX);
+    let on: Vec<&str> = on.iter().map(|one| kind(*one)).collect();
+    let rows = transaction.query(&sql, &[&programs, &keys, &times, &minutes, &on]).await?;
+    Ok(rows.iter().map(read).collect())
 }
 
 /// The kinds as SQL, written out so that the planner sees which partial index holds them.
