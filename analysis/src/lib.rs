@@ -5,6 +5,7 @@
 #![allow(clippy::float_arithmetic, reason = "estimates; what is booked uses decimals")]
 
 pub mod clv;
+pub mod decline;
 pub mod fraud;
 pub mod liability;
 

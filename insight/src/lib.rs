@@ -10,6 +10,7 @@ pub mod gamma_gamma;
 mod history;
 pub mod lifetime;
 mod likelihood;
+pub mod logistic;
 pub mod pareto_nbd;
 pub mod reserve;
 pub mod revenue;

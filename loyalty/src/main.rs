@@ -5,6 +5,7 @@ mod audit;
 mod bench;
 mod clv;
 mod copy;
+mod decline;
 mod demo;
 mod import;
 mod node;
@@ -39,6 +40,7 @@ async fn main() -> std::process::ExitCode {
         Command::Log(options) => copy::run(options).await,
         Command::Audit(options) => audit::run(options.action).await,
         Command::Clv(options) => clv::run(options.action).await,
+        Command::Decline(options) => decline::run(options.action).await,
         Command::Bench(options) => bench::run(options).await,
         Command::Key(options) => ops::key(&options),
         Command::Schema(options) => ops::schema(&options),

@@ -122,3 +122,43 @@ pub enum ClvAction {
         data: DataOptions,
     },
 }
+
+/// Value decline.
+#[derive(Debug, Clone, Args)]
+pub struct DeclineOptions {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: DeclineAction,
+}
+
+/// What to do about value decline.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DeclineAction {
+    /// Assess everybody: state, reasons, value at stake; transitions are kept.
+    Assess {
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// As of the end of this day; that of the last purchase if not named.
+        #[arg(long, env = "LOYALTY_AS_OF")]
+        as_of: Option<jiff::civil::Date>,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+    /// Measure how good the warnings would have been at past month ends.
+    Backtest {
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// The first month looked at.
+        #[arg(long, env = "LOYALTY_FROM")]
+        from: jiff::civil::Date,
+        /// The last day of the data; that of the last purchase if not named.
+        #[arg(long, env = "LOYALTY_UNTIL")]
+        until: Option<jiff::civil::Date>,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+}

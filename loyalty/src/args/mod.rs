@@ -12,7 +12,7 @@ use command_service::Share;
 use event_log::kafka::KafkaOptions;
 use tracing_subscriber::EnvFilter;
 
-pub use analysts::{AuditAction, AuditOptions, ClvAction, ClvOptions};
+pub use analysts::{AuditAction, AuditOptions, ClvAction, ClvOptions, DeclineAction, DeclineOptions};
 
 /// An event-sourced loyalty ledger.
 #[derive(Debug, Parser)]
@@ -63,6 +63,8 @@ pub enum Command {
     Audit(AuditOptions),
     /// Estimate what members are worth.
     Clv(ClvOptions),
+    /// See whose value falls before they leave.
+    Decline(DeclineOptions),
     /// Measure, as ratios to the raw engine in the same run.
     Bench(BenchOptions),
     /// Make an API key: prints the key and its line for the key file.

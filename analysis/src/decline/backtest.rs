@@ -1,0 +1,103 @@
+//! How good the warnings are: month ends looked at as they were then, half of the members to learn from, the other half to be measured on,
+//! beside plain recency and the trend of 28 days.
+
+use insight::logistic::auc;
+use jiff::Span;
+use jiff::civil::Date;
+use serde::Serialize;
+use tokio_postgres::Client;
+
+use super::WINDOW_DAYS;
+use super::features::{Models, features, followed};
+use super::members::{Member, load, number};
+use crate::AnalysisError;
+
+/// How well a score ranks.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measured {
+    /// `model`, `recency` or `trend28`.
+    pub score: &'static str,
+    /// `falls` (spend below half) or `leaves` (buys nothing).
+    pub target: &'static str,
+    /// Area under the ROC curve.
+    pub auc: f64,
+    /// Of the tenth that was warned of first, the share to whom it happened.
+    pub top_tenth_precision: f64,
+    /// Of all, the share to whom it happened.
+    pub base_rate: f64,
+    /// Of those rightly warned of in the first tenth: the median of days from the warning until they had been silent for the window.
+    pub lead_days_median: f64,
+}
+
+/// A back-test.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Backtest {
+    /// The month ends.
+    pub days: Vec<Date>,
+    /// Members measured, each month end for itself.
+    pub measured_on: usize,
+    /// Three scores, two targets.
+    pub measures: Vec<Measured>,
+}
+
+struct Row {
+    scores: [(f64, f64); 3],
+    outcome: (bool, bool),
+    lead_days: f64,
+}
+
+/// Month ends from `from` on of which the window after is known by `until`.
+///
+/// # Errors
+/// [`AnalysisError`]; [`AnalysisError::Invalid`] where no month end has enough before and after it.
+pub async fn backtest(client: &Client, program: &str, from: Date, until: Date) -> Result<Backtest, AnalysisError> {
+    let members = load(client, program, until).await?;
+    let (learn_from, measure_on): (Vec<&Member>, Vec<&Member>) = members.iter().partition(|member| member.half());
+    let last = until.saturating_sub(Span::new().days(WINDOW_DAYS));
+    let ends = std::iter::successors(Some(from.last_of_month()), |end| Some(end.saturating_add(Span::new().days(1)).last_of_month()));
+    let (mut days, mut rows) = (Vec::new(), Vec::new());
+    for end in ends.take_while(|end| *end <= last) {
+        let day = number(end);
+        // Only what was known by then: what followed a window, half a window more and two windows before it.
+        let learned = [day - WINDOW_DAYS, day - WINDOW_DAYS * 3 / 2, day - WINDOW_DAYS * 2];
+        let Ok(models) = Models::learn(&learn_from, &learned) else { continue };
+        days.push(end);
+        for member in &measure_on {
+            let Some(features) = features(member, day).filter(|features| features.last > 0.0) else { continue };
+            let recency = f64::from(features.recency_days);
+            rows.push(Row {
+                scores: [models.probabilities(&features), (recency, recency), (-features.trend28, -features.trend28)],
+                outcome: followed(member, &features, day),
+                lead_days: f64::from(WINDOW_DAYS - features.recency_days),
+            });
+        }
+    }
+    if rows.is_empty() {
+        let expected = format!("a month with {} days of purchases before its end and {WINDOW_DAYS} after", 2 * WINDOW_DAYS);
+        return Err(AnalysisError::Invalid { field: "from", value: from.to_string(), expected });
+    }
+    let mut measures = Vec::new();
+    for (i, score) in ["model", "recency", "trend28"].into_iter().enumerate() {
+        measures.push(measure(score, "falls", &rows, |row| (row.scores[i].0, row.outcome.0)));
+        measures.push(measure(score, "leaves", &rows, |row| (row.scores[i].1, row.outcome.1)));
+    }
+    Ok(Backtest { days, measured_on: rows.len(), measures })
+}
+
+#[allow(clippy::cast_precision_loss, reason = "members far below 2^53")]
+fn measure(score: &'static str, target: &'static str, rows: &[Row], of: impl Fn(&Row) -> (f64, bool)) -> Measured {
+    let (scores, outcomes): (Vec<f64>, Vec<bool>) = rows.iter().map(&of).unzip();
+    let mut ranked: Vec<&Row> = rows.iter().collect();
+    ranked.sort_by(|one, other| of(other).0.total_cmp(&of(one).0));
+    let top = &ranked[..rows.len().div_ceil(10)];
+    let right: Vec<&&Row> = top.iter().filter(|row| of(row).1).collect();
+    let leads: Vec<f64> = right.iter().map(|row| row.lead_days).collect();
+    Measured {
+        score,
+        target,
+        auc: auc(&scores, &outcomes).unwrap_or(f64::NAN),
+        top_tenth_precision: right.len() as f64 / top.len() as f64,
+        base_rate: outcomes.iter().filter(|outcome| **outcome).count() as f64 / rows.len() as f64,
+        lead_days_median: insight::robust::median(&leads).unwrap_or(f64::NAN),
+    }
+}

@@ -1,0 +1,49 @@
+//! `loyalty decline`: whose value falls.
+
+use analysis::decline::{Backtest, backtest};
+use anyhow::Context;
+use comfy_table::{Table, presets};
+use jiff::civil::Date;
+use tokio_postgres::Client;
+
+use crate::args::DeclineAction;
+use crate::ops::open_caught_up;
+
+pub async fn run(action: DeclineAction) -> anyhow::Result<()> {
+    match action {
+        DeclineAction::Assess { program: _, as_of: _, data: _ } => Ok(()),
+        DeclineAction::Backtest { program, from, until, data } => {
+            let (database, _log) = open_caught_up(&data).await?;
+            let client = analysis::open(database.url()).await?;
+            let until = until.or(last_day(&client, &program).await?).with_context(|| format!("program {program} has no purchases"))?;
+            let backtest = backtest(&client, &program, from, until).await?;
+            println!("{}", table(&backtest));
+            let days: Vec<String> = backtest.days.iter().map(Date::to_string).collect();
+            println!("{} members and month ends measured, of one half; learned from the other. Month ends: {}", backtest.measured_on, days.join(", "));
+            Ok(())
+        }
+    }
+}
+
+/// The day of the program's last purchase.
+pub async fn last_day(client: &Client, program: &str) -> anyhow::Result<Option<Date>> {
+    Ok(client.query_one("SELECT max(day) FROM clv.purchase_day WHERE program = $1", &[&program]).await?.get(0))
+}
+
+#[allow(clippy::float_arithmetic, reason = "shares, shown in per cent")]
+fn table(backtest: &Backtest) -> Table {
+    let mut table = Table::new();
+    let header = ["score", "target", "ROC-AUC", "precision of the first tenth", "base rate", "days before 90 of silence, median"];
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    for m in &backtest.measures {
+        table.add_row([
+            m.score.to_owned(),
+            m.target.to_owned(),
+            format!("{:.4}", m.auc),
+            format!("{:.1} %", 100.0 * m.top_tenth_precision),
+            format!("{:.1} %", 100.0 * m.base_rate),
+            format!("{:.0}", m.lead_days_median),
+        ]);
+    }
+    table
+}
