@@ -153,6 +153,14 @@ async fn a_topic_that_was_deleted_is_told_and_not_made_anew() {
     drop((writer, log));
     let admin: AdminClient<DefaultClientContext> = config(&options).create().unwrap();
     admin.delete_topics(&["deleted.events"], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    // The controller has deleted it when it answers; the broker hears of that a moment later.
+    let is_there = || {
+        let metadata = admin.inner().fetch_metadata(None, Duration::from_secs(10)).unwrap();
+        metadata.topics().iter().any(|topic| topic.name() == "deleted.events")
+    };
+    while is_there() {
+        tokio::task::yield_now().await;
+    }
     let error = KafkaLog::open(options, 2, None).await.err().unwrap();
     assert!(matches!(&error, LogError::Missing { topic, book } if topic == "deleted.events" && book == "book-9"), "{error}");
 }
