@@ -79,6 +79,8 @@ pub fn codes() -> &'static [Code] {
         Code { code: "purchase_not_found", status: 404, meaning: "The account has no such purchase." },
         Code { code: "redemption_not_found", status: 404, meaning: "The account has no such redemption." },
         Code { code: "case_not_found", status: 404, meaning: "There is no such case of suspected fraud." },
+        Code { code: "not_assessed", status: 404, meaning: "The member has no standing yet: run `loyalty decline assess`, or wait for the next one." },
+        Code { code: "action_not_found", status: 404, meaning: "The rulebook in force has no such action." },
         Code { code: "account_exists", status: 409, meaning: "The account was opened before." },
         Code {
             code: "id_reused",

@@ -6,24 +6,17 @@ use analysis::clv::{Fit, Holdout, fit, score_all};
 use anyhow::Context;
 use api::real_now;
 use comfy_table::{Table, presets};
-use command_service::Programs;
-use jiff::civil::Date;
-use ledger_core::id::Id;
 
 use crate::args::ClvAction;
+use crate::decline::{insight_rules, last_day};
 use crate::ops::open_caught_up;
 
 pub async fn run(action: ClvAction) -> anyhow::Result<()> {
     let ClvAction::Fit { program, until, holdout_days, data } = action;
     let (database, log) = open_caught_up(&data).await?;
-    let programs = Programs::load(&*log).await?;
-    let id = Id::parse(&program).context("--program")?;
-    let state = programs.by_id.get(&id).with_context(|| format!("there is no program {program}"))?;
-    let now = state.now(real_now());
-    let rules = state.program.at_or_first(now).context("the program has no rulebook")?.rulebook.insight.clone();
+    let rules = insight_rules(&*log, &program).await?;
     let mut client = analysis::open(database.url()).await?;
-    let last: Option<Date> = client.query_one("SELECT max(day) FROM clv.purchase_day WHERE program = $1", &[&program]).await?.get(0);
-    let until = until.or(last).with_context(|| format!("program {program} has no purchases"))?;
+    let until = until.or(last_day(&client, &program).await?).with_context(|| format!("program {program} has no purchases"))?;
     let begin = Instant::now();
     let fitted = fit(&mut client, &program, until, holdout_days, real_now().timestamp()).await?;
     println!("{}", table(&fitted));

@@ -1,9 +1,14 @@
 //! `loyalty decline`: whose value falls.
 
-use analysis::decline::{Backtest, backtest};
+use analysis::decline::{Backtest, assess, backtest};
 use anyhow::Context;
+use api::real_now;
 use comfy_table::{Table, presets};
+use command_service::Programs;
+use event_log::EventLog;
 use jiff::civil::Date;
+use ledger_core::id::Id;
+use ledger_core::policy::InsightRules;
 use tokio_postgres::Client;
 
 use crate::args::DeclineAction;
@@ -11,7 +16,23 @@ use crate::ops::open_caught_up;
 
 pub async fn run(action: DeclineAction) -> anyhow::Result<()> {
     match action {
-        DeclineAction::Assess { program: _, as_of: _, data: _ } => Ok(()),
+        DeclineAction::Assess { program, as_of, data } => {
+            let (database, log) = open_caught_up(&data).await?;
+            let rules = insight_rules(&*log, &program).await?;
+            let mut client = analysis::open(database.url()).await?;
+            let as_of = as_of.or(last_day(&client, &program).await?).with_context(|| format!("program {program} has no purchases"))?;
+            let assessed = assess(&mut client, &program, &rules, as_of).await?;
+            let mut table = Table::new();
+            table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(["state", "members", "value at stake"]);
+            for (state, members, stake) in assessed.states {
+                table.add_row([state, members.to_string(), format!("{stake:.2}")]);
+            }
+            println!("{table}\nas of {as_of}: {} members changed their state", assessed.transitions);
+            if let Some(why) = assessed.without_models {
+                println!("without models, by how overdue members are: {why}");
+            }
+            Ok(())
+        }
         DeclineAction::Backtest { program, from, until, data } => {
             let (database, _log) = open_caught_up(&data).await?;
             let client = analysis::open(database.url()).await?;
@@ -23,6 +44,15 @@ pub async fn run(action: DeclineAction) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// What the rulebook in force says to analysts.
+pub async fn insight_rules(log: &dyn EventLog, program: &str) -> anyhow::Result<InsightRules> {
+    let programs = Programs::load(log).await?;
+    let id = Id::parse(program).context("--program")?;
+    let state = programs.by_id.get(&id).with_context(|| format!("there is no program {program}"))?;
+    let version = state.program.at_or_first(state.now(real_now())).context("the program has no rulebook")?;
+    Ok(version.rulebook.insight.clone())
 }
 
 /// The day of the program's last purchase.

@@ -6,6 +6,7 @@ mod api;
 mod audit;
 mod clv;
 mod crash;
+mod decline;
 mod fraud;
 mod intake;
 mod kafka;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use ledger_core::policy::{FraudRule, FraudRules};
+use ledger_core::policy::{FraudRule, FraudRules, FraudScope, Predicate};
 use serde_json::json;
 use tokio_postgres::{Client, Transaction};
 
@@ -87,7 +87,7 @@ async fn look(
         return Ok(());
     }
     // Published rules compile; one that does not is passed over rather than keep the others from being asked.
-    let Ok(condition) = rule.compile() else { return Ok(()) };
+    let Ok(condition) = Predicate::compile(&rule.when) else { return Ok(()) };
     let mut counted: Vec<BTreeMap<String, i64>> = vec![BTreeMap::new(); signals.len()];
     for (name, window) in &rule.windows {
         for (each, count) in counted.iter_mut().zip(count(transaction, window, &signals).await?) {
@@ -95,7 +95,7 @@ async fn look(
         }
     }
     for (signal, windows) in signals.into_iter().zip(counted) {
-        if condition.holds(&signal.view, &windows, rules.approval_limit) == Ok(true) {
+        if condition.holds(&FraudScope { signal: &signal.view, window: &windows, limit: rules.approval_limit }) == Ok(true) {
             found.extend(open(transaction, rule, signal, &windows, now).await?);
         }
     }

@@ -5,6 +5,7 @@ mod adjustments;
 mod aliases;
 mod auth;
 mod clv;
+mod decline;
 mod explain;
 mod fraud;
 mod intake;
@@ -72,6 +73,11 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(fraud::cases))
         .routes(routes!(fraud::case, fraud::step))
         .routes(routes!(fraud::rules))
+        .routes(routes!(decline::get))
+        .routes(routes!(decline::members))
+        .routes(routes!(decline::transitions))
+        .routes(routes!(decline::take))
+        .routes(routes!(decline::effect))
         .routes(routes!(clv::get))
         .routes(routes!(clv::members))
         .routes(routes!(clv::fits))

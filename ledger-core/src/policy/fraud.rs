@@ -3,16 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cel::{Context, Env, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::predicate::Predicate;
 use super::validate::Invalid;
 use crate::points::{POINTS_MAX, Points};
 
 /// The longest window, days.
 const WINDOW_MINUTES_MAX: u32 = 400 * 24 * 60;
-const SOURCE_MAX: usize = 1000;
 
 /// What is watched for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -215,47 +214,23 @@ impl FraudRules {
                 }
             }
             let zeros: BTreeMap<String, i64> = rule.windows.keys().map(|name| (name.clone(), 0)).collect();
-            if let Err(why) = rule.compile().and_then(|condition| condition.holds(&SignalView::default(), &zeros, 0)) {
+            let scope = FraudScope { signal: &SignalView::default(), window: &zeros, limit: 0 };
+            if let Err(why) = Predicate::compile(&rule.when).and_then(|condition| condition.holds(&scope)) {
                 invalid.push(Invalid::new(at("when"), &rule.when, why));
             }
         }
     }
 }
 
-impl FraudRule {
-    /// Compiles the condition.
-    ///
-    /// # Errors
-    /// What is wrong with it, in words.
-    pub fn compile(&self) -> Result<FraudCondition, String> {
-        if self.when.len() > SOURCE_MAX {
-            return Err(format!("a CEL expression of at most {SOURCE_MAX} characters"));
-        }
-        Env::stdlib().compile(&self.when).map(FraudCondition).map_err(|error| error.to_string().lines().take(2).collect::<Vec<_>>().join(" "))
-    }
-}
-
-/// A compiled condition.
-#[derive(Debug)]
-pub struct FraudCondition(cel::Program);
-
-impl FraudCondition {
-    /// Whether it holds.
-    ///
-    /// # Errors
-    /// What CEL says.
-    pub fn holds(&self, signal: &SignalView, windows: &BTreeMap<String, i64>, limit: Points) -> Result<bool, String> {
-        let mut context = Context::default();
-        let value = |value: Result<Value, _>| value.map_err(|error: cel::SerializationError| error.to_string());
-        context.add_variable("signal", value(cel::to_value(signal))?).map_err(|error| error.to_string())?;
-        context.add_variable("window", value(cel::to_value(windows))?).map_err(|error| error.to_string())?;
-        context.add_variable("limit", limit).map_err(|error| error.to_string())?;
-        match self.0.execute(&context) {
-            Ok(Value::Bool(holds)) => Ok(holds),
-            Ok(other) => Err(format!("it gives {other:?}, not true or false")),
-            Err(error) => Err(error.to_string()),
-        }
-    }
+/// The variables of a rule's condition.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct FraudScope<'a> {
+    /// What happened.
+    pub signal: &'a SignalView,
+    /// What its windows count, by name.
+    pub window: &'a BTreeMap<String, i64>,
+    /// The approval limit.
+    pub limit: Points,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::predicate::Predicate;
 use super::validate::Invalid;
 use crate::points::Amount;
 
@@ -21,6 +22,50 @@ pub struct InsightRules {
     pub expected_redemption: Option<Amount>,
     /// From the lowest rung up; a member stands on the highest whose conditions hold.
     pub ladder: Vec<Rung>,
+    /// What can be done for a member whose value falls.
+    pub actions: Vec<ActionRule>,
+}
+
+/// Something that can be done for a member.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActionRule {
+    /// Its name.
+    pub id: String,
+    /// What it is, in words.
+    pub what: String,
+    /// What it costs for one member, in the program's currency.
+    pub cost: Amount,
+    /// Of the value at stake, the share that it is believed to keep, from 0 to 1; what was measured counts instead once there is enough.
+    pub uplift: Amount,
+    /// For whom: a CEL expression over `member`.
+    pub when: String,
+    /// What all of it may cost in 365 days; no limit if none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Amount>,
+    /// A member is not contacted again, by any action, for this many days.
+    #[serde(default)]
+    pub contact_days: u32,
+    /// The share of members, from 0 to 1, that is left alone to compare with.
+    #[serde(default)]
+    pub holdout: Amount,
+}
+
+/// What an action's condition sees of a member.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct MemberView {
+    /// growing, steady, slipping, `at_risk` or lost.
+    pub state: String,
+    /// Probability that spend falls below half.
+    pub falls: f64,
+    /// Probability that nothing is bought.
+    pub leaves: f64,
+    /// In the program's currency.
+    pub value_at_stake: f64,
+    /// Days since the last purchase.
+    pub recency_days: i64,
+    /// Days with a purchase so far.
+    pub orders: i64,
 }
 
 /// A rung of the ladder of loyalty.
@@ -48,6 +93,7 @@ impl Default for InsightRules {
             monthly_discount: Amount(rust_decimal::Decimal::new(1, 2)),
             horizon_months: 12,
             expected_redemption: None,
+            actions: Vec::new(),
             ladder: vec![rung("prospect", 0, None), rung("customer", 1, None), rung("supporter", 3, None), rung("advocate", 10, Some(365))],
         }
     }
@@ -67,12 +113,36 @@ impl InsightRules {
         if self.ladder.first().is_none_or(|rung| rung.orders != 0 || rung.spend != Amount::ZERO) {
             invalid.push(Invalid::new("/insight/ladder/0", "it asks for something, or there is none", "a lowest rung that everybody stands on"));
         }
+        self.check_actions(invalid);
         for (i, rung) in self.ladder.iter().enumerate() {
             if rung.name.is_empty() || rung.name.len() > 64 || self.ladder[..i].iter().any(|other| other.name == rung.name) {
                 invalid.push(Invalid::new(format!("/insight/ladder/{i}/name"), &rung.name, "1 to 64 characters that no other rung has"));
             }
             if rung.within_days.is_some_and(|days| !(1..=36_500).contains(&days)) {
                 invalid.push(Invalid::new(format!("/insight/ladder/{i}/within_days"), rung.within_days.unwrap_or(0), "1 to 36500 days"));
+            }
+        }
+    }
+
+    fn check_actions(&self, invalid: &mut Vec<Invalid>) {
+        for (i, action) in self.actions.iter().enumerate() {
+            let at = |field: &str| format!("/insight/actions/{i}/{field}");
+            if action.id.is_empty() || action.id.len() > 64 || self.actions[..i].iter().any(|other| other.id == action.id) {
+                invalid.push(Invalid::new(at("id"), &action.id, "1 to 64 characters that no other action has"));
+            }
+            for (name, share) in [("uplift", action.uplift), ("holdout", action.holdout)] {
+                if share < Amount::ZERO || share > Amount::ONE {
+                    invalid.push(Invalid::new(at(name), share, "a decimal from 0 to 1"));
+                }
+            }
+            for (name, amount) in [("cost", Some(action.cost)), ("budget", action.budget)] {
+                if let Some(amount) = amount.filter(|amount| *amount < Amount::ZERO) {
+                    invalid.push(Invalid::new(at(name), amount, "an amount of money, 0 or more"));
+                }
+            }
+            let scope = serde_json::json!({"member": MemberView::default()});
+            if let Err(why) = Predicate::compile(&action.when).and_then(|condition| condition.holds(&scope)) {
+                invalid.push(Invalid::new(at("when"), &action.when, why));
             }
         }
     }

@@ -5,14 +5,16 @@
 mod condition;
 mod fraud;
 mod insight;
+mod predicate;
 mod program;
 mod rate;
 mod rulebook;
 mod validate;
 
 pub use condition::ConditionError;
-pub use fraud::{FraudCondition, FraudRule, FraudRules, Measure, Severity, SignalField, SignalKind, SignalView, SignalWindow};
-pub use insight::{InsightRules, Rung};
+pub use fraud::{FraudRule, FraudRules, FraudScope, Measure, Severity, SignalField, SignalKind, SignalView, SignalWindow};
+pub use insight::{ActionRule, InsightRules, MemberView, Rung};
+pub use predicate::Predicate;
 pub use program::{Program, Version};
 pub use rate::{Facts, Kept, LinePoints, RateFailure, Rated, gross, rate};
 pub use rulebook::*;

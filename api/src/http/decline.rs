@@ -1,0 +1,156 @@
+//! Whose value falls, why, what is at stake, and what can be done.
+
+use analysis::decline::{self, ActionEffect, Contact, Offer, Standing, Transition};
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use jiff::civil::Date;
+use ledger_core::id::Id;
+use ledger_core::policy::InsightRules;
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+
+use super::auth::Actor;
+use crate::problem::Problem;
+use crate::reads::{Page, limit};
+use crate::state::{ApiState, path_id, real_now};
+
+const STATES: [&str; 5] = ["growing", "steady", "slipping", "at_risk", "lost"];
+
+/// The rules in force, and the day of the program's clock.
+fn rules(state: &ApiState, program: &Id) -> Result<(InsightRules, Date), Problem> {
+    let known = state.program(program)?;
+    let now = known.now(real_now());
+    let version = known.program.at_or_first(now).ok_or_else(|| Problem::program_not_found(program))?;
+    Ok((version.rulebook.insight.clone(), version.zone.date(now)))
+}
+
+async fn standing(state: &ApiState, program: &Id, account: &str) -> Result<Standing, Problem> {
+    let found = decline::one(&*state.database().await?, program.as_str(), account).await?;
+    found.ok_or_else(|| Problem::new("not_assessed", format!("account {account} was not assessed: it bought nothing, or nothing was assessed since")))
+}
+
+/// A member's standing, how it came about, and what is worth doing.
+#[derive(Debug, Serialize)]
+pub struct DeclineView {
+    #[serde(flatten)]
+    standing: Standing,
+    transitions: Vec<Transition>,
+    actions: Vec<Offer>,
+}
+
+/// Where a member stands and why, how that changed, and what is worth doing, the best first.
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/decline", params(("program" = String, Path), ("account_id" = String, Path)),
+    responses((status = 200, description = "Standing, transitions, actions", body = serde_json::Value), (status = 404, body = Problem)))]
+pub(super) async fn get(State(state): State<ApiState>, Path((program, account)): Path<(String, String)>) -> Result<axum::Json<DeclineView>, Problem> {
+    let program = path_id("program", &program)?;
+    let (rules, today) = rules(&state, &program)?;
+    let standing = standing(&state, &program, &account).await?;
+    let database = state.database().await?;
+    let transitions = decline::transitions(&database, program.as_str(), Some(&account), 0, 500).await?;
+    let actions = decline::offers(&database, program.as_str(), &rules, &standing, today).await?;
+    Ok(axum::Json(DeclineView { standing, transitions, actions }))
+}
+
+/// Which members.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct StandingsParams {
+    /// growing, steady, slipping, at_risk or lost.
+    pub state: Option<String>,
+    /// From `next_cursor`.
+    pub cursor: Option<String>,
+    /// 1 to 500, 50 if none.
+    pub limit: Option<u32>,
+}
+
+/// Members by what is at stake, the most first.
+#[utoipa::path(get, path = "/programs/{program}/decline/members", params(("program" = String, Path), StandingsParams),
+    responses((status = 200, description = "A page of standings", body = serde_json::Value), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn members(
+    State(state): State<ApiState>,
+    Path(program): Path<String>,
+    Query(params): Query<StandingsParams>,
+) -> Result<axum::Json<Page<Standing>>, Problem> {
+    let program = path_id("program", &program)?;
+    state.program(&program)?;
+    if let Some(wrong) = params.state.as_deref().filter(|state| !STATES.contains(state)) {
+        return Err(Problem::parameter("state", wrong, "growing, steady, slipping, at_risk or lost"));
+    }
+    let limit = limit(params.limit)?;
+    let cursor = |text: &str| text.split_once(':').and_then(|(value, account)| Some((value.parse::<f64>().ok()?, account.to_owned())));
+    let wrong = |text: &str| Problem::parameter("cursor", text, "the next_cursor of a page before");
+    let after = params.cursor.as_deref().map(|text| cursor(text).ok_or_else(|| wrong(text))).transpose()?;
+    let after = after.as_ref().map(|(value, account)| (*value, account.as_str()));
+    let items = decline::list(&*state.database().await?, program.as_str(), params.state.as_deref(), after, limit).await?;
+    let full = i64::try_from(items.len()).is_ok_and(|len| len == limit);
+    let next_cursor = items.last().filter(|_| full).map(|last| format!("{}:{}", last.value_at_stake, last.account_id));
+    Ok(axum::Json(Page { items, next_cursor }))
+}
+
+/// Which transitions.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TransitionsParams {
+    /// Those after this number; from the first, if none.
+    pub cursor: Option<i64>,
+    /// 1 to 500, 50 if none.
+    pub limit: Option<u32>,
+}
+
+/// Changes of standing in order, for campaigns to follow: the cursor of the last page begins the next look.
+#[utoipa::path(get, path = "/programs/{program}/decline/transitions", params(("program" = String, Path), TransitionsParams),
+    responses((status = 200, description = "A page of transitions", body = serde_json::Value), (status = 404, body = Problem)))]
+pub(super) async fn transitions(
+    State(state): State<ApiState>,
+    Path(program): Path<String>,
+    Query(params): Query<TransitionsParams>,
+) -> Result<axum::Json<Page<Transition>>, Problem> {
+    let program = path_id("program", &program)?;
+    state.program(&program)?;
+    let after = params.cursor.unwrap_or(0);
+    let items = decline::transitions(&*state.database().await?, program.as_str(), None, after, limit(params.limit)?).await?;
+    let next_cursor = Some(items.last().map_or(after, |last| last.number).to_string());
+    Ok(axum::Json(Page { items, next_cursor }))
+}
+
+/// What to do.
+#[derive(Debug, Serialize)]
+pub struct ContactView {
+    outcome: Contact,
+}
+
+fn action_not_found(action: &str) -> Problem {
+    Problem::new("action_not_found", format!("the rulebook in force has no action {action}"))
+}
+
+/// Take an action for a member: `treated` says do it, `control` says leave the member alone. Asked for again on the same day, the answer is the same.
+#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/actions/{action}",
+    params(("program" = String, Path), ("account_id" = String, Path), ("action" = String, Path)),
+    responses((status = 200, description = "treated, control, too_soon, over_budget or not_eligible", body = serde_json::Value), (status = 404, body = Problem)))]
+pub(super) async fn take(
+    State(state): State<ApiState>,
+    Path((program, account, action)): Path<(String, String, String)>,
+    Extension(actor): Extension<Actor>,
+) -> Result<axum::Json<ContactView>, Problem> {
+    let program = path_id("program", &program)?;
+    let (rules, today) = rules(&state, &program)?;
+    let rule = rules.actions.iter().find(|rule| rule.id == action).ok_or_else(|| action_not_found(&action))?;
+    let standing = standing(&state, &program, &account).await?;
+    let database = state.database().await?;
+    let outcome = decline::take(&database, program.as_str(), rule, &standing, today, &actor.0).await?;
+    Ok(axum::Json(ContactView { outcome }))
+}
+
+/// What an action did: treated against control, each with an interval, and a p that may be looked at as often as one likes.
+#[utoipa::path(get, path = "/programs/{program}/actions/{action}/effect", params(("program" = String, Path), ("action" = String, Path)),
+    responses((status = 200, description = "Spend and buyers in the 90 days after, by arm", body = serde_json::Value), (status = 404, body = Problem)))]
+pub(super) async fn effect(State(state): State<ApiState>, Path((program, action)): Path<(String, String)>) -> Result<axum::Json<ActionEffect>, Problem> {
+    let program = path_id("program", &program)?;
+    let (rules, today) = rules(&state, &program)?;
+    if !rules.actions.iter().any(|rule| rule.id == action) {
+        return Err(action_not_found(&action));
+    }
+    Ok(axum::Json(decline::action_effect(&*state.database().await?, program.as_str(), &action, today).await?))
+}
