@@ -251,6 +251,11 @@ pub fn free_port() -> std::io::Result<u16> {
 async fn launch(binaries: &Path, home: &Path, data: &Path, password: &str, run_as: Option<user::User>) -> Result<(Child, String), PostgresError> {
     let port = free_port().map_err(io("find a free port for", home))?;
     let log_path = home.join("postgres.log");
+    // A file of its own: what a killed server's last processes still say goes into the old one, and hides nothing of what this one says.
+    match fs::remove_file(&log_path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", &log_path)(error)),
+        _ => {}
+    }
     let log = File::create(&log_path).map_err(io("create", &log_path))?;
     user::give(&log_path, run_as)?;
     let mut shell = command(Path::new("/bin/sh"), run_as, home);
