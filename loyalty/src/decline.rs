@@ -56,7 +56,7 @@ pub async fn insight_rules(log: &dyn EventLog, program: &str) -> anyhow::Result<
 }
 
 /// The day of the program's last purchase.
-pub async fn last_day(client: &Client, program: &str) -> anyhow::Result<Option<Date>> {
+pub async fn last_day(client: &Client, program: &str) -> Result<Option<Date>, tokio_postgres::Error> {
     Ok(client.query_one("SELECT max(day) FROM clv.purchase_day WHERE program = $1", &[&program]).await?.get(0))
 }
 

@@ -7,9 +7,11 @@ mod clv;
 mod copy;
 mod decline;
 mod demo;
+mod estimate;
 mod import;
 mod node;
 mod ops;
+mod report;
 mod serve;
 mod summary;
 mod up;
@@ -41,6 +43,7 @@ async fn main() -> std::process::ExitCode {
         Command::Audit(options) => audit::run(options.action).await,
         Command::Clv(options) => clv::run(options.action).await,
         Command::Decline(options) => decline::run(options.action).await,
+        Command::Report(options) => report::run(options).await,
         Command::Bench(options) => bench::run(options).await,
         Command::Key(options) => ops::key(&options),
         Command::Schema(options) => ops::schema(&options),

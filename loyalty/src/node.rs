@@ -172,6 +172,11 @@ impl Node {
         self.tasks.push(tokio::spawn(crate::watch::run(self.service.clone(), self.url().to_owned(), self.stop.subscribe())));
     }
 
+    /// Estimates lifetime value and decline every so often, until the node stops.
+    pub fn estimate(&mut self, every: Duration) {
+        self.tasks.push(tokio::spawn(crate::estimate::run(self.service.clone(), self.url().to_owned(), every, self.stop.subscribe())));
+    }
+
     /// Seals the book again and again until the node stops, and once more then.
     pub fn seal(&mut self, sealer: Sealer, every: Duration) {
         self.tasks.push(tokio::spawn(sealer.run(Arc::clone(&self.log), every, real_now, self.stop.subscribe())));

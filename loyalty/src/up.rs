@@ -28,6 +28,9 @@ pub async fn run(options: UpOptions) -> anyhow::Result<()> {
         node.take_in(&options.data, &options.intake).await?;
     }
     node.watch();
+    if let Some(hours) = options.estimate_hours {
+        node.estimate(Duration::from_secs(hours * 3600));
+    }
     if let Some(key) = &options.audit_key {
         node.seal(crate::audit::sealer(key, &options.data.seal_folder())?, Duration::from_secs(options.seal_seconds));
     }

@@ -162,3 +162,20 @@ pub enum DeclineAction {
         data: DataOptions,
     },
 }
+
+/// A report.
+#[derive(Debug, Clone, Args)]
+pub struct ReportOptions {
+    /// Of what.
+    #[arg(value_parser = ["clv", "decline", "fraud", "liability"])]
+    pub name: String,
+    /// The program.
+    #[arg(long, env = "LOYALTY_PROGRAM")]
+    pub program: String,
+    /// Where the page with charts goes; NAME.html if not named.
+    #[arg(long, env = "LOYALTY_HTML")]
+    pub html: Option<PathBuf>,
+    /// Where the book is.
+    #[command(flatten)]
+    pub data: DataOptions,
+}

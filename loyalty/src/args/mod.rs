@@ -12,7 +12,7 @@ use command_service::Share;
 use event_log::kafka::KafkaOptions;
 use tracing_subscriber::EnvFilter;
 
-pub use analysts::{AuditAction, AuditOptions, ClvAction, ClvOptions, DeclineAction, DeclineOptions};
+pub use analysts::{AuditAction, AuditOptions, ClvAction, ClvOptions, DeclineAction, DeclineOptions, ReportOptions};
 
 /// An event-sourced loyalty ledger.
 #[derive(Debug, Parser)]
@@ -65,6 +65,8 @@ pub enum Command {
     Clv(ClvOptions),
     /// See whose value falls before they leave.
     Decline(DeclineOptions),
+    /// Print a report, and write it as a page with charts.
+    Report(ReportOptions),
     /// Measure, as ratios to the raw engine in the same run.
     Bench(BenchOptions),
     /// Make an API key: prints the key and its line for the key file.
@@ -151,6 +153,9 @@ pub struct UpOptions {
     /// How many seconds lie between two checkpoints.
     #[arg(long, env = "LOYALTY_SEAL_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     pub seal_seconds: u64,
+    /// Every so many hours, fit lifetime value and assess decline for every program; never if not named.
+    #[arg(long, env = "LOYALTY_ESTIMATE_HOURS", value_parser = clap::value_parser!(u64).range(1..=8760))]
+    pub estimate_hours: Option<u64>,
     /// Leave the read models to `loyalty serve projector`.
     #[arg(long, env = "LOYALTY_WITHOUT_PROJECTORS")]
     pub without_projectors: bool,

@@ -1,0 +1,49 @@
+//! Estimates on a schedule: a fit of lifetime value with scores, and an assessment of decline, for every program.
+
+use std::time::Duration;
+
+use analysis::{AnalysisError, clv, decline};
+use api::real_now;
+use command_service::{ProgramState, Service};
+use tokio::sync::watch;
+use tokio_postgres::Client;
+
+use crate::decline::last_day;
+
+/// How many days at the end a fit is checked on.
+const HOLDOUT_DAYS: i32 = 90;
+
+/// Estimates at once and then every so often, until `stop` says so.
+pub async fn run(service: Service, url: String, every: Duration, mut stop: watch::Receiver<bool>) {
+    let mut clock = tokio::time::interval(every);
+    while !*stop.borrow_and_update() {
+        tokio::select! {
+            _ = clock.tick() => {
+                for (id, program) in &service.programs().by_id {
+                    if let Err(error) = estimate(&url, id.as_str(), program).await {
+                        tracing::error!(program = %id, error = &*error as &dyn std::error::Error, "the estimates could not be made");
+                    }
+                }
+            }
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+async fn estimate(url: &str, name: &str, program: &ProgramState) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut client: Client = analysis::open(url).await?;
+    let now = real_now();
+    let (Some(version), Some(day)) = (program.program.at_or_first(program.now(now)), last_day(&client, name).await?) else { return Ok(()) };
+    let rules = &version.rulebook.insight;
+    let fit = clv::fit(&mut client, name, day, HOLDOUT_DAYS, now.timestamp()).await?;
+    if fit.in_force {
+        clv::score_all(&mut client, name, &fit, rules, day).await?;
+    } else {
+        tracing::warn!(program = name, reason = fit.why, "the fit of lifetime value was not put in force");
+    }
+    match decline::assess(&mut client, name, rules, day).await {
+        // Somebody assessed a later day by hand.
+        Err(AnalysisError::Invalid { .. }) => Ok(()),
+        assessed => Ok(assessed.map(drop)?),
+    }
+}
