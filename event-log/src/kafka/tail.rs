@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::error::KafkaError;
@@ -49,11 +50,17 @@ struct Shared {
     stop: AtomicBool,
 }
 
-pub(super) struct Tail(Arc<Shared>);
+pub(super) struct Tail {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
 
+/// When it is gone, so is its client.
 impl Drop for Tail {
     fn drop(&mut self) {
-        self.0.stop.store(true, Ordering::Relaxed);
+        self.shared.stop.store(true, Ordering::Relaxed);
+        // A thread that panicked has said so.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
@@ -67,25 +74,25 @@ impl Tail {
         let shared = Arc::new(Shared { topic, held, news: watch::Sender::new(0), stop: AtomicBool::new(false) });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("kafka-tail".into());
-        thread.spawn(move || of_thread.run(&consumer)).map_err(failed("start a thread"))?;
-        Ok(Self(shared))
+        let thread = thread.spawn(move || of_thread.run(&consumer)).map_err(failed("start a thread"))?;
+        Ok(Self { shared, thread: Some(thread) })
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
-        self.0.news.subscribe()
+        self.shared.news.subscribe()
     }
 
     pub(super) fn ends(&self) -> Vec<Position> {
-        (0..self.0.held.len()).map(|partition| self.0.held(partition).end).collect()
+        (0..self.shared.held.len()).map(|partition| self.shared.held(partition).end).collect()
     }
 
     pub(super) fn read(&self, partition: Partition, from: Position, max: usize) -> Result<Read, LogError> {
-        let held = self.0.held(usize::from(partition));
+        let held = self.shared.held(usize::from(partition));
         if from >= held.end {
             return match held.broken.clone() {
                 None => Ok(Read::Here(Vec::new())),
                 Some(Broken::Gap { expected, found }) => Err(LogError::Gap { partition, expected, found }),
-                Some(Broken::Foreign { offset }) => Err(LogError::Foreign { topic: self.0.topic.clone(), partition: i32::from(partition), offset }),
+                Some(Broken::Foreign { offset }) => Err(LogError::Foreign { topic: self.shared.topic.clone(), partition: i32::from(partition), offset }),
             };
         }
         let first = held.end - held.entries.len() as Position;
