@@ -68,3 +68,6 @@ COMMENT ON COLUMN posting.kind IS 'issued, matured, redeemed, redemption_returne
 COMMENT ON COLUMN posting.bucket IS 'issued, pending, available, held, redeemed, expired, clawed_back, forfeited, adjusted, owed, shortfall, uncollected';
 COMMENT ON COLUMN posting.points IS 'Into the bucket, or, negative, out of it';
 COMMENT ON VIEW trial_balance IS 'Over all time, by bucket; it sums to zero';
+COMMENT ON COLUMN trial_balance.program IS 'Program';
+COMMENT ON COLUMN trial_balance.bucket IS 'The bucket';
+COMMENT ON COLUMN trial_balance.points IS 'What is in it';

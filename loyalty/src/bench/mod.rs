@@ -3,6 +3,7 @@
 mod audit;
 mod core;
 mod import;
+mod insight;
 mod kafka;
 mod log;
 mod projector;
@@ -66,6 +67,9 @@ pub async fn run(options: BenchOptions) -> anyhow::Result<()> {
     }
     if options.kafka.is_none() && wanted("core") {
         figures.extend(core::run()?);
+    }
+    if options.kafka.is_none() && wanted("insight") {
+        figures.extend(insight::run()?);
     }
     if options.kafka.is_none() && (wanted("log") || wanted("projector") || wanted("audit")) {
         let folder = tempfile::tempdir()?;
