@@ -53,14 +53,18 @@ async fn look(service: &Service, url: &str, client: &mut Option<Client>) -> Resu
         Some(client) => client,
         None => client.insert(event_log::postgres::connect(url, "analysis").await?),
     };
-    let (count, found) = watch(client, &rules(service), real_now().timestamp()).await?;
-    for found in found {
+    let look = watch(client, &rules(service), real_now().timestamp()).await?;
+    for (rule, why) in look.failures {
+        tracing::warn!(rule, why, "a fraud rule's condition failed on a signal");
+        metrics::counter!("loyalty_fraud_rule_failures_total", "rule" => rule).increment(1);
+    }
+    for found in look.found {
         metrics::counter!("loyalty_fraud_cases_total", "rule" => found.rule.clone()).increment(1);
         if found.block {
             freeze(service, client, &found).await?;
         }
     }
-    Ok(count)
+    Ok(look.signals)
 }
 
 async fn freeze(service: &Service, client: &mut Client, found: &Found) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

@@ -3,7 +3,7 @@
 use insight::experiment::{Arm, Effect, effect};
 use jiff::Span;
 use jiff::civil::Date;
-use ledger_core::policy::{ActionRule, InsightRules, MemberView, Predicate};
+use ledger_core::policy::{ActionRule, ActionScope, InsightRules, MemberView, Predicate};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
@@ -76,7 +76,7 @@ fn is_eligible(action: &ActionRule, standing: &Standing) -> bool {
         recency_days: i64::from(standing.recency_days),
         orders: standing.orders,
     };
-    Predicate::compile(&action.when).and_then(|condition| condition.holds(&json!({"member": member}))) == Ok(true)
+    Predicate::compile(&action.when).and_then(|condition| condition.holds(&ActionScope { member: &member })) == Ok(true)
 }
 
 /// Whether the account is in the action's holdout: by a hash, so that it is for ever.

@@ -8,4 +8,4 @@ mod watch;
 mod window;
 
 pub use case::{Case, CaseEvent, RuleRecord, Step, case, cases, records, step};
-pub use watch::{Found, watch};
+pub use watch::{Found, Look, watch};

@@ -30,32 +30,42 @@ pub struct Found {
     pub block: bool,
 }
 
-/// Looks at what is new by the rules of each program; tells how many signals there were and which cases were opened. While another one
-/// looks, it does nothing.
+/// What one look came to.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// How many signals were new.
+    pub signals: usize,
+    /// The cases that were opened.
+    pub found: Vec<Found>,
+    /// Rules whose condition failed on a signal, with why; the signal counts as looked at.
+    pub failures: Vec<(String, String)>,
+}
+
+/// Looks at what is new by the rules of each program. While another one looks, it does nothing.
 ///
 /// # Errors
 /// What the database says; nothing counts as looked at then.
-pub async fn watch(client: &mut Client, rules: &BTreeMap<String, FraudRules>, now: Timestamp) -> Result<(usize, Vec<Found>), AnalysisError> {
+pub async fn watch(client: &mut Client, rules: &BTreeMap<String, FraudRules>, now: Timestamp) -> Result<Look, AnalysisError> {
     let transaction = client.transaction().await?;
     let sql = "SELECT pg_try_advisory_xact_lock(hashtext('analysis.watched'))";
     if !transaction.query_one(sql, &[]).await?.get::<_, bool>(0) {
-        return Ok((0, Vec::new()));
+        return Ok(Look::default());
     }
     let mut signals = Vec::new();
     for stream in Stream::ALL {
         signals.extend(take(&transaction, stream, LOOK_POSITIONS).await?);
     }
-    let mut found = Vec::new();
+    let mut done = Look { signals: signals.len(), ..Look::default() };
     for (program, rules) in rules {
         let mut mine: Vec<&mut Signal> = signals.iter_mut().filter(|signal| signal.program == *program).collect();
         mine.iter_mut().for_each(|signal| set_own(signal, rules));
         let mine: Vec<&Signal> = mine.into_iter().map(|signal| &*signal).collect();
         for rule in &rules.rules {
-            look(&transaction, rules, rule, &mine, now, &mut found).await?;
+            look(&transaction, rules, rule, &mine, now, &mut done).await?;
         }
     }
     transaction.commit().await?;
-    Ok((signals.len(), found))
+    Ok(done)
 }
 
 fn set_own(signal: &mut Signal, rules: &FraudRules) {
@@ -69,7 +79,7 @@ async fn look(
     rule: &FraudRule,
     signals: &[&Signal],
     now: Timestamp,
-    found: &mut Vec<Found>,
+    done: &mut Look,
 ) -> Result<(), AnalysisError> {
     let about = |signal: &&&Signal| !value(&signal.view, rule.by).is_empty() && rule.on.iter().any(|on| kind(*on) == signal.view.kind);
     let mut seen_before = Vec::new();
@@ -86,8 +96,13 @@ async fn look(
     if signals.is_empty() {
         return Ok(());
     }
-    // Published rules compile; one that does not is passed over rather than keep the others from being asked.
-    let Ok(condition) = Predicate::compile(&rule.when) else { return Ok(()) };
+    let condition = match Predicate::compile(&rule.when) {
+        Ok(condition) => condition,
+        Err(why) => {
+            done.failures.push((rule.id.clone(), why));
+            return Ok(());
+        }
+    };
     let mut counted: Vec<BTreeMap<String, i64>> = vec![BTreeMap::new(); signals.len()];
     for (name, window) in &rule.windows {
         for (each, count) in counted.iter_mut().zip(count(transaction, window, &signals).await?) {
@@ -95,8 +110,11 @@ async fn look(
         }
     }
     for (signal, windows) in signals.into_iter().zip(counted) {
-        if condition.holds(&FraudScope { signal: &signal.view, window: &windows, limit: rules.approval_limit }) == Ok(true) {
-            found.extend(open(transaction, rule, signal, &windows, now).await?);
+        let scope = FraudScope { signal: &signal.view, window: &windows, limit: rules.approval_limit };
+        match condition.holds(&scope) {
+            Ok(true) => done.found.extend(open(transaction, rule, signal, &windows, now).await?),
+            Ok(false) => {}
+            Err(why) => done.failures.push((rule.id.clone(), why)),
         }
     }
     Ok(())

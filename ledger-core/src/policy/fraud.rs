@@ -213,8 +213,9 @@ impl FraudRules {
                     invalid.push(Invalid::new(at(&format!("windows/{name}/minutes")), window.minutes, format!("1 to {WINDOW_MINUTES_MAX} minutes (400 days)")));
                 }
             }
-            let zeros: BTreeMap<String, i64> = rule.windows.keys().map(|name| (name.clone(), 0)).collect();
-            let scope = FraudScope { signal: &SignalView::default(), window: &zeros, limit: 0 };
+            // Ones, so that no part of a condition is passed over because of a zero before it.
+            let ones: BTreeMap<String, i64> = rule.windows.keys().map(|name| (name.clone(), 1)).collect();
+            let scope = FraudScope { signal: &SignalView { points: 1, ..SignalView::default() }, window: &ones, limit: 1 };
             if let Err(why) = Predicate::compile(&rule.when).and_then(|condition| condition.holds(&scope)) {
                 invalid.push(Invalid::new(at("when"), &rule.when, why));
             }

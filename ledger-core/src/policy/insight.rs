@@ -51,6 +51,13 @@ pub struct ActionRule {
     pub holdout: Amount,
 }
 
+/// The variables of an action's condition.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ActionScope<'a> {
+    /// The member.
+    pub member: &'a MemberView,
+}
+
 /// What an action's condition sees of a member.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct MemberView {
@@ -140,7 +147,7 @@ impl InsightRules {
                     invalid.push(Invalid::new(at(name), amount, "an amount of money, 0 or more"));
                 }
             }
-            let scope = serde_json::json!({"member": MemberView::default()});
+            let scope = ActionScope { member: &MemberView::default() };
             if let Err(why) = Predicate::compile(&action.when).and_then(|condition| condition.holds(&scope)) {
                 invalid.push(Invalid::new(at("when"), &action.when, why));
             }

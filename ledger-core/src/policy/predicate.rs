@@ -27,15 +27,37 @@ impl Predicate {
     /// What CEL says.
     pub fn holds(&self, variables: &impl Serialize) -> Result<bool, String> {
         let mut context = Context::default();
-        if let serde_json::Value::Object(fields) = serde_json::to_value(variables).map_err(|error| error.to_string())? {
-            for (name, value) in fields {
-                context.add_variable(name, cel::to_value(value).map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+        // Not by way of JSON, whose positive numbers are unsigned, which CEL keeps apart from signed ones.
+        if let Value::Map(fields) = cel::to_value(variables).map_err(|error| error.to_string())? {
+            for (name, value) in &*fields.map {
+                context.add_variable(name.to_string(), value.clone()).map_err(|error| error.to_string())?;
             }
         }
         match self.0.execute(&context) {
             Ok(Value::Bool(holds)) => Ok(holds),
             Ok(other) => Err(format!("it gives {other:?}, not true or false")),
             Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Scope {
+        points: i64,
+        share: f64,
+    }
+
+    #[test]
+    fn whole_numbers_are_signed_whatever_their_sign() {
+        for points in [-7, 0, 7] {
+            let scope = Scope { points, share: 0.5 };
+            let holds = |source: &str| Predicate::compile(source).and_then(|predicate| predicate.holds(&scope));
+            assert_eq!(holds("points * 10 >= -70 && points - 1 < 10 && share < 1.0"), Ok(true));
+            assert!(holds("points + shoes > 1").is_err() && holds("points").is_err());
         }
     }
 }
