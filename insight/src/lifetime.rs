@@ -5,7 +5,7 @@ use crate::history::History;
 use crate::pareto_nbd::ParetoNbd;
 
 /// Weeks of a month, 365.25 days a year.
-const MONTH_WEEKS: f64 = 365.25 / 12.0 / 7.0;
+pub const MONTH_WEEKS: f64 = 365.25 / 12.0 / 7.0;
 
 /// How often members buy and when they leave.
 #[derive(Debug, Clone, Copy, PartialEq)]

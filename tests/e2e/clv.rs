@@ -109,7 +109,8 @@ async fn a_member_has_facts_at_once_and_a_forecast_once_one_is_in_force() {
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     let view = up.read(clv, &answer).await;
     let wanted = json!({"account_id": "a", "as_of": "2010-03-01", "orders": 2, "repeats": 1, "age_days": 28, "recency_days": 14,
-        "spend": 20.0, "repeat_day_spend": 10.0, "forecast": null});
+        "spend": 20.0, "repeat_day_spend": 10.0, "forecast": null, "gap_days": 14.0,
+        "categories": [{"name": "home", "orders": 3, "spend": 30.0}], "channels": [{"name": "web", "orders": 3, "spend": 20.0}]});
     assert_eq!(view, wanted);
     let before = up.read(&format!("{clv}?as_of=2010-02-10"), &answer).await;
     assert_eq!((&before["repeats"], &before["age_days"]), (&json!(0), &json!(9)));
@@ -179,5 +180,30 @@ async fn a_shop_gets_a_fit_and_scores_by_value() {
     assert!(advocates["items"].as_array().unwrap().iter().all(|member| member["rung"] == "customer"));
     let (_, one) = up.get(&format!("/v1/programs/shop/accounts/{}/clv?as_of={}", best["account_id"].as_str().unwrap(), best["as_of"].as_str().unwrap())).await;
     assert_eq!(one["forecast"], best["forecast"]);
+    up.stop().await;
+
+    run(&["decline", "assess", "--program", "shop"], data.path()).await;
+    for (name, heading) in
+        [("clv", "Lifetime value by rung"), ("decline", "Value at stake by state"), ("fraud", "Cases by rule"), ("liability", "Roll-forward by month")]
+    {
+        let page = data.path().join(format!("{name}.html"));
+        let said = run(&["report", name, "--program", "shop", "--html", page.to_str().unwrap()], data.path()).await;
+        let page = std::fs::read_to_string(page).unwrap();
+        assert!(said.contains(heading) && page.contains(heading), "{said}");
+        assert!(page.contains("<svg") || name == "fraud", "{name} has something to draw");
+    }
+
+    // On a schedule, the first at once.
+    let up = Up::start(data.path(), &["--estimate-hours", "1"]).await;
+    let second = async {
+        loop {
+            let (_, fits) = up.get("/v1/programs/shop/clv/fits").await;
+            if fits["items"][0]["version"] == 2 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), second).await.expect("a fit is made by the schedule");
     up.stop().await;
 }

@@ -3,6 +3,7 @@
 use insight::History;
 use insight::gamma_gamma::Spend;
 use jiff::civil::Date;
+use serde::Serialize;
 use tokio_postgres::{Client, Row};
 
 use crate::AnalysisError;
@@ -53,6 +54,32 @@ fn read(row: &Row) -> Member {
 pub(super) async fn members(client: &Client, program: &str, day: Date, until: Date) -> Result<Vec<Member>, AnalysisError> {
     let rows = client.query(MEMBERS, &[&program, &day, &until, &None::<&str>]).await?;
     Ok(rows.iter().map(read).collect())
+}
+
+/// What a member bought most, by one of its sides.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Share {
+    /// The category, or the channel.
+    pub name: String,
+    /// Orders of which it was part.
+    pub orders: i64,
+    /// Spend; of categories, before returns.
+    pub spend: f64,
+}
+
+/// The ten categories and the ten channels on which a member spent most by `day`.
+///
+/// # Errors
+/// What the database says.
+pub async fn shares(client: &Client, program: &str, account: &str, day: Date) -> Result<(Vec<Share>, Vec<Share>), AnalysisError> {
+    let categories =
+        "SELECT l.category, count(DISTINCT p.purchase_id), sum(l.spend)::float8 FROM clv.purchase p JOIN clv.line l USING (program, account, purchase_id)
+                      WHERE p.program = $1 AND p.account = $2 AND p.day <= $3 GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 10";
+    let channels = "SELECT channel, count(*), sum(spend - returned)::float8 FROM clv.purchase
+                    WHERE program = $1 AND account = $2 AND day <= $3 GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 10";
+    let share = |row: &Row| Share { name: row.get(0), orders: row.get(1), spend: row.get(2) };
+    let of = async |sql: &str| Ok::<_, AnalysisError>(client.query(sql, &[&program, &account, &day]).await?.iter().map(share).collect());
+    Ok((of(categories).await?, of(channels).await?))
 }
 
 /// One member; none who had bought nothing by `day`.

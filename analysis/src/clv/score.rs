@@ -1,7 +1,7 @@
 //! What each member is worth, by a fit.
 
 use insight::gamma_gamma::GammaGamma;
-use insight::lifetime::{Terms, value};
+use insight::lifetime::{MONTH_WEEKS, Terms, value};
 use jiff::Span;
 use jiff::civil::Date;
 use ledger_core::policy::{InsightRules, Rung};
@@ -15,8 +15,6 @@ use super::history::{Member, members};
 use crate::AnalysisError;
 
 const CHUNK: usize = 10_000;
-/// Weeks of a month, 365.25 days a year.
-const MONTH_WEEKS: f64 = 365.25 / 12.0 / 7.0;
 
 /// What a member is worth.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -1,7 +1,7 @@
 //! Lifetime value: what members are worth, by the fit in force.
 
 use analysis::AnalysisError;
-use analysis::clv::{self, Fit, Member, Score};
+use analysis::clv::{self, Fit, Member, Score, Share};
 use axum::extract::{Path, Query, State};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,14 @@ pub struct ClvView {
     pub spend: f64,
     /// Mean spend of the days after the first.
     pub repeat_day_spend: f64,
+    /// Mean days between days with a purchase; null before the second.
+    pub gap_days: Option<f64>,
+    /// The ten categories on which most was spent, returns not taken off.
+    #[schema(value_type = Vec<Object>)]
+    pub categories: Vec<Share>,
+    /// The ten channels on which most was spent.
+    #[schema(value_type = Vec<Object>)]
+    pub channels: Vec<Share>,
     /// By the fit in force; null where there is none, or no purchase.
     pub forecast: Option<ForecastView>,
 }
@@ -106,11 +114,18 @@ pub(super) async fn get(
         .as_ref()
         .zip(fit.as_ref())
         .and_then(|(member, fit)| clv::score_one(fit, member, &version.rulebook.insight, params.weeks.map(f64::from)).map(ForecastView::from));
-    Ok(axum::Json(view(key.account.to_string(), as_of, member.as_ref(), forecast)))
+    let shares = clv::shares(&database, key.program.as_str(), key.account.as_str(), as_of).await?;
+    Ok(axum::Json(view(key.account.to_string(), as_of, member.as_ref(), shares, forecast)))
 }
 
-fn view(account_id: String, as_of: Date, member: Option<&Member>, forecast: Option<ForecastView>) -> ClvView {
+fn view(account_id: String, as_of: Date, member: Option<&Member>, (categories, channels): (Vec<Share>, Vec<Share>), forecast: Option<ForecastView>) -> ClvView {
+    let again = member.filter(|member| member.history.repeats > 0);
+    #[allow(clippy::float_arithmetic, reason = "a mean, told and not booked")]
+    let gap_days = again.map(|member| f64::from(member.history.recency_days) / f64::from(member.history.repeats));
     ClvView {
+        gap_days,
+        categories,
+        channels,
         account_id,
         as_of: as_of.to_string(),
         orders: member.map_or(0, |member| member.orders),
