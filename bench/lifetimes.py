@@ -36,7 +36,9 @@ def draw(count):
                 break
             if int(day) > last:
                 last, repeats = int(day), repeats + 1
-        rows.append((repeats, last / 7.0, int(age) / 7.0, 10.0 + 60.0 * draws.uniform() * draws.uniform()))
+        each = sum(-math.log(draws.uniform()) for _ in range(3)) / 15.0
+        spend = sum(-math.log(draws.uniform()) / each for _ in range(max(repeats, 1)))
+        rows.append((repeats, last / 7.0, int(age) / 7.0, spend / max(repeats, 1)))
     return pd.DataFrame(rows, columns=["x", "t_x", "T", "mean"])
 
 

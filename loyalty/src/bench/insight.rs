@@ -45,7 +45,10 @@ fn draw(count: u32) -> Vec<(History, Spend)> {
                 (last, repeats) = (day as u32, repeats + 1);
             }
         }
-        let mean = 10.0 + 60.0 * draws.uniform() * draws.uniform();
+        // Gamma-Gamma with p 1, q 3, γ 15: exponential purchases around means whose inverse is gamma.
+        let rate = (0..3).map(|_| -draws.uniform().ln()).sum::<f64>() / 15.0;
+        let spend: f64 = (0..repeats.max(1)).map(|_| -draws.uniform().ln() / rate).sum();
+        let mean = spend / f64::from(repeats.max(1));
         (History { repeats, recency_days: last, age_days: age as u32 }, Spend { purchases: repeats, mean })
     };
     (0..count).map(one).collect()
