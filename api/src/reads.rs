@@ -30,6 +30,31 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
+impl<T> Page<T> {
+    /// Of `items`, which are at most `limit`: where they are as many, the cursor that `after` makes of the last leads on.
+    pub(crate) fn of(items: Vec<T>, limit: i64, after: impl Fn(&T) -> String) -> Self {
+        let full = i64::try_from(items.len()).is_ok_and(|len| len == limit);
+        let next_cursor = items.last().filter(|_| full).map(after);
+        Self { items, next_cursor }
+    }
+
+    /// The same page of what `view` shows of each.
+    pub(crate) fn map<U>(self, view: impl Fn(&T) -> U) -> Page<U> {
+        Page { items: self.items.iter().map(view).collect(), next_cursor: self.next_cursor }
+    }
+}
+
+/// A cursor, as `parse` reads it.
+pub(crate) fn cursor<T>(text: Option<&str>, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Problem> {
+    let wrong = |text: &str| Problem::parameter("cursor", text, "the next_cursor of a page before");
+    text.map(|text| parse(text).ok_or_else(|| wrong(text))).transpose()
+}
+
+/// A cursor of a value and the account that has it.
+pub(crate) fn by_value(text: Option<&str>) -> Result<Option<(f64, String)>, Problem> {
+    cursor(text, |text| text.split_once(':').and_then(|(value, account)| Some((value.parse().ok()?, account.to_owned()))))
+}
+
 /// Waits until the read model `schema` has seen `min_position`.
 pub(crate) async fn wait_for(state: &ApiState, schema: &str, min_position: Option<&str>) -> Result<(), Problem> {
     let Some(text) = min_position else { return Ok(()) };

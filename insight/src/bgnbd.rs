@@ -8,8 +8,6 @@ use crate::history::{Histories, History};
 use crate::likelihood::{Estimate, FitError, Model, Slope, sum_chunks};
 
 const NAME: &str = "bg_nbd";
-/// The fewest members that bought again.
-const REPEATERS_MIN: u64 = 20;
 
 /// The parameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,13 +27,8 @@ pub struct BgNbd {
 /// # Errors
 /// [`FitError`]
 pub fn fit(histories: &Histories) -> Result<Estimate<4>, FitError> {
-    let found = histories.repeaters();
-    if found < REPEATERS_MIN {
-        return Err(FitError::TooFew { model: NAME, what: "members bought again", found, least: REPEATERS_MIN });
-    }
+    let members = histories.enough(NAME)?;
     let likelihood = |values: &[f64; 4]| sum_chunks(&histories.rows, |rows| slope(values, rows));
-    #[allow(clippy::cast_precision_loss)]
-    let members = histories.members as f64;
     Model {
         name: NAME,
         parameters: ["r", "alpha", "a", "b"],

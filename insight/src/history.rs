@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::likelihood::FitError;
+
+/// The fewest members that bought again, for a fit.
+const REPEATERS_MIN: u64 = 20;
 /// Days of one unit of time: rates are by week.
 const UNIT_DAYS: f64 = 7.0;
 
@@ -61,6 +65,19 @@ impl Histories {
     #[must_use]
     pub fn members(&self) -> u64 {
         self.members
+    }
+
+    /// How many members there are, to scale a fit of `model` by.
+    ///
+    /// # Errors
+    /// [`FitError::TooFew`] where fewer than [`REPEATERS_MIN`] bought again.
+    #[allow(clippy::cast_precision_loss, reason = "members far below 2^53")]
+    pub(crate) fn enough(&self, model: &'static str) -> Result<f64, FitError> {
+        let found = self.repeaters();
+        if found < REPEATERS_MIN {
+            return Err(FitError::TooFew { model, what: "members bought again", found, least: REPEATERS_MIN });
+        }
+        Ok(self.members as f64)
     }
 
     /// How many of them bought again.

@@ -15,7 +15,6 @@ use crate::history::{Histories, History};
 use crate::likelihood::{Estimate, FitError, Model, Slope, sum_chunks};
 
 const NAME: &str = "pareto_nbd";
-const REPEATERS_MIN: u64 = 20;
 const NODES: usize = 16;
 
 /// Nodes and the logarithms of their weights, on -1 to 1.
@@ -43,16 +42,11 @@ pub struct ParetoNbd {
 /// # Errors
 /// [`FitError`]
 pub fn fit(histories: &Histories) -> Result<Estimate<4>, FitError> {
-    let found = histories.repeaters();
-    if found < REPEATERS_MIN {
-        return Err(FitError::TooFew { model: NAME, what: "members bought again", found, least: REPEATERS_MIN });
-    }
+    let members = histories.enough(NAME)?;
     let likelihood = |values: &[f64; 4]| {
         let model = ParetoNbd::from(*values);
         sum_chunks(&histories.rows, |rows| model.slope(rows))
     };
-    #[allow(clippy::cast_precision_loss)]
-    let members = histories.members as f64;
     let starts = vec![[0.5, 10.0, 0.5, 10.0], [1.0, 20.0, 1.0, 50.0], [0.3, 3.0, 0.3, 3.0]];
     Model { name: NAME, parameters: ["r", "alpha", "s", "beta"], starts, members, likelihood }.fit()
 }

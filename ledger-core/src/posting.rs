@@ -35,6 +35,27 @@ pub enum Bucket {
     Uncollected,
 }
 
+impl Bucket {
+    /// As it is written in read models.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Issued => "issued",
+            Self::Pending => "pending",
+            Self::Available => "available",
+            Self::Held => "held",
+            Self::Redeemed => "redeemed",
+            Self::Expired => "expired",
+            Self::ClawedBack => "clawed_back",
+            Self::Forfeited => "forfeited",
+            Self::Adjusted => "adjusted",
+            Self::Owed => "owed",
+            Self::Shortfall => "shortfall",
+            Self::Uncollected => "uncollected",
+        }
+    }
+}
+
 /// How many buckets there are.
 pub const BUCKETS: usize = 12;
 

@@ -57,7 +57,7 @@ fn table(fit: &Fit) -> Table {
             None => add(&calibration.model, calibration.failure.clone().unwrap_or_default(), String::new(), Default::default()),
         }
     }
-    add("as before", "repeats / age".into(), String::new(), measured(fit.naive.as_ref()));
+    add("as before", "repeats / age".into(), String::new(), measured(Some(&fit.naive)));
     for (when, spend) in [("gamma_gamma", fit.calibration_spend.as_ref()), ("gamma_gamma, all days", fit.spend.as_ref())] {
         if let Some(spend) = spend {
             let words = parameters(&spend.parameters, &spend.standard_errors);

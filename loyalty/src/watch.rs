@@ -1,6 +1,5 @@
 //! The watch: rules over signals, again and again; a rule that blocks freezes the account by a command like any other.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use analysis::fraud::{Found, Step, step, watch};
@@ -19,13 +18,10 @@ const ACTOR: &str = "fraud-rules";
 const REST: Duration = Duration::from_millis(200);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-fn rules(service: &Service) -> BTreeMap<String, FraudRules> {
+fn rules(service: &Service, program: &str) -> Option<FraudRules> {
     let programs = service.programs();
-    let rules = programs.by_id.iter().filter_map(|(id, program)| {
-        let version = program.program.at_or_first(program.now(real_now()))?;
-        Some((id.to_string(), version.rulebook.fraud.clone()))
-    });
-    rules.collect()
+    let program = programs.by_id.get(&Id::parse(program).ok()?)?;
+    Some(program.program.at_or_first(program.now(real_now()))?.rulebook.fraud.clone())
 }
 
 /// Looks until `stop` says so. Whatever fails is tried again; what was looked at and not kept is looked at again.
@@ -53,7 +49,7 @@ async fn look(service: &Service, url: &str, client: &mut Option<Client>) -> Resu
         Some(client) => client,
         None => client.insert(event_log::postgres::connect(url, "analysis").await?),
     };
-    let look = watch(client, &rules(service), real_now().timestamp()).await?;
+    let look = watch(client, |program| rules(service, program), real_now().timestamp()).await?;
     for (rule, why) in look.failures {
         tracing::warn!(rule, why, "a fraud rule's condition failed on a signal");
         metrics::counter!("loyalty_fraud_rule_failures_total", "rule" => rule).increment(1);

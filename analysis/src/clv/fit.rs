@@ -74,7 +74,7 @@ pub struct Fit {
     /// Each model on the days before the holdout.
     pub calibrations: Vec<Calibration>,
     /// Going on buying as often as before.
-    pub naive: Option<Holdout>,
+    pub naive: Holdout,
     /// Spend on the days before the holdout.
     pub calibration_spend: Option<SpendFit>,
     /// The better model on all days.
@@ -174,7 +174,7 @@ fn estimate(before: &[Member], all: &[Member], weeks: f64) -> Fit {
         why: String::new(),
         calibration_spend,
         calibrations,
-        naive: Some(naive),
+        naive,
         buying: None,
         spend: None,
     };
@@ -187,7 +187,7 @@ fn estimate(before: &[Member], all: &[Member], weeks: f64) -> Fit {
 
 /// The better model on all days, or why none is put in force.
 fn choose(fit: &Fit, all: &[Member]) -> Result<(BuyingFit, SpendFit, String), String> {
-    let naive = fit.naive.as_ref().map_or(f64::INFINITY, |naive| naive.rmse);
+    let naive = fit.naive.rmse;
     let checked = fit.calibrations.iter().filter_map(|calibration| Some((calibration, calibration.holdout.as_ref()?)));
     let best = checked.min_by(|one, other| one.1.rmse.total_cmp(&other.1.rmse));
     let Some((best, holdout)) = best else {

@@ -48,10 +48,11 @@ impl Stream {
         }
     }
 
-    fn end(self) -> &'static str {
+    /// The read model's checkpoints.
+    fn checkpoint(self) -> &'static str {
         match self {
-            Self::Signal => "SELECT partition, position FROM fraud.checkpoint ORDER BY partition",
-            Self::Refusal => "SELECT partition, position FROM refusal.checkpoint ORDER BY partition",
+            Self::Signal => "fraud.checkpoint",
+            Self::Refusal => "refusal.checkpoint",
         }
     }
 }
@@ -83,13 +84,13 @@ pub(super) fn read(row: &Row) -> Signal {
 /// What `stream` has beyond what was looked at, at most `positions` positions of each partition; from here on it counts as looked at.
 pub(super) async fn take(transaction: &Transaction<'_>, stream: Stream, positions: i64) -> Result<Vec<Signal>, AnalysisError> {
     let mut signals = Vec::new();
-    for row in transaction.query(stream.end(), &[]).await? {
-        let (partition, end): (i16, i64) = (row.get(0), row.get(1));
-        let sql = "SELECT position FROM watched WHERE stream = $1 AND partition = $2";
-        let seen = transaction.query_opt(sql, &[&stream.name(), &partition]).await?.map_or(0, |row| row.get::<_, i64>(0));
-        if seen >= end {
-            continue;
-        }
+    let news = format!(
+        "SELECT c.partition, coalesce(w.position, 0), c.position FROM {} c LEFT JOIN watched w ON w.stream = $1 AND w.partition = c.partition
+         WHERE c.position > coalesce(w.position, 0) ORDER BY c.partition",
+        stream.checkpoint()
+    );
+    for row in transaction.query(&news, &[&stream.name()]).await? {
+        let (partition, seen, end): (i16, i64, i64) = (row.get(0), row.get(1), row.get(2));
         let next = end.min(seen + positions);
         let rows = transaction.query(stream.select(), &[&partition, &seen, &(next - seen)]).await?;
         signals.extend(rows.iter().map(read));

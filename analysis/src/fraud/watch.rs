@@ -1,6 +1,6 @@
 //! One look: new signals, every rule, and the cases that come of it, in one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use ledger_core::policy::{FraudRule, FraudRules, FraudScope, Predicate};
@@ -41,11 +41,11 @@ pub struct Look {
     pub failures: Vec<(String, String)>,
 }
 
-/// Looks at what is new by the rules of each program. While another one looks, it does nothing.
+/// Looks at what is new by the rules that `rules` has for each program with news. While another one looks, it does nothing.
 ///
 /// # Errors
 /// What the database says; nothing counts as looked at then.
-pub async fn watch(client: &mut Client, rules: &BTreeMap<String, FraudRules>, now: Timestamp) -> Result<Look, AnalysisError> {
+pub async fn watch(client: &mut Client, rules: impl Fn(&str) -> Option<FraudRules>, now: Timestamp) -> Result<Look, AnalysisError> {
     let transaction = client.transaction().await?;
     let sql = "SELECT pg_try_advisory_xact_lock(hashtext('analysis.watched'))";
     if !transaction.query_one(sql, &[]).await?.get::<_, bool>(0) {
@@ -56,12 +56,14 @@ pub async fn watch(client: &mut Client, rules: &BTreeMap<String, FraudRules>, no
         signals.extend(take(&transaction, stream, LOOK_POSITIONS).await?);
     }
     let mut done = Look { signals: signals.len(), ..Look::default() };
-    for (program, rules) in rules {
-        let mut mine: Vec<&mut Signal> = signals.iter_mut().filter(|signal| signal.program == *program).collect();
-        mine.iter_mut().for_each(|signal| set_own(signal, rules));
+    let programs: BTreeSet<String> = signals.iter().map(|signal| signal.program.clone()).collect();
+    for program in programs {
+        let Some(rules) = rules(&program) else { continue };
+        let mut mine: Vec<&mut Signal> = signals.iter_mut().filter(|signal| signal.program == program).collect();
+        mine.iter_mut().for_each(|signal| set_own(signal, &rules));
         let mine: Vec<&Signal> = mine.into_iter().map(|signal| &*signal).collect();
         for rule in &rules.rules {
-            look(&transaction, rules, rule, &mine, now, &mut done).await?;
+            look(&transaction, &rules, rule, &mine, now, &mut done).await?;
         }
     }
     transaction.commit().await?;

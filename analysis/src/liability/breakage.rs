@@ -2,6 +2,8 @@
 
 use insight::reserve::{Redemption, ReserveError, Triangle, redemption};
 use jiff::civil::Date;
+use ledger_core::points::Amount;
+use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
 use tokio_postgres::Client;
 
@@ -58,12 +60,12 @@ pub struct Breakage {
 ///
 /// # Errors
 /// What the database says.
-pub async fn breakage(client: &Client, program: &str, day: Date, set: Option<f64>) -> Result<Breakage, AnalysisError> {
+pub async fn breakage(client: &Client, program: &str, day: Date, set: Option<Amount>) -> Result<Breakage, AnalysisError> {
     Ok(estimate(&Flows::load(client, program).await?, month(day), set))
 }
 
 /// As [`breakage`], from what was loaded.
-pub(super) fn estimate(flows: &Flows, period: Date, set: Option<f64>) -> Breakage {
+pub(super) fn estimate(flows: &Flows, period: Date, set: Option<Amount>) -> Breakage {
     let points = flows.points(period);
     let granted: Vec<(Date, Points)> = points.into_iter().filter(|(_, points)| points.issued > 0).collect();
     let certain = |rate: f64, method: String| {
@@ -75,7 +77,7 @@ pub(super) fn estimate(flows: &Flows, period: Date, set: Option<f64>) -> Breakag
         let cohorts = granted.iter().map(cohort).collect();
         Breakage { period, cohorts, ultimate_redemption_rate: rate, standard_error: 0.0, method, back_test: None }
     };
-    if let Some(rate) = set {
+    if let Some(rate) = set.and_then(|share| share.0.to_f64()) {
         return certain(rate, "set".into());
     }
     let Some(first) = flows.first() else { return certain(1.0, "nothing was issued".into()) };

@@ -12,7 +12,7 @@ use jiff::civil::Date;
 use ledger_core::policy::{Program, Version};
 use ledger_core::time::Moment;
 use rust_decimal::Decimal;
-use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
+use rust_decimal::prelude::FromPrimitive;
 use serde::Serialize;
 use tokio_postgres::Client;
 
@@ -92,20 +92,16 @@ fn version(program: &Program, period: Date) -> Option<&Version> {
     program.at_or_first(end).map(|version| &**version)
 }
 
-fn set(version: &Version) -> Option<f64> {
-    version.rulebook.insight.expected_redemption.and_then(|share| share.0.to_f64())
-}
-
 /// Every issue month as it stood at the end of `period`.
 fn states(flows: &Flows, program: &Program, period: Date, decimals: u32) -> Result<BTreeMap<Date, State>, AnalysisError> {
     let (points, sales) = (flows.points(period), flows.sales(period));
     let Some(latest) = version(program, period) else { return Ok(BTreeMap::new()) };
-    let now = estimate(flows, period, set(latest));
+    let now = estimate(flows, period, latest.rulebook.insight.expected_redemption);
     let mut states = BTreeMap::new();
     for (cohort, points) in points.into_iter().filter(|(_, points)| points.issued > 0) {
         let Some(rules) = version(program, cohort) else { continue };
         // Shared by what was expected when the points were given; that is not looked at again, what becomes revenue is.
-        let rate = decimal(estimate(flows, cohort, set(rules)).ultimate_redemption_rate, 6);
+        let rate = decimal(estimate(flows, cohort, rules.rulebook.insight.expected_redemption).ultimate_redemption_rate, 6);
         let (worth, of) = (rules.rulebook.redeem.value.amount.0, Decimal::from(rules.rulebook.redeem.value.points));
         let revenue = |source| AnalysisError::Revenue { cohort, source };
         let sold = sales.get(&cohort).copied().unwrap_or_default();

@@ -288,10 +288,8 @@ pub(super) async fn lots(
                WHERE program = $1 AND account = $2 AND lot_id > $3 AND (remaining > 0 OR held > 0) ORDER BY lot_id LIMIT $4";
     let after = params.cursor.unwrap_or(0);
     let rows = database.query(sql, &[&key.program.as_str(), &key.account.as_str(), &after, &limit]).await?;
-    let items: Vec<LotView> = rows.iter().map(lot_view).collect();
-    let full = i64::try_from(items.len()).is_ok_and(|len| len == limit);
-    let next_cursor = items.last().filter(|_| full).map(|lot| lot.lot_id.to_string());
-    Ok(axum::Json(Page { items, next_cursor }))
+    let items = rows.iter().map(lot_view).collect();
+    Ok(axum::Json(Page::of(items, limit, |lot: &LotView| lot.lot_id.to_string())))
 }
 
 pub(super) fn lot_view(row: &tokio_postgres::Row) -> LotView {

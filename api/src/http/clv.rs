@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::accounts::require_account;
 use crate::problem::Problem;
-use crate::reads::{Page, limit, wait_for};
+use crate::reads::{Page, by_value, limit, wait_for};
 use crate::state::{ApiState, path_id, real_now};
 
 /// Of when, and for how long.
@@ -177,19 +177,14 @@ pub(super) async fn members(
     let program = path_id("program", &program)?;
     state.program(&program)?;
     let limit = limit(params.limit)?;
-    let wrong = |text: &str| Problem::parameter("cursor", text, "the next_cursor of a page before");
-    let cursor = |text: &str| text.split_once(':').and_then(|(value, account)| Some((value.parse::<f64>().ok()?, account.to_owned())));
-    let after = params.cursor.as_deref().map(|text| cursor(text).ok_or_else(|| wrong(text))).transpose()?;
-    let (value, account) = after.unwrap_or((f64::INFINITY, String::new()));
+    let (value, account) = by_value(params.cursor.as_deref())?.unwrap_or((f64::INFINITY, String::new()));
     let database = state.database().await?;
     let sql = "SELECT account, as_of, rung, recency_score, frequency_score, monetary_score, fit_version, alive, expected_purchases, order_value, lifetime_value
                FROM analysis.score WHERE program = $1 AND ($2::text IS NULL OR rung = $2) AND (-lifetime_value, account) > (-$3::float8, $4)
                ORDER BY lifetime_value DESC, account LIMIT $5";
     let rows = database.query(sql, &[&program.as_str(), &params.rung, &value, &account, &limit]).await?;
-    let items: Vec<ScoreView> = rows.iter().map(score_view).collect();
-    let full = i64::try_from(items.len()).is_ok_and(|len| len == limit);
-    let next_cursor = items.last().filter(|_| full).map(|last| format!("{}:{}", last.forecast.lifetime_value, last.account_id));
-    Ok(axum::Json(Page { items, next_cursor }))
+    let items = rows.iter().map(score_view).collect();
+    Ok(axum::Json(Page::of(items, limit, |last: &ScoreView| format!("{}:{}", last.forecast.lifetime_value, last.account_id))))
 }
 
 fn score_view(row: &tokio_postgres::Row) -> ScoreView {
@@ -231,9 +226,7 @@ pub(super) async fn fits(
     state.program(&program)?;
     let limit = limit(params.limit)?;
     let items = clv::list(&*state.database().await?, program.as_str(), params.cursor.unwrap_or(i32::MAX), limit).await?;
-    let full = i64::try_from(items.len()).is_ok_and(|len| len == limit);
-    let next_cursor = items.last().filter(|_| full).map(|last| last.version.to_string());
-    Ok(axum::Json(Page { items, next_cursor }))
+    Ok(axum::Json(Page::of(items, limit, |last| last.version.to_string())))
 }
 
 /// Members who came in one month, in one month after it.

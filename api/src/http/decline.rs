@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 
 use super::auth::Actor;
 use crate::problem::Problem;
-use crate::reads::{Page, limit};
+use crate::reads::{Page, by_value, limit};
 use crate::state::{ApiState, path_id, real_now};
 
 const STATES: [&str; 5] = ["growing", "steady", "slipping", "at_risk", "lost"];
@@ -78,14 +78,10 @@ pub(super) async fn members(
         return Err(Problem::parameter("state", wrong, "growing, steady, slipping, at_risk or lost"));
     }
     let limit = limit(params.limit)?;
-    let cursor = |text: &str| text.split_once(':').and_then(|(value, account)| Some((value.parse::<f64>().ok()?, account.to_owned())));
-    let wrong = |text: &str| Problem::parameter("cursor", text, "the next_cursor of a page before");
-    let after = params.cursor.as_deref().map(|text| cursor(text).ok_or_else(|| wrong(text))).transpose()?;
+    let after = by_value(params.cursor.as_deref())?;
     let after = after.as_ref().map(|(value, account)| (*value, account.as_str()));
     let items = decline::list(&*state.database().await?, program.as_str(), params.state.as_deref(), after, limit).await?;
-    let full = i64::try_from(items.len()).is_ok_and(|len| len == limit);
-    let next_cursor = items.last().filter(|_| full).map(|last| format!("{}:{}", last.value_at_stake, last.account_id));
-    Ok(axum::Json(Page { items, next_cursor }))
+    Ok(axum::Json(Page::of(items, limit, |last| format!("{}:{}", last.value_at_stake, last.account_id))))
 }
 
 /// Which transitions.

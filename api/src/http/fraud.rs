@@ -47,8 +47,7 @@ pub(super) async fn cases(
     let (limit, skip) = (limit(params.limit)?, i64::from(params.cursor.unwrap_or(0)));
     let database = state.database().await?;
     let items = fraud::cases(&database, program.as_str(), params.state.as_deref(), params.rule.as_deref(), skip, limit).await?;
-    let full = i64::try_from(items.len()).is_ok_and(|len| len == limit);
-    Ok(axum::Json(Page { next_cursor: full.then(|| (skip + limit).to_string()), items }))
+    Ok(axum::Json(Page::of(items, limit, |_| (skip + limit).to_string())))
 }
 
 /// A case and all that happened to it.

@@ -6,13 +6,12 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::civil::Date;
 use ledger_core::id::Id;
-use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::clv::day;
 use crate::problem::Problem;
-use crate::reads::{Page, limit, wait_for};
+use crate::reads::{Page, cursor, limit, wait_for};
 use crate::state::{ApiState, path_id, real_now};
 
 /// Of when.
@@ -108,7 +107,6 @@ pub(super) async fn breakage(
     wait_for(&state, "liability", params.min_position.as_deref()).await?;
     let rules = state.program(&program)?;
     let set = rules.program.at_or_first(rules.now(real_now())).and_then(|version| version.rulebook.insight.expected_redemption);
-    let set = set.and_then(|share| share.0.to_f64());
     Ok(axum::Json(liability::breakage(&*state.database().await?, program.as_str(), as_of, set).await?))
 }
 
@@ -235,9 +233,8 @@ pub(super) async fn lots(
     let program = path_id("program", &program)?;
     state.program(&program)?;
     let limit = limit(params.limit)?;
-    let cursor = |text: &str| text.rsplit_once(':').and_then(|(account, lot)| Some((account.to_owned(), lot.parse::<i32>().ok()?)));
-    let wrong = |text: &str| Problem::parameter("cursor", text, "the next_cursor of a page before");
-    let (account, lot) = params.cursor.as_deref().map(|text| cursor(text).ok_or_else(|| wrong(text))).transpose()?.unwrap_or_default();
+    let after = |text: &str| text.rsplit_once(':').and_then(|(account, lot)| Some((account.to_owned(), lot.parse::<i32>().ok()?)));
+    let (account, lot) = cursor(params.cursor.as_deref(), after)?.unwrap_or_default();
     let sql = "SELECT account, lot_id, issued_on, points, pending, available, held FROM liability.lot
                WHERE program = $1 AND (account, lot_id) > ($2, $3) AND pending + available + held > 0 ORDER BY account, lot_id LIMIT $4";
     let rows = state.database().await?.query(sql, &[&program.as_str(), &account, &lot, &limit]).await?;
@@ -250,8 +247,6 @@ pub(super) async fn lots(
         available: row.get(5),
         held: row.get(6),
     };
-    let items: Vec<OpenLotView> = rows.iter().map(view).collect();
-    let full = i64::try_from(items.len()).is_ok_and(|len| len == limit);
-    let next_cursor = items.last().filter(|_| full).map(|last| format!("{}:{}", last.account_id, last.lot_id));
-    Ok(axum::Json(Page { items, next_cursor }))
+    let items = rows.iter().map(view).collect();
+    Ok(axum::Json(Page::of(items, limit, |last: &OpenLotView| format!("{}:{}", last.account_id, last.lot_id))))
 }

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::accounts::require_account;
 use crate::problem::Problem;
-use crate::reads::{Page, limit, moment, wait_for};
+use crate::reads::{Page, cursor, limit, moment, wait_for};
 use crate::state::ApiState;
 
 /// Pages of a statement.
@@ -70,10 +70,9 @@ pub struct AfterView {
     pub owed: i64,
 }
 
-fn parse_cursor(cursor: Option<&str>) -> Result<(i64, i16), Problem> {
-    let Some(text) = cursor else { return Ok((i64::MAX, i16::MAX)) };
-    let parsed = text.split_once(':').and_then(|(seq, event)| Some((seq.parse().ok()?, event.parse().ok()?)));
-    parsed.ok_or_else(|| Problem::parameter("cursor", text, "the next_cursor of a page before"))
+fn parse_cursor(text: &str) -> Option<(i64, i16)> {
+    let (seq, event) = text.split_once(':')?;
+    Some((seq.parse().ok()?, event.parse().ok()?))
 }
 
 /// Every movement, the newest booking first.
@@ -86,7 +85,7 @@ pub(super) async fn get(
     Query(params): Query<StatementParams>,
 ) -> Result<axum::Json<Page<MovementView>>, Problem> {
     let (key, _) = state.key(&program, &account)?;
-    let (limit, (seq, event)) = (limit(params.limit)?, parse_cursor(params.cursor.as_deref())?);
+    let (limit, (seq, event)) = (limit(params.limit)?, cursor(params.cursor.as_deref(), parse_cursor)?.unwrap_or((i64::MAX, i16::MAX)));
     let time = |name: &str, text: &Option<String>| text.as_deref().map(|text| moment(name, text).map(Moment::timestamp)).transpose();
     let (as_of, known_at) = (time("as_of", &params.as_of)?, time("known_at", &params.known_at)?);
     wait_for(&state, "statement", params.min_position.as_deref()).await?;
@@ -98,9 +97,8 @@ pub(super) async fn get(
                  AND ($6::timestamptz IS NULL OR effective_at <= $6) AND ($7::timestamptz IS NULL OR recorded_at <= $7)
                ORDER BY account_seq DESC, event DESC LIMIT $5";
     let rows = database.query(sql, &[&key.program.as_str(), &key.account.as_str(), &seq, &event, &limit, &as_of, &known_at]).await?;
-    let full = i64::try_from(rows.len()).is_ok_and(|len| len == limit);
-    let next_cursor = rows.last().filter(|_| full).map(|row| format!("{}:{}", row.get::<_, i64>(0), row.get::<_, i16>(1)));
-    Ok(axum::Json(Page { items: rows.iter().map(view).collect(), next_cursor }))
+    let last = |row: &tokio_postgres::Row| format!("{}:{}", row.get::<_, i64>(0), row.get::<_, i16>(1));
+    Ok(axum::Json(Page::of(rows, limit, last).map(view)))
 }
 
 fn view(row: &tokio_postgres::Row) -> MovementView {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::problem::Problem;
-use crate::reads::{Page, limit, moment, wait_for};
+use crate::reads::{Page, cursor, limit, moment, wait_for};
 use crate::state::{ApiState, path_id};
 
 /// Which commands.
@@ -93,22 +93,12 @@ struct Range {
 
 fn range(params: &TrailParams) -> Result<Range, Problem> {
     let time = |name: &str, text: &Option<String>| text.as_deref().map(|text| moment(name, text).map(Moment::timestamp)).transpose();
-    let cursor = |text: &str| {
+    let place = |text: &str| {
         let (at, rest) = text.split_once('~')?;
         let (place, number) = rest.rsplit_once('~')?;
         Some((at.parse::<Timestamp>().ok()?, place.to_owned(), number.parse::<i64>().ok()?))
     };
-    let wrong = |text: &str| Problem::parameter("cursor", text, "the next_cursor of a page before");
-    Ok(Range {
-        from: time("from", &params.from)?,
-        to: time("to", &params.to)?,
-        after: params.cursor.as_deref().map(|text| cursor(text).ok_or_else(|| wrong(text))).transpose()?,
-        limit: limit(params.limit)?,
-    })
-}
-
-fn next(rows: &[tokio_postgres::Row], limit: i64, last: impl Fn(&tokio_postgres::Row) -> String) -> Option<String> {
-    rows.last().filter(|_| i64::try_from(rows.len()).is_ok_and(|len| len == limit)).map(last)
+    Ok(Range { from: time("from", &params.from)?, to: time("to", &params.to)?, after: cursor(params.cursor.as_deref(), place)?, limit: limit(params.limit)? })
 }
 
 /// Every accepted command, the newest first: by actor and time it is somebody's day.
@@ -148,7 +138,7 @@ pub(super) async fn commands(
         position: crate::answer::position(row.get::<_, i16>(12).unsigned_abs(), row.get::<_, i64>(13).unsigned_abs()),
     };
     let last = |row: &tokio_postgres::Row| format!("{}~{}~{}", row.get::<_, Timestamp>(0), row.get::<_, &str>(3), row.get::<_, i64>(11));
-    Ok(axum::Json(Page { next_cursor: next(&rows, limit, last), items: rows.iter().map(view).collect() }))
+    Ok(axum::Json(Page::of(rows, limit, last).map(view)))
 }
 
 /// Every refused command, the newest first.
@@ -187,5 +177,5 @@ pub(super) async fn refusals(
         detail: row.get(6),
     };
     let last = |row: &tokio_postgres::Row| format!("{}~{}~{}", row.get::<_, Timestamp>(0), row.get::<_, i16>(7), row.get::<_, i64>(8));
-    Ok(axum::Json(Page { next_cursor: next(&rows, limit, last), items: rows.iter().map(view).collect() }))
+    Ok(axum::Json(Page::of(rows, limit, last).map(view)))
 }

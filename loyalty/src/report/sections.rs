@@ -115,8 +115,7 @@ pub async fn liability(client: &Client, log: &dyn EventLog, program: &str) -> an
         let numbers = [rolled.opening, rolled.issued, rolled.redeemed, rolled.expired, rolled.clawed_back, rolled.adjusted, rolled.forfeited, rolled.closing];
         months.push(std::iter::once(month).chain(numbers.map(|points| points.to_string())).collect());
     }
-    let set = version.rulebook.insight.expected_redemption.and_then(|share| share.0.to_f64());
-    let estimate = breakage(client, program, today, set).await?;
+    let estimate = breakage(client, program, today, version.rulebook.insight.expected_redemption).await?;
     let rate = |value: f64| format!("{value:.4}");
     let row = |c: &analysis::liability::CohortEstimate| {
         vec![c.cohort.strftime("%Y-%m").to_string(), c.granted.to_string(), c.redeemed.to_string(), format!("{:.0} ± {:.0}", c.ultimate, c.standard_error)]

@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use ledger_core::account::EventKind;
 use ledger_core::account::event::LotId;
 use ledger_core::id::AccountKey;
-use ledger_core::posting::{Bucket, postings};
+use ledger_core::posting::postings;
 use ledger_core::time::utc_date;
 
 use crate::runtime::Placed;
@@ -40,23 +40,6 @@ pub(super) struct Changes<'a> {
     pub(super) postings: BTreeMap<Place<'a>, i64>,
     /// The tier after the batch, where it changed.
     pub(super) tiers: BTreeMap<&'a AccountKey, &'a str>,
-}
-
-fn name(bucket: Bucket) -> &'static str {
-    match bucket {
-        Bucket::Issued => "issued",
-        Bucket::Pending => "pending",
-        Bucket::Available => "available",
-        Bucket::Held => "held",
-        Bucket::Redeemed => "redeemed",
-        Bucket::Expired => "expired",
-        Bucket::ClawedBack => "clawed_back",
-        Bucket::Forfeited => "forfeited",
-        Bucket::Adjusted => "adjusted",
-        Bucket::Owed => "owed",
-        Bucket::Shortfall => "shortfall",
-        Bucket::Uncollected => "uncollected",
-    }
 }
 
 /// What a movement is called in the roll-forward; none for what moves no points.
@@ -108,7 +91,7 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
             let Some(kind) = movement(&event.kind) else { continue };
             let tier = changes.tiers.get(key).copied();
             postings(event, |posting| {
-                let place = Place { key, lot: posting.lot, tier, booked_on, effective_on, kind, bucket: name(posting.bucket) };
+                let place = Place { key, lot: posting.lot, tier, booked_on, effective_on, kind, bucket: posting.bucket.name() };
                 *changes.postings.entry(place).or_default() += posting.points;
             });
         }

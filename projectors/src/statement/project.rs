@@ -96,17 +96,8 @@ fn movements(record: &Record) -> Vec<Movement<'_>> {
 
 /// The lots whose points moved, and between which buckets.
 fn lots(postings: &[Posting]) -> serde_json::Value {
-    let name = |bucket: Bucket| {
-        format!("{bucket:?}").chars().fold(String::new(), |mut name, c| {
-            if c.is_uppercase() && !name.is_empty() {
-                name.push('_');
-            }
-            name.push(c.to_ascii_lowercase());
-            name
-        })
-    };
     let pairs = postings.chunks_exact(2).filter(|pair| pair[0].lot.is_some());
-    pairs.map(|pair| json!({"lot_id": pair[0].lot, "points": pair[1].points, "from": name(pair[0].bucket), "to": name(pair[1].bucket)})).collect()
+    pairs.map(|pair| json!({"lot_id": pair[0].lot, "points": pair[1].points, "from": pair[0].bucket.name(), "to": pair[1].bucket.name()})).collect()
 }
 
 #[cfg(test)]
