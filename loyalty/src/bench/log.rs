@@ -23,7 +23,7 @@ const USUAL_TIME: Duration = Duration::from_secs(5);
 /// Measures in the database at `url`; leaves the log there for the projector's measurement.
 pub async fn run(url: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     let log: Arc<dyn EventLog> = Arc::new(PostgresLog::open(url, 8, None).await?);
-    let ours = service(&log, folder).await?;
+    let ours = service(&log, folder, 0).await?;
     let bare = bare_inserts(url).await?;
     let usual = usual_way(url).await?;
     let (to_bare, to_usual) = (ratio(ours, bare), ratio(ours, usual));
@@ -34,8 +34,8 @@ pub async fn run(url: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
-/// Commands through `log`, in process; the state store goes into `folder`.
-pub async fn service(log: &Arc<dyn EventLog>, folder: &Path) -> anyhow::Result<f64> {
+/// Commands through `log`, in process, after `warm` that are not counted; the state store goes into `folder`.
+pub async fn service(log: &Arc<dyn EventLog>, folder: &Path, warm: u64) -> anyhow::Result<f64> {
     let config = ServiceConfig { queue_max: 20_000, ..service_config(folder.join("state")) };
     let (service, running) = Service::start(Arc::clone(log), config, Arc::new(real_now)).await?;
     service.publish(key(0, 1).program, RULEBOOK.into(), "bench".into()).await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
@@ -48,17 +48,21 @@ pub async fn service(log: &Arc<dyn EventLog>, folder: &Path) -> anyhow::Result<f
         key.account = ledger_core::id::Id::parse(&format!("m{n}"))?;
         source.send(n + 1, key, earn(10_000_000 + n, at)).await;
     }
+    for n in 0..warm {
+        source.send(ACCOUNTS + n + 1, key(n, ACCOUNTS), mixed(n, at)).await;
+    }
     service.flush().await;
-    let commands: Vec<_> = (0..COMMANDS).map(|n| (key(n, ACCOUNTS), mixed(n, at))).collect();
+    let commands: Vec<_> = (warm..warm + COMMANDS).map(|n| (key(n, ACCOUNTS), mixed(n, at))).collect();
     let begin = Instant::now();
-    for (n, (key, command)) in (ACCOUNTS..).zip(commands) {
+    for (n, (key, command)) in (ACCOUNTS + warm..).zip(commands) {
         source.send(n + 1, key, command).await;
     }
     service.flush().await;
     let seconds = begin.elapsed().as_secs_f64();
     drop(source);
     let accepted = counter.await?;
-    anyhow::ensure!(accepted == ACCOUNTS + COMMANDS, "{accepted} of {} commands were accepted", ACCOUNTS + COMMANDS);
+    let sent = ACCOUNTS + warm + COMMANDS;
+    anyhow::ensure!(accepted == sent, "{accepted} of {sent} commands were accepted");
     service.stop().await;
     tokio::task::spawn_blocking(move || running.join()).await??;
     Ok(rate(COMMANDS, seconds))

@@ -63,7 +63,7 @@ pub async fn run(options: BenchOptions) -> anyhow::Result<()> {
         figures.extend(import::run(file).await?);
     }
     if let Some(broker) = options.kafka.as_deref() {
-        figures.extend(kafka::run(broker, wanted).await?);
+        figures.extend(kafka::run(broker, options.streams.as_deref(), wanted).await?);
     }
     if options.kafka.is_none() && wanted("core") {
         figures.extend(core::run()?);

@@ -1,6 +1,5 @@
 //! Answer times, open loop: a command's time counts from when it should have been sent.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,50 +8,50 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use api::real_now;
 use command_service::{Service, ServiceConfig, Share};
+use event_log::EventLog;
 use event_log::kafka::KafkaLog;
-use event_log::{EventLog, partition_of};
 use ledger_schemas::{Ask, Record, What};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::bare::{self, make_topic};
+use super::topics::{self, Till};
 use crate::bench::workload::{RULEBOOK, earn, key};
 use crate::bench::{Figure, ratio, service_config};
 
-const LONG: Duration = Duration::from_secs(15);
-/// The first seconds are not counted: connections and caches are made then.
-const WARM: Duration = Duration::from_secs(6);
-const ACCOUNTS: u64 = 10_000;
+pub const LONG: Duration = Duration::from_secs(15);
+/// The first seconds are not counted: connections and caches are made then, and the broker compiles what it finds hot.
+pub const WARM: Duration = Duration::from_secs(30);
 const REST_RATE: u32 = 200;
-const TOPIC_RATE: u32 = 2000;
-/// Kafka Streams doing the same at 10 ms commits (issue of the comparison): p50, p99 in milliseconds.
-const STREAMS_MS: (f64, f64) = (12.7, 65.0);
 
-/// Measures over REST, with the account here and elsewhere, and over the topics.
-pub async fn run(brokers: &str, prefix: &str) -> anyhow::Result<Vec<Figure>> {
+/// Measures over REST, with the account here and elsewhere, beside the bare commit.
+pub async fn over_rest(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     embedded_postgres::use_ring();
     let (topic, to) = (format!("{prefix}.single"), brokers.to_owned());
     make_topic(brokers, &topic).await?;
     let single = tokio::task::spawn_blocking(move || bare::single(&to, &topic)).await??;
-    let folder = tempfile::tempdir()?;
-    let postgres = embedded_postgres::Server::start(&folder.path().join("postgres")).await?;
-    let site = Site { brokers, prefix: format!("{prefix}.rest"), database: postgres.url(), folder: folder.path() };
+    let postgres = embedded_postgres::Server::start(&folder.join("postgres")).await?;
+    let site = Site { brokers, prefix: format!("{prefix}.rest"), database: postgres.url(), folder };
     let whole = site.serve(&["up", "--without-projectors"], "whole").await?;
     let here = rest(&whole.1).await?;
     drop(whole);
     let (_decides, api) = (site.serve(&["serve", "command-service"], "decides").await?, site.serve(&["serve", "api"], "api").await?);
     let elsewhere = rest(&api.1).await?;
-    drop((_decides, api));
-    let topics = topics(brokers, &format!("{prefix}.topics"), folder.path()).await?;
     let to_single = ratio(here.0.as_secs_f64(), single.as_secs_f64());
-    let half = |ms: f64| format!("{:.1} ms", ratio(ms, 2.0));
     Ok(vec![
         Figure::new("one record a transaction, bare: p50", format!("{single:.1?}"), ""),
         Figure::new(&format!("REST, {REST_RATE} commands/s, `loyalty up`: p50"), format!("{:.1?}, {to_single:.1} × the bare commit", here.0), "4 ×"),
         Figure::new("  p99", format!("{:.1?}", here.1), "100 ms"),
         Figure::new("  the same through `serve api`, decided in another process: p50, p99", format!("{:.1?}, {:.1?}", elsewhere.0, elsewhere.1), ""),
-        Figure::new(&format!("over the topics, {TOPIC_RATE} commands/s, command to committed event: p50"), format!("{:.1?}", topics.0), &half(STREAMS_MS.0)),
-        Figure::new("  p99", format!("{:.1?}", topics.1), &half(STREAMS_MS.1)),
+    ])
+}
+
+/// Measures over the topics.
+pub async fn over_topics(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
+    let (p50, p99) = through_topics(brokers, &format!("{prefix}.topics"), folder).await?;
+    Ok(vec![
+        Figure::new(&format!("over the topics, {} commands/s, command to committed event: p50", topics::RATE), format!("{p50:.1?}"), "half of Kafka Streams'"),
+        Figure::new("  p99", format!("{p99:.1?}"), "half of Kafka Streams'"),
     ])
 }
 
@@ -86,7 +85,7 @@ impl Site<'_> {
 }
 
 /// The median and the 99th percentile.
-fn percentiles(mut times: Vec<Duration>) -> anyhow::Result<(Duration, Duration)> {
+pub fn percentiles(mut times: Vec<Duration>) -> anyhow::Result<(Duration, Duration)> {
     times.sort();
     let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied().context("nothing was answered");
     Ok((at(50)?, at(99)?))
@@ -117,7 +116,7 @@ async fn rest(address: &str) -> anyhow::Result<(Duration, Duration)> {
     let send = |n: u64, counts: Option<Instant>| {
         let (client, url, times) = (client.clone(), Arc::clone(&url), Arc::clone(&times));
         async move {
-            let body = serde_json::json!({"purchase_id": format!("{unique}-{n}"), "account_id": key(n, ACCOUNTS).account, "occurred_at": real_now().to_string(),
+            let body = serde_json::json!({"purchase_id": format!("{unique}-{n}"), "account_id": key(n, topics::ACCOUNTS).account, "occurred_at": real_now().to_string(),
                 "currency": "GBP", "channel": "store", "store": "s17",
                 "lines": [{"line_id": "1", "sku": "85123A", "category": "decoration", "quantity": 1, "unit_price": "12.50"}]});
             let answered = client.post(&*url).json(&body).send().await.and_then(reqwest::Response::error_for_status);
@@ -132,55 +131,20 @@ async fn rest(address: &str) -> anyhow::Result<(Duration, Duration)> {
     percentiles(std::mem::take(&mut *times.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
-async fn topics(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<(Duration, Duration)> {
-    let options = super::options(brokers, prefix);
-    let log: Arc<dyn EventLog> = Arc::new(KafkaLog::open(options.clone(), super::PARTITIONS, None).await?);
+async fn through_topics(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<(Duration, Duration)> {
+    let log: Arc<dyn EventLog> = Arc::new(KafkaLog::open(super::options(brokers, prefix), super::PARTITIONS, None).await?);
     let state = folder.join("topics");
     std::fs::create_dir_all(&state)?;
     let config = ServiceConfig { share: Share::Follows, answer_within: Duration::from_secs(30), ..service_config(state) };
     let (service, running) = Service::start(Arc::clone(&log), config, Arc::new(real_now)).await?;
     service.publish(key(0, 1).program, RULEBOOK.into(), "bench".into()).await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
-    // Seen by somebody else, with a client of its own.
-    let other: Arc<dyn EventLog> = Arc::new(KafkaLog::open(options, super::PARTITIONS, None).await?);
-    let started: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
-    let watching = tokio::spawn(watch(Arc::clone(&other), Arc::clone(&started), u64::from(TOPIC_RATE) * (WARM + LONG).as_secs()));
-    let asker = Arc::new(other.asker().await?.context("a log on Kafka can be asked over")?);
-    let send = |n: u64, counts: Option<Instant>| {
-        let (asker, started) = (Arc::clone(&asker), Arc::clone(&started));
-        async move {
-            let (key, command) = (key(n, ACCOUNTS), earn(n, real_now()));
-            if let Some(due) = counts {
-                started.lock().unwrap_or_else(PoisonError::into_inner).insert(command.id.to_string(), due);
-            }
-            let name = key.to_string();
-            let ask = Ask { program_entries: 0, what: What::Command(key, command) }.encode();
-            let answered = asker.ask(partition_of(&name, super::PARTITIONS), &name, &ask, Duration::from_secs(30)).await;
-            if !matches!(answered, Ok(Some(_))) {
-                eprintln!("not answered: {answered:?}");
-            }
-        }
+    let make = |n| {
+        let (key, command) = (key(n, topics::ACCOUNTS), earn(n, real_now()));
+        let (account, id) = (key.to_string(), command.id.to_string());
+        (account, id, Ask { program_entries: 0, what: What::Command(key, command) }.encode())
     };
-    open_loop(TOPIC_RATE, send).await?;
-    let times = watching.await??;
+    let times = topics::answer_times(Till::open(brokers, prefix)?, make, |event| Ok(Record::decode(event)?.command_id.to_string())).await?;
     service.stop().await;
     tokio::task::spawn_blocking(move || running.join()).await??;
-    percentiles(times)
-}
-
-/// Sees `count` records come and tells how long each took that counts.
-async fn watch(log: Arc<dyn EventLog>, started: Arc<Mutex<HashMap<String, Instant>>>, count: u64) -> anyhow::Result<Vec<Duration>> {
-    let (mut next, mut seen, mut times) = (log.ends().await?, 0, Vec::new());
-    while seen < count {
-        anyhow::ensure!(log.wait_beyond(&next, Duration::from_secs(30)).await?, "{seen} of {count} events came");
-        for (partition, next) in (0..).zip(&mut next) {
-            for entry in log.read(partition, *next, usize::MAX).await? {
-                *next = entry.position + 1;
-                seen += 1;
-                let id = Record::decode(&entry.body)?.command_id;
-                let due = started.lock().unwrap_or_else(PoisonError::into_inner).remove(id.as_str());
-                times.extend(due.map(|due| due.elapsed()));
-            }
-        }
-    }
     Ok(times)
 }

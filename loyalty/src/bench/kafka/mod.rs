@@ -3,7 +3,9 @@
 mod bare;
 mod latency;
 mod memory;
+mod streams;
 mod takeover;
+mod topics;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,9 +22,11 @@ use super::log::{ACCOUNTS, COMMANDS, service};
 use super::{Figure, ratio, service_config};
 
 const PARTITIONS: u16 = 8;
+/// The broker compiles what it finds hot: so many commands are not counted.
+const WARM: u64 = 300_000;
 
 /// Measures on `broker`, or on one of its own where that is empty, the parts that are `wanted`.
-pub async fn run(broker: &str, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<Figure>> {
+pub async fn run(broker: &str, streams: Option<&Path>, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<Figure>> {
     let folder = tempfile::tempdir()?;
     let own = if broker.is_empty() { Some(Broker::start(&folder.path().join("kafka")).await?) } else { None };
     let brokers = own.as_ref().map_or_else(|| broker.to_owned(), Broker::address);
@@ -31,13 +35,29 @@ pub async fn run(broker: &str, wanted: impl Fn(&str) -> bool) -> anyhow::Result<
     if wanted("kafka-log") {
         figures.extend(throughput(&brokers, &prefix, folder.path()).await?);
     }
-    if wanted("kafka-latency") {
-        figures.extend(latency::run(&brokers, &prefix).await?);
+    if wanted("kafka-rest") {
+        figures.extend(latency::over_rest(&brokers, &prefix, folder.path()).await?);
+    }
+    if wanted("kafka-topics") {
+        figures.extend(latency::over_topics(&brokers, &prefix, folder.path()).await?);
     }
     if wanted("kafka-memory") {
         figures.extend(memory::run(&brokers, &prefix, folder.path()).await?);
     }
+    if let Some(program) = streams.filter(|_| wanted("kafka-streams")) {
+        figures.extend(beside_streams(&brokers, &prefix, program, folder.path()).await?);
+    }
     Ok(figures)
+}
+
+/// Kafka Streams with the same commands on the same broker.
+async fn beside_streams(brokers: &str, prefix: &str, program: &Path, folder: &Path) -> anyhow::Result<Vec<Figure>> {
+    let per_second = streams::throughput(brokers, &format!("{prefix}-streams"), program, folder).await?;
+    let (p50, p99) = streams::latency(brokers, &format!("{prefix}-streams-soon"), program, folder).await?;
+    Ok(vec![
+        Figure::new("Kafka Streams, exactly_once_v2, RocksDB, as many commands, warm", format!("{per_second:.0}/s"), ""),
+        Figure::new("  over the topics, 2,000 commands/s, commits of 10 ms: p50, p99", format!("{p50:.1?}, {p99:.1?}"), ""),
+    ])
 }
 
 fn options(brokers: &str, prefix: &str) -> KafkaOptions {
@@ -46,7 +66,7 @@ fn options(brokers: &str, prefix: &str) -> KafkaOptions {
 
 async fn throughput(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     let log: Arc<dyn EventLog> = Arc::new(KafkaLog::open(options(brokers, prefix), PARTITIONS, None).await?);
-    let ours = service(&log, folder).await?;
+    let ours = service(&log, folder, WARM).await?;
     let again = take_all(&log, folder).await?;
     let anew = take_all(&log, &folder.join("empty")).await?;
     let mut records = Vec::new();
