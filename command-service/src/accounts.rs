@@ -1,6 +1,11 @@
 //! The accounts in memory: those in use, with what is due of all.
+//!
+//! Invariant: an account that is not in memory is in the store as it stands. A checkpoint is written beside the loop, from accounts that it shares
+//! with it; an account changed meanwhile is a copy from then on, and what the checkpoint writes leaves the memory only when it is written.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use event_log::{Partition, partition_of};
 use ledger_core::account::Account;
@@ -12,8 +17,12 @@ use ledger_core::time::Moment;
 use crate::request::CommandKey;
 use crate::store::{Checkpoint, Store, StoreError, UsedId};
 
+/// Keys are short and looked up several times a command.
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+pub(crate) type Ids = Map<CommandKey, UsedId>;
+
 pub(crate) struct Cached {
-    pub(crate) account: Account,
+    account: Arc<Account>,
     pub(crate) due: Option<Moment>,
     partition: Partition,
     dirty: bool,
@@ -21,12 +30,51 @@ pub(crate) struct Cached {
     used: u32,
 }
 
+impl Cached {
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    pub(crate) fn account_mut(&mut self) -> &mut Account {
+        Arc::make_mut(&mut self.account)
+    }
+}
+
+/// A checkpoint that is being written.
+struct Writing {
+    ids: Arc<Ids>,
+    progress: Progress,
+}
+
+enum Progress {
+    Thread(JoinHandle<Result<(), StoreError>>),
+    /// It has been written, which is noticed later: in the simulator one thread does all there is.
+    Done(Result<(), StoreError>),
+}
+
+impl Progress {
+    fn is_done(&self) -> bool {
+        match self {
+            Self::Thread(thread) => thread.is_finished(),
+            Self::Done(_) => true,
+        }
+    }
+
+    fn outcome(self) -> Result<(), StoreError> {
+        match self {
+            Self::Thread(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Self::Done(outcome) => outcome,
+        }
+    }
+}
+
 pub(crate) struct Accounts {
-    store: Store,
+    store: Arc<Store>,
     book: String,
-    cached: HashMap<AccountKey, Cached>,
+    cached: Map<AccountKey, Cached>,
     /// Ids used since the last checkpoint.
-    recent_ids: HashMap<CommandKey, UsedId>,
+    recent_ids: Ids,
+    writing: Option<Writing>,
     due: BTreeMap<(Id, Partition), BTreeSet<(Moment, Id)>>,
     /// Accounts with a record that can't be read, and why: nothing is decided for them.
     stopped: BTreeMap<String, String>,
@@ -45,9 +93,21 @@ impl Accounts {
             let partition = partition_of(&key.to_string(), partitions);
             due.entry((key.program, partition)).or_default().insert((at, key.account));
         }
-        let (cached, recent_ids, newly_stopped) = (HashMap::new(), HashMap::new(), Vec::new());
         let stopped = store.all_stopped()?;
-        let accounts = Self { store, book: book.to_owned(), cached, recent_ids, due, stopped, newly_stopped, partitions, capacity, checkpoint: 0, dirty: 0 };
+        let accounts = Self {
+            store: Arc::new(store),
+            book: book.to_owned(),
+            cached: Map::default(),
+            recent_ids: Ids::default(),
+            writing: None,
+            due,
+            stopped,
+            newly_stopped: Vec::new(),
+            partitions,
+            capacity,
+            checkpoint: 0,
+            dirty: 0,
+        };
         accounts.show_stopped();
         Ok(accounts)
     }
@@ -58,6 +118,7 @@ impl Accounts {
             let account = self.store.account(key)?.unwrap_or_default();
             let due = due_at(&account, program);
             let partition = partition_of(&key.to_string(), self.partitions);
+            let account = Arc::new(account);
             self.cached.insert(key.clone(), Cached { account, due, partition, dirty: false, used: self.checkpoint });
         }
         let cached = self.cached.get_mut(key).expect("inserted just above");
@@ -122,7 +183,8 @@ impl Accounts {
     }
 
     pub(crate) fn used_id(&self, key: &CommandKey) -> Result<Option<UsedId>, StoreError> {
-        match self.recent_ids.get(key) {
+        let written = || self.writing.as_ref().and_then(|writing| writing.ids.get(key));
+        match self.recent_ids.get(key).or_else(written) {
             Some(used) => Ok(Some(*used)),
             None => self.store.used_id(key),
         }
@@ -142,36 +204,62 @@ impl Accounts {
         self.dirty > 0 || !self.newly_stopped.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.cached.len()
+    /// Begins to write all that changed, with the positions it is the fold of; waits where the checkpoint before is still being written.
+    pub(crate) fn begin_checkpoint(&mut self, positions: Vec<event_log::Position>) -> Result<(), StoreError> {
+        self.end_checkpoint()?;
+        let mut accounts = Vec::with_capacity(self.dirty);
+        for (key, cached) in self.cached.iter_mut().filter(|(_, cached)| cached.dirty) {
+            cached.dirty = false;
+            accounts.push((key.clone(), Arc::clone(&cached.account), cached.due));
+        }
+        self.dirty = 0;
+        self.checkpoint += 1;
+        let ids = Arc::new(std::mem::take(&mut self.recent_ids));
+        let checkpoint = Checkpoint { accounts, ids: Arc::clone(&ids), positions, stopped: std::mem::take(&mut self.newly_stopped) };
+        let (store, book) = (Arc::clone(&self.store), self.book.clone());
+        let progress = if self.store.is_simulated() {
+            Progress::Done(store.write(&book, checkpoint))
+        } else {
+            let thread = std::thread::Builder::new().name("state-store".into());
+            Progress::Thread(thread.spawn(move || store.write(&book, checkpoint)).map_err(|error| self.store.failed(error))?)
+        };
+        self.writing = Some(Writing { ids, progress });
+        Ok(())
     }
 
-    /// Writes all that changed, with the positions it is the fold of, and drops what was not used for long.
+    /// Ends the checkpoint that is being written, if there is one that has been.
+    pub(crate) fn look_at_checkpoint(&mut self) -> Result<(), StoreError> {
+        if self.writing.as_ref().is_some_and(|writing| writing.progress.is_done()) { self.end_checkpoint() } else { Ok(()) }
+    }
+
+    /// Writes all that changed and waits until it is.
     pub(crate) fn write_checkpoint(&mut self, positions: Vec<event_log::Position>) -> Result<(), StoreError> {
-        let dirty = self.cached.iter().filter(|(_, cached)| cached.dirty);
-        let accounts = dirty.map(|(key, cached)| (key, &cached.account, cached.due)).collect();
-        self.store.write(&self.book, Checkpoint { accounts, ids: &self.recent_ids, positions, stopped: &self.newly_stopped })?;
-        self.newly_stopped.clear();
+        self.begin_checkpoint(positions)?;
+        self.end_checkpoint()
+    }
+
+    /// Waits for the checkpoint that is being written, and drops what was not used for long.
+    fn end_checkpoint(&mut self) -> Result<(), StoreError> {
+        let Some(Writing { progress, .. }) = self.writing.take() else { return Ok(()) };
+        progress.outcome()?;
         #[allow(clippy::cast_precision_loss, reason = "a size for people")]
         metrics::gauge!("loyalty_state_store_bytes").set(self.store.disk_bytes() as f64);
-        self.recent_ids.clear();
-        self.checkpoint += 1;
-        self.dirty = 0;
-        for cached in self.cached.values_mut() {
-            cached.dirty = false;
-        }
-        if self.cached.len() > self.capacity {
-            // Those not used since the checkpoint before; if that is not enough, all but the last ones used.
-            let recent = self.checkpoint.saturating_sub(2);
-            self.cached.retain(|_, cached| cached.used >= recent);
+        // Those not used since the checkpoint before; if that is not enough, all but the last ones used; then all that is written.
+        let before = self.checkpoint.saturating_sub(2);
+        for used_since in [before, self.checkpoint - 1, self.checkpoint + 1] {
             if self.cached.len() > self.capacity {
-                let last = self.checkpoint - 1;
-                self.cached.retain(|_, cached| cached.used >= last);
-            }
-            if self.cached.len() > self.capacity {
-                self.cached.clear();
+                self.cached.retain(|_, cached| cached.dirty || cached.used >= used_since);
             }
         }
+        metrics::gauge!("loyalty_accounts_in_memory").set(f64::from(u32::try_from(self.cached.len()).unwrap_or(u32::MAX)));
         Ok(())
+    }
+}
+
+/// Whoever opens the store next finds nobody writing.
+impl Drop for Accounts {
+    fn drop(&mut self) {
+        // What became of it does not matter any more: the log has it all.
+        let _ = self.writing.take().map(|writing| writing.progress.outcome());
     }
 }

@@ -45,7 +45,7 @@ impl Book {
                     return Ok(());
                 }
                 let now = self.no_earlier(&key, &program, now)?;
-                let account = postcard::to_stdvec(&self.accounts.get(&key, &program)?.account).unwrap_or_default();
+                let account = postcard::to_stdvec(self.accounts.get(&key, &program)?.account()).unwrap_or_default();
                 self.group.reply(to, Kind::Snapshot(v1::Snapshot { account, now_us: now.as_micros() }));
                 return Ok(());
             }

@@ -165,7 +165,7 @@ impl Book {
         let target_known = self.target_known(&name, &command.action)?;
         let context = Context { program: &program, now, target_known };
         let begin = traces::is_on().then(SystemTime::now);
-        match decide(&self.accounts.get(key, &program)?.account, command, &context) {
+        match decide(self.accounts.get(key, &program)?.account(), command, &context) {
             Ok(decision) => {
                 if let Some(begin) = begin {
                     let part = if is_asked { Part::Decide } else { Part::DecideAlone };
@@ -185,7 +185,7 @@ impl Book {
 
     /// `now`, or when the account's last record was decided: clocks differ, and an account's time does not go back.
     pub(crate) fn no_earlier(&mut self, key: &AccountKey, program: &Program, now: Moment) -> Result<Moment, StoreError> {
-        Ok(now.max(self.accounts.get(key, program)?.account.recorded_at))
+        Ok(now.max(self.accounts.get(key, program)?.account().recorded_at))
     }
 
     /// Does what is due of the account by `now`.
@@ -201,7 +201,7 @@ impl Book {
         if self.accounts.stopped(name).is_some() {
             return Ok(());
         }
-        let account = &self.accounts.get(key, program)?.account;
+        let account = self.accounts.get(key, program)?.account();
         let id = Id::parse(&format!("due-{}", account.seq + 1)).expect("digits and letters are an id");
         let command = Command { id, actor: CompactString::const_new("clock"), action: Action::Expire };
         let context = Context { program, now, target_known: false };
@@ -252,7 +252,7 @@ impl Book {
         now: Moment,
     ) -> Result<Answer, StoreError> {
         let partition = self.partition(name);
-        let account = &mut self.accounts.get(key, program)?.account;
+        let account = self.accounts.get(key, program)?.account_mut();
         let previous_hash = account.last_hash;
         decision.events.iter().for_each(|event| account.evolve(event));
         let record = Record {
@@ -316,7 +316,7 @@ impl Book {
         }
         let now = self.no_earlier(&key, &program, now)?;
         self.settle(&key, &name, &program, now)?;
-        let planned = plan(&self.accounts.get(&key, &program)?.account);
+        let planned = plan(self.accounts.get(&key, &program)?.account());
         let mut outcomes = Vec::new();
         for command in planned.commands {
             match self.try_command(&key, &command, false, real_now)? {

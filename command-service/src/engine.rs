@@ -225,13 +225,13 @@ impl Engine {
                 return Ok(End::LogFailed);
             }
             let book = &mut session.book;
+            book.accounts.look_at_checkpoint()?;
             let rested = book.accounts.is_dirty() && last_checkpoint.elapsed() >= CHECKPOINT_EVERY;
             if book.accounts.is_full() || rested {
                 if !on_the_log(&works).await {
                     return Ok(End::LogFailed);
                 }
-                book.accounts.write_checkpoint(book.next.clone())?;
-                metrics::gauge!("loyalty_accounts_in_memory").set(f64::from(u32::try_from(book.accounts.len()).unwrap_or(u32::MAX)));
+                book.accounts.begin_checkpoint(book.next.clone())?;
                 last_checkpoint = Instant::now();
             }
         }
@@ -403,7 +403,7 @@ impl Engine {
     fn snapshot(&self, book: &mut Book, key: &ledger_core::id::AccountKey, now: Moment) -> Result<Option<Snapshot>, StoreError> {
         let Some((program, now)) = book.program(&key.program, now) else { return Ok(None) };
         let now = book.no_earlier(key, &program, now)?;
-        let account = book.accounts.get(key, &program)?.account.clone();
+        let account = book.accounts.get(key, &program)?.account().clone();
         Ok(Some(Snapshot { account, program, now }))
     }
 

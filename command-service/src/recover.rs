@@ -131,7 +131,7 @@ pub(crate) async fn follow(book: &mut Book, log: &dyn EventLog, partition: Parti
 fn replay(book: &mut Book, partition: Partition, entry: &Entry, record: &Record, program: &Program) -> Result<(), RecoverError> {
     let position = entry.position;
     let key: &AccountKey = &record.key;
-    let account = &mut book.accounts.get(key, program)?.account;
+    let account = book.accounts.get(key, program)?.account_mut();
     if record.account_seq != account.seq + 1 || record.previous_hash != account.last_hash {
         let (found, last) = (record.account_seq, account.seq);
         return Err(RecoverError::Chain { partition, position, account: entry.account.clone(), found, last });

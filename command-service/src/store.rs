@@ -4,6 +4,7 @@
 //! away at any time; the log makes it again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use event_log::{Partition, Position};
 use ledger_core::account::Account;
@@ -13,12 +14,13 @@ use ledger_core::time::Moment;
 use ledger_schemas::{Hash, SCHEMA_VERSION};
 use serde::{Deserialize, Serialize};
 
+use crate::accounts::Ids;
 use crate::request::CommandKey;
 use crate::state::{Change, Space, State, StateError, StatePlace};
 
 /// Changed when the form of what is stored changes: an older store is thrown away. So is one of a version that could not read what this one can.
 fn format() -> String {
-    format!("6, schema {SCHEMA_VERSION}")
+    format!("7, schema {SCHEMA_VERSION}")
 }
 
 /// Why the store can't be read or written.
@@ -93,12 +95,12 @@ pub(crate) struct Store {
 }
 
 /// What one checkpoint writes.
-pub(crate) struct Checkpoint<'a> {
-    pub(crate) accounts: Vec<(&'a AccountKey, &'a Account, Option<Moment>)>,
-    pub(crate) ids: &'a std::collections::HashMap<CommandKey, UsedId>,
+pub(crate) struct Checkpoint {
+    pub(crate) accounts: Vec<(AccountKey, Arc<Account>, Option<Moment>)>,
+    pub(crate) ids: Arc<Ids>,
     pub(crate) positions: Vec<Position>,
     /// Accounts that were stopped, and why.
-    pub(crate) stopped: &'a [(String, String)],
+    pub(crate) stopped: Vec<(String, String)>,
 }
 
 impl Store {
@@ -167,16 +169,26 @@ impl Store {
         Ok(all.iter().filter_map(|(key, why)| Some((text(key.strip_prefix(STOPPED)?), text(why)))).collect())
     }
 
+    /// Whether one thread does all there is, in an order that a seed gives.
+    pub(crate) fn is_simulated(&self) -> bool {
+        matches!(self.place, StatePlace::Home(_))
+    }
+
+    /// The error where no thread can be had for it.
+    pub(crate) fn failed(&self, error: std::io::Error) -> StoreError {
+        StateError::Failed { place: self.place.name(), source: Box::new(error) }.into()
+    }
+
     /// What it takes on disk.
     pub(crate) fn disk_bytes(&self) -> u64 {
         self.state.disk_bytes()
     }
 
-    pub(crate) fn write(&self, book: &str, checkpoint: Checkpoint<'_>) -> Result<(), StoreError> {
+    pub(crate) fn write(&self, book: &str, checkpoint: Checkpoint) -> Result<(), StoreError> {
         let mut changes: Vec<Change> = Vec::with_capacity(2 * checkpoint.accounts.len() + checkpoint.ids.len() + 1);
         for (key, account, due) in checkpoint.accounts {
             let name = key.to_string();
-            let bytes = postcard::to_stdvec(account).map_err(|source| StoreError::Corrupt { key: name.clone(), source })?;
+            let bytes = postcard::to_stdvec(&*account).map_err(|source| StoreError::Corrupt { key: name.clone(), source })?;
             changes.push((Space::Due, name.clone().into_bytes(), due.map(|at| at.as_micros().to_be_bytes().to_vec())));
             changes.push((Space::Accounts, name.into_bytes(), Some(bytes)));
         }
