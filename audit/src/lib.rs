@@ -16,6 +16,7 @@ mod replay;
 mod seal;
 mod tree;
 mod verify;
+mod window;
 
 pub use again::{Again, Programs, command_of};
 pub use archive::{ArchiveLog, export};

@@ -14,6 +14,7 @@ use crate::head::{Head, Reached};
 use crate::record::{agrees_with, balanced, follows};
 use crate::seal::{Key, heads, leaf, leaf_of_hash};
 use crate::tree::{Frontier, Tree};
+use crate::window::{WINDOW, by_account};
 use crate::{AuditError, file};
 
 const FINDINGS_MAX: usize = 20;
@@ -168,15 +169,17 @@ fn one(archive: &ArchiveLog, partition: Partition, heads: &[Head], programs: &Pr
         Vec::new()
     });
     let mut book = Book { partition, sealed, next: 0, accounts: HashMap::new(), again: Again::new(programs) };
+    let mut window = Vec::new();
     for first in archive.chunk_starts(partition) {
         match archive.records(partition, first) {
-            Ok(entries) => {
-                entries.iter().for_each(|entry| book.entry(entry, verified));
-                told(entries.len() as u64);
-            }
+            Ok(entries) => window.extend(entries),
             Err(error) => verified.find(error.to_string()),
         }
+        if window.len() >= WINDOW {
+            book.take(&mut window, told, verified);
+        }
     }
+    book.take(&mut window, told, verified);
     let expected = archive.end(partition).max(book.sealed.len() as u64);
     if book.next != expected {
         verified.find(format!("partition {partition} ends at {}, {expected} records were told or sealed", book.next));
@@ -195,25 +198,44 @@ struct Book<'a> {
 }
 
 impl Book<'_> {
-    fn entry(&mut self, entry: &Entry, verified: &mut Verified) {
+    /// Checks what is in `window`, which goes on where the last one ended, and empties it.
+    fn take(&mut self, window: &mut Vec<Entry>, told: &dyn Fn(u64), verified: &mut Verified) {
+        let mut wrong: Vec<(usize, String)> = Vec::new();
+        let mut hashes = Vec::with_capacity(window.len());
+        for (i, entry) in window.iter().enumerate() {
+            let own = hash(&entry.body);
+            wrong.extend(self.place(entry, &own).into_iter().map(|what| (i, what)));
+            hashes.push(own);
+        }
+        for i in by_account(window) {
+            let entry = &window[i];
+            match Record::decode(&entry.body) {
+                Ok(record) => wrong.extend(self.record(entry, &record, hashes[i]).into_iter().map(|what| (i, what))),
+                Err(error) => wrong.push((i, error.to_string())),
+            }
+        }
+        wrong.sort_by_key(|(i, _)| *i);
+        for (i, what) in wrong {
+            let Entry { position, account, .. } = &window[i];
+            verified.find(format!("partition {} position {position} account {account}: {what}", self.partition));
+        }
+        verified.records += window.len() as u64;
+        told(window.len() as u64);
+        window.clear();
+    }
+
+    /// What is wrong with where the entry stands.
+    fn place(&mut self, entry: &Entry, own: &[u8; 32]) -> Vec<String> {
         let mut wrong = Vec::new();
-        verified.records += 1;
         if entry.position != self.next {
             wrong.push(format!("position {} should stand here: a record was dropped, repeated or moved", self.next));
         }
         self.next = entry.position + 1;
-        let own = hash(&entry.body);
         let sealed = usize::try_from(entry.position).ok().and_then(|position| self.sealed.get(position));
-        if sealed.is_some_and(|sealed| leaf_of_hash(&own) != *sealed) {
+        if sealed.is_some_and(|sealed| leaf_of_hash(own) != *sealed) {
             wrong.push("the record is not the one that was sealed".into());
         }
-        match Record::decode(&entry.body) {
-            Ok(record) => wrong.extend(self.record(entry, &record, own)),
-            Err(error) => wrong.push(error.to_string()),
-        }
-        for what in wrong {
-            verified.find(format!("partition {} position {} account {}: {what}", self.partition, entry.position, entry.account));
-        }
+        wrong
     }
 
     fn record(&mut self, entry: &Entry, record: &Record, own: [u8; 32]) -> Vec<String> {
