@@ -83,6 +83,11 @@ fn action(record: &Record) -> Option<Action> {
                 ("return", EventKind::PurchaseReturned(reversed)) => Action::Return(Arc::clone(&reversed.body)),
                 ("adjustment", EventKind::PointsAdded { lot, reason, .. }) => Action::Adjust { points: lot.points, reason: reason.clone() },
                 ("adjustment", EventKind::PointsTaken { parts, reason, .. }) => Action::Adjust { points: -sum(parts), reason: reason.clone() },
+                ("proposal", EventKind::AdjustmentProposed(asked)) => Action::Propose { points: asked.points, reason: asked.reason.clone() },
+                ("approval", EventKind::AdjustmentApproved { proposal }) => Action::Approve { proposal: proposal.clone() },
+                ("proposal_decline", EventKind::AdjustmentDeclined { proposal, reason }) => {
+                    Action::Decline { proposal: proposal.clone(), reason: reason.clone() }
+                }
                 ("alias", EventKind::AliasAdded(alias)) => Action::AddAlias(*alias),
                 ("alias_removal", EventKind::AliasRemoved(alias)) => Action::RemoveAlias(*alias),
                 _ => return None,

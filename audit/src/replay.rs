@@ -15,6 +15,7 @@ use ledger_schemas::{Record, hash};
 
 use crate::AuditError;
 use crate::again::{Programs, command_of};
+use crate::window::{WINDOW, by_account};
 
 const READ_MAX: usize = 5000;
 
@@ -23,6 +24,10 @@ const READ_MAX: usize = 5000;
 pub struct Difference {
     /// Whose.
     pub account: String,
+    /// The number of its last record.
+    pub account_seq: u64,
+    /// The BLAKE3 hash of that, in hexadecimal.
+    pub last_hash: String,
     /// Pending, available and held together, less what is owed.
     pub points_is: i64,
     /// The same under the other rulebook.
@@ -129,12 +134,21 @@ async fn partition_of_it(
     let mut all = Replayed::default();
     let (mut next, mut scratch, mut last) = (0, Vec::new(), since);
     loop {
-        let entries = log.read(partition, next, READ_MAX).await?;
+        let mut entries = Vec::new();
+        loop {
+            let read = log.read(partition, next, READ_MAX).await?;
+            let Some(newest) = read.last() else { break };
+            next = newest.position + 1;
+            entries.extend(read);
+            if entries.len() >= WINDOW {
+                break;
+            }
+        }
         if entries.is_empty() {
             break;
         }
-        for entry in &entries {
-            next = entry.position + 1;
+        for i in by_account(&entries) {
+            let entry = &entries[i];
             let record =
                 Record::decode(&entry.body).map_err(|error| AuditError::Wrong(format!("partition {partition} position {}: {error}", entry.position)))?;
             if record.key.program != *id {
@@ -159,7 +173,9 @@ async fn partition_of_it(
         let (tier_is, tier_would_be) = (pair.is.standing.tier.to_string(), other.standing.tier.to_string());
         if points_is != points_would_be || tier_is != tier_would_be || pair.refused > 0 {
             let account = key.account.to_string();
-            all.differences.push(Difference { account, points_is, points_would_be, tier_is, tier_would_be, refused: pair.refused });
+            let last_hash = pair.is.last_hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            let account_seq = pair.is.seq;
+            all.differences.push(Difference { account, account_seq, last_hash, points_is, points_would_be, tier_is, tier_would_be, refused: pair.refused });
         }
     }
     Ok(all)

@@ -125,6 +125,9 @@ pub fn postings(event: &Event, mut post: impl FnMut(Posting)) {
         | EventKind::AccountActivated
         | EventKind::AliasAdded(_)
         | EventKind::AliasRemoved(_)
+        | EventKind::AdjustmentProposed(_)
+        | EventKind::AdjustmentApproved { .. }
+        | EventKind::AdjustmentDeclined { .. }
         | EventKind::AccountFrozen(_)
         | EventKind::AccountUnfrozen { .. }
         | EventKind::AccountClosed(_)

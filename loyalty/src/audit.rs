@@ -1,19 +1,21 @@
 //! `loyalty audit`: what an auditor does alone.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ::audit::{ArchiveLog, Key, Receipt, Sealer, make_key, replay};
+use ::audit::{ArchiveLog, Key, Receipt, Replayed, Sealer, make_key, replay};
 use anyhow::{Context, bail, ensure};
 use api::real_now;
 use comfy_table::{Table, presets};
 use event_log::EventLog;
 use indicatif::{ProgressBar, ProgressStyle};
+use ledger_core::policy::Rulebook;
 use ledger_core::time::Moment;
 use ledger_schemas::Record;
 
 use crate::args::{AuditAction, DataOptions};
+use crate::correct;
 use crate::node::Database;
 use crate::ops::open;
 
@@ -27,10 +29,20 @@ pub async fn run(action: AuditAction) -> anyhow::Result<()> {
         AuditAction::Export { archive, data } => export(&archive, &data).await,
         AuditAction::Verify { archive, key, against } => verify(&archive, &key, against).await,
         AuditAction::Prove { receipt, key } => prove(&receipt, &key),
-        AuditAction::Replay { rulebook, since, csv, archive, data } => {
+        AuditAction::Replay { rulebook, since, csv, correct, server, archive, data } => {
             let book = Book::open(archive.as_deref(), &data).await?;
-            what_if(book.log, &rulebook, &since, csv.as_deref()).await
+            let bytes = std::fs::read(&rulebook).with_context(|| format!("can't read {}", rulebook.display()))?;
+            let since = Moment::parse(&since).with_context(|| format!("--since {since:?}"))?;
+            let (program, replayed) = what_if(book.log, &bytes, since).await.with_context(|| rulebook.display().to_string())?;
+            if let Some(path) = csv {
+                write_differences(&replayed, &path)?;
+            }
+            match correct {
+                Some(file) => correct::propose(&server, &program, &bytes, since, &replayed.differences, &file).await,
+                None => Ok(()),
+            }
         }
+        AuditAction::Approve { corrections, server } => correct::approve(&server, &corrections).await,
         AuditAction::Explain { account, at, archive, data } => {
             let book = Book::open(archive.as_deref(), &data).await?;
             explain(&*book.log, &account, at.as_deref()).await
@@ -150,10 +162,10 @@ fn prove(receipt: &Path, key: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_if(log: Arc<dyn EventLog>, rulebook: &PathBuf, since: &str, csv: Option<&Path>) -> anyhow::Result<()> {
-    let bytes = std::fs::read(rulebook).with_context(|| format!("can't read {}", rulebook.display()))?;
-    let rulebook = serde_json::from_slice(&bytes).with_context(|| format!("{} is not a rulebook", rulebook.display()))?;
-    let since = Moment::parse(since).with_context(|| format!("--since {since:?}"))?;
+/// Decides again and prints what would be different; tells of which program.
+async fn what_if(log: Arc<dyn EventLog>, rulebook: &[u8], since: Moment) -> anyhow::Result<(String, Replayed)> {
+    let rulebook: Rulebook = serde_json::from_slice(rulebook).context("it is not a rulebook")?;
+    let program = rulebook.program.to_string();
     let bar = bar(log.ends().await?.iter().sum(), "deciding again");
     let shown = bar.clone();
     let begin = Instant::now();
@@ -178,19 +190,19 @@ async fn what_if(log: Arc<dyn EventLog>, rulebook: &PathBuf, since: &str, csv: O
     println!("{table}");
     let (is, would_be) = (replayed.points_is, replayed.points_would_be);
     println!("{} of {} accounts would be different; points in all: {is}, would be {would_be} ({:+})", largest.len(), replayed.accounts, would_be - is);
-    println!("{} records in {seconds:.1} s; nothing was written", replayed.records);
-    if let Some(path) = csv {
-        let mut writer = csv::Writer::from_path(path).with_context(|| format!("can't write {}", path.display()))?;
-        writer.write_record(["account_id", "points", "points_would_be", "difference", "tier", "tier_would_be", "refused"])?;
-        for d in &replayed.differences {
-            let change = d.points_would_be - d.points_is;
-            let numbers = [d.points_is, d.points_would_be, change].map(|n| n.to_string());
-            let [points, would_be, change] = numbers;
-            writer.write_record([d.account.as_str(), &points, &would_be, &change, &d.tier_is, &d.tier_would_be, &d.refused.to_string()])?;
-        }
-        writer.flush()?;
+    println!("{} records in {seconds:.1} s", replayed.records);
+    Ok((program, replayed))
+}
+
+fn write_differences(replayed: &Replayed, path: &Path) -> anyhow::Result<()> {
+    let mut writer = csv::Writer::from_path(path).with_context(|| format!("can't write {}", path.display()))?;
+    writer.write_record(["account_id", "points", "points_would_be", "difference", "tier", "tier_would_be", "refused"])?;
+    for d in &replayed.differences {
+        let change = d.points_would_be - d.points_is;
+        let [points, would_be, change] = [d.points_is, d.points_would_be, change].map(|n| n.to_string());
+        writer.write_record([d.account.as_str(), &points, &would_be, &change, &d.tier_is, &d.tier_would_be, &d.refused.to_string()])?;
     }
-    Ok(())
+    Ok(writer.flush()?)
 }
 
 async fn explain(log: &dyn EventLog, account: &str, at: Option<&str>) -> anyhow::Result<()> {

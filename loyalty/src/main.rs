@@ -5,9 +5,11 @@ mod audit;
 mod bench;
 mod clv;
 mod copy;
+mod correct;
 mod decline;
 mod demo;
 mod estimate;
+mod export;
 mod import;
 mod node;
 mod ops;
@@ -44,6 +46,7 @@ async fn main() -> std::process::ExitCode {
         Command::Clv(options) => clv::run(options.action).await,
         Command::Decline(options) => decline::run(options.action).await,
         Command::Report(options) => report::run(options).await,
+        Command::Export(options) => export::run(options).await,
         Command::Bench(options) => bench::run(options).await,
         Command::Key(options) => ops::key(&options),
         Command::Schema(options) => ops::schema(&options),

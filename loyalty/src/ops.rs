@@ -13,19 +13,15 @@ use crate::node::{Database, Node, Role, open_log};
 
 /// `loyalty program publish`.
 pub async fn program(options: ProgramOptions) -> anyhow::Result<()> {
-    let ProgramAction::Publish { file, server, api_key, data } = options.action;
+    let ProgramAction::Publish { file, server, data } = options.action;
     let rulebook = std::fs::read(&file).with_context(|| format!("can't read {}", file.display()))?;
     let document: serde_json::Value = serde_json::from_slice(&rulebook).with_context(|| format!("{} is not JSON", file.display()))?;
     let program = document.get("program").and_then(serde_json::Value::as_str).unwrap_or_default();
     let program = Id::parse(program).with_context(|| format!("{}: /program", file.display()))?;
-    if let Some(server) = server {
+    if let Some(base) = &server.server {
         embedded_postgres::use_ring();
-        let url = format!("{}/v1/programs/{program}/rulebook", server.trim_end_matches('/'));
-        let mut request = reqwest::Client::new().put(url).body(rulebook);
-        if let Some(key) = api_key {
-            request = request.bearer_auth(key);
-        }
-        let response = request.send().await?;
+        let url = format!("{}/v1/programs/{program}/rulebook", base.trim_end_matches('/'));
+        let response = server.with_key(reqwest::Client::new().put(url).body(rulebook)).send().await?;
         let (status, body) = (response.status(), response.text().await?);
         if !status.is_success() {
             bail!("{status}: {body}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Return, Returned};
-use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::event::{Earned, Lot, Part, Proposal, Reversed, Spent, TierCause, TierMove};
 use ledger_core::account::state::{Balance, Status};
 use ledger_core::account::{Command, Event, EventKind};
 use ledger_core::id::{AccountKey, Alias, Id};
@@ -170,6 +170,11 @@ fn action(action: v1::command::Action) -> Decoded<Action> {
         Wire::ReturnRedemption(given) => Action::ReturnRedemption { redemption: id(&given.redemption, "redemption")?, points: given.points },
         Wire::Return(body) => Action::Return(Arc::new(purchase_return(body)?)),
         Wire::Adjust(adjust) => Action::Adjust { points: adjust.points, reason: reason(adjust.reason.ok_or_else(|| bad("reason"))?) },
+        Wire::Propose(adjust) => Action::Propose { points: adjust.points, reason: reason(adjust.reason.ok_or_else(|| bad("reason"))?) },
+        Wire::Approve(approval) => Action::Approve { proposal: id(&approval.proposal, "proposal")? },
+        Wire::Decline(decline) => {
+            Action::Decline { proposal: id(&decline.proposal, "proposal")?, reason: reason(decline.reason.ok_or_else(|| bad("reason"))?) }
+        }
         Wire::Expire(_) => Action::Expire,
         Wire::AddAlias(alias) => Action::AddAlias(Alias(fixed_hash(&alias.hash, "alias")?)),
         Wire::RemoveAlias(alias) => Action::RemoveAlias(Alias(fixed_hash(&alias.hash, "alias")?)),
@@ -262,6 +267,16 @@ fn event(event: v1::Event) -> Decoded<Event> {
             parts: parts(taken.parts),
             reason: reason(taken.reason.ok_or_else(|| bad("reason"))?),
         },
+        Kind::AdjustmentProposed(asked) => EventKind::AdjustmentProposed(Box::new(Proposal {
+            proposal: id(&asked.proposal, "proposal")?,
+            maker: asked.maker.into(),
+            points: asked.points,
+            reason: reason(asked.reason.ok_or_else(|| bad("reason"))?),
+        })),
+        Kind::AdjustmentApproved(approval) => EventKind::AdjustmentApproved { proposal: id(&approval.proposal, "proposal")? },
+        Kind::AdjustmentDeclined(decline) => {
+            EventKind::AdjustmentDeclined { proposal: id(&decline.proposal, "proposal")?, reason: reason(decline.reason.ok_or_else(|| bad("reason"))?) }
+        }
         Kind::DebtPaid(paid) => EventKind::DebtPaid { parts: parts(paid.parts), owed: paid.owed },
         Kind::PointsForfeited(forfeited) => EventKind::PointsForfeited { parts: parts(forfeited.parts) },
         Kind::TierChanged(moved) => EventKind::TierChanged(tier_move(moved)?),

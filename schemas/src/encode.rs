@@ -132,14 +132,24 @@ fn action(to: &mut Wire<'_>, action: &Action) {
         Action::Release { redemption } => to.message(12, |to| to.text(1, redemption.as_str())),
         Action::ReturnRedemption { redemption, points } => to.message(13, |to| capture(to, redemption, *points)),
         Action::Return(body) => to.message(14, |to| purchase_return(to, body)),
-        Action::Adjust { points, reason: why } => to.message(15, |to| {
-            to.sint(1, *points);
-            reason(to, 2, why);
-        }),
+        Action::Adjust { points, reason: why } => to.message(15, |to| adjust(to, *points, why)),
+        Action::Propose { points, reason: why } => to.message(19, |to| adjust(to, *points, why)),
+        Action::Approve { proposal } => to.message(20, |to| to.text(1, proposal.as_str())),
+        Action::Decline { proposal, reason: why } => to.message(21, |to| decline(to, proposal, why)),
         Action::Expire => to.message(16, empty),
         Action::AddAlias(alias) => to.message(17, |to| to.bytes(1, &alias.0)),
         Action::RemoveAlias(alias) => to.message(18, |to| to.bytes(1, &alias.0)),
     }
+}
+
+fn adjust(to: &mut Wire<'_>, points: Points, why: &Reason) {
+    to.sint(1, points);
+    reason(to, 2, why);
+}
+
+fn decline(to: &mut Wire<'_>, proposal: &Id, why: &Reason) {
+    to.text(1, proposal.as_str());
+    reason(to, 2, why);
 }
 
 fn purchase(to: &mut Wire<'_>, purchase: &Purchase) {
@@ -237,6 +247,14 @@ fn event(to: &mut Wire<'_>, event: &Event) {
             to.uint(3, *rule_version);
             reason(to, 4, why);
         }),
+        EventKind::AdjustmentProposed(asked) => to.message(27, |to| {
+            to.text(1, asked.proposal.as_str());
+            to.text(2, &asked.maker);
+            to.sint(3, asked.points);
+            reason(to, 4, &asked.reason);
+        }),
+        EventKind::AdjustmentApproved { proposal } => to.message(28, |to| to.text(1, proposal.as_str())),
+        EventKind::AdjustmentDeclined { proposal, reason: why } => to.message(29, |to| decline(to, proposal, why)),
         EventKind::PointsTaken { adjustment, parts: from, reason: why } => to.message(20, |to| {
             to.text(1, adjustment.as_str());
             parts(to, 2, from);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Return, Returned};
-use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::event::{Earned, Lot, Part, Proposal, Reversed, Spent, TierCause, TierMove};
 use ledger_core::account::state::{Balance, Status};
 use ledger_core::account::{Command, Event, EventKind};
 use ledger_core::id::{AccountKey, Alias, Id};
@@ -151,6 +151,9 @@ fn events() -> Vec<EventKind> {
         EventKind::AliasAdded(Alias([0x5a; 32])),
         EventKind::AliasRemoved(Alias([0x5a; 32])),
         EventKind::PointsEarned(Box::new(Earned { purchase: purchase_with_origin(), ..earned() })),
+        EventKind::AdjustmentProposed(Box::new(Proposal { proposal: id("A-2"), maker: "csr-anna".into(), points: -70, reason: reason() })),
+        EventKind::AdjustmentApproved { proposal: id("A-2") },
+        EventKind::AdjustmentDeclined { proposal: id("A-2"), reason: reason() },
     ]
 }
 
@@ -199,7 +202,7 @@ fn every_kind_of_event_has_its_golden_bytes() {
         assert_eq!(v1::Record::decode(&*golden).unwrap().encode_to_vec(), golden, "{name} is written otherwise than the generated types write it");
         kinds.insert(name);
     }
-    assert_eq!(kinds.len(), 25, "every kind of event is here");
+    assert_eq!(kinds.len(), 28, "every kind of event is here");
 }
 
 #[test]
@@ -222,6 +225,9 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         Action::AddAlias(Alias([0x5a; 32])),
         Action::RemoveAlias(Alias([0x5a; 32])),
         Action::Earn(purchase_with_origin()),
+        Action::Propose { points: -70, reason: reason() },
+        Action::Approve { proposal: id("A-2") },
+        Action::Decline { proposal: id("A-2"), reason: reason() },
     ];
     for (n, action) in actions.into_iter().enumerate() {
         let command = Command { id: id("R-1"), actor: "till-7".into(), action };

@@ -12,6 +12,7 @@ mod intake;
 mod liability;
 mod ops;
 mod programs;
+mod proposals;
 mod purchases;
 mod receipts;
 mod redemptions;
@@ -95,6 +96,10 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(redemptions::give_back))
         .routes(routes!(returns::post))
         .routes(routes!(adjustments::post))
+        .routes(routes!(proposals::post))
+        .routes(routes!(proposals::approve))
+        .routes(routes!(proposals::decline))
+        .routes(routes!(proposals::list))
         .routes(routes!(simulate::purchases))
         .routes(routes!(simulate::redemptions))
         .routes(routes!(simulate::returns));

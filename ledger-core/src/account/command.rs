@@ -80,6 +80,25 @@ pub enum Action {
         /// Why.
         reason: Reason,
     },
+    /// Ask for a change of the balance by hand, which somebody else must approve.
+    Propose {
+        /// Up or down; not 0.
+        points: Points,
+        /// Why.
+        reason: Reason,
+    },
+    /// Do what somebody else proposed.
+    Approve {
+        /// Which.
+        proposal: Id,
+    },
+    /// Let a proposal go: its maker takes it back, or somebody refuses it.
+    Decline {
+        /// Which.
+        proposal: Id,
+        /// Why.
+        reason: Reason,
+    },
     /// Let the account be found by another name.
     AddAlias(Alias),
     /// Let it be found by that name no more.
@@ -105,6 +124,9 @@ impl Action {
             Self::ReturnRedemption { .. } => "redemption_return",
             Self::Return(_) => "return",
             Self::Adjust { .. } => "adjustment",
+            Self::Propose { .. } => "proposal",
+            Self::Approve { .. } => "approval",
+            Self::Decline { .. } => "proposal_decline",
             Self::AddAlias(_) => "alias",
             Self::RemoveAlias(_) => "alias_removal",
             Self::Expire => "expire",
@@ -211,14 +233,15 @@ impl Command {
                     _ => Ok(()),
                 }
             }
-            Action::Adjust { points, reason } => {
+            Action::Adjust { points, reason } | Action::Propose { points, reason } => {
                 if *points == 0 || points.unsigned_abs() > POINTS_MAX.unsigned_abs() {
                     return Err(Invalid::new("/points", points, "a whole number of points, not 0"));
                 }
                 reason.check()
             }
-            Action::Freeze(reason) | Action::Unfreeze(reason) | Action::Close(reason) => reason.check(),
-            Action::Open | Action::Activate | Action::Release { .. } | Action::AddAlias(_) | Action::RemoveAlias(_) | Action::Expire => Ok(()),
+            Action::Freeze(reason) | Action::Unfreeze(reason) | Action::Close(reason) | Action::Decline { reason, .. } => reason.check(),
+            Action::Open | Action::Activate | Action::Expire | Action::Release { .. } | Action::Approve { .. } => Ok(()),
+            Action::AddAlias(_) | Action::RemoveAlias(_) => Ok(()),
         }
     }
 }

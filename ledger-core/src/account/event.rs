@@ -134,6 +134,20 @@ pub enum EventKind {
         /// Why.
         reason: Reason,
     },
+    /// Somebody asked for a change of the balance by hand.
+    AdjustmentProposed(Box<Proposal>),
+    /// Somebody else approved it; what it asked for follows in the same record.
+    AdjustmentApproved {
+        /// Which.
+        proposal: Id,
+    },
+    /// It was taken back or refused.
+    AdjustmentDeclined {
+        /// Which.
+        proposal: Id,
+        /// Why.
+        reason: Reason,
+    },
     /// Points paid what an earlier return could not take back.
     DebtPaid {
         /// From which lots.
@@ -150,6 +164,19 @@ pub enum EventKind {
     TierChanged(TierMove),
     /// A review let the tier stay.
     TierKept(TierMove),
+}
+
+/// A change of the balance by hand that waits for somebody else.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Proposal {
+    /// Its id; the adjustment's, when it is approved.
+    pub proposal: Id,
+    /// Who asked for it, who can't approve it.
+    pub maker: CompactString,
+    /// Up or down.
+    pub points: Points,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// A new lot.

@@ -28,6 +28,10 @@ impl Account {
             EventKind::AccountActivated | EventKind::AccountWoken => self.status = Status::Active,
             EventKind::AliasAdded(alias) => self.aliases.push(*alias),
             EventKind::AliasRemoved(alias) => self.aliases.retain(|kept| kept != alias),
+            EventKind::AdjustmentProposed(proposal) => self.proposals.push((**proposal).clone()),
+            EventKind::AdjustmentApproved { proposal } | EventKind::AdjustmentDeclined { proposal, .. } => {
+                self.proposals.retain(|kept| kept.proposal != *proposal);
+            }
             EventKind::AccountLapsed => self.status = Status::Inactive,
             EventKind::AccountFrozen(_) => {
                 self.frozen_from = self.status;

@@ -163,6 +163,30 @@ pub enum Rejection {
         /// How many.
         most: usize,
     },
+    /// No such proposal waits.
+    #[error("the account has no proposal {proposal_id} that waits: it was approved, declined, or never made")]
+    ProposalNotFound {
+        /// Which.
+        proposal_id: Id,
+    },
+    /// Who proposed it can't approve it.
+    #[error("{actor} made the proposal; somebody else must approve it")]
+    ApprovalByMaker {
+        /// Who.
+        actor: String,
+    },
+    /// The rulebook wants two people for so much.
+    #[error("adjustments of {from} points or more need a second person: propose it, and let somebody else approve it")]
+    ApprovalRequired {
+        /// The rulebook's.
+        from: Points,
+    },
+    /// More proposals than may wait.
+    #[error("{most} proposals of the account wait, the most that may; approve or decline one")]
+    TooManyProposals {
+        /// How many.
+        most: usize,
+    },
     /// The id was used before, for something else.
     #[error("the id was used before with other content")]
     IdReused,
@@ -184,6 +208,10 @@ impl Rejection {
             Self::OccurredInFuture { .. } => 30,
             Self::CurrencyMismatch { .. } => 31,
             Self::AmountTooLarge => 32,
+            Self::ProposalNotFound { .. } => 33,
+            Self::ApprovalByMaker { .. } => 34,
+            Self::ApprovalRequired { .. } => 35,
+            Self::TooManyProposals { .. } => 36,
             Self::PurchaseNotFound { .. } => 40,
             Self::RedemptionNotFound { .. } => 41,
             Self::HoldNotFound { .. } => 42,
@@ -236,6 +264,10 @@ impl Rejection {
             Self::AliasExists => "alias_exists",
             Self::AliasNotFound => "alias_not_found",
             Self::TooManyAliases { .. } => "too_many_aliases",
+            Self::ProposalNotFound { .. } => "proposal_not_found",
+            Self::ApprovalByMaker { .. } => "approval_by_maker",
+            Self::ApprovalRequired { .. } => "approval_required",
+            Self::TooManyProposals { .. } => "too_many_proposals",
             Self::IdReused => "id_reused",
         }
     }

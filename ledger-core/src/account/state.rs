@@ -10,7 +10,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::command::Purchase;
-use super::event::{LotId, Part};
+use super::event::{LotId, Part, Proposal};
 use crate::id::{Alias, Id};
 use crate::points::{Amount, Points};
 use crate::policy::{Facts, Kept, Version};
@@ -256,6 +256,8 @@ pub struct Account {
     pub qualifying_before: Amount,
     /// The other names it can be found by.
     pub aliases: Vec<Alias>,
+    /// Changes by hand that wait for somebody else.
+    pub proposals: Vec<Proposal>,
     /// The earliest moment at which something kept can be dropped.
     pub(super) prune_at: Option<Moment>,
 }

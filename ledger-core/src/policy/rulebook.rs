@@ -29,6 +29,9 @@ pub struct Rulebook {
     /// Opening, activating, sleeping and closing.
     #[serde(default)]
     pub accounts: AccountRules,
+    /// Changes of balances by hand.
+    #[serde(default)]
+    pub adjust: AdjustRules,
     /// How purchases become points.
     pub earn: EarnRules,
     /// When points are lost to time.
@@ -104,6 +107,15 @@ pub struct Span {
     /// Calendar days on the program's wall clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<u32>,
+}
+
+/// Changes of balances by hand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdjustRules {
+    /// Adjustments of this many points or more, up or down, take two people: one proposes, another approves. None do if this is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval_from_points: Option<Points>,
 }
 
 /// How purchases become points.

@@ -83,6 +83,9 @@ fn check_general(rulebook: &Rulebook, program: &Program, invalid: &mut Vec<Inval
             invalid.push(Invalid::new("/currency", &rulebook.currency, expected));
         }
     }
+    if let Some(points) = rulebook.adjust.approval_from_points.filter(|points| *points < 1) {
+        invalid.push(Invalid::new("/adjust/approval_from_points", points, "a whole number of points, 1 or more"));
+    }
     if let Some(span) = rulebook.accounts.inactive_after {
         check_span("/accounts/inactive_after", span, invalid);
     }

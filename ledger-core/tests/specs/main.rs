@@ -8,6 +8,7 @@ mod expire;
 mod fuzz;
 mod life;
 mod model;
+mod propose;
 mod redeem;
 mod returns;
 mod rulebook;

@@ -121,8 +121,13 @@ impl Book {
 
     /// Asks; what is due comes first. A refusal changes nothing.
     pub fn ask(&mut self, name: &str, action: Action) -> Result<Vec<Event>, Rejection> {
+        self.ask_by("spec", name, action)
+    }
+
+    /// As above, by somebody.
+    pub fn ask_by(&mut self, actor: &str, name: &str, action: Action) -> Result<Vec<Event>, Rejection> {
         self.due();
-        let command = Command { id: id(name), actor: "spec".into(), action };
+        let command = Command { id: id(name), actor: actor.into(), action };
         command.check().unwrap();
         let decision = decide(&self.account, &command, &self.context())?;
         self.apply(decision.events.clone());

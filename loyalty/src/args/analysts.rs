@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::DataOptions;
+use super::{DataOptions, ServerOptions};
 
 /// For auditors.
 #[derive(Debug, Clone, Args)]
@@ -72,12 +72,26 @@ pub enum AuditAction {
         /// Where the differences go, by account.
         #[arg(long, env = "LOYALTY_CSV")]
         csv: Option<PathBuf>,
+        /// Propose the differences as adjustments at --server, and list them here for somebody else to approve.
+        #[arg(long, env = "LOYALTY_CORRECT", requires = "server")]
+        correct: Option<PathBuf>,
+        /// Where they are proposed.
+        #[command(flatten)]
+        server: ServerOptions,
         /// An archive to read instead of the book.
         #[arg(long, env = "LOYALTY_ARCHIVE")]
         archive: Option<PathBuf>,
         /// Where the book is.
         #[command(flatten)]
         data: DataOptions,
+    },
+    /// Approve the corrections that somebody else proposed by `replay --correct`.
+    Approve {
+        /// Their list.
+        corrections: PathBuf,
+        /// Where they wait.
+        #[command(flatten)]
+        server: ServerOptions,
     },
     /// Tell the story of an account's balance in plain words.
     Explain {
@@ -161,6 +175,16 @@ pub enum DeclineAction {
         #[command(flatten)]
         data: DataOptions,
     },
+}
+
+/// An export.
+#[derive(Debug, Clone, Args)]
+pub struct ExportOptions {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Where the book is.
+    #[command(flatten)]
+    pub data: DataOptions,
 }
 
 /// A report.

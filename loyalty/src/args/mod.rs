@@ -12,7 +12,7 @@ use command_service::Share;
 use event_log::kafka::KafkaOptions;
 use tracing_subscriber::EnvFilter;
 
-pub use analysts::{AuditAction, AuditOptions, ClvAction, ClvOptions, DeclineAction, DeclineOptions, ReportOptions};
+pub use analysts::{AuditAction, AuditOptions, ClvAction, ClvOptions, DeclineAction, DeclineOptions, ExportOptions, ReportOptions};
 
 /// An event-sourced loyalty ledger.
 #[derive(Debug, Parser)]
@@ -67,6 +67,8 @@ pub enum Command {
     Decline(DeclineOptions),
     /// Print a report, and write it as a page with charts.
     Report(ReportOptions),
+    /// Write the book as Parquet files, by day; run again, it goes on where it was.
+    Export(ExportOptions),
     /// Measure, as ratios to the raw engine in the same run.
     Bench(BenchOptions),
     /// Make an API key: prints the key and its line for the key file.
@@ -319,16 +321,34 @@ pub enum ProgramAction {
     Publish {
         /// The rulebook, JSON.
         file: PathBuf,
-        /// The API of a running service; without it the book in --data is opened.
-        #[arg(long, env = "LOYALTY_SERVER")]
-        server: Option<String>,
-        /// The API key for --server.
-        #[arg(long, env = "LOYALTY_API_KEY", hide_env_values = true)]
-        api_key: Option<String>,
+        /// Where it is published; without it the book in --data is opened.
+        #[command(flatten)]
+        server: ServerOptions,
         /// Where the book is.
         #[command(flatten)]
         data: DataOptions,
     },
+}
+
+/// A running service.
+#[derive(Debug, Clone, Args)]
+pub struct ServerOptions {
+    /// The API of a running service.
+    #[arg(long, env = "LOYALTY_SERVER")]
+    pub server: Option<String>,
+    /// The API key for --server.
+    #[arg(long, env = "LOYALTY_API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+}
+
+impl ServerOptions {
+    /// The request with the key, if there is one.
+    pub fn with_key(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.api_key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
 }
 
 /// Rebuilding.
@@ -375,6 +395,9 @@ pub struct BenchOptions {
     /// Measure the log on Kafka: on the broker at HOST:PORT, or, without one, on a broker of its own (needs Java 17).
     #[arg(long, env = "LOYALTY_BENCH_KAFKA", num_args = 0..=1, default_missing_value = "")]
     pub kafka: Option<String>,
+    /// Measure a Kafka Streams application beside it: the folder that it was built in (`bench/streams/build.sh`).
+    #[arg(long, env = "LOYALTY_BENCH_STREAMS")]
+    pub streams: Option<PathBuf>,
     /// The Online Retail file for the import; that part is left out without it.
     #[arg(long, env = "LOYALTY_BENCH_FILE")]
     pub file: Option<PathBuf>,

@@ -62,6 +62,9 @@ fn movement(kind: &EventKind) -> Option<&'static str> {
         | EventKind::AccountClosed(_)
         | EventKind::AliasAdded(_)
         | EventKind::AliasRemoved(_)
+        | EventKind::AdjustmentProposed(_)
+        | EventKind::AdjustmentApproved { .. }
+        | EventKind::AdjustmentDeclined { .. }
         | EventKind::AccountLapsed
         | EventKind::AccountWoken
         | EventKind::ExpiryMoved { .. }

@@ -16,6 +16,9 @@ pub fn kind(kind: &EventKind) -> &'static str {
         EventKind::AccountLapsed => "account_lapsed",
         EventKind::AliasAdded(_) => "alias_added",
         EventKind::AliasRemoved(_) => "alias_removed",
+        EventKind::AdjustmentProposed(_) => "adjustment_proposed",
+        EventKind::AdjustmentApproved { .. } => "adjustment_approved",
+        EventKind::AdjustmentDeclined { .. } => "adjustment_declined",
         EventKind::AccountWoken => "account_woken",
         EventKind::PointsEarned(_) => "points_earned",
         EventKind::PointsMatured { .. } => "points_matured",
@@ -45,6 +48,8 @@ pub(super) fn reference(kind: &EventKind) -> &str {
         EventKind::RedemptionReturned { return_id, .. } => return_id.as_str(),
         EventKind::PurchaseReturned(reversed) => reversed.return_id.as_str(),
         EventKind::PointsAdded { adjustment, .. } | EventKind::PointsTaken { adjustment, .. } => adjustment.as_str(),
+        EventKind::AdjustmentProposed(asked) => asked.proposal.as_str(),
+        EventKind::AdjustmentApproved { proposal } | EventKind::AdjustmentDeclined { proposal, .. } => proposal.as_str(),
         _ => "",
     }
 }
@@ -63,6 +68,9 @@ pub fn reason(kind: &EventKind) -> String {
         EventKind::AccountWoken => "account active again".into(),
         EventKind::AliasAdded(_) => "an alias was added".into(),
         EventKind::AliasRemoved(_) => "an alias was removed".into(),
+        EventKind::AdjustmentProposed(asked) => format!("{} proposed an adjustment of {:+} points: {}", asked.maker, asked.points, asked.reason.code),
+        EventKind::AdjustmentApproved { proposal } => format!("adjustment {proposal} was approved"),
+        EventKind::AdjustmentDeclined { proposal, reason } => format!("adjustment {proposal} was declined: {}", reason.code),
         EventKind::PointsEarned(earned) => earned_words(earned),
         EventKind::PointsMatured { lot, .. } => format!("points of lot {lot} became available"),
         EventKind::PointsRedeemed(spent) => format!("redemption {}, worth {}", spent.redemption, spent.value),

@@ -13,7 +13,7 @@ use crate::run::{Answered, Findings, Site, key};
 use crate::tables::MemoryTables;
 
 /// Kinds of events, as they are counted.
-pub const EVENTS: [&str; 22] = [
+pub const EVENTS: [&str; 25] = [
     "opened",
     "activated",
     "woken",
@@ -36,6 +36,9 @@ pub const EVENTS: [&str; 22] = [
     "debt paid",
     "forfeited",
     "tier changed",
+    "adjustment proposed",
+    "adjustment approved",
+    "adjustment declined",
 ];
 
 fn kind(kind: &EventKind) -> Option<usize> {
@@ -62,6 +65,9 @@ fn kind(kind: &EventKind) -> Option<usize> {
         EventKind::DebtPaid { .. } => 19,
         EventKind::PointsForfeited { .. } => 20,
         EventKind::TierChanged(_) => 21,
+        EventKind::AdjustmentProposed(_) => 22,
+        EventKind::AdjustmentApproved { .. } => 23,
+        EventKind::AdjustmentDeclined { .. } => 24,
         EventKind::TierKept(_) | EventKind::AliasAdded(_) | EventKind::AliasRemoved(_) => return None,
     })
 }

@@ -67,6 +67,15 @@ pub enum Ask {
     Adjust {
         points: i64,
     },
+    Propose {
+        points: i64,
+    },
+    Approve {
+        of: usize,
+    },
+    Decline {
+        of: usize,
+    },
     AddAlias(u8),
     RemoveAlias(u8),
     /// The same as an earlier step, sent again.
@@ -200,6 +209,7 @@ struct Draw {
     /// Per account: the steps that asked for purchases, with their lines, and for redemptions.
     purchases: Vec<Vec<(usize, Vec<LineSpec>)>>,
     redemptions: Vec<Vec<usize>>,
+    proposals: Vec<Vec<usize>>,
     asked: Vec<Vec<usize>>,
 }
 
@@ -320,6 +330,7 @@ impl Draw {
             let last = all.len().saturating_sub(3);
             self.of(&all[last..])
         });
+        let proposal = self.proposals[account].last().copied();
         let earlier = (!self.asked[account].is_empty()).then(|| {
             let all = self.asked[account].clone();
             self.of(&all)
@@ -345,6 +356,9 @@ impl Draw {
             (56..61, ..) => Ask::Adjust { points: if self.chance(60) { points } else { -points } },
             (61..68, .., Some(of)) => Ask::Again { of },
             (68..70, .., Some(of)) => Ask::Changed { of },
+            (72..74, ..) => Ask::Propose { points: if self.chance(60) { points } else { -points } },
+            (74..76, ..) if proposal.is_some() => Ask::Approve { of: proposal.unwrap_or(step) },
+            (76, ..) if proposal.is_some() => Ask::Decline { of: proposal.unwrap_or(step) },
             (70, ..) => Ask::AddAlias(self.of(&[1, 2])),
             (71, ..) => Ask::RemoveAlias(self.of(&[1, 2])),
             _ => {
@@ -355,6 +369,7 @@ impl Draw {
         };
         match &ask {
             Ask::Redeem { .. } | Ask::Hold { .. } => self.redemptions[account].push(step),
+            Ask::Propose { .. } => self.proposals[account].push(step),
             _ => {}
         }
         if !matches!(ask, Ask::Again { .. } | Ask::Changed { .. }) {
@@ -419,7 +434,8 @@ pub fn draw(seed: u64) -> Plan {
     let shared = rng.random_range(0..3) > 0;
     let nodes = if shared { rng.random_range(2..4) } else { 1 };
     let per_account = || vec![Vec::new(); accounts];
-    let mut draw = Draw { rng, now_us: begin_us, zone, purchases: vec![Vec::new(); accounts], redemptions: per_account(), asked: per_account() };
+    let mut draw =
+        Draw { rng, now_us: begin_us, zone, purchases: vec![Vec::new(); accounts], redemptions: per_account(), proposals: per_account(), asked: per_account() };
     let mut rulebooks = vec![draw.rulebook(begin_us)];
     let length = draw.rng.random_range(20..120);
     let mut steps = Vec::new();

@@ -49,7 +49,12 @@ fn changed(ask: &Ask) -> Option<Ask> {
     let mut ask = ask.clone();
     match &mut ask {
         Ask::Earn { lines, .. } => lines[0].price += 100,
-        Ask::Redeem { points } | Ask::Hold { points, .. } | Ask::Capture { points, .. } | Ask::Undo { points, .. } | Ask::Adjust { points } => *points += 1000,
+        Ask::Redeem { points }
+        | Ask::Hold { points, .. }
+        | Ask::Capture { points, .. }
+        | Ask::Undo { points, .. }
+        | Ask::Adjust { points }
+        | Ask::Propose { points } => *points += 1000,
         Ask::Return { occurred_us, .. } => *occurred_us += 1,
         _ => return None,
     }
@@ -60,6 +65,8 @@ fn made(ask: &Ask, number: usize) -> Option<(Command, Deed)> {
     let own = name(number);
     let reason = || Reason { code: "sim".into(), note: String::new() };
     let redemption = |of: &usize| id(&name(*of));
+    // Two people, so that some approve what they have proposed themselves.
+    let actor = ["anna", "ben"][number % 2];
     let (action, deed) = match ask.clone() {
         Ask::Open => (Action::Open, Deed::Open),
         Ask::Activate => (Action::Activate, Deed::Activate),
@@ -84,11 +91,14 @@ fn made(ask: &Ask, number: usize) -> Option<(Command, Deed)> {
             (Action::Return(Arc::new(body)), Deed::Return { purchase: name(of), occurred_us, back })
         }
         Ask::Adjust { points } => (Action::Adjust { points, reason: reason() }, Deed::Adjust { points }),
+        Ask::Propose { points } => (Action::Propose { points, reason: reason() }, Deed::Propose { id: own.clone(), maker: actor, points }),
+        Ask::Approve { of } => (Action::Approve { proposal: redemption(&of) }, Deed::Approve { proposal: name(of), checker: actor }),
+        Ask::Decline { of } => (Action::Decline { proposal: redemption(&of), reason: reason() }, Deed::Decline { proposal: name(of) }),
         Ask::AddAlias(n) => (Action::AddAlias(Alias([n; 32])), Deed::AddAlias(n)),
         Ask::RemoveAlias(n) => (Action::RemoveAlias(Alias([n; 32])), Deed::RemoveAlias(n)),
         Ask::Again { .. } | Ask::Changed { .. } => return None,
     };
-    Some((Command { id: id(&own), actor: "sim".into(), action }, deed))
+    Some((Command { id: id(&own), actor: actor.into(), action }, deed))
 }
 
 fn purchase(name: &str, occurred_us: i64, lines: &[LineSpec], currency: &str) -> Purchase {

@@ -11,8 +11,18 @@ use crate::posting::Bucket;
 
 pub(super) fn decide(account: &Account, id: &Id, points: Points, reason: &Reason, context: &Context<'_>) -> Result<Decision, Rejection> {
     require_open(account)?;
-    let (adjustment, reason, now) = (id.clone(), reason.clone(), context.now);
     let mut draft = Draft::new(account, context)?;
+    if let Some(from) = draft.version.rulebook.adjust.approval_from_points.filter(|from| points.unsigned_abs() >= from.unsigned_abs()) {
+        return Err(Rejection::ApprovalRequired { from });
+    }
+    change(&mut draft, id, points, reason)?;
+    Ok(draft.finish())
+}
+
+/// Adds the points as a lot of their own, or takes them from the lots that expire first.
+pub(super) fn change(draft: &mut Draft<'_>, id: &Id, points: Points, reason: &Reason) -> Result<(), Rejection> {
+    let (adjustment, reason, now) = (id.clone(), reason.clone(), draft.context.now);
+    let account = &draft.account;
     if points > 0 {
         let lot = Lot {
             lot: account.lot_count + 1,
@@ -22,8 +32,8 @@ pub(super) fn decide(account: &Account, id: &Id, points: Points, reason: &Reason
             expiry_moves: draft.version.expiry_moves(),
         };
         draft.emit(now, EventKind::PointsAdded { adjustment, lot, rule_version: draft.version.number, reason });
-        taking::pay_owed(&mut draft, now);
-        return Ok(draft.finish());
+        taking::pay_owed(draft, now);
+        return Ok(());
     }
     let available = account.total(Bucket::Available);
     if -points > available {
@@ -31,5 +41,5 @@ pub(super) fn decide(account: &Account, id: &Id, points: Points, reason: &Reason
     }
     let parts = taking::available(account, -points);
     draft.emit(now, EventKind::PointsTaken { adjustment, parts, reason });
-    Ok(draft.finish())
+    Ok(())
 }

@@ -8,6 +8,7 @@ mod alias;
 mod earn;
 mod expire;
 mod life;
+mod propose;
 mod redeem;
 mod redemption_return;
 mod return_purchase;
@@ -66,6 +67,9 @@ pub fn decide(account: &Account, command: &Command, context: &Context<'_>) -> Re
         Action::ReturnRedemption { redemption, points } => redemption_return::decide(account, &command.id, redemption, *points, context),
         Action::Return(body) => return_purchase::decide(account, &command.id, body, context),
         Action::Adjust { points, reason } => adjust::decide(account, &command.id, *points, reason, context),
+        Action::Propose { points, reason } => propose::propose(account, command, *points, reason, context),
+        Action::Approve { proposal } => propose::approve(account, &command.actor, proposal, context),
+        Action::Decline { proposal, reason } => propose::decline(account, proposal, reason, context),
         Action::AddAlias(alias) => alias::add(account, *alias, context),
         Action::RemoveAlias(alias) => alias::remove(account, *alias, context),
         Action::Expire => expire::decide(account, context),

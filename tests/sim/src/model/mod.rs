@@ -37,6 +37,9 @@ pub enum Deed {
     Undo { redemption: String, points: i64 },
     Return { purchase: String, occurred_us: i64, back: BackSpec },
     Adjust { points: i64 },
+    Propose { id: String, maker: &'static str, points: i64 },
+    Approve { proposal: String, checker: &'static str },
+    Decline { proposal: String },
     AddAlias(u8),
     RemoveAlias(u8),
 }
@@ -107,6 +110,7 @@ pub struct Model {
     frozen: bool,
     last_activity_us: i64,
     aliases: Vec<u8>,
+    proposals: Vec<(String, &'static str, i64)>,
     tier: usize,
     tier_since_us: i64,
     tiers_before: Vec<(i64, usize)>,
@@ -268,6 +272,28 @@ impl Model {
             Deed::Undo { redemption, points } => self.undo(redemption, *points, now_us)?,
             Deed::Return { purchase, occurred_us, back } => self.give_back(purchase, *occurred_us, back, now_us, rules)?,
             Deed::Adjust { points } => self.adjust(*points, now_us, current)?,
+            Deed::Propose { id, maker, points } => {
+                self.open_or()?;
+                if self.proposals.len() == 32 {
+                    return Err("too_many_proposals");
+                }
+                self.proposals.push((id.clone(), maker, *points));
+            }
+            Deed::Approve { proposal, checker } => {
+                self.open_or()?;
+                let i = self.proposal(proposal)?;
+                let (_, maker, points) = self.proposals[i].clone();
+                if maker == *checker {
+                    return Err("approval_by_maker");
+                }
+                self.adjust(points, now_us, current)?;
+                self.proposals.remove(i);
+            }
+            Deed::Decline { proposal } => {
+                self.open_or()?;
+                let i = self.proposal(proposal)?;
+                self.proposals.remove(i);
+            }
             Deed::AddAlias(alias) => {
                 self.open_or()?;
                 if self.aliases.contains(alias) {
@@ -288,6 +314,10 @@ impl Model {
         self.status = if rules["accounts"]["activation_required"] == true { Status::Pending } else { Status::Active };
         self.last_activity_us = at_us;
         self.tier_since_us = at_us;
+    }
+
+    fn proposal(&self, id: &str) -> Result<usize, &'static str> {
+        self.proposals.iter().position(|(other, ..)| other == id).ok_or("proposal_not_found")
     }
 
     fn close(&mut self, rules: &Value) -> Result<(), &'static str> {

@@ -1,0 +1,111 @@
+//! Corrections after a replay: one person proposes the differences, another approves them. Who may do what is decided in the ledger; the file
+//! between the two is only a list to read.
+
+use std::path::Path;
+
+use ::audit::Difference;
+use anyhow::{Context, bail};
+use indicatif::ProgressBar;
+use ledger_core::time::Moment;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::args::ServerOptions;
+
+/// A line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Correction {
+    program: String,
+    proposal_id: String,
+    account_id: String,
+    points: i64,
+    evidence: String,
+}
+
+/// Proposes what is different, each with its evidence, and lists it in `file`.
+pub async fn propose(server: &ServerOptions, program: &str, rulebook: &[u8], since: Moment, differences: &[Difference], file: &Path) -> anyhow::Result<()> {
+    let rules = &blake3::hash(rulebook).to_hex()[..16];
+    // The same replay proposes under the same ids, so that doing it twice proposes once.
+    let proposal_id = format!("correct-{}", &blake3::hash(format!("{rules} {since}").as_bytes()).to_hex()[..16]);
+    let (client, mut list) = (Client::of(server)?, csv::Writer::from_path(file).with_context(|| format!("can't write {}", file.display()))?);
+    let (mut proposed, mut refused) = (0_u64, Vec::new());
+    let bar = ProgressBar::new(differences.len() as u64).with_message("proposing");
+    for difference in differences.iter().filter(|difference| difference.points_is != difference.points_would_be) {
+        bar.inc(1);
+        let correction = Correction {
+            program: program.to_owned(),
+            proposal_id: proposal_id.clone(),
+            account_id: difference.account.clone(),
+            points: difference.points_would_be - difference.points_is,
+            evidence: format!(
+                "decided again since {since} under rulebook {rules} (BLAKE3): {} points, would be {}; after record {} with hash {}",
+                difference.points_is, difference.points_would_be, difference.account_seq, difference.last_hash
+            ),
+        };
+        let body = json!({"proposal_id": correction.proposal_id, "account_id": correction.account_id, "points": correction.points,
+            "reason_code": "correction", "note": correction.evidence});
+        match client.post(&format!("{program}/proposals"), &body).await? {
+            Ok(()) => {
+                proposed += 1;
+                list.serialize(&correction)?;
+            }
+            Err(why) => refused.push(format!("{}: {why}", correction.account_id)),
+        }
+    }
+    bar.finish_and_clear();
+    list.flush()?;
+    println!("{proposed} corrections proposed, listed in {}; somebody else approves them: loyalty audit approve {0}", file.display());
+    told("proposed", &refused)
+}
+
+/// Approves what `file` lists.
+pub async fn approve(server: &ServerOptions, file: &Path) -> anyhow::Result<()> {
+    let client = Client::of(server)?;
+    let mut reader = csv::Reader::from_path(file).with_context(|| format!("can't read {}", file.display()))?;
+    let (mut approved, mut points, mut refused) = (0_u64, 0_i64, Vec::new());
+    for correction in reader.deserialize() {
+        let correction: Correction = correction.with_context(|| format!("{} is not a list that `audit replay --correct` wrote", file.display()))?;
+        let path = format!("{}/proposals/{}/approve", correction.program, correction.proposal_id);
+        match client.post(&path, &json!({"account_id": correction.account_id})).await? {
+            Ok(()) => {
+                approved += 1;
+                points = points.checked_add(correction.points).context("the corrections' points are too many to sum")?;
+            }
+            Err(why) => refused.push(format!("{}: {why}", correction.account_id)),
+        }
+    }
+    println!("{approved} corrections approved, {points:+} points in all");
+    told("approved", &refused)
+}
+
+fn told(what: &str, refused: &[String]) -> anyhow::Result<()> {
+    if refused.is_empty() {
+        return Ok(());
+    }
+    bail!("{} were not {what}:\n  {}", refused.len(), refused.join("\n  "))
+}
+
+struct Client<'a> {
+    http: reqwest::Client,
+    server: &'a ServerOptions,
+    base: String,
+}
+
+impl<'a> Client<'a> {
+    fn of(server: &'a ServerOptions) -> anyhow::Result<Self> {
+        embedded_postgres::use_ring();
+        let base = server.server.as_deref().context("--server URL names the running service")?;
+        Ok(Self { http: reqwest::Client::new(), server, base: format!("{}/v1/programs", base.trim_end_matches('/')) })
+    }
+
+    /// What the ledger says against it, if it does.
+    async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Result<(), String>> {
+        let request = self.server.with_key(self.http.post(format!("{}/{path}", self.base)).json(body));
+        let response = request.send().await?;
+        if response.status().is_success() {
+            return Ok(Ok(()));
+        }
+        let problem: Value = response.json().await.unwrap_or_default();
+        Ok(Err(problem["detail"].as_str().unwrap_or("it was refused without a reason").to_owned()))
+    }
+}

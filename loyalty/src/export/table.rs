@@ -1,0 +1,188 @@
+//! The tables of the export: their columns, and how they are written.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use ledger_core::account::EventKind;
+use ledger_core::account::event::Earned;
+use ledger_core::points::Amount;
+use ledger_core::posting::postings;
+use ledger_schemas::Record;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::column::writer::ColumnWriter;
+use parquet::data_type::ByteArray;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+
+/// Money and quantities are written with as many decimals.
+const DECIMALS: u32 = 6;
+
+/// The values of a column.
+enum Column {
+    Text(Vec<ByteArray>),
+    Long(Vec<i64>),
+    Int(Vec<i32>),
+    /// With gaps: the values that are there, and for each row whether there is one.
+    OptionalInt(Vec<i32>, Vec<i16>),
+}
+
+/// Rows that become a file.
+pub trait Rows {
+    /// The columns, in Parquet's own schema language.
+    const SCHEMA: &'static str;
+
+    /// The columns' values, in the order of the schema.
+    fn columns(self) -> Vec<Columned>;
+
+    /// Writes the file whole or not at all.
+    fn write(self, path: &Path) -> anyhow::Result<()>
+    where
+        Self: Sized,
+    {
+        let columns = self.columns();
+        let failed = || format!("can't write {}", path.display());
+        let folder = path.parent().with_context(failed)?;
+        std::fs::create_dir_all(folder).with_context(failed)?;
+        let partial = path.with_extension("partial");
+        let file = std::fs::File::create(&partial).with_context(failed)?;
+        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+        let mut writer = SerializedFileWriter::new(file, Arc::new(parse_message_type(Self::SCHEMA)?), Arc::new(properties))?;
+        let mut group = writer.next_row_group()?;
+        for Columned(column) in columns {
+            let mut to = group.next_column()?.context("the schema has a column for each")?;
+            match (to.untyped(), &column) {
+                (ColumnWriter::ByteArrayColumnWriter(to), Column::Text(values)) => to.write_batch(values, None, None)?,
+                (ColumnWriter::Int64ColumnWriter(to), Column::Long(values)) => to.write_batch(values, None, None)?,
+                (ColumnWriter::Int32ColumnWriter(to), Column::Int(values)) => to.write_batch(values, None, None)?,
+                (ColumnWriter::Int32ColumnWriter(to), Column::OptionalInt(values, there)) => to.write_batch(values, Some(there), None)?,
+                _ => anyhow::bail!("a column of {} is not of its schema's type", path.display()),
+            };
+            to.close()?;
+        }
+        group.close()?;
+        writer.close()?.num_rows();
+        std::fs::rename(&partial, path).with_context(failed)
+    }
+}
+
+/// A column that is full.
+pub struct Columned(Column);
+
+fn text(values: Vec<String>) -> Columned {
+    Columned(Column::Text(values.into_iter().map(|value| ByteArray::from(value.into_bytes())).collect()))
+}
+
+fn decimal(amount: Amount) -> i64 {
+    amount.units().saturating_mul(10_i64.saturating_pow(DECIMALS.saturating_sub(amount.scale())))
+}
+
+/// Every posting of every event: what moved from where to where.
+#[derive(Default)]
+pub struct Movements {
+    texts: [Vec<String>; 7],
+    longs: [Vec<i64>; 5],
+    ints: [Vec<i32>; 2],
+    lots: Vec<i32>,
+    has_lot: Vec<i16>,
+}
+
+impl Movements {
+    pub fn add(&mut self, record: &Record, partition: u16, position: u64) {
+        let long = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        for event in &record.events {
+            postings(event, |posting| {
+                let texts = [
+                    record.key.program.to_string(),
+                    record.key.account.to_string(),
+                    record.command_kind.to_string(),
+                    record.command_id.to_string(),
+                    record.actor.to_string(),
+                    projectors::kind(&event.kind).to_owned(),
+                    posting.bucket.name().to_owned(),
+                ];
+                self.texts.iter_mut().zip(texts).for_each(|(column, text)| column.push(text));
+                let longs = [long(position), long(record.account_seq), record.recorded_at.as_micros(), event.at.as_micros(), posting.points];
+                self.longs.iter_mut().zip(longs).for_each(|(column, long)| column.push(long));
+                let ints = [i32::from(partition), i32::try_from(record.rule_version).unwrap_or(i32::MAX)];
+                self.ints.iter_mut().zip(ints).for_each(|(column, int)| column.push(int));
+                self.lots.extend(posting.lot.map(|lot| i32::try_from(lot).unwrap_or(i32::MAX)));
+                self.has_lot.push(i16::from(posting.lot.is_some()));
+            });
+        }
+    }
+}
+
+impl Rows for Movements {
+    const SCHEMA: &'static str = "message movement {
+        required binary program (STRING); required binary account_id (STRING); required binary command_kind (STRING);
+        required binary command_id (STRING); required binary actor (STRING); required binary event (STRING); required binary bucket (STRING);
+        required int64 position; required int64 account_seq;
+        required int64 recorded_at (TIMESTAMP(MICROS,true)); required int64 effective_at (TIMESTAMP(MICROS,true)); required int64 points;
+        required int32 partition; required int32 rule_version; optional int32 lot;
+    }";
+
+    fn columns(self) -> Vec<Columned> {
+        let mut columns: Vec<Columned> = self.texts.into_iter().map(text).collect();
+        columns.extend(self.longs.map(|longs| Columned(Column::Long(longs))));
+        columns.extend(self.ints.map(|ints| Columned(Column::Int(ints))));
+        columns.push(Columned(Column::OptionalInt(self.lots, self.has_lot)));
+        columns
+    }
+}
+
+/// Every line of every purchase, with the points that it earned.
+#[derive(Default)]
+pub struct Lines {
+    texts: [Vec<String>; 9],
+    longs: [Vec<i64>; 7],
+}
+
+impl Lines {
+    pub fn add(&mut self, record: &Record) {
+        for event in &record.events {
+            if let EventKind::PointsEarned(earned) = &event.kind {
+                self.purchase(record, earned);
+            }
+        }
+    }
+
+    fn purchase(&mut self, record: &Record, earned: &Earned) {
+        let purchase = &earned.purchase;
+        for (n, line) in (0_u32..).zip(&purchase.lines) {
+            let texts = [
+                record.key.program.to_string(),
+                record.key.account.to_string(),
+                purchase.purchase_id.to_string(),
+                purchase.currency.to_string(),
+                purchase.channel.to_string(),
+                purchase.store.to_string(),
+                line.line_id.to_string(),
+                line.sku.to_string(),
+                line.category.to_string(),
+            ];
+            self.texts.iter_mut().zip(texts).for_each(|(column, text)| column.push(text));
+            let points = earned.lines.iter().find(|points| points.line == n).map_or(0, |points| points.points);
+            let money = [line.quantity, line.unit_price, line.discount, line.tax].map(decimal);
+            let longs = [record.recorded_at.as_micros(), purchase.occurred_at.as_micros(), money[0], money[1], money[2], money[3], points];
+            self.longs.iter_mut().zip(longs).for_each(|(column, long)| column.push(long));
+        }
+    }
+}
+
+impl Rows for Lines {
+    const SCHEMA: &'static str = "message purchase_line {
+        required binary program (STRING); required binary account_id (STRING); required binary purchase_id (STRING);
+        required binary currency (STRING); required binary channel (STRING); required binary store (STRING);
+        required binary line_id (STRING); required binary sku (STRING); required binary category (STRING);
+        required int64 recorded_at (TIMESTAMP(MICROS,true)); required int64 occurred_at (TIMESTAMP(MICROS,true));
+        required int64 quantity (DECIMAL(18,6)); required int64 unit_price (DECIMAL(18,6));
+        required int64 discount (DECIMAL(18,6)); required int64 tax (DECIMAL(18,6)); required int64 points;
+    }";
+
+    fn columns(self) -> Vec<Columned> {
+        let texts = self.texts.into_iter().map(text);
+        texts.chain(self.longs.into_iter().map(|longs| Columned(Column::Long(longs)))).collect()
+    }
+}
