@@ -98,27 +98,39 @@ impl BgNbd {
     /// How many purchases to expect in the next `weeks`.
     #[must_use]
     pub fn expected(&self, history: History, weeks: f64) -> f64 {
+        let [expected] = self.expected_each(history, &[weeks]);
+        expected
+    }
+
+    /// How many purchases to expect in the next `weeks`, for each of them.
+    #[must_use]
+    pub fn expected_each<const N: usize>(&self, history: History, weeks: &[f64; N]) -> [f64; N] {
         let (x, age) = (history.x(), self.alpha + history.age());
         // At a = 1 the form below is 0 / 0; its limit is as near as this.
         let a = if (self.a - 1.0).abs() < 1e-7 { 1.0 + 1e-7 } else { self.a };
-        let z = weeks / (age + weeks);
+        let z = weeks.map(|weeks| weeks / (age + weeks));
         // By Euler's transformation of 2F1(r + x, b + x; a + b + x - 1; z): its series is short for any x.
-        let series = hypergeometric(a + self.b - 1.0 - self.r, a - 1.0, a + self.b + x - 1.0, z);
-        let gone = ((a - 1.0) * (1.0 - z).ln()).exp() * series;
-        (a + self.b + x - 1.0) / (a - 1.0) * (1.0 - gone) * self.alive(history)
+        let series = hypergeometric(a + self.b - 1.0 - self.r, a - 1.0, a + self.b + x - 1.0, &z);
+        let most = (a + self.b + x - 1.0) / (a - 1.0) * self.alive(history);
+        std::array::from_fn(|i| most * (1.0 - ((a - 1.0) * (1.0 - z[i]).ln()).exp() * series[i]))
     }
 }
 
-/// Gauss' 2F1 by its series; |z| < 1.
-fn hypergeometric(a: f64, b: f64, c: f64, z: f64) -> f64 {
-    let (mut sum, mut term, mut n) = (1.0, 1.0, 0.0);
+/// Gauss' 2F1 by its series at each of `z`, 0 ≤ z < 1: they share its coefficients, each of which costs a division.
+fn hypergeometric<const N: usize>(a: f64, b: f64, c: f64, z: &[f64; N]) -> [f64; N] {
+    // It converges slowest at the largest.
+    let slowest = (0..N).max_by(|one, other| z[*one].total_cmp(&z[*other])).unwrap_or(0);
+    let (mut sums, mut powers, mut coefficient, mut n) = ([1.0; N], [1.0; N], 1.0, 0.0);
     while n < 10_000.0 {
-        term *= (a + n) * (b + n) / ((c + n) * (n + 1.0)) * z;
-        sum += term;
-        if term.abs() < 1e-15 * f64::abs(sum) {
+        coefficient *= (a + n) * (b + n) / ((c + n) * (n + 1.0));
+        for i in 0..N {
+            powers[i] *= z[i];
+            sums[i] += coefficient * powers[i];
+        }
+        if f64::abs(coefficient * powers[slowest]) < 1e-15 * f64::abs(sums[slowest]) {
             break;
         }
         n += 1.0;
     }
-    sum
+    sums
 }

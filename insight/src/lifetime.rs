@@ -4,6 +4,8 @@ use crate::bgnbd::BgNbd;
 use crate::history::History;
 use crate::pareto_nbd::ParetoNbd;
 
+/// So many months are looked at at once.
+const YEAR: usize = 12;
 /// Weeks of a month, 365.25 days a year.
 pub const MONTH_WEEKS: f64 = 365.25 / 12.0 / 7.0;
 
@@ -36,6 +38,16 @@ impl Buying {
     }
 }
 
+impl Buying {
+    /// How many purchases to expect in the next `weeks`, for each of them.
+    fn expected_each<const N: usize>(&self, history: History, weeks: &[f64; N]) -> [f64; N] {
+        match self {
+            Self::BgNbd(model) => model.expected_each(history, weeks),
+            Self::ParetoNbd(model) => weeks.map(|weeks| model.expected(history, weeks)),
+        }
+    }
+}
+
 /// How future money is counted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Terms {
@@ -50,13 +62,15 @@ pub struct Terms {
 /// What a member with this history, who spends `mean_spend` at a time, will bring.
 #[must_use]
 pub fn value(buying: &Buying, history: History, mean_spend: f64, terms: &Terms) -> f64 {
-    let (mut before, mut value, mut weeks, mut discount) = (0.0, 0.0, 0.0, 1.0);
-    for _ in 0..terms.months {
-        weeks += MONTH_WEEKS;
-        discount /= 1.0 + terms.monthly_discount;
-        let purchases = buying.expected(history, weeks);
-        value += (purchases - before) * mean_spend * discount;
-        before = purchases;
+    let (mut before, mut value, mut discount) = (0.0, 0.0, 1.0);
+    for first in (1..=terms.months).step_by(YEAR) {
+        let weeks: [f64; YEAR] = std::array::from_fn(|i| f64::from(first + i as u32) * MONTH_WEEKS);
+        let left = (terms.months - first) as usize + 1;
+        for purchases in buying.expected_each(history, &weeks).into_iter().take(left) {
+            discount /= 1.0 + terms.monthly_discount;
+            value += (purchases - before) * mean_spend * discount;
+            before = purchases;
+        }
     }
     value * terms.margin
 }

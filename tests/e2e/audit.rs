@@ -213,6 +213,25 @@ async fn the_past_is_told_as_it_was_known_and_another_rulebook_is_tried_without_
         let told = up.read(&format!("{P}/accounts/m1/balance?{query}"), &late).await;
         assert_eq!(told["pending"], pending, "{query}");
     }
+    let tier = up.read(&format!("{P}/accounts/m1/tier?as_of=2010-03-05T00:00:00Z&known_at=2010-03-06T00:00:00Z"), &late).await;
+    assert_eq!((&tier["tier"], &tier["since"]), (&json!("member"), &Value::Null), "{tier}");
+    // Of 3 March, told of on 10 March: enough for silver.
+    let (_, reached) = up.post(&format!("{P}/purchases"), purchase("p3", "m2", "2010-03-03T12:00:00Z", "A", "1200.00")).await;
+    for (query, name) in [
+        ("as_of=2010-03-05T00:00:00Z", json!("silver")),
+        ("as_of=2010-03-05T00:00:00Z&known_at=2010-03-10T12:00:00Z", json!("silver")),
+        ("as_of=2010-03-05T00:00:00Z&known_at=2010-03-09T00:00:00Z", Value::Null),
+        ("as_of=2010-03-02T00:00:00Z", Value::Null),
+    ] {
+        let told = up.read(&format!("{P}/accounts/m2/tier?{query}"), &reached).await;
+        assert_eq!(told["tier"], name, "{query}: {told}");
+    }
+    for (query, owed) in [("as_of=2010-03-05&basis=effective", 1340), ("as_of=2010-03-05&basis=effective&known_on=2010-03-09", 100)] {
+        let told = up.read(&format!("{P}/liability/trial-balance?{query}"), &reached).await;
+        assert_eq!((&told["liability_points"], &told["sum"]), (&json!(owed), &json!(0)), "{query}: {told}");
+    }
+    let rolled = up.get(&format!("{P}/liability/roll-forward?from=2010-03-02&to=2010-03-05&basis=effective&known_on=2010-03-09")).await.1;
+    assert_eq!((&rolled["total"]["opening"], &rolled["total"]["closing"]), (&json!(100), &json!(100)), "{rolled}");
     let statement = up.read(&format!("{P}/accounts/m1/statement?known_at=2010-03-06T00:00:00Z"), &late).await;
     assert!(statement["items"].as_array().unwrap().iter().all(|movement| movement["reference"] != "p2"), "{statement}");
     let (status, problem) = up.get(&format!("{P}/accounts/m1/balance?as_of=2010-03-05T00:00:00Z&known_at=2010-03-01T00:00:00Z")).await;
@@ -225,7 +244,7 @@ async fn the_past_is_told_as_it_was_known_and_another_rulebook_is_tried_without_
     std::fs::write(&file, generous.to_string()).unwrap();
     let since = "2010-03-02T00:00:00Z";
     let told = run(&["audit", "replay", "--rulebook", text(&file), "--since", since, "--csv", text(&csv)], data.path()).await;
-    assert!(told.contains("points in all: 140, would be 220 (+80)"), "only the purchase since then is rated anew: {told}");
+    assert!(told.contains("points in all: 1340, would be 3820 (+2480)"), "only the purchases since then are rated anew: {told}");
     let row = std::fs::read_to_string(&csv).unwrap().lines().nth(1).unwrap().to_owned();
     assert_eq!(row, "m1,140,220,80,member,member,0");
     let story = run(&["audit", "explain", "shop/m1"], data.path()).await;

@@ -5,6 +5,7 @@ use insight::lifetime::{MONTH_WEEKS, Terms, value};
 use jiff::Span;
 use jiff::civil::Date;
 use ledger_core::policy::{InsightRules, Rung};
+use rayon::prelude::*;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
@@ -94,7 +95,7 @@ pub async fn score_all(client: &mut Client, program: &str, fit: &Fit, rules: &In
     let column = |of: fn(&Member) -> f64| fifths(&members.iter().map(of).collect::<Vec<f64>>());
     let recency = column(|member| -f64::from(member.history.age_days - member.history.recency_days));
     let (frequency, monetary) = (column(|member| f64::from(member.orders)), column(|member| member.total));
-    let scores: Vec<Score> = members.iter().filter_map(|member| score_one(fit, member, rules, None)).collect();
+    let scores: Vec<Score> = members.par_iter().filter_map(|member| score_one(fit, member, rules, None)).collect();
     let transaction = client.transaction().await?;
     transaction.execute("DELETE FROM score WHERE program = $1", &[&program]).await?;
     let sql = "INSERT INTO score SELECT $1, u.account, $2, $3, u.rung, u.recency, u.frequency, u.monetary, u.alive, u.expected, u.order_value, u.value

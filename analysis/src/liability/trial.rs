@@ -35,14 +35,17 @@ pub struct TrialBalance {
     pub liability_points: i64,
 }
 
-/// The trial balance at the end of `day`.
+/// The trial balance at the end of `day`, of what was booked by the end of `known_on`, or until now if none.
 ///
 /// # Errors
 /// What the database says.
-pub async fn trial_balance(client: &Client, program: &str, day: Date, basis: Basis) -> Result<TrialBalance, AnalysisError> {
-    let sql =
-        format!("SELECT bucket, sum(points)::bigint FROM liability.posting WHERE program = $1 AND {} <= $2 GROUP BY bucket ORDER BY bucket", basis.column());
-    let rows = client.query(&sql, &[&program, &day]).await?;
+pub async fn trial_balance(client: &Client, program: &str, day: Date, known_on: Option<Date>, basis: Basis) -> Result<TrialBalance, AnalysisError> {
+    let sql = format!(
+        "SELECT bucket, sum(points)::bigint FROM liability.posting
+         WHERE program = $1 AND {} <= $2 AND ($3::date IS NULL OR booked_on <= $3) GROUP BY bucket ORDER BY bucket",
+        basis.column()
+    );
+    let rows = client.query(&sql, &[&program, &day, &known_on]).await?;
     let buckets: Vec<(String, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let owing = |(bucket, _): &&(String, i64)| matches!(bucket.as_str(), "pending" | "available" | "held" | "owed");
     let liability_points = buckets.iter().filter(owing).map(|(_, points)| points).sum();
@@ -83,11 +86,18 @@ pub struct RollForward {
     pub total: Rolled,
 }
 
-/// From the start of `from` to the end of `to`, by `tier`, `cohort` or as one.
+/// From the start of `from` to the end of `to`, by `tier`, `cohort` or as one, of what was booked by the end of `known_on`, or until now if none.
 ///
 /// # Errors
 /// What the database says.
-pub async fn roll_forward(client: &Client, program: &str, from: Date, to: Date, basis: Basis, by: Option<&str>) -> Result<RollForward, AnalysisError> {
+pub async fn roll_forward(
+    client: &Client,
+    program: &str,
+    (from, to): (Date, Date),
+    known_on: Option<Date>,
+    basis: Basis,
+    by: Option<&str>,
+) -> Result<RollForward, AnalysisError> {
     let group = match by {
         Some("tier") => "tier",
         Some("cohort") => "to_char(cohort, 'YYYY-MM')",
@@ -98,11 +108,11 @@ pub async fn roll_forward(client: &Client, program: &str, from: Date, to: Date, 
     let sql = format!(
         "SELECT {group}, CASE WHEN {day} < $2 THEN 'opening' ELSE kind END, coalesce(sum(points) FILTER (WHERE {owing}), 0)::bigint,
                 coalesce(sum(points) FILTER (WHERE bucket = 'available'), 0)::bigint
-         FROM liability.posting WHERE program = $1 AND {day} <= $3 GROUP BY 1, 2 ORDER BY 1, 2"
+         FROM liability.posting WHERE program = $1 AND {day} <= $3 AND ($4::date IS NULL OR booked_on <= $4) GROUP BY 1, 2 ORDER BY 1, 2"
     );
     let mut rows: Vec<Rolled> = Vec::new();
     let mut total = Rolled::default();
-    for row in client.query(&sql, &[&program, &from, &to]).await? {
+    for row in client.query(&sql, &[&program, &from, &to, &known_on]).await? {
         let name = by.map(|_| row.get::<_, String>(0));
         if rows.last().is_none_or(|last| last.group != name) {
             rows.push(Rolled { group: name, ..Rolled::default() });

@@ -113,6 +113,9 @@ pub struct LotsParams {
     pub min_position: Option<String>,
 }
 
+/// What is wrong with a moment that is asked of before it came.
+pub(super) const PAST_ONLY: &str = "a moment at or after as_of: what the book said of the future is not kept";
+
 /// Of when.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -329,7 +332,7 @@ pub(super) async fn balance(
     require_account(&database, &key).await?;
     let known_at = params.known_at.as_deref().map(|text| moment("known_at", text)).transpose()?;
     if let Some(known_at) = known_at.filter(|known_at| as_of > *known_at) {
-        return Err(Problem::parameter("known_at", &known_at.to_string(), "a moment at or after as_of: what the book said of the future is not kept"));
+        return Err(Problem::parameter("known_at", &known_at.to_string(), PAST_ONLY));
     }
     let balance = if as_of > now { balance_ahead(&state, &key, as_of).await? } else { balance_then(&database, &key, as_of, known_at).await? };
     Ok(axum::Json(BalanceAtView { as_of: as_of.to_string(), known_at: known_at.map(|at| at.to_string()), balance }))

@@ -21,6 +21,19 @@ use crate::state::{ApiState, path_id, real_now};
 pub struct AsOfDayParams {
     /// A day (UTC), `YYYY-MM-DD`, at its end; today by the program's clock, if none.
     pub as_of: Option<String>,
+    /// As in every read.
+    pub min_position: Option<String>,
+}
+
+/// Of when, and known when.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TrialBalanceParams {
+    /// A day (UTC), `YYYY-MM-DD`, at its end; today by the program's clock, if none.
+    pub as_of: Option<String>,
+    /// Of what was booked by the end of this day, `YYYY-MM-DD`; of all if none.
+    pub known_on: Option<String>,
     /// `booked` (the day it was booked; if none) or `effective` (the day it took effect).
     pub basis: Option<String>,
     /// As in every read.
@@ -45,18 +58,19 @@ fn day_or_today(state: &ApiState, program: &Id, name: &str, text: Option<&str>) 
 }
 
 /// Where all points are; the sum over all buckets is zero.
-#[utoipa::path(get, path = "/programs/{program}/liability/trial-balance", params(("program" = String, Path), AsOfDayParams),
+#[utoipa::path(get, path = "/programs/{program}/liability/trial-balance", params(("program" = String, Path), TrialBalanceParams),
     responses((status = 200, description = "Points by bucket, their sum (0), and what is owed", body = serde_json::Value), (status = 404, body = Problem)))]
 pub(super) async fn trial_balance(
     State(state): State<ApiState>,
     Path(program): Path<String>,
-    Query(params): Query<AsOfDayParams>,
+    Query(params): Query<TrialBalanceParams>,
 ) -> Result<axum::Json<TrialBalance>, Problem> {
     let program = path_id("program", &program)?;
     let as_of = day_or_today(&state, &program, "as_of", params.as_of.as_deref())?;
     let basis = basis(params.basis.as_deref())?;
     wait_for(&state, "liability", params.min_position.as_deref()).await?;
-    Ok(axum::Json(liability::trial_balance(&*state.database().await?, program.as_str(), as_of, basis).await?))
+    let known_on = params.known_on.as_deref().map(|text| day("known_on", text)).transpose()?;
+    Ok(axum::Json(liability::trial_balance(&*state.database().await?, program.as_str(), as_of, known_on, basis).await?))
 }
 
 /// From when to when.
@@ -68,6 +82,8 @@ pub struct RollForwardParams {
     pub from: String,
     /// The last day.
     pub to: String,
+    /// Of what was booked by the end of this day, `YYYY-MM-DD`; of all if none.
+    pub known_on: Option<String>,
     /// `tier`, or `cohort` (issue month); one row for all, if none.
     pub by: Option<String>,
     /// `booked` (if none) or `effective`.
@@ -91,7 +107,9 @@ pub(super) async fn roll_forward(
     if let Some(by) = params.by.as_deref().filter(|by| !matches!(*by, "tier" | "cohort")) {
         return Err(Problem::parameter("by", by, "tier or cohort"));
     }
-    Ok(axum::Json(liability::roll_forward(&*state.database().await?, program.as_str(), from, to, basis, params.by.as_deref()).await?))
+    let known_on = params.known_on.as_deref().map(|text| day("known_on", text)).transpose()?;
+    let database = state.database().await?;
+    Ok(axum::Json(liability::roll_forward(&database, program.as_str(), (from, to), known_on, basis, params.by.as_deref()).await?))
 }
 
 /// Which points will be spent: chain ladder over issue months with Mack's standard errors, and how well it did three months ago.

@@ -20,6 +20,7 @@ mod returns;
 mod simulate;
 mod statement;
 mod submit;
+mod tier;
 mod trail;
 
 pub use ops::ops_router;
@@ -100,6 +101,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(proposals::approve))
         .routes(routes!(proposals::decline))
         .routes(routes!(proposals::list))
+        .routes(routes!(tier::get))
         .routes(routes!(simulate::purchases))
         .routes(routes!(simulate::redemptions))
         .routes(routes!(simulate::returns));

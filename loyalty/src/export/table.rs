@@ -62,7 +62,7 @@ pub trait Rows {
             to.close()?;
         }
         group.close()?;
-        writer.close()?.num_rows();
+        writer.close()?;
         std::fs::rename(&partial, path).with_context(failed)
     }
 }

@@ -102,14 +102,14 @@ pub async fn liability(client: &Client, log: &dyn EventLog, program: &str) -> an
     let state = programs.by_id.get(&Id::parse(program).context("--program")?).with_context(|| format!("there is no program {program}"))?;
     let now = state.now(real_now());
     let (today, version) = (utc_date(now), state.program.at_or_first(now).context("the program has no rulebook")?);
-    let balance = trial_balance(client, program, today, Basis::Booked).await?;
+    let balance = trial_balance(client, program, today, None, Basis::Booked).await?;
     let mut buckets: Vec<Vec<String>> = balance.buckets.iter().map(|(bucket, points)| vec![bucket.clone(), points.to_string()]).collect();
     buckets.push(vec!["sum".into(), balance.sum.to_string()]);
     buckets.push(vec!["owed to members".into(), balance.liability_points.to_string()]);
     let (mut months, mut closings) = (Vec::new(), Vec::new());
     for back in (0..12).rev() {
         let from = today.first_of_month().saturating_sub(Span::new().months(back));
-        let rolled = roll_forward(client, program, from, from.last_of_month(), Basis::Booked, None).await?.total;
+        let rolled = roll_forward(client, program, (from, from.last_of_month()), None, Basis::Booked, None).await?.total;
         let month = from.strftime("%Y-%m").to_string();
         closings.push((month.clone(), rolled.closing.to_f64().unwrap_or(0.0)));
         let numbers = [rolled.opening, rolled.issued, rolled.redeemed, rolled.expired, rolled.clawed_back, rolled.adjusted, rolled.forfeited, rolled.closing];

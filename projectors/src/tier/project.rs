@@ -29,6 +29,7 @@ pub(super) struct Standing {
 pub(super) struct Move<'a> {
     pub(super) place: Place<'a>,
     pub(super) at: Timestamp,
+    pub(super) recorded_at: Timestamp,
     pub(super) from: String,
     pub(super) to: String,
     pub(super) cause: &'static str,
@@ -59,6 +60,7 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
     for placed in records {
         let record = &placed.record;
         let seq = i64::try_from(record.account_seq).unwrap_or(i64::MAX);
+        let recorded_at = record.recorded_at.timestamp();
         for (event, happened) in (0_i16..).zip(&record.events) {
             let at = happened.at.timestamp();
             let place = Place { key: &record.key, seq, event };
@@ -71,7 +73,7 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
                     changes.kept.remove(&record.key);
                     changes.standings.insert(&record.key, Standing { tier: moved.to.to_string(), since: at, review_at });
                     let (from, to) = (moved.from.to_string(), moved.to.to_string());
-                    changes.moves.push(Move { place, at, from, to, cause: cause(moved.cause), qualifying: moved.qualifying.0 });
+                    changes.moves.push(Move { place, at, recorded_at, from, to, cause: cause(moved.cause), qualifying: moved.qualifying.0 });
                 }
                 EventKind::TierKept(moved) => {
                     let review_at = moved.review_at.map(ledger_core::time::Moment::timestamp);
@@ -80,7 +82,7 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
                         None => drop(changes.kept.insert(&record.key, review_at)),
                     }
                     let (from, to) = (moved.from.to_string(), moved.to.to_string());
-                    changes.moves.push(Move { place, at, from, to, cause: "review", qualifying: moved.qualifying.0 });
+                    changes.moves.push(Move { place, at, recorded_at, from, to, cause: "review", qualifying: moved.qualifying.0 });
                 }
                 EventKind::PointsEarned(earned) => {
                     let at = Some(earned.purchase.occurred_at.timestamp());

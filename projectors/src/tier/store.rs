@@ -16,8 +16,9 @@ UPDATE standing s SET review_at = u.review_at FROM unnest($1::text[], $2::text[]
 WHERE s.program = u.program AND s.account = u.account";
 
 const MOVES: &str = "
-INSERT INTO move (program, account, account_seq, event, at, from_tier, to_tier, cause, qualifying)
-SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::smallint[], $5::timestamptz[], $6::text[], $7::text[], $8::text[], $9::numeric[])";
+INSERT INTO move (program, account, account_seq, event, at, from_tier, to_tier, cause, qualifying, recorded_at)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::smallint[], $5::timestamptz[], $6::text[], $7::text[], $8::text[], $9::numeric[],
+  $10::timestamptz[])";
 
 const PURCHASES: &str = "
 INSERT INTO purchase (program, account, purchase_id, at) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])";
@@ -84,7 +85,8 @@ async fn write_moves(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Re
     let to: Vec<&str> = changes.moves.iter().map(|row| row.to.as_str()).collect();
     let causes: Vec<&str> = changes.moves.iter().map(|row| row.cause).collect();
     let qualifying: Vec<Decimal> = changes.moves.iter().map(|row| row.qualifying).collect();
-    transaction.execute(MOVES, &[&programs, &accounts, &seqs, &events, &times, &from, &to, &causes, &qualifying]).await?;
+    let recorded: Vec<Timestamp> = changes.moves.iter().map(|row| row.recorded_at).collect();
+    transaction.execute(MOVES, &[&programs, &accounts, &seqs, &events, &times, &from, &to, &causes, &qualifying, &recorded]).await?;
     Ok(())
 }
 

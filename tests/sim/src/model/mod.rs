@@ -272,28 +272,7 @@ impl Model {
             Deed::Undo { redemption, points } => self.undo(redemption, *points, now_us)?,
             Deed::Return { purchase, occurred_us, back } => self.give_back(purchase, *occurred_us, back, now_us, rules)?,
             Deed::Adjust { points } => self.adjust(*points, now_us, current)?,
-            Deed::Propose { id, maker, points } => {
-                self.open_or()?;
-                if self.proposals.len() == 32 {
-                    return Err("too_many_proposals");
-                }
-                self.proposals.push((id.clone(), maker, *points));
-            }
-            Deed::Approve { proposal, checker } => {
-                self.open_or()?;
-                let i = self.proposal(proposal)?;
-                let (_, maker, points) = self.proposals[i].clone();
-                if maker == *checker {
-                    return Err("approval_by_maker");
-                }
-                self.adjust(points, now_us, current)?;
-                self.proposals.remove(i);
-            }
-            Deed::Decline { proposal } => {
-                self.open_or()?;
-                let i = self.proposal(proposal)?;
-                self.proposals.remove(i);
-            }
+            Deed::Propose { .. } | Deed::Approve { .. } | Deed::Decline { .. } => self.by_two(deed, now_us, current)?,
             Deed::AddAlias(alias) => {
                 self.open_or()?;
                 if self.aliases.contains(alias) {
@@ -314,6 +293,30 @@ impl Model {
         self.status = if rules["accounts"]["activation_required"] == true { Status::Pending } else { Status::Active };
         self.last_activity_us = at_us;
         self.tier_since_us = at_us;
+    }
+
+    /// What takes two people.
+    fn by_two(&mut self, deed: &Deed, now_us: i64, rules: &Value) -> Result<(), &'static str> {
+        self.open_or()?;
+        match deed {
+            Deed::Propose { .. } if self.proposals.len() == 32 => return Err("too_many_proposals"),
+            Deed::Propose { id, maker, points } => self.proposals.push((id.clone(), maker, *points)),
+            Deed::Approve { proposal, checker } => {
+                let i = self.proposal(proposal)?;
+                let (_, maker, points) = self.proposals[i].clone();
+                if maker == *checker {
+                    return Err("approval_by_maker");
+                }
+                self.adjust(points, now_us, rules)?;
+                self.proposals.remove(i);
+            }
+            Deed::Decline { proposal } => {
+                let i = self.proposal(proposal)?;
+                self.proposals.remove(i);
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn proposal(&self, id: &str) -> Result<usize, &'static str> {
