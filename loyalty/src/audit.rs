@@ -17,6 +17,7 @@ use ledger_schemas::Record;
 use crate::args::{AuditAction, DataOptions};
 use crate::correct;
 use crate::node::Database;
+use crate::objects::{Here, Place};
 use crate::ops::open;
 
 /// How many accounts a table shows.
@@ -54,15 +55,17 @@ pub async fn run(action: AuditAction) -> anyhow::Result<()> {
 struct Book {
     log: Arc<dyn EventLog>,
     _database: Option<Database>,
+    _archive: Option<Here>,
 }
 
 impl Book {
     async fn open(archive: Option<&Path>, data: &DataOptions) -> anyhow::Result<Self> {
         if let Some(archive) = archive {
-            return Ok(Self { log: Arc::new(ArchiveLog::open(archive)?), _database: None });
+            let archive = Here::of(archive).await?;
+            return Ok(Self { log: Arc::new(ArchiveLog::open(&archive.folder)?), _database: None, _archive: Some(archive) });
         }
         let (database, log) = open(data).await?;
-        Ok(Self { log, _database: Some(database) })
+        Ok(Self { log, _database: Some(database), _archive: None })
     }
 }
 
@@ -106,7 +109,12 @@ async fn export(archive: &Path, data: &DataOptions) -> anyhow::Result<()> {
     let (_database, log) = open(data).await?;
     let bar = bar(log.ends().await?.iter().sum(), "archiving");
     let has_seal = seal.join("checkpoint").exists();
-    let records = ::audit::export(&*log, archive, has_seal.then_some(seal.as_path()), |count| bar.set_position(count)).await?;
+    let (place, local) = (Place::of(archive)?, tempfile::tempdir()?);
+    let folder = if place.is_some() { local.path() } else { archive };
+    let records = ::audit::export(&*log, folder, has_seal.then_some(seal.as_path()), |count| bar.set_position(count)).await?;
+    if let Some(place) = place {
+        place.upload(folder).await?;
+    }
     bar.finish_and_clear();
     println!("{records} records archived in {}", archive.display());
     if !has_seal {
@@ -123,7 +131,8 @@ fn public_key(text: &str) -> anyhow::Result<Key> {
 
 async fn verify(folder: &Path, key: &str, against: Option<String>) -> anyhow::Result<()> {
     let key = public_key(key)?;
-    let archive = ArchiveLog::open(folder)?;
+    let here = Here::of(folder).await?;
+    let archive = ArchiveLog::open(&here.folder)?;
     let bar = bar(archive.ends().await?.iter().sum(), "verifying");
     let begin = Instant::now();
     let shown = bar.clone();

@@ -4,6 +4,7 @@
 //! where it is the same and refused where it is not, so a copy that was broken off goes on; only when the target verifies is the source
 //! marked as moved, and from then on it is not opened any more.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
@@ -14,6 +15,7 @@ use indicatif::ProgressBar;
 
 use crate::args::{DataOptions, LogAction, LogOptions};
 use crate::node::Database;
+use crate::objects::Here;
 
 /// A source whose offset counts the book's moves: odd where it has moved away.
 const MOVES: &str = "book moves";
@@ -32,7 +34,14 @@ pub async fn run(options: LogOptions) -> anyhow::Result<()> {
     ensure!(from != to, "--from and --to are the same");
     // Held until the end: it may be the embedded one.
     let database = if from == "postgres" || to == "postgres" { Some(Database::open(&data).await?) } else { None };
-    let source = open(&from, &data, database.as_ref(), None).await.context("--from")?;
+    let archive = match from.strip_prefix("archive:") {
+        Some(archive) => Some(Here::of(Path::new(archive)).await.context("--from")?),
+        None => None,
+    };
+    let source: Arc<dyn EventLog> = match &archive {
+        Some(archive) => Arc::new(audit::ArchiveLog::open(&archive.folder).context("--from")?),
+        None => open(&from, &data, database.as_ref(), None).await.context("--from")?,
+    };
     let target = open(&to, &data, database.as_ref(), Some(source.book_id())).await.context("--to")?;
     require_here(&*source).await.context("--from")?;
     let records = copy(&*source, &*target).await?;
@@ -41,10 +50,7 @@ pub async fn run(options: LogOptions) -> anyhow::Result<()> {
 }
 
 async fn open(place: &str, data: &DataOptions, database: Option<&Database>, book_id: Option<&str>) -> anyhow::Result<Arc<dyn EventLog>> {
-    if let Some(folder) = place.strip_prefix("archive:") {
-        ensure!(book_id.is_none(), "an archive is never changed: `loyalty audit export` makes one");
-        return Ok(Arc::new(audit::ArchiveLog::open(std::path::Path::new(folder))?));
-    }
+    ensure!(!place.starts_with("archive:"), "an archive is never changed: `loyalty audit export` makes one");
     if let Some(place) = place.strip_prefix("kafka://") {
         let (brokers, prefix) = place.split_once('/').unwrap_or((place, &data.kafka_prefix));
         return Ok(Arc::new(KafkaLog::open(data.kafka_log(brokers, prefix), data.partitions, book_id.map(str::to_owned)).await?));

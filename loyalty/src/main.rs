@@ -12,6 +12,7 @@ mod estimate;
 mod export;
 mod import;
 mod node;
+mod objects;
 mod ops;
 mod report;
 mod serve;

@@ -8,6 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::objects;
 use crate::support::{Up, loyalty, purchase, rulebook, run};
 
 const P: &str = "/v1/programs/shop";
@@ -192,6 +193,35 @@ async fn a_book_comes_back_from_its_archive_alone_and_an_altered_row_is_named() 
     client.execute("UPDATE balance.balance SET available = available + 1 WHERE account = 'm1'", &[]).await.unwrap();
     let why = refused(&against).await;
     assert!(why.contains("read model balance: balance: (shop,m1,"), "{why}");
+}
+
+#[tokio::test]
+async fn an_archive_in_an_s3_store_verifies_and_restores() {
+    let shop = Shop::open().await;
+    let buckets = tempfile::tempdir().unwrap();
+    std::fs::create_dir(buckets.path().join("audit")).unwrap();
+    let settings = objects::serve(buckets.path()).await;
+    let with_store = async |arguments: &[&str], data: &Path| {
+        let output = loyalty(arguments, data).envs(settings.clone()).output().await.unwrap();
+        (output.status.success(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    };
+    let place = "s3://audit/books/shop";
+    let (done, words) = with_store(&["audit", "export", place], shop.data.path()).await;
+    assert!(done && words.contains("records archived in s3://audit/books/shop"), "{words}");
+    let (done, words) = with_store(&["audit", "export", place], shop.data.path()).await;
+    assert!(!done && words.contains("is not empty; name a new prefix"), "{words}");
+    let verify = async |key: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_loyalty")).args(["audit", "verify", place, "--key", key]).envs(settings.clone()).output().await.unwrap();
+        (output.status.success(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    };
+    let (done, words) = verify(&shop.public).await;
+    assert!(done && words.contains("archive verified"), "{words}");
+    let restored = tempfile::tempdir().unwrap();
+    let (done, words) = with_store(&["log", "copy", "--from", &format!("archive:{place}"), "--to", "postgres"], restored.path()).await;
+    assert!(done && words.contains("book copied and verified"), "{words}");
+    std::fs::remove_file(buckets.path().join("audit/books/shop/manifest.json")).unwrap();
+    let (done, words) = verify(&shop.public).await;
+    assert!(!done && words.contains("has no manifest.json: it is no archive, or not a whole one"), "{words}");
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod fraud;
 mod intake;
 mod kafka;
 mod liability;
+mod objects;
 mod share;
 mod support;
 mod traces;
