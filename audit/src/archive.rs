@@ -25,6 +25,7 @@ use crate::{AuditError, file};
 
 const CHUNK: usize = 20_000;
 const LEVEL: i32 = 3;
+const ROOM_BYTES_MAX: u64 = 64 << 20;
 const SCHEMAS: [(&str, &str); 2] = [
     ("archive.proto", include_str!("../../schemas/proto/loyalty/v1/archive.proto")),
     ("book.proto", include_str!("../../schemas/proto/loyalty/v1/book.proto")),
@@ -53,8 +54,11 @@ fn write_chunk(path: &Path, messages: &[impl Message]) -> Result<(), AuditError>
 }
 
 fn read_chunk<M: Message + Default>(path: &Path) -> Result<Vec<M>, AuditError> {
-    let packed = std::fs::File::open(path).map_err(file("read", path))?;
-    let bytes = zstd::stream::decode_all(packed).map_err(file("unpack", path))?;
+    let packed = std::fs::read(path).map_err(file("read", path))?;
+    // It says how large it is, which is believed up to a point: room for all of it at once saves copying.
+    let room = zstd::zstd_safe::get_frame_content_size(&packed).ok().flatten().unwrap_or(0).min(ROOM_BYTES_MAX);
+    let mut bytes = Vec::with_capacity(usize::try_from(room).unwrap_or(0));
+    zstd::stream::copy_decode(packed.as_slice(), &mut bytes).map_err(file("unpack", path))?;
     let mut rest = bytes.as_slice();
     let mut messages = Vec::new();
     while !rest.is_empty() {

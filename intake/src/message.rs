@@ -168,3 +168,60 @@ mod tests {
         assert_eq!(message_path(&[2, 1]), None, "no index is below 0");
     }
 }
+
+/// Messages that nobody meant: each is refused in words, or read as a command that can be checked; none ends the reader.
+#[cfg(test)]
+mod fuzz {
+    use proptest::prelude::*;
+
+    use super::{data, message_path, protobuf, structured};
+
+    const PURCHASE: &str = r#"{"specversion":"1.0","type":"loyalty.v1.Purchase","source":"s","id":"1","data":{"program":"shop","account_id":"m1","purchase_id":"p1",
+        "occurred_at":"2010-01-01T00:00:00Z","currency":"GBP","channel":"web","store":"s1","lines":[{"line_id":"1","sku":"A","category":"c",
+        "quantity":"1.5","unit_price":"2.50","discount":"0","tax":"0"}]}}"#;
+    const RETURN: &str = r#"{"specversion":"1.0","type":"loyalty.v1.PurchaseReturn","source":"s","id":"2","data":{"program":"shop","card":"4711","return_id":"r1",
+        "purchase_id":"p1","occurred_at":"2010-01-01T00:00:00Z","amount":"1.00"}}"#;
+    const KINDS: [&str; 3] = ["loyalty.v1.Purchase", "loyalty.v1.PurchaseReturn", "other"];
+
+    /// A good message with some bytes changed, left out, put in or cut off; or any bytes.
+    fn mangled() -> impl Strategy<Value = Vec<u8>> {
+        let edit = (any::<prop::sample::Index>(), 0..4_u8, prop_oneof![Just(b'"'), Just(b'{'), Just(b'9'), Just(b'-'), any::<u8>()]);
+        let edited = (prop::sample::select(vec![PURCHASE, RETURN]), prop::collection::vec(edit, 0..4)).prop_map(|(text, edits)| {
+            let mut bytes = text.as_bytes().to_vec();
+            for (at, kind, byte) in edits {
+                let at = at.index(bytes.len().max(1));
+                match kind {
+                    0 if !bytes.is_empty() => bytes[at] = byte,
+                    1 if !bytes.is_empty() => drop(bytes.remove(at)),
+                    2 => bytes.truncate(at),
+                    _ => bytes.insert(at, byte),
+                }
+            }
+            bytes
+        });
+        prop_oneof![4 => edited, 1 => prop::collection::vec(any::<u8>(), 0..300)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_message_is_read_or_refused_in_words(body in mangled(), kind in prop::sample::select(KINDS.to_vec()), is_json in any::<bool>()) {
+            let content = if is_json { "application/json" } else { "application/protobuf" };
+            for read in [structured(&body), data(kind, content, &body), protobuf(kind, &body)] {
+                match read {
+                    Ok(published) => prop_assert!(KINDS[..2].contains(&kind) || body.starts_with(b"{"), "{published:?}"),
+                    Err(why) => prop_assert!(!why.code.is_empty() && !why.reason.is_empty()),
+                }
+            }
+            if let Some((_, rest)) = message_path(&body) {
+                prop_assert!(rest.len() < body.len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_mangled_is_read() {
+        assert!(structured(PURCHASE.as_bytes()).is_ok() && structured(RETURN.as_bytes()).is_ok());
+    }
+}

@@ -2,6 +2,7 @@
 
 mod audit;
 mod core;
+mod fraud;
 mod import;
 mod insight;
 mod kafka;
@@ -70,6 +71,9 @@ pub async fn run(options: BenchOptions) -> anyhow::Result<()> {
     }
     if options.kafka.is_none() && wanted("insight") {
         figures.extend(insight::run()?);
+    }
+    if options.kafka.is_none() && wanted("fraud") {
+        figures.extend(fraud::run(tempfile::tempdir()?.path()).await?);
     }
     if options.kafka.is_none() && (wanted("log") || wanted("projector") || wanted("audit")) {
         let folder = tempfile::tempdir()?;

@@ -3,6 +3,8 @@
 //! The offset of every purchase is booked with it, so a run that was killed goes on where it stood; ids are kept forever, so what is
 //! read twice is not booked twice.
 
+#[cfg(test)]
+mod fuzz;
 mod matching;
 mod purchases;
 mod rejects;

@@ -92,7 +92,7 @@ pub fn percentiles(mut times: Vec<Duration>) -> anyhow::Result<(Duration, Durati
 }
 
 /// Calls `send` at `rate` a second for as long as it is measured, with the time from which each counts; none for those not counted.
-async fn open_loop<F: Future<Output = ()> + Send + 'static>(rate: u32, send: impl Fn(u64, Option<Instant>) -> F) -> anyhow::Result<()> {
+pub async fn open_loop<F: Future<Output = ()> + Send + 'static>(rate: u32, send: impl Fn(u64, Option<Instant>) -> F) -> anyhow::Result<()> {
     let begin = Instant::now() + Duration::from_millis(100);
     let mut sent = tokio::task::JoinSet::new();
     for n in 0..u64::from(rate) * (WARM + LONG).as_secs() {

@@ -1,7 +1,7 @@
 //! Commands through the Kafka log: in process beside the bare client, over REST, and over the topics.
 
 mod bare;
-mod latency;
+pub mod latency;
 mod memory;
 mod streams;
 mod takeover;
