@@ -120,6 +120,9 @@ async fn a_period_rolls_forward_and_the_book_sums_to_zero() {
     let wanted = json!({"group": null, "opening": 1500, "issued": 0, "matured": 1500, "redeemed": -500, "expired": 0, "clawed_back": -100, "adjusted": 0,
         "forfeited": 0, "closing": 900});
     assert_eq!(*total, wanted);
+    let money = &rolled["money"];
+    assert_eq!((&money["currency"], &money["total"]["opening"], &money["total"]["redeemed"]), (&json!("GBP"), &json!("15"), &json!("-5")), "{money}");
+    assert_eq!((&money["total"]["group"], &money["rows"][0]["closing"]), (&Value::Null, &json!("9")), "{money}");
     let (_, tiers) = up.get(&format!("{base}/roll-forward?from=2010-01-01&to=2010-02-28&by=tier")).await;
     let closing = |name: &str| tiers["rows"].as_array().unwrap().iter().find(|row| row["group"] == name).map(|row| row["closing"].clone());
     assert_eq!(closing("member"), Some(json!(1400)), "points count under the tier that the member had: {tiers}");

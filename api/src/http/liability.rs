@@ -1,17 +1,19 @@
 //! What the points owe: trial balance, roll-forward, lots, breakage, journal, expiry ahead.
 
-use analysis::liability::{self, Basis, Breakage, Journal, RollForward, TrialBalance};
+use analysis::liability::{self, Basis, Breakage, Journal, RollForward, Rolled, TrialBalance};
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::civil::Date;
 use ledger_core::id::Id;
+use ledger_core::policy::Rulebook;
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::clv::day;
 use crate::problem::Problem;
-use crate::reads::{Page, cursor, limit, wait_for};
+use crate::reads::{Page, cursor, limit, moment, wait_for};
 use crate::state::{ApiState, path_id, real_now};
 
 /// Of when.
@@ -90,6 +92,47 @@ pub struct RollForwardParams {
     pub basis: Option<String>,
 }
 
+/// A roll-forward in points and in money.
+#[derive(Debug, Serialize)]
+pub struct RollForwardView {
+    /// In points.
+    #[serde(flatten)]
+    points: RollForward,
+    /// What redeeming those points would be worth by the rulebook in force at the end of the period.
+    money: Money,
+}
+
+/// The same in money.
+#[derive(Debug, Serialize)]
+struct Money {
+    /// ISO 4217 code.
+    currency: String,
+    /// As the rows in points: decimals in strings, rounded to 6 decimals, half even.
+    rows: Vec<serde_json::Value>,
+    /// As the total in points.
+    total: serde_json::Value,
+}
+
+impl Money {
+    fn of(rolled: &RollForward, rulebook: &Rulebook) -> Self {
+        let worth = &rulebook.redeem.value;
+        let value = |points: i64| {
+            let money = Decimal::from(points).checked_mul(worth.amount.0)?.checked_div(Decimal::from(worth.points))?;
+            Some(money.round_dp(6).normalize().to_string())
+        };
+        let row = |row: &Rolled| {
+            let mut fields = serde_json::to_value(row).unwrap_or_default();
+            for (_, field) in fields.as_object_mut().into_iter().flatten() {
+                if let Some(points) = field.as_i64() {
+                    *field = value(points).into();
+                }
+            }
+            fields
+        };
+        Self { currency: rulebook.currency.to_string(), rows: rolled.rows.iter().map(row).collect(), total: row(&rolled.total) }
+    }
+}
+
 /// Opening, issued, matured, redeemed, expired, clawed back, adjusted, forfeited, closing; any period, any grouping.
 #[utoipa::path(get, path = "/programs/{program}/liability/roll-forward", params(("program" = String, Path), RollForwardParams),
     responses((status = 200, description = "A row a group, and the total", body = serde_json::Value), (status = 400, body = Problem), (status = 404, body = Problem)))]
@@ -97,9 +140,9 @@ pub(super) async fn roll_forward(
     State(state): State<ApiState>,
     Path(program): Path<String>,
     Query(params): Query<RollForwardParams>,
-) -> Result<axum::Json<RollForward>, Problem> {
+) -> Result<axum::Json<RollForwardView>, Problem> {
     let program = path_id("program", &program)?;
-    state.program(&program)?;
+    let rules = state.program(&program)?;
     let (from, to, basis) = (day("from", &params.from)?, day("to", &params.to)?, basis(params.basis.as_deref())?);
     if to < from {
         return Err(Problem::parameter("to", &params.to, "a day that is not before from"));
@@ -109,7 +152,11 @@ pub(super) async fn roll_forward(
     }
     let known_on = params.known_on.as_deref().map(|text| day("known_on", text)).transpose()?;
     let database = state.database().await?;
-    Ok(axum::Json(liability::roll_forward(&database, program.as_str(), (from, to), known_on, basis, params.by.as_deref()).await?))
+    let points = liability::roll_forward(&database, program.as_str(), (from, to), known_on, basis, params.by.as_deref()).await?;
+    let end = moment("to", &format!("{to}T23:59:59Z"))?;
+    let version = rules.program.at_or_first(end).ok_or_else(|| Problem::program_not_found(&program))?;
+    let money = Money::of(&points, &version.rulebook);
+    Ok(axum::Json(RollForwardView { points, money }))
 }
 
 /// Which points will be spent: chain ladder over issue months with Mack's standard errors, and how well it did three months ago.
