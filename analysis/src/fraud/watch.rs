@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Transaction};
 
 use super::case::id;
 use super::signal::{Signal, Stream, column, kind, take, value};
-use super::window::{anomaly, count, later};
+use super::window::{Lately, anomaly, count, later};
 use crate::AnalysisError;
 
 /// Positions of each partition that one look takes.
@@ -56,6 +56,7 @@ pub async fn watch(client: &mut Client, rules: impl Fn(&str) -> Option<FraudRule
         signals.extend(take(&transaction, stream, LOOK_POSITIONS).await?);
     }
     let mut done = Look { signals: signals.len(), ..Look::default() };
+    let mut lately = Lately::default();
     let programs: BTreeSet<String> = signals.iter().map(|signal| signal.program.clone()).collect();
     for program in programs {
         let Some(rules) = rules(&program) else { continue };
@@ -63,7 +64,7 @@ pub async fn watch(client: &mut Client, rules: impl Fn(&str) -> Option<FraudRule
         mine.iter_mut().for_each(|signal| set_own(signal, &rules));
         let mine: Vec<&Signal> = mine.into_iter().map(|signal| &*signal).collect();
         for rule in &rules.rules {
-            look(&transaction, &rules, rule, &mine, now, &mut done).await?;
+            look(&transaction, (&rules, rule), &mine, now, &mut lately, &mut done).await?;
         }
     }
     transaction.commit().await?;
@@ -77,10 +78,10 @@ fn set_own(signal: &mut Signal, rules: &FraudRules) {
 
 async fn look(
     transaction: &Transaction<'_>,
-    rules: &FraudRules,
-    rule: &FraudRule,
+    (rules, rule): (&FraudRules, &FraudRule),
     signals: &[&Signal],
     now: Timestamp,
+    lately: &mut Lately,
     done: &mut Look,
 ) -> Result<(), AnalysisError> {
     let about = |signal: &&&Signal| !value(&signal.view, rule.by).is_empty() && rule.on.iter().any(|on| kind(*on) == signal.view.kind);
@@ -114,7 +115,7 @@ async fn look(
     for (signal, windows) in signals.into_iter().zip(counted) {
         let scope = FraudScope { signal: &signal.view, window: &windows, limit: rules.approval_limit };
         match condition.holds(&scope) {
-            Ok(true) => done.found.extend(open(transaction, rule, signal, &windows, now).await?),
+            Ok(true) => done.found.extend(open(transaction, rule, signal, &windows, now, lately).await?),
             Ok(false) => {}
             Err(why) => done.failures.push((rule.id.clone(), why)),
         }
@@ -129,6 +130,7 @@ async fn open(
     signal: &Signal,
     windows: &BTreeMap<String, i64>,
     now: Timestamp,
+    lately: &mut Lately,
 ) -> Result<Option<Found>, AnalysisError> {
     let (program, subject) = (signal.program.as_str(), value(&signal.view, rule.by));
     let measure = windows.values().copied().max().unwrap_or(1);
@@ -141,7 +143,7 @@ async fn open(
     let day = signal.at.to_zoned(jiff::tz::TimeZone::UTC).date();
     let case_id = id(program, &rule.id, subject, day);
     let severity = serde_json::to_value(rule.severity)?.as_str().unwrap_or_default().to_owned();
-    let score = anomaly(transaction, signal).await?;
+    let score = anomaly(transaction, lately, signal).await?;
     let counted: Vec<String> = windows.iter().map(|(name, count)| format!("{name} {count}")).collect();
     let explanation = if counted.is_empty() { rule.explanation.clone() } else { format!("{} ({})", rule.explanation, counted.join(", ")) };
     let version = i32::try_from(rule.version).unwrap_or(i32::MAX);

@@ -1,5 +1,7 @@
 //! Counting: for many signals at once, what a window that ends with each of them holds.
 
+use std::collections::BTreeMap;
+
 use insight::robust::scores;
 use jiff::Timestamp;
 use ledger_core::policy::{Measure, SignalKind, SignalWindow};
@@ -53,11 +55,13 @@ pub(super) async fn later(transaction: &Transaction<'_>, window: &SignalWindow, 
         return Ok(Vec::new());
     }
     let by = column(window.by);
+    // By key: joined freely, the planner may read the whole window of everybody.
     let sql = format!(
         "SELECT DISTINCT f.program, f.at, f.partition, f.position, f.kind, f.account, f.actor, f.points, f.channel, f.store, f.cashier, f.till, f.device, f.card,
                 f.reference, ''
          FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS u(program, key, at)
-         JOIN fraud.signal f ON f.program = u.program AND f.{by} = u.key AND f.{by} <> '' AND f.at > u.at AND f.at < u.at + make_interval(mins => $4)
+         CROSS JOIN LATERAL (SELECT * FROM fraud.signal s WHERE s.program = u.program AND s.{by} = u.key AND s.{by} <> ''
+             AND s.at > u.at AND s.at < u.at + make_interval(mins => $4) ORDER BY s.at LIMIT 1000) f
          JOIN watched w ON w.stream = 'signal' AND w.partition = f.partition AND w.position > f.position
          WHERE f.kind = ANY($5) ORDER BY f.at LIMIT 1000"
     );
@@ -98,13 +102,33 @@ async fn peer_scores(transaction: &Transaction<'_>, window: &SignalWindow, signa
     Ok(all)
 }
 
+/// The points of the last signals of a program and kind, as they were at some moment.
+#[derive(Default)]
+pub(super) struct Lately(BTreeMap<(String, String), (Timestamp, Vec<f64>)>);
+
+/// So near to each other signals are compared with the same ones: they are thousands, and cases may open by the dozen.
+const LATELY_SECONDS: i64 = 60;
+
 /// How far the points of a signal stand out from those of its kind in the day before it.
-pub(super) async fn anomaly(transaction: &Transaction<'_>, signal: &Signal) -> Result<f64, AnalysisError> {
-    let sql = "SELECT points::float8 FROM fraud.signal WHERE program = $1 AND kind = $2 AND at > $3::timestamptz - interval '1 day' AND at <= $3
-               ORDER BY at DESC LIMIT 2000";
-    let rows = transaction.query(sql, &[&signal.program, &signal.view.kind, &signal.at]).await?;
-    let mut values: Vec<f64> = rows.iter().map(|row| row.get(0)).collect();
+pub(super) async fn anomaly(transaction: &Transaction<'_>, lately: &mut Lately, signal: &Signal) -> Result<f64, AnalysisError> {
+    let kind = (signal.program.clone(), signal.view.kind.clone());
+    let near = |(at, _): &&(Timestamp, Vec<f64>)| (at.as_second() - signal.at.as_second()).abs() <= LATELY_SECONDS;
+    let mut values = match lately.0.get(&kind).filter(near) {
+        Some((_, values)) => values.clone(),
+        None => {
+            let values = last_points(transaction, signal).await?;
+            lately.0.insert(kind, (signal.at, values.clone()));
+            values
+        }
+    };
     #[allow(clippy::cast_precision_loss, reason = "points far below 2^53")]
     values.push(signal.view.points as f64);
     Ok(scores(&values).last().copied().unwrap_or(0.0))
+}
+
+async fn last_points(transaction: &Transaction<'_>, signal: &Signal) -> Result<Vec<f64>, AnalysisError> {
+    let sql = "SELECT points::float8 FROM fraud.signal WHERE program = $1 AND kind = $2 AND at > $3::timestamptz - interval '1 day' AND at <= $3
+               ORDER BY at DESC LIMIT 2000";
+    let rows = transaction.query(sql, &[&signal.program, &signal.view.kind, &signal.at]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
