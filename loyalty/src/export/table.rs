@@ -20,7 +20,7 @@ use parquet::schema::parser::parse_message_type;
 const DECIMALS: u32 = 6;
 
 /// The values of a column.
-enum Column {
+pub enum Column {
     Text(Vec<ByteArray>),
     Long(Vec<i64>),
     Int(Vec<i32>),
@@ -34,7 +34,7 @@ pub trait Rows {
     const SCHEMA: &'static str;
 
     /// The columns' values, in the order of the schema.
-    fn columns(self) -> Vec<Columned>;
+    fn columns(self) -> Vec<Column>;
 
     /// Writes the file whole or not at all.
     fn write(self, path: &Path) -> anyhow::Result<()>
@@ -50,7 +50,7 @@ pub trait Rows {
         let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
         let mut writer = SerializedFileWriter::new(file, Arc::new(parse_message_type(Self::SCHEMA)?), Arc::new(properties))?;
         let mut group = writer.next_row_group()?;
-        for Columned(column) in columns {
+        for column in columns {
             let mut to = group.next_column()?.context("the schema has a column for each")?;
             match (to.untyped(), &column) {
                 (ColumnWriter::ByteArrayColumnWriter(to), Column::Text(values)) => to.write_batch(values, None, None)?,
@@ -67,11 +67,8 @@ pub trait Rows {
     }
 }
 
-/// A column that is full.
-pub struct Columned(Column);
-
-fn text(values: Vec<String>) -> Columned {
-    Columned(Column::Text(values.into_iter().map(|value| ByteArray::from(value.into_bytes())).collect()))
+fn text(values: Vec<String>) -> Column {
+    Column::Text(values.into_iter().map(|value| ByteArray::from(value.into_bytes())).collect())
 }
 
 fn decimal(amount: Amount) -> i64 {
@@ -123,11 +120,11 @@ impl Rows for Movements {
         required int32 partition; required int32 rule_version; optional int32 lot;
     }";
 
-    fn columns(self) -> Vec<Columned> {
-        let mut columns: Vec<Columned> = self.texts.into_iter().map(text).collect();
-        columns.extend(self.longs.map(|longs| Columned(Column::Long(longs))));
-        columns.extend(self.ints.map(|ints| Columned(Column::Int(ints))));
-        columns.push(Columned(Column::OptionalInt(self.lots, self.has_lot)));
+    fn columns(self) -> Vec<Column> {
+        let mut columns: Vec<Column> = self.texts.into_iter().map(text).collect();
+        columns.extend(self.longs.map(Column::Long));
+        columns.extend(self.ints.map(Column::Int));
+        columns.push(Column::OptionalInt(self.lots, self.has_lot));
         columns
     }
 }
@@ -181,8 +178,8 @@ impl Rows for Lines {
         required int64 discount (DECIMAL(18,6)); required int64 tax (DECIMAL(18,6)); required int64 points;
     }";
 
-    fn columns(self) -> Vec<Columned> {
+    fn columns(self) -> Vec<Column> {
         let texts = self.texts.into_iter().map(text);
-        texts.chain(self.longs.into_iter().map(|longs| Columned(Column::Long(longs)))).collect()
+        texts.chain(self.longs.into_iter().map(Column::Long)).collect()
     }
 }

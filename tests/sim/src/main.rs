@@ -69,22 +69,22 @@ fn main() -> ExitCode {
 /// How long a run may take; it takes some milliseconds.
 const HANGS_AFTER: Duration = Duration::from_secs(60);
 
-/// What a run finds; a panic is a finding too. One that hangs ends the process.
+const HANGS: &str = "hangs: its simulated time stands still";
+
+/// What a run finds; a panic is a finding too, and so is a run that hangs, whose thread is left behind.
 fn outcome(plan: &Plan, bug: Option<LogBug>) -> Outcome {
-    let (done, is_done) = mpsc::channel::<()>();
-    let seed = plan.seed;
+    let (done, is_done) = mpsc::channel();
+    let own = plan.clone();
     std::thread::spawn(move || {
-        if is_done.recv_timeout(HANGS_AFTER) == Err(mpsc::RecvTimeoutError::Timeout) {
-            println!("seed {seed} hangs: its simulated time stands still");
-            std::process::exit(1);
-        }
+        let run = std::panic::catch_unwind(|| run::run(&own, bug)).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Outcome { findings: vec![format!("panicked: {}", text.unwrap_or_default())], ..Outcome::default() }
+        });
+        // Nobody waits any more for one that came after its time.
+        let _ = done.send(run);
     });
-    let _running = done;
-    let run = std::panic::catch_unwind(|| run::run(plan, bug));
-    run.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Outcome { findings: vec![format!("panicked: {}", text.unwrap_or_default())], ..Outcome::default() }
-    })
+    let hangs = |_| Outcome { findings: vec![HANGS.into()], ..Outcome::default() };
+    is_done.recv_timeout(HANGS_AFTER).unwrap_or_else(hangs)
 }
 
 fn fails(plan: &Plan, bug: Option<LogBug>) -> Option<String> {
@@ -154,7 +154,12 @@ fn shrink(plan: &Plan) -> Plan {
 }
 
 fn report(plan: &Plan) -> ExitCode {
-    println!("seed {} fails: {}", plan.seed, fails(plan, None).unwrap_or_default());
+    let finding = fails(plan, None).unwrap_or_default();
+    println!("seed {} fails: {finding}", plan.seed);
+    if finding == HANGS {
+        // Each shorter one would be waited for as long.
+        return ExitCode::FAILURE;
+    }
     let short = shrink(plan);
     println!("shrunk to {} of {} steps: {}", short.steps.len(), plan.steps.len(), fails(&short, None).unwrap_or_default());
     println!(
