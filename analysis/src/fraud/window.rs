@@ -60,10 +60,10 @@ pub(super) async fn later(transaction: &Transaction<'_>, window: &SignalWindow, 
         "SELECT DISTINCT f.program, f.at, f.partition, f.position, f.kind, f.account, f.actor, f.points, f.channel, f.store, f.cashier, f.till, f.device, f.card,
                 f.reference, ''
          FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS u(program, key, at)
-         CROSS JOIN LATERAL (SELECT * FROM fraud.signal s WHERE s.program = u.program AND s.{by} = u.key AND s.{by} <> ''
-             AND s.at > u.at AND s.at < u.at + make_interval(mins => $4) ORDER BY s.at LIMIT 1000) f
-         JOIN watched w ON w.stream = 'signal' AND w.partition = f.partition AND w.position > f.position
-         WHERE f.kind = ANY($5) ORDER BY f.at LIMIT 1000"
+         CROSS JOIN LATERAL (SELECT s.* FROM fraud.signal s JOIN watched w ON w.stream = 'signal' AND w.partition = s.partition AND w.position > s.position
+             WHERE s.program = u.program AND s.{by} = u.key AND s.{by} <> '' AND s.at > u.at AND s.at < u.at + make_interval(mins => $4)
+               AND s.kind = ANY($5) ORDER BY s.at LIMIT 1000) f
+         ORDER BY f.at LIMIT 1000"
     );
     let is_counted = |signal: &&&Signal| window.kinds.iter().any(|counted| kind(*counted) == signal.view.kind);
     let counted: Vec<&Signal> = signals.iter().filter(is_counted).copied().collect();
