@@ -7,6 +7,7 @@ use event_log::{EventLog, LogError, Partition, Position, Taken, Writer, beyond_o
 use ledger_core::planted::{Bug, is_planted};
 use ledger_schemas::Record;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::book::{Group, Staged};
 use crate::request::{Answer, Refusal};
@@ -16,7 +17,8 @@ pub(crate) const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the committer is to do, in its order.
 pub(crate) enum Work {
-    Append(Box<Group>),
+    /// With what is held until it is on the log.
+    Append(Box<Group>, Option<TaskTrackerToken>),
     Take(Vec<Partition>, oneshot::Sender<Taken>),
     Release(Vec<Partition>, oneshot::Sender<()>),
 }
@@ -25,7 +27,11 @@ pub(crate) enum Work {
 pub(crate) async fn run(mut works: mpsc::Receiver<Work>, mut writer: Box<dyn Writer>, log: Arc<dyn EventLog>) -> Result<(), LogError> {
     while let Some(work) = works.recv().await {
         let (outcome, staged) = match work {
-            Work::Append(group) => append(group, &mut *writer, &*log).await,
+            Work::Append(group, in_hand) => {
+                let appended = append(group, &mut *writer, &*log).await;
+                drop(in_hand);
+                appended
+            }
             Work::Take(partitions, done) => (writer.take(&partitions).await.map(|taken| told(done, taken)), Vec::new()),
             Work::Release(partitions, done) => (writer.release(&partitions).await.map(|()| told(done, ())), Vec::new()),
         };
@@ -34,7 +40,7 @@ pub(crate) async fn run(mut works: mpsc::Receiver<Work>, mut writer: Box<dyn Wri
             works.close();
             give_up(staged);
             while let Some(work) = works.recv().await {
-                if let Work::Append(group) = work {
+                if let Work::Append(group, _) = work {
                     give_up(group.staged);
                 }
             }

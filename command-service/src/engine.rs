@@ -11,6 +11,7 @@ use ledger_schemas::Ask;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use crate::book::{Book, Group, Staged};
 use crate::commit::{self, Work};
@@ -22,6 +23,9 @@ use crate::store::StoreError;
 
 /// How many requests one group takes; with all that they bring, a batch stays at a few megabytes.
 const GROUP_MAX: usize = 4096;
+/// So many must wait before a group is made while another is on its way to the log. A smaller one would gain nothing by being early, and what
+/// comes after it would wait for both.
+const AHEAD_MIN: usize = 512;
 /// How many accounts' due work one group takes.
 pub(crate) const DUE_MAX: usize = 2048;
 /// How long changes wait for the state store when there are few.
@@ -71,6 +75,8 @@ pub(crate) struct Engine {
 struct Session {
     book: Book,
     works: mpsc::Sender<Work>,
+    /// Groups that were handed over and are not on the log yet.
+    in_hand: TaskTracker,
     committer: JoinHandle<Result<(), LogError>>,
     news: mpsc::UnboundedReceiver<News>,
     /// Heard, not done yet.
@@ -172,7 +178,10 @@ impl Engine {
         };
         let (works, done) = mpsc::channel(1);
         let committer = tokio::spawn(commit::run(done, writer, Arc::clone(&self.log)));
-        Ok(Session { book, works, committer, news, heard: None, is_shared })
+        let in_hand = TaskTracker::new();
+        // Closed, it tells whenever it is empty.
+        in_hand.close();
+        Ok(Session { book, works, in_hand, committer, news, heard: None, is_shared })
     }
 
     /// Shows others what is decided here, and by which rules.
@@ -187,6 +196,9 @@ impl Engine {
         let mut more_due = true;
         let works = session.works.clone();
         loop {
+            if self.requests.len() + session.news.len() < AHEAD_MIN {
+                session.in_hand.wait().await;
+            }
             let Ok(permit) = works.reserve().await else { return Ok(End::LogFailed) };
             if self.waiting.is_empty() {
                 // What is due is looked at before waiting, so the wait never outlasts it.
@@ -213,7 +225,7 @@ impl Engine {
             if group.is_empty() {
                 drop(permit);
             } else {
-                permit.send(Work::Append(Box::new(group)));
+                permit.send(Work::Append(Box::new(group), Some(session.in_hand.token())));
             }
             if stop {
                 self.give_up_all(session).await;
@@ -434,7 +446,7 @@ async fn on_the_log(works: &mpsc::Sender<Work>) -> bool {
     group.staged.push(Staged::Run(Box::new(move |ok| {
         let _ = done.send(ok);
     })));
-    works.send(Work::Append(Box::new(group))).await.is_ok() && heard.await.unwrap_or(false)
+    works.send(Work::Append(Box::new(group), None)).await.is_ok() && heard.await.unwrap_or(false)
 }
 
 fn when_on_the_log<T: Send + 'static>(book: &mut Book, reply: oneshot::Sender<Result<T, Refusal>>, outcome: Result<T, Refusal>) {

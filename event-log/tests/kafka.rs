@@ -75,6 +75,24 @@ async fn a_book_written_before_is_read_from_anywhere() {
 }
 
 #[tokio::test]
+async fn a_writer_is_fenced_whichever_of_its_ids_is_next() {
+    for before in 0..3 {
+        let options = options(&format!("turn-{before}")).await;
+        let log = KafkaLog::open(options, 1, None).await.unwrap();
+        let mut old = log.acquire("one").await.unwrap();
+        for position in 0..before {
+            old.append(batch(position, 1)).await.unwrap();
+        }
+        let mut new = log.acquire("two").await.unwrap();
+        new.append(batch(before, 1)).await.unwrap();
+        let refused = old.append(batch(before, 2)).await.unwrap_err();
+        assert!(matches!(refused, LogError::Fenced { .. }), "after {before}: {refused}");
+        new.append(batch(before + 1, 1)).await.unwrap();
+        assert_eq!(log.read(0, 0, 100).await.unwrap().len() as u64, log.ends().await.unwrap()[0]);
+    }
+}
+
+#[tokio::test]
 async fn a_book_keeps_its_id_and_its_number_of_partitions() {
     let options = options("kept").await;
     let first = KafkaLog::open(options.clone(), 2, Some("book-1".into())).await.unwrap();

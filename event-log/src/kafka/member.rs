@@ -16,7 +16,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use tokio::sync::{mpsc, oneshot};
 
-use super::standing::Standing;
+use super::standing::{Membership, Standing};
 use super::{KafkaOptions, PATIENCE, Quiet, failed, message, topics};
 use crate::{Asked, LogError, News, Partition, Slot};
 
@@ -54,7 +54,7 @@ impl ConsumerContext for Member {
             return;
         }
         // The group is a generation further already; what is in hand is finished in it.
-        self.standing.set(consumer.group_metadata());
+        self.standing.set(Membership::of(consumer));
         let (done, is_done) = oneshot::channel();
         if self.news.send(News::Revoked(partitions(list), done)).is_ok() {
             // Dropped where the owner is gone.
@@ -65,7 +65,7 @@ impl ConsumerContext for Member {
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(list) => {
-                self.standing.set(consumer.group_metadata());
+                self.standing.set(Membership::of(consumer));
                 metrics::counter!("loyalty_rebalances_total").increment(1);
                 if list.count() > 0 {
                     let _ = self.news.send(News::Assigned(partitions(list)));
@@ -142,7 +142,7 @@ fn run(consumer: &BaseConsumer<Member>) {
             Some(Err(error)) => tracing::error!(%error, "commands can't be read; trying again"),
         }
         if standing.is_stale() && !consumer.assignment_lost() {
-            standing.set(consumer.group_metadata());
+            standing.set(Membership::of(consumer));
         }
     }
 }

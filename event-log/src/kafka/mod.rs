@@ -10,10 +10,12 @@ mod asker;
 mod fetch;
 mod member;
 mod message;
+mod producer;
 mod standing;
 mod tail;
 mod topics;
 mod transactions;
+mod wire;
 mod writer;
 
 pub use asker::Asker;
@@ -25,14 +27,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::{mpsc, watch};
 
 use crate::{Entry, EventLog, LogError, News, Partition, Position, Writer, is_beyond};
 use fetch::Fetcher;
-use standing::Standing;
+use standing::{Membership, Standing};
 use tail::Tail;
 use writer::KafkaWriter;
 
@@ -59,9 +61,13 @@ impl KafkaOptions {
         format!("{}.{name}", self.prefix)
     }
 
+    fn client_id(&self) -> String {
+        format!("{}-ledger", self.prefix)
+    }
+
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.brokers).set("client.id", format!("{}-ledger", self.prefix));
+        config.set("bootstrap.servers", &self.brokers).set("client.id", self.client_id());
         config
     }
 
@@ -199,7 +205,7 @@ impl EventLog for KafkaLog {
         let start = move || {
             // Before, so that nobody is disturbed; and after, as somebody may come in between.
             member::require_nobody(&options)?;
-            let nobody = Standing::new(options.consumer_of(&options.topic(topics::COMMANDS), "read_committed")?.group_metadata());
+            let nobody = Standing::new(Some(Membership::nobody()));
             // All who want to be alone have the same id, so that the last one ends the others.
             KafkaWriter::start(&options, partitions, Arc::new(nobody), options.topic("writer"))
         };
