@@ -39,8 +39,10 @@ impl Book {
                     self.group.reply(to, refused(&Refusal::ProgramNotFound(key.program)));
                     return Ok(());
                 };
-                if let Some(why) = self.accounts.stopped(&key.to_string()) {
-                    let refusal = Refusal::Stopped(why.clone());
+                let name = key.to_string();
+                let stopped = self.accounts.stopped(&name).map(|why| Refusal::Stopped(why.clone()));
+                // Whoever asked may have taken the wrong partition.
+                if let Some(refusal) = if self.is_here(&name) { stopped } else { Some(Refusal::NotHere) } {
                     self.group.reply(to, refused(&refusal));
                     return Ok(());
                 }

@@ -3,6 +3,7 @@
 mod args;
 mod audit;
 mod bench;
+mod budget;
 mod clv;
 mod copy;
 mod correct;

@@ -167,8 +167,9 @@ impl Node {
         Ok(())
     }
 
-    /// Applies the fraud rules to what the read models say, until the node stops.
+    /// Applies the fraud rules to what the read models say and looks at the budgets, until the node stops.
     pub fn watch(&mut self) {
+        self.tasks.push(tokio::spawn(crate::budget::run(self.service.clone(), self.url().to_owned(), self.stop.subscribe())));
         self.tasks.push(tokio::spawn(crate::watch::run(self.service.clone(), self.url().to_owned(), self.stop.subscribe())));
     }
 

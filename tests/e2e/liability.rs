@@ -184,3 +184,78 @@ async fn breakage_is_found_from_what_earlier_months_did() {
     assert_eq!(breakage["back_test"]["actual"], 800.0);
     up.stop().await;
 }
+
+#[tokio::test]
+async fn a_budget_tells_what_it_cost_by_rule_and_raises_an_alert_before_it_is_spent() {
+    let data = TempDir::new().unwrap();
+    let up = Up::start(data.path(), &[]).await;
+    let mut rules = points_worth_one("1", "2010-01-01T00:00:00Z");
+    rules["earn"] = json!({"base": {"points": "0.1", "per": "1"}, "bonus": [{"id": "double-tea", "when": "line.category == 'tea'", "multiply": "2"}]});
+    rules["insight"] = json!({"margin": "0.5", "budget": [
+        {"from": "2010-02-01", "until": "2010-02-28", "planned": "1000"},
+        {"from": "2010-03-01", "until": "2010-03-31", "planned": "400"},
+    ]});
+    let (status, answer) = up.put("/v1/programs/shop/rulebook", rules.clone()).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let path = "/v1/programs/shop/liability/budget";
+    let buy = async |id: &str, day: &str, category: &str, price: &str| {
+        let at = format!("2010-02-{day}T12:00:00Z");
+        clock(&up, &at).await;
+        let mut body = purchase(id, "a", &at, "x", price);
+        (body["lines"][0]["category"], body["shipping"]) = (json!(category), json!("0"));
+        let (_, answer) = up.post("/v1/programs/shop/purchases", body).await;
+        up.read("/v1/programs/shop/liability/trial-balance", &answer).await;
+    };
+    buy("p1", "01", "milk", "2000").await;
+    buy("p2", "08", "tea", "1000").await;
+    let (_, view) = up.get(path).await;
+    let february = &view["periods"][0];
+    assert_eq!(
+        (&view["currency"], &february["actual"], &february["used"], &february["is_alert"]),
+        (&json!("GBP"), &json!("400"), &json!("0.4"), &json!(false))
+    );
+    // 400 in 8 days, 20 days to go.
+    assert_eq!((&february["forecast"], &february["variance"], &february["spent_on"]), (&json!("1400"), &json!("-400"), &json!("2010-02-20")), "{view}");
+    let share = |name: &str, cost: &str, sales: &str, back: &str| json!({"name": name, "cost": cost, "sales": sales, "return_on_cost": back});
+    assert_eq!(february["rules"], json!([share("base", "200", "2000", "5"), share("double-tea", "200", "1000", "2.5")]), "{view}");
+    assert_eq!(february["tiers"], json!([share("member", "400", "3000", "3.75")]), "{view}");
+    assert_eq!(
+        (&view["periods"][1]["actual"], &view["periods"][1]["forecast"], &view["periods"][1]["spent_on"]),
+        (&json!("0"), &json!("1550"), &json!("2010-03-08"))
+    );
+    assert_eq!(view["alerts"], json!([]));
+
+    buy("p3", "10", "tea", "2250").await;
+    let alert = loop {
+        let (_, view) = up.get(path).await;
+        if let Some(alert) = view["alerts"].as_array().unwrap().first() {
+            break alert.clone();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert_eq!(alert, json!({"from": "2010-02-01", "raised_on": "2010-02-10", "planned": "1000", "actual": "850", "spent_on": "2010-02-12"}));
+
+    // What goes back costs nothing, in the rule that gave it; the plan was overspent by then.
+    buy("p4", "12", "milk", "2000").await;
+    clock(&up, "2010-02-20T00:00:00Z").await;
+    let back = json!({"return_id": "t1", "account_id": "a", "purchase_id": "p3", "occurred_at": "2010-02-20T00:00:00Z", "amount": "2250.00"});
+    let (_, answer) = up.post("/v1/programs/shop/returns", back).await;
+    up.read("/v1/programs/shop/liability/trial-balance", &answer).await;
+    let (_, view) = up.get(path).await;
+    assert_eq!((&view["periods"][0]["actual"], &view["periods"][0]["spent_on"]), (&json!("600"), &json!(null)), "{view}");
+    assert_eq!(view["periods"][0]["rules"][1], share("double-tea", "200", "3250", "8.125"));
+    let (_, then) = up.get(&format!("{path}?as_of=2010-02-12")).await;
+    assert_eq!((&then["periods"][0]["actual"], &then["periods"][0]["spent_on"]), (&json!("1050"), &json!("2010-02-12")), "{then}");
+    assert_eq!(view["alerts"].as_array().unwrap().len(), 1, "once a period");
+
+    rules["insight"]["budget"] = json!([{"from": "2010-02-10", "until": "2010-02-01", "planned": "0", "alert_at": "1.5"}, {"from": "2010-01-01", "until": "2010-03-01", "planned": "1"}]);
+    let (status, problem) = up.put("/v1/programs/shop/rulebook", rules).await;
+    let pointers: Vec<&str> = problem["errors"].as_array().unwrap().iter().map(|error| error["pointer"].as_str().unwrap()).collect();
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(pointers, ["/insight/budget/0/until", "/insight/budget/0/planned", "/insight/budget/0/alert_at", "/insight/budget/1/from"]);
+    up.stop().await;
+    assert!(run(&["verify"], data.path()).await.contains("book verified"));
+    let page = data.path().join("page.html");
+    let report = run(&["report", "liability", "--program", "shop", "--html", page.to_str().unwrap()], data.path()).await;
+    assert!(report.contains("Budget, in GBP") && report.contains("double-tea"), "{report}");
+}

@@ -1,7 +1,16 @@
 //! Several processes on one Kafka and one Postgres: they share the partitions, any of them answers for all.
 
 use std::path::Path;
+use std::time::Duration;
 
+use event_log::kafka::{KafkaLog, KafkaOptions};
+use event_log::{EventLog, partition_of};
+use ledger_core::account::command::{Action, Command, Line, Purchase};
+use ledger_core::id::{AccountKey, Id};
+use ledger_core::points::Amount;
+use ledger_core::time::Moment;
+use ledger_schemas::{Ask, What, v1};
+use prost::Message as _;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -111,6 +120,75 @@ async fn any_process_answers_for_every_account() {
     api.stop().await;
     two.stop().await;
     assert!(site.verified().await.contains("refused commands: 1"));
+}
+
+/// A purchase as it goes over the log.
+fn command(id: &str) -> Command {
+    let id = Id::parse(id).unwrap();
+    let line = Line {
+        line_id: Id::parse("1").unwrap(),
+        sku: "A".into(),
+        category: "".into(),
+        quantity: Amount::ONE,
+        unit_price: Amount::from(10),
+        discount: Amount::ZERO,
+        tax: Amount::ZERO,
+    };
+    let purchase = Purchase {
+        purchase_id: id.clone(),
+        occurred_at: Moment::from_micros(1_262_304_000_000_000).unwrap(),
+        currency: "GBP".into(),
+        channel: "store".into(),
+        store: "s1".into(),
+        lines: vec![line],
+        shipping: Amount::ZERO,
+        origin: None,
+    };
+    Command { id, actor: "till".into(), action: Action::Earn(purchase.into()) }
+}
+
+/// Somebody publishes to the commands by hand, and gets partitions and bytes wrong.
+#[tokio::test]
+async fn what_is_asked_in_the_wrong_partition_or_form_is_refused_and_booked_at_most_once() {
+    let site = Site::new("wrong-partition").await;
+    let (one, two) = (site.serve(&["up"], 0).await, site.serve(&["serve", "command-service"], 1).await);
+    shared(&[&one, &two]).await;
+    one.put("/v1/programs/shop/rulebook", rulebook()).await;
+    let options = KafkaOptions { brokers: site.flags[1].clone(), prefix: site.flags[3].clone(), replication: 1, session_timeout: Duration::from_secs(6) };
+    let log = KafkaLog::open(options, 8, None).await.unwrap();
+    let asker = log.asker().await.unwrap().unwrap();
+    let account = AccountKey { program: Id::parse("shop").unwrap(), account: Id::parse("m1").unwrap() };
+    let name = account.to_string();
+    let home = partition_of(&name, 8);
+    let kinds = async |what: What, partition| {
+        let body = Ask { program_entries: 1, what }.encode();
+        let reply = asker.ask(partition, &name, &body, Duration::from_secs(20)).await.unwrap().expect("each is answered");
+        v1::Reply::decode(&*reply).unwrap().kind.unwrap()
+    };
+    let (mut accepted, mut not_here) = (0, 0);
+    for partition in 0..8 {
+        match kinds(What::Command(account.clone(), command("P1")), partition).await {
+            v1::reply::Kind::Accepted(_) => accepted += 1,
+            v1::reply::Kind::Refused(refused) if refused.code == "outcome_unknown" => not_here += 1,
+            other => panic!("{other:?}"),
+        }
+        // Whoever does not have the account does not answer with an empty one.
+        match kinds(What::Snapshot(account.clone()), partition).await {
+            v1::reply::Kind::Snapshot(snapshot) => assert!(!snapshot.account.is_empty()),
+            v1::reply::Kind::Refused(refused) => assert_eq!((refused.code.as_str(), partition == home), ("outcome_unknown", false)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(accepted + not_here, 8);
+    assert!(accepted >= 1 && not_here >= 1, "each of both has some: {accepted}, {not_here}");
+    let unreadable = asker.ask(home, &name, b"\xff\xff", Duration::from_secs(20)).await.unwrap().unwrap();
+    let Some(v1::reply::Kind::Refused(refused)) = v1::Reply::decode(&*unreadable).unwrap().kind else { panic!("it is refused") };
+    assert_eq!(refused.code, "malformed", "{refused:?}");
+    drop(asker);
+    drop(log);
+    two.stop().await;
+    one.stop().await;
+    assert!(site.verified().await.contains("book verified: 1 records"), "booked once, whoever was asked");
 }
 
 #[tokio::test]

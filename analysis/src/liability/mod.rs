@@ -1,10 +1,12 @@
-//! What the points owe: trial balance, roll-forward, breakage, revenue journal, expiry ahead.
+//! What the points owe: trial balance, roll-forward, breakage, revenue journal, expiry ahead, budgets.
 
 mod breakage;
+mod budget;
 mod flows;
 mod journal;
 mod trial;
 
 pub use breakage::{BackTest, Breakage, CohortEstimate, breakage};
+pub use budget::{Budget, BudgetAlert, Share, budget_alerts, budgets, raise_alerts};
 pub use journal::{Entry, Journal, journal};
 pub use trial::{Basis, RollForward, Rolled, TrialBalance, expiry_forecast, roll_forward, trial_balance};

@@ -1,6 +1,6 @@
 //! What the points owe: trial balance, roll-forward, lots, breakage, journal, expiry ahead.
 
-use analysis::liability::{self, Basis, Breakage, Journal, RollForward, Rolled, TrialBalance};
+use analysis::liability::{self, Basis, Breakage, Budget, BudgetAlert, Journal, RollForward, Rolled, TrialBalance};
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -173,6 +173,36 @@ pub(super) async fn breakage(
     let rules = state.program(&program)?;
     let set = rules.program.at_or_first(rules.now(real_now())).and_then(|version| version.rulebook.insight.expected_redemption);
     Ok(axum::Json(liability::breakage(&*state.database().await?, program.as_str(), as_of, set).await?))
+}
+
+/// Budgets and the alerts that were raised.
+#[derive(Debug, Serialize)]
+pub struct BudgetView {
+    /// ISO 4217 code of all money here.
+    currency: String,
+    /// The periods, earlier ones first.
+    periods: Vec<Budget>,
+    /// The alerts, by period.
+    alerts: Vec<BudgetAlert>,
+}
+
+/// What the points of each period cost against the plan (`insight.budget` of the rulebook): so far, by rule, by tier, and at the period's end.
+#[utoipa::path(get, path = "/programs/{program}/liability/budget", params(("program" = String, Path), AsOfDayParams),
+    responses((status = 200, description = "By period, in money", body = serde_json::Value), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn budget(
+    State(state): State<ApiState>,
+    Path(program): Path<String>,
+    Query(params): Query<AsOfDayParams>,
+) -> Result<axum::Json<BudgetView>, Problem> {
+    let program = path_id("program", &program)?;
+    let rules = state.program(&program)?;
+    let as_of = day_or_today(&state, &program, "as_of", params.as_of.as_deref())?;
+    wait_for(&state, "liability", params.min_position.as_deref()).await?;
+    let version = rules.program.at_or_first(rules.now(real_now())).ok_or_else(|| Problem::program_not_found(&program))?;
+    let database = state.database().await?;
+    let periods = liability::budgets(&database, program.as_str(), &version.rulebook, as_of).await?;
+    let alerts = liability::budget_alerts(&database, program.as_str()).await?;
+    Ok(axum::Json(BudgetView { currency: version.rulebook.currency.to_string(), periods, alerts }))
 }
 
 /// Of which month.

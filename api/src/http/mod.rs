@@ -90,6 +90,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(liability::breakage))
         .routes(routes!(liability::journal))
         .routes(routes!(liability::expiry_forecast))
+        .routes(routes!(liability::budget))
         .routes(routes!(purchases::post))
         .routes(routes!(redemptions::post))
         .routes(routes!(redemptions::capture))

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use compact_str::CompactString;
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Alias, Id};
@@ -281,6 +282,12 @@ impl Reason {
 }
 
 impl Purchase {
+    /// What its goods came to, after discounts.
+    #[must_use]
+    pub fn spend(&self) -> Amount {
+        Amount(self.lines.iter().fold(Decimal::ZERO, |sum, line| sum.saturating_add(line.spend().0)))
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         if self.currency.len() != 3 || !self.currency.bytes().all(|b| b.is_ascii_uppercase()) {
             return Err(Invalid::new("/currency", format!("{:?}", self.currency), "an ISO 4217 code of three capital letters"));
@@ -332,6 +339,13 @@ impl Purchase {
 }
 
 impl Line {
+    /// What it came to, after its discount. Lines are in range (12 digits before the point, 6 after, each), and so is the sum of 5,000 of their
+    /// products in a decimal's 28 digits, but for its last decimals, which a saturating product rounds.
+    #[must_use]
+    pub fn spend(&self) -> Amount {
+        Amount(self.quantity.0.saturating_mul(self.unit_price.0).saturating_sub(self.discount.0))
+    }
+
     fn check(&self, i: usize) -> Result<(), Invalid> {
         check_label(format!("/lines/{i}/sku"), &self.sku)?;
         check_label(format!("/lines/{i}/category"), &self.category)?;

@@ -186,7 +186,7 @@ impl Condition {
             unit_price: double(line.unit_price),
             discount: double(line.discount),
             tax: double(line.tax),
-            amount: double(Amount(line.quantity.0.saturating_mul(line.unit_price.0)).minus(line.discount)),
+            amount: double(line.spend()),
         };
         let context = scope.context()?;
         context.add_variable("line", cel::to_value(view).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;

@@ -1,5 +1,6 @@
 //! What analysts need to know of a program: how its money is counted, and when a member counts as what. It decides no points.
 
+use jiff::civil::Date;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,30 @@ pub struct InsightRules {
     pub ladder: Vec<Rung>,
     /// What can be done for a member whose value falls.
     pub actions: Vec<ActionRule>,
+    /// What the points given in a period may cost, earlier periods first; periods may leave gaps and don't overlap.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub budget: Vec<BudgetRule>,
+}
+
+/// What the points given in a period may cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetRule {
+    /// Its first day (UTC), `YYYY-MM-DD`.
+    #[schemars(with = "String")]
+    pub from: Date,
+    /// Its last day.
+    #[schemars(with = "String")]
+    pub until: Date,
+    /// In the program's currency.
+    pub planned: Amount,
+    /// An alert is raised when this share of it, from 0 to 1, is spent.
+    #[serde(default = "default_alert_at")]
+    pub alert_at: Amount,
+}
+
+fn default_alert_at() -> Amount {
+    Amount(rust_decimal::Decimal::new(8, 1))
 }
 
 /// Something that can be done for a member.
@@ -101,6 +126,7 @@ impl Default for InsightRules {
             horizon_months: 12,
             expected_redemption: None,
             actions: Vec::new(),
+            budget: Vec::new(),
             ladder: vec![rung("prospect", 0, None), rung("customer", 1, None), rung("supporter", 3, None), rung("advocate", 10, Some(365))],
         }
     }
@@ -121,6 +147,7 @@ impl InsightRules {
             invalid.push(Invalid::new("/insight/ladder/0", "it asks for something, or there is none", "a lowest rung that everybody stands on"));
         }
         self.check_actions(invalid);
+        self.check_budget(invalid);
         for (i, rung) in self.ladder.iter().enumerate() {
             if rung.name.is_empty() || rung.name.len() > 64 || self.ladder[..i].iter().any(|other| other.name == rung.name) {
                 invalid.push(Invalid::new(format!("/insight/ladder/{i}/name"), &rung.name, "1 to 64 characters that no other rung has"));
@@ -128,6 +155,26 @@ impl InsightRules {
             if rung.within_days.is_some_and(|days| !(1..=36_500).contains(&days)) {
                 invalid.push(Invalid::new(format!("/insight/ladder/{i}/within_days"), rung.within_days.unwrap_or(0), "1 to 36500 days"));
             }
+        }
+    }
+
+    fn check_budget(&self, invalid: &mut Vec<Invalid>) {
+        let mut before: Option<Date> = None;
+        for (i, period) in self.budget.iter().enumerate() {
+            let at = |field: &str| format!("/insight/budget/{i}/{field}");
+            if before.is_some_and(|before| period.from <= before) {
+                invalid.push(Invalid::new(at("from"), period.from, "a day after the period before it"));
+            }
+            if period.until < period.from {
+                invalid.push(Invalid::new(at("until"), period.until, "a day that is not before from"));
+            }
+            if period.planned <= Amount::ZERO {
+                invalid.push(Invalid::new(at("planned"), period.planned, "an amount of money above 0"));
+            }
+            if period.alert_at <= Amount::ZERO || period.alert_at > Amount::ONE {
+                invalid.push(Invalid::new(at("alert_at"), period.alert_at, "a decimal above 0, at most 1"));
+            }
+            before = Some(period.until);
         }
     }
 

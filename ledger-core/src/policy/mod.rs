@@ -13,7 +13,7 @@ mod validate;
 
 pub use condition::ConditionError;
 pub use fraud::{FraudRule, FraudRules, FraudScope, Measure, Severity, SignalField, SignalKind, SignalView, SignalWindow};
-pub use insight::{ActionRule, ActionScope, InsightRules, MemberView, Rung};
+pub use insight::{ActionRule, ActionScope, BudgetRule, InsightRules, MemberView, Rung};
 pub use predicate::Predicate;
 pub use program::{Program, Version};
 pub use rate::{Facts, Kept, LinePoints, RateFailure, Rated, gross, rate};

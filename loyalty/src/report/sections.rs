@@ -1,13 +1,15 @@
 //! What each report shows.
 
-use analysis::liability::{Basis, breakage, expiry_forecast, roll_forward, trial_balance};
+use analysis::liability::{Basis, Budget, Share, breakage, budgets, expiry_forecast, roll_forward, trial_balance};
 use analysis::{clv, decline, fraud};
 use anyhow::Context;
 use api::real_now;
 use command_service::Programs;
 use event_log::EventLog;
 use jiff::Span;
+use jiff::civil::Date;
 use ledger_core::id::Id;
+use ledger_core::policy::Version;
 use ledger_core::time::utc_date;
 use rust_decimal::prelude::ToPrimitive;
 use tokio_postgres::Client;
@@ -132,7 +134,7 @@ pub async fn liability(client: &Client, log: &dyn EventLog, program: &str) -> an
     for (day, points) in expiring {
         *by_month.entry(day.strftime("%Y-%m").to_string()).or_default() += points;
     }
-    Ok(vec![
+    let mut sections = vec![
         Section { heading: format!("Trial balance at the end of {today}"), columns: vec!["bucket", "points"], rows: buckets, bars: Vec::new() },
         Section {
             heading: "Roll-forward by month".into(),
@@ -152,5 +154,35 @@ pub async fn liability(client: &Client, log: &dyn EventLog, program: &str) -> an
             rows: by_month.iter().map(|(month, points)| vec![month.clone(), points.to_string()]).collect(),
             bars: by_month.iter().map(|(month, points)| (month.clone(), points.to_f64().unwrap_or(0.0))).collect(),
         },
-    ])
+    ];
+    sections.extend(budget(client, program, version, today).await?);
+    Ok(sections)
+}
+
+/// The periods of the budget, and what gave the points of the one that runs.
+async fn budget(client: &Client, program: &str, version: &Version, today: Date) -> anyhow::Result<Vec<Section>> {
+    let budgets = budgets(client, program, &version.rulebook, today).await?;
+    let Some(current) = budgets.iter().rfind(|budget| budget.from <= today) else { return Ok(Vec::new()) };
+    let row = |b: &Budget| {
+        let spent_on = b.spent_on.map_or_else(|| "it lasts".into(), |day| day.to_string());
+        vec![b.from.to_string(), b.until.to_string(), b.planned.to_string(), b.actual.to_string(), b.forecast.to_string(), b.variance.to_string(), spent_on]
+    };
+    let share = |s: &Share| {
+        let back = s.return_on_cost.map_or_else(String::new, |share| share.to_string());
+        vec![s.name.clone(), s.cost.to_string(), s.sales.to_string(), back]
+    };
+    let bars = |shares: &[Share]| shares.iter().map(|share| (share.name.clone(), share.cost.to_f64().unwrap_or(0.0))).collect();
+    let by = |what: &'static str, shares: &[Share]| Section {
+        heading: format!("Cost by {what} since {}", current.from),
+        columns: vec![what, "cost", "sales", "margin by cost"],
+        rows: shares.iter().map(share).collect(),
+        bars: bars(shares),
+    };
+    let periods = Section {
+        heading: format!("Budget, in {}", version.rulebook.currency),
+        columns: vec!["from", "until", "planned", "actual", "forecast", "left in the end", "spent on"],
+        rows: budgets.iter().map(row).collect(),
+        bars: Vec::new(),
+    };
+    Ok(vec![periods, by("rule", &current.rules), by("tier", &current.tiers)])
 }

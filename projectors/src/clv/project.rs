@@ -66,10 +66,8 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
 
 fn bought<'a>(key: &'a AccountKey, earned: &'a Earned, booked_on: Date) -> Bought<'a> {
     let purchase = &*earned.purchase;
-    // Lines are in range (12 digits before the point, 6 after, each), and so is the sum of 5,000 of their products in a decimal's 28 digits,
-    // but for its last decimals, which a saturating product rounds.
-    let lines: Vec<Decimal> = purchase.lines.iter().map(|line| line.quantity.0.saturating_mul(line.unit_price.0).saturating_sub(line.discount.0)).collect();
-    let spend = lines.iter().fold(Decimal::ZERO, |sum, line| sum.saturating_add(*line));
+    let lines = purchase.lines.iter().map(|line| line.spend().0).collect();
+    let spend = purchase.spend().0;
     Bought { key, purchase, day: date_of(earned.day), booked_on, occurred_at: purchase.occurred_at.timestamp(), spend, lines }
 }
 

@@ -1,13 +1,14 @@
 //! The fold: postings, summed over a batch as far as they can be without reading a row; lots and tiers that are new.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
 use ledger_core::account::EventKind;
-use ledger_core::account::event::LotId;
-use ledger_core::id::AccountKey;
+use ledger_core::account::event::{Earned, LotId};
+use ledger_core::id::{AccountKey, Id};
 use ledger_core::posting::postings;
 use ledger_core::time::utc_date;
+use rust_decimal::Decimal;
 
 use crate::runtime::Placed;
 
@@ -30,7 +31,17 @@ pub(super) struct NewLot<'a> {
     pub(super) lot: LotId,
     pub(super) issued_on: Date,
     pub(super) source: &'a str,
+    pub(super) rule: String,
     pub(super) points: i64,
+}
+
+/// Goods that earned points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Sold<'a> {
+    pub(super) key: &'a AccountKey,
+    pub(super) lot: LotId,
+    pub(super) tier: Option<&'a str>,
+    pub(super) booked_on: Date,
 }
 
 /// What `records` change.
@@ -38,6 +49,7 @@ pub(super) struct NewLot<'a> {
 pub(super) struct Changes<'a> {
     pub(super) lots: Vec<NewLot<'a>>,
     pub(super) postings: BTreeMap<Place<'a>, i64>,
+    pub(super) sales: BTreeMap<Sold<'a>, Decimal>,
     /// The tier after the batch, where it changed.
     pub(super) tiers: BTreeMap<&'a AccountKey, &'a str>,
 }
@@ -73,22 +85,33 @@ fn movement(kind: &EventKind) -> Option<&'static str> {
     })
 }
 
+const BASE: &str = "base";
+const ADJUSTMENT: &str = "adjustment";
+
+/// What gave the points of a purchase: the bonuses that held for any of its lines.
+fn rule(earned: &Earned) -> String {
+    let bonuses: BTreeSet<&str> = earned.lines.iter().flat_map(|line| &line.bonus).map(Id::as_str).collect();
+    if bonuses.is_empty() { BASE.into() } else { bonuses.into_iter().collect::<Vec<_>>().join("+") }
+}
+
 pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
     let mut changes = Changes::default();
     for placed in records {
         let (key, booked_on) = (&placed.record.key, utc_date(placed.record.recorded_at));
         for event in &placed.record.events {
             let effective_on = utc_date(event.at);
-            let mut new_lot = |lot: LotId, source, points| changes.lots.push(NewLot { key, lot, issued_on: effective_on, source, points });
+            let mut new_lot = |lot: LotId, source, rule, points| changes.lots.push(NewLot { key, lot, issued_on: effective_on, source, rule, points });
             match &event.kind {
                 EventKind::AccountOpened { tier, .. } => drop(changes.tiers.insert(key, tier)),
                 EventKind::TierChanged(moved) => drop(changes.tiers.insert(key, &moved.to)),
                 EventKind::PointsEarned(earned) => {
                     if let Some(lot) = &earned.lot {
-                        new_lot(lot.lot, earned.purchase.purchase_id.as_str(), lot.points);
+                        new_lot(lot.lot, earned.purchase.purchase_id.as_str(), rule(earned), lot.points);
+                        let tier = changes.tiers.get(key).copied();
+                        changes.sales.insert(Sold { key, lot: lot.lot, tier, booked_on }, earned.purchase.spend().0);
                     }
                 }
-                EventKind::PointsAdded { adjustment, lot, .. } => new_lot(lot.lot, adjustment.as_str(), lot.points),
+                EventKind::PointsAdded { adjustment, lot, .. } => new_lot(lot.lot, adjustment.as_str(), ADJUSTMENT.into(), lot.points),
                 _ => {}
             }
             let Some(kind) = movement(&event.kind) else { continue };

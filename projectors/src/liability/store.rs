@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use jiff::civil::Date;
 use ledger_core::account::event::LotId;
 use ledger_core::id::AccountKey;
+use rust_decimal::Decimal;
 use tokio_postgres::Transaction;
 
-use super::project::{Changes, NewLot, Place};
+use super::project::{Changes, NewLot, Place, Sold};
 
 const LOTS: &str = "
-INSERT INTO lot (program, account, lot_id, issued_on, source, points)
-SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::date[], $5::text[], $6::bigint[])";
+INSERT INTO lot (program, account, lot_id, issued_on, source, rule, points)
+SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::date[], $5::text[], $6::text[], $7::bigint[])";
 
 const MOVED: &str = "
 UPDATE lot l SET pending = l.pending + u.pending, available = l.available + u.available, held = l.held + u.held,
@@ -21,15 +22,33 @@ FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::b
 WHERE (l.program, l.account, l.lot_id) = (u.program, u.account, u.lot_id)";
 
 const POSTINGS: &str = "
+WITH placed AS (
+    SELECT u.program, u.booked_on, u.effective_on, coalesce(u.tier, t.tier, '') AS tier, u.kind, u.bucket, u.points,
+           date_trunc('month', coalesce(l.issued_on, u.effective_on))::date AS cohort, coalesce(l.rule, '') AS rule
+    FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::date[], $6::date[], $7::text[], $8::text[], $9::bigint[])
+      AS u(program, account, lot_id, tier, booked_on, effective_on, kind, bucket, points)
+    LEFT JOIN lot l USING (program, account, lot_id)
+    LEFT JOIN tier t ON u.tier IS NULL AND t.program = u.program AND t.account = u.account
+), costs AS (
+    INSERT INTO cost AS c (program, booked_on, rule, tier, kind, points)
+    SELECT program, booked_on, rule, tier, kind, sum(points) FROM placed
+    WHERE bucket IN ('pending', 'available', 'held', 'owed') AND kind NOT IN ('matured', 'held', 'released')
+    GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+    ON CONFLICT (program, booked_on, rule, tier, kind) DO UPDATE SET points = c.points + excluded.points
+)
 INSERT INTO posting AS p (program, booked_on, effective_on, tier, cohort, kind, bucket, points)
-SELECT u.program, u.booked_on, u.effective_on, coalesce(u.tier, t.tier, ''), date_trunc('month', coalesce(l.issued_on, u.effective_on))::date AS cohort,
-       u.kind, u.bucket, sum(u.points)
-FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::date[], $6::date[], $7::text[], $8::text[], $9::bigint[])
-  AS u(program, account, lot_id, tier, booked_on, effective_on, kind, bucket, points)
-LEFT JOIN lot l USING (program, account, lot_id)
-LEFT JOIN tier t ON u.tier IS NULL AND t.program = u.program AND t.account = u.account
+SELECT program, booked_on, effective_on, tier, cohort, kind, bucket, sum(points) FROM placed
 GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 2, 3, 4, 5, 6, 7
 ON CONFLICT (program, booked_on, effective_on, tier, cohort, kind, bucket) DO UPDATE SET points = p.points + excluded.points";
+
+const SALES: &str = "
+INSERT INTO cost AS c (program, booked_on, rule, tier, kind, sales)
+SELECT u.program, u.booked_on, l.rule, coalesce(u.tier, t.tier, '') AS tier, 'issued', sum(u.sales)
+FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::date[], $6::numeric[]) AS u(program, account, lot_id, tier, booked_on, sales)
+JOIN lot l USING (program, account, lot_id)
+LEFT JOIN tier t ON u.tier IS NULL AND t.program = u.program AND t.account = u.account
+GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+ON CONFLICT (program, booked_on, rule, tier, kind) DO UPDATE SET sales = c.sales + excluded.sales";
 
 const TIERS: &str = "
 INSERT INTO tier (program, account, tier) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
@@ -51,6 +70,9 @@ pub(super) async fn write(transaction: &Transaction<'_>, changes: &Changes<'_>) 
         move_lots(transaction, &changes.postings).await?;
         write_postings(transaction, &changes.postings).await?;
     }
+    if !changes.sales.is_empty() {
+        write_sales(transaction, &changes.sales).await?;
+    }
     // Last: postings before the first change of the batch count under the tier of before.
     if !changes.tiers.is_empty() {
         let (programs, accounts) = keys(changes.tiers.keys().copied());
@@ -66,9 +88,10 @@ async fn write_lots(transaction: &Transaction<'_>, lots: &[NewLot<'_>]) -> Resul
     let ids: Vec<i32> = lots.iter().map(|lot| number(lot.lot)).collect();
     let issued: Vec<Date> = lots.iter().map(|lot| lot.issued_on).collect();
     let sources: Vec<&str> = lots.iter().map(|lot| lot.source).collect();
+    let rules: Vec<&str> = lots.iter().map(|lot| lot.rule.as_str()).collect();
     let points: Vec<i64> = lots.iter().map(|lot| lot.points).collect();
     let statement = transaction.prepare(LOTS).await?;
-    transaction.execute(&statement, &[&programs, &accounts, &ids, &issued, &sources, &points]).await?;
+    transaction.execute(&statement, &[&programs, &accounts, &ids, &issued, &sources, &rules, &points]).await?;
     Ok(())
 }
 
@@ -115,5 +138,16 @@ async fn write_postings(transaction: &Transaction<'_>, postings: &BTreeMap<Place
     let points: Vec<i64> = postings.values().copied().collect();
     let statement = transaction.prepare(POSTINGS).await?;
     transaction.execute(&statement, &[&programs, &accounts, &lots, &tiers, &booked, &effective, &kinds, &buckets, &points]).await?;
+    Ok(())
+}
+
+async fn write_sales(transaction: &Transaction<'_>, sales: &BTreeMap<Sold<'_>, Decimal>) -> Result<(), tokio_postgres::Error> {
+    let (programs, accounts) = keys(sales.keys().map(|sold| sold.key));
+    let lots: Vec<i32> = sales.keys().map(|sold| number(sold.lot)).collect();
+    let tiers: Vec<Option<&str>> = sales.keys().map(|sold| sold.tier).collect();
+    let booked: Vec<Date> = sales.keys().map(|sold| sold.booked_on).collect();
+    let amounts: Vec<Decimal> = sales.values().copied().collect();
+    let statement = transaction.prepare(SALES).await?;
+    transaction.execute(&statement, &[&programs, &accounts, &lots, &tiers, &booked, &amounts]).await?;
     Ok(())
 }

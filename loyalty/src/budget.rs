@@ -1,0 +1,50 @@
+//! Budgets are looked at again and again: what is nearly spent raises an alert, once a period.
+
+use std::time::Duration;
+
+use analysis::liability::{budgets, raise_alerts};
+use api::real_now;
+use command_service::{ProgramState, Service};
+use ledger_core::time::utc_date;
+use rust_decimal::prelude::ToPrimitive;
+use tokio::sync::watch;
+use tokio_postgres::Client;
+
+/// Between two looks.
+const REST: Duration = Duration::from_secs(5);
+
+/// Looks until `stop` says so. Whatever fails is tried again at the next look.
+pub async fn run(service: Service, url: String, mut stop: watch::Receiver<bool>) {
+    let mut client: Option<Client> = None;
+    while !*stop.borrow_and_update() {
+        for (id, program) in &service.programs().by_id {
+            if let Err(error) = look(id.as_str(), program, &url, &mut client).await {
+                tracing::error!(program = %id, error = &*error as &dyn std::error::Error, "the budgets could not be looked at; trying again");
+                client = None;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(REST) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+async fn look(name: &str, program: &ProgramState, url: &str, client: &mut Option<Client>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let now = program.now(real_now());
+    let Some(version) = program.program.at_or_first(now).filter(|version| !version.rulebook.insight.budget.is_empty()) else { return Ok(()) };
+    let client = match client {
+        Some(client) => client,
+        None => client.insert(event_log::postgres::connect(url, "analysis").await?),
+    };
+    let today = utc_date(now);
+    let budgets = budgets(client, name, &version.rulebook, today).await?;
+    for budget in budgets.iter().filter(|budget| (budget.from..=budget.until).contains(&today)) {
+        metrics::gauge!("loyalty_budget_used_ratio", "program" => name.to_owned()).set(budget.used.to_f64().unwrap_or(0.0));
+    }
+    for alert in raise_alerts(client, name, &budgets, today).await? {
+        let (from, planned, actual) = (alert.from, alert.planned, alert.actual);
+        tracing::warn!(program = name, %from, %planned, %actual, spent_on = ?alert.spent_on, "a budget is nearly spent");
+    }
+    Ok(())
+}
