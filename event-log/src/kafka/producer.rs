@@ -148,7 +148,9 @@ fn batches(records: &mut [Record], producer: ProducerId, epoch: i16) -> Result<V
     ends.push(records.len());
     let options = RecordEncodeOptions { version: 2, compression: Compression::None };
     for end in ends {
-        let mut out = BytesMut::new();
+        let lengths = records[first..end].iter().map(|record| record.value.as_ref().map_or(0, Bytes::len) + record.key.as_ref().map_or(0, Bytes::len));
+        // With its lengths, header and place a record takes less than that more.
+        let mut out = BytesMut::with_capacity(lengths.map(|length| length + 64).sum::<usize>() + 128);
         RecordBatchEncoder::encode(&mut out, &records[first..end], &options).map_err(|error| ProducerError::Batch(error.into()))?;
         batches.push(out.freeze());
         first = end;
