@@ -15,6 +15,7 @@ mod intake;
 mod kafka;
 mod liability;
 mod objects;
+mod queries;
 mod share;
 mod support;
 mod traces;
