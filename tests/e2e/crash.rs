@@ -112,3 +112,43 @@ async fn two_at_once_on_one_folder_do_not_collide() {
     assert!(run(&["projectors"], data.path()).await.contains("statement"));
     up.stop().await;
 }
+
+/// Runs one of Postgres' own programs, which come with its client.
+async fn postgres_program(name: &str, arguments: &[&str]) {
+    let program = embedded_postgres::find_or_fetch().await.unwrap().join(name);
+    assert!(program.exists(), "{name} is not beside the server: apt-get install postgresql");
+    let output = tokio::process::Command::new(program).args(arguments).output().await.unwrap();
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The backup has less than the state store beside the service, which outlived the database.
+#[tokio::test]
+async fn a_backup_of_postgres_restores_what_it_has_and_the_rest_is_booked_when_it_is_sent_again() {
+    let data = tempfile::tempdir().unwrap();
+    let url = embedded_postgres::testing::database("backed_up").await;
+    let backup = data.path().join("backup");
+    let bodies: Vec<_> = (0..12).map(|n| purchase(&format!("P{n}"), &format!("m{}", n % 3), "2010-01-01T00:00:00Z", "A", "10.00")).collect();
+    let up = Up::start(data.path(), &["--database-url", &url]).await;
+    up.put("/v1/programs/shop/rulebook", rulebook()).await;
+    let mut first = Vec::new();
+    for (n, body) in bodies.iter().enumerate() {
+        if n == 7 {
+            postgres_program("pg_dump", &["--format=custom", "--file", backup.to_str().unwrap(), &url]).await;
+        }
+        first.push(insist(&up.address, body).await);
+    }
+    up.stop().await;
+
+    let restored = embedded_postgres::testing::database("from_backup").await;
+    postgres_program("pg_restore", &["--dbname", &restored, "--no-owner", backup.to_str().unwrap()]).await;
+    let up = Up::start(data.path(), &["--database-url", &restored]).await;
+    for (n, (body, first)) in bodies.iter().zip(&first).enumerate() {
+        let (status, again) = up.post("/v1/programs/shop/purchases", body.clone()).await;
+        assert_eq!(status.as_u16(), if n < 7 { 200 } else { 201 }, "{again}");
+        assert_eq!((&again["points"], &again["account_seq"]), (&first["points"], &first["account_seq"]), "{n}");
+        let account = up.read(&format!("/v1/programs/shop/accounts/m{}", n % 3), &again).await;
+        assert_eq!(account["balance"]["pending"], if n < 7 { [30, 20, 20][n % 3] } else { 10 * (n / 3 + 1) }, "{n}: {account}");
+    }
+    up.stop().await;
+    assert!(run(&["verify", "--database-url", &restored], data.path()).await.contains("book verified: 12 records"));
+}
