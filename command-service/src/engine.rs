@@ -95,12 +95,18 @@ impl Engine {
     /// Runs until it is stopped or can't go on; `ready` hears when it serves for the first time.
     pub(crate) async fn run(mut self, ready: oneshot::Sender<()>) -> Result<(), EngineError> {
         let mut ready = Some(ready);
+        let mut told = String::new();
         loop {
             let mut session = match self.start().await {
                 Ok(session) => session,
                 // Only where it served before is the log's silence taken for a passing fault.
                 Err(RecoverError::Log(error)) if ready.is_none() => {
-                    tracing::error!(%error, "the log can't be read; trying again");
+                    // Said again only when it is something else.
+                    let why = error.to_string();
+                    if why != told {
+                        tracing::error!(error = &error as &dyn std::error::Error, "the log can't be read; trying again");
+                        told = why;
+                    }
                     tokio::time::sleep(RETRY_AFTER).await;
                     continue;
                 }

@@ -74,6 +74,12 @@ pub enum LogError {
         /// The book's id.
         book: String,
     },
+    /// A part of the book was taken away while it was in use.
+    #[error("topic {topic} is gone: it was deleted under this process; stop every process and restore it, or begin a new book under another prefix")]
+    Gone {
+        /// Which.
+        topic: String,
+    },
     /// The broker refuses a topic.
     #[error("the broker refuses topic {topic}")]
     Refused {

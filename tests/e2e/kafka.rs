@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use serde_json::json;
 
 use crate::support::{Up, ask_again, insist, loyalty, purchase, rulebook, run};
@@ -115,4 +118,32 @@ async fn a_book_moves_to_kafka_and_back_and_goes_on_where_it_stood() {
     assert_eq!(up.get("/v1/programs/shop/accounts/m1/statement?limit=500").await.1, statement);
     up.stop().await;
     assert!(verified(data.path(), &[]).await.contains("book verified: 32 records"));
+}
+
+/// Somebody deletes the book's topic under a running service.
+#[tokio::test]
+async fn a_topic_that_is_deleted_under_the_service_is_told_and_nothing_more_is_acknowledged() {
+    let (data, flags) = (tempfile::tempdir().unwrap(), kafka("topic-gone").await);
+    let up = Up::start(data.path(), &with(&[], &flags)).await;
+    up.put("/v1/programs/shop/rulebook", rulebook()).await;
+    insist(&up.address, &purchase("P1", "m1", "2010-01-01T00:00:00Z", "A", "10.00")).await;
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &flags[1]).create().unwrap();
+    admin.delete_topics(&["topic-gone.events"], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    let body = purchase("P2", "m1", "2010-01-01T00:00:00Z", "A", "10.00");
+    let (purchase, not_ready) = tokio::join!(up.post("/v1/programs/shop/purchases", body), async {
+        loop {
+            let answer = up.send(reqwest::Method::GET, "/health/ready", None).await.unwrap();
+            if answer.status() != reqwest::StatusCode::NO_CONTENT {
+                break answer.text().await.unwrap();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    });
+    assert!(not_ready.contains("topic topic-gone.events is gone") && not_ready.contains("restore it"), "{not_ready}");
+    assert_eq!((purchase.0.as_u16(), &purchase.1["code"]), (503, &json!("outcome_unknown")), "nothing is acknowledged");
+    assert_eq!(up.send(reqwest::Method::GET, "/health/live", None).await.unwrap().status().as_u16(), 204);
+    up.kill().await;
+    let refused = loyalty(&with(&["up", "--listen", "127.0.0.1:0"], &flags), data.path()).output().await.unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("topic topic-gone.events is missing"), "{said}");
 }

@@ -63,7 +63,7 @@ pub(super) async fn ready(State(state): State<ApiState>) -> Result<StatusCode, P
     if !state.service.is_running() {
         return Err(Problem::retry("unavailable", "the command service has stopped"));
     }
-    state.log.ends().await.map_err(|error| Problem::unavailable(&error))?;
+    state.log.ends().await.map_err(|error| Problem::retry("unavailable", &error.to_string()))?;
     state.database().await?.simple_query("SELECT 1").await.map_err(|error| Problem::unavailable(&error))?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -72,7 +72,7 @@ pub(super) async fn ready(State(state): State<ApiState>) -> Result<StatusCode, P
 pub fn ops_router(service: Service, log: Arc<dyn EventLog>, metrics: PrometheusHandle) -> Router {
     let ready = async move || match (service.is_running(), log.ends().await) {
         (false, _) => Problem::retry("unavailable", "the command service has stopped").into_response(),
-        (true, Err(error)) => Problem::unavailable(&error).into_response(),
+        (true, Err(error)) => Problem::retry("unavailable", &error.to_string()).into_response(),
         (true, Ok(_)) => StatusCode::NO_CONTENT.into_response(),
     };
     let metrics = async move || ([(header::CONTENT_TYPE, TEXT)], metrics.render());

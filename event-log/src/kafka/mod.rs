@@ -267,6 +267,7 @@ impl EventLog for KafkaLog {
     }
 
     async fn ends(&self) -> Result<Vec<Position>, LogError> {
+        self.tail.require_topic()?;
         Ok(self.tail.ends())
     }
 

@@ -65,6 +65,8 @@ pub(super) enum ProducerError {
     Old { address: String, found: i16 },
     #[error("records can't be written for the broker")]
     Batch(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("topic {topic} is not there: if it was deleted, restore it, or begin a new book under another prefix")]
+    NoTopic { topic: String },
     #[error("topic {topic} has no partition {partition}")]
     NoPartition { topic: String, partition: Partition },
 }
@@ -91,7 +93,8 @@ impl ProducerError {
     /// A broker that comes back, or another that takes its place, may say yes.
     pub(super) fn is_passing(&self) -> bool {
         let refused = self.code().is_some_and(|code| code.is_retriable() || code == ResponseError::TransactionAbortable);
-        refused || is_patience(self.code()) || matches!(self, Self::Wire(WireError::Connect { .. } | WireError::Lost { .. }))
+        // A topic that was made just now is not known everywhere at once.
+        refused || is_patience(self.code()) || matches!(self, Self::NoTopic { .. } | Self::Wire(WireError::Connect { .. } | WireError::Lost { .. }))
     }
 }
 
@@ -269,8 +272,11 @@ impl Cluster {
         let answer = connection.call(version::METADATA, &MetadataRequest::default().with_topics(Some(topics)))?;
         let mut led: BTreeMap<String, BTreeMap<Partition, i32>> = BTreeMap::new();
         for topic in &answer.topics {
-            accepted("tell where a topic is", topic.error_code)?;
             let name = topic.name.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default();
+            if topic.error_code.err() == Some(ResponseError::UnknownTopicOrPartition) {
+                return Err(ProducerError::NoTopic { topic: name });
+            }
+            accepted("tell where a topic is", topic.error_code)?;
             let leaders = led.entry(name).or_default();
             for partition in &topic.partitions {
                 accepted("name the leader of a partition", partition.error_code)?;

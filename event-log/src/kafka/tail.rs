@@ -48,6 +48,8 @@ struct Shared {
     held: Vec<Mutex<Held>>,
     news: watch::Sender<u64>,
     stop: AtomicBool,
+    /// The broker does not know the topic; it may come back.
+    is_gone: AtomicBool,
 }
 
 pub(super) struct Tail {
@@ -71,7 +73,7 @@ impl Tail {
         let ends = fetch::ends(&consumer, &topic, &(0..partitions).collect::<Vec<_>>())?;
         fetch::assign(&consumer, &topic, (0..).zip(ends.iter().map(|end| end.offset)))?;
         let held = ends.iter().map(|end| Mutex::new(Held { end: end.position, ..Held::default() })).collect();
-        let shared = Arc::new(Shared { topic, held, news: watch::Sender::new(0), stop: AtomicBool::new(false) });
+        let shared = Arc::new(Shared { topic, held, news: watch::Sender::new(0), stop: AtomicBool::new(false), is_gone: AtomicBool::new(false) });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("kafka-tail".into());
         let thread = thread.spawn(move || of_thread.run(&consumer)).map_err(failed("start a thread"))?;
@@ -80,6 +82,12 @@ impl Tail {
 
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
         self.shared.news.subscribe()
+    }
+
+    /// Refuses where the topic is not there any more.
+    pub(super) fn require_topic(&self) -> Result<(), LogError> {
+        let is_gone = self.shared.is_gone.load(Ordering::Relaxed);
+        if is_gone { Err(LogError::Gone { topic: self.shared.topic.clone() }) } else { Ok(()) }
     }
 
     pub(super) fn ends(&self) -> Vec<Position> {
@@ -126,8 +134,13 @@ impl Shared {
                 wait = Duration::ZERO;
                 match polled {
                     Ok(message) => self.take(usize::try_from(message.partition()).unwrap_or(0), message.offset(), Message::read(&message)),
-                    Err(KafkaError::PartitionEOF(_)) => {}
+                    Err(KafkaError::PartitionEOF(_)) => self.is_gone.store(false, Ordering::Relaxed),
                     Err(error) if topics::is_passing(&error) => tracing::debug!(%error, "the client goes on by itself"),
+                    Err(error) if topics::is_gone(&error) => {
+                        if !self.is_gone.swap(true, Ordering::Relaxed) {
+                            tracing::error!(topic = self.topic, "the topic is gone: it was deleted; restore it, or begin a new book under another prefix");
+                        }
+                    }
                     Err(error) => tracing::error!(%error, "the tail of the log can't be read; trying again"),
                 }
             }

@@ -43,6 +43,11 @@ pub(super) fn is_passing(error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(|code| passing.contains(&code))
 }
 
+/// Errors of a topic that is not there.
+pub(super) fn is_gone(error: &KafkaError) -> bool {
+    matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopic))
+}
+
 /// A topic as the book needs it.
 struct Wanted {
     name: String,
