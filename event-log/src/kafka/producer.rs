@@ -44,6 +44,9 @@ const PRODUCE_TIMEOUT_MS: i32 = 30_000;
 const AGAIN: Duration = Duration::from_micros(500);
 /// How soon a broker that is away is looked for again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Brokers hang up on who says nothing for ten minutes, those behind some networks sooner, and one that hangs up on a commit leaves its outcome
+/// unknown: who was silent for longer than this connects anew before it begins.
+const SILENT_MAX: Duration = Duration::from_secs(60);
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// A transaction need not wait until the markers of the last one are written if it is another producer's.
@@ -206,6 +209,8 @@ struct Session {
     coordinator: Connection,
     producer: ProducerId,
     epoch: i16,
+    /// When it last spoke.
+    spoke: Instant,
 }
 
 /// Connections to the brokers that matter.
@@ -300,7 +305,7 @@ impl Cluster {
 impl Session {
     fn start(any: &mut Connection, client: &StrBytes, id: TransactionalId) -> Result<Self, ProducerError> {
         let coordinator = coordinator(any, client, TRANSACTION_KEY, &id.0)?;
-        let mut session = Self { id, coordinator, producer: ProducerId(-1), epoch: -1 };
+        let mut session = Self { id, coordinator, producer: ProducerId(-1), epoch: -1, spoke: Instant::now() };
         session.init()?;
         Ok(session)
     }
@@ -321,7 +326,7 @@ impl Session {
             accepted("take a transactional id", answer.error_code)?;
             Ok(answer)
         })?;
-        (self.producer, self.epoch) = (answer.producer_id, answer.producer_epoch);
+        (self.producer, self.epoch, self.spoke) = (answer.producer_id, answer.producer_epoch, Instant::now());
         Ok(())
     }
 }
@@ -351,6 +356,9 @@ impl Producer {
 
     /// Writes messages, in their order within each partition, and moves the group's offsets where there are any.
     pub(super) fn send(&mut self, mut messages: Messages<'_>, offsets: Option<&Offsets<'_>>) -> Result<(), ProducerError> {
+        if self.sessions[0].spoke.elapsed() > SILENT_MAX {
+            self.renew()?;
+        }
         let session = &self.sessions[0];
         let mut requests: BTreeMap<(usize, i32), Vec<Part>> = BTreeMap::new();
         for ((topic, partition), records) in &mut messages.0 {
@@ -393,7 +401,7 @@ impl Producer {
             accepted("commit", answer.error_code)?;
             Ok(answer)
         })?;
-        (session.producer, session.epoch) = (answer.producer_id, answer.producer_epoch);
+        (session.producer, session.epoch, session.spoke) = (answer.producer_id, answer.producer_epoch, Instant::now());
         self.sessions.rotate_left(1);
         Ok(())
     }
@@ -440,5 +448,27 @@ mod tests {
         let bodies = [10, BATCH_BYTES_MAX + 1, 10];
         let mut records: Vec<Record> = bodies.iter().map(|length| message::record(b"p/a", &vec![7; *length], (0, 0), 5)).collect();
         assert_eq!(batches(&mut records, ProducerId(1), 0).unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_hung_up_meanwhile_leaves_no_outcome_unknown() {
+        let brokers = embedded_kafka::testing::broker().await;
+        let options = KafkaOptions { brokers, prefix: "silent".into(), replication: 1, session_timeout: Duration::from_secs(6) };
+        super::super::topics::ensure(&options, 1).await.unwrap();
+        let topic = options.topic(super::super::topics::EVENTS);
+        let run = move || {
+            let mut producer = Producer::start(&options, "silent", &options.topic("commands"), vec![topic.clone()]).unwrap();
+            for position in 0..3 {
+                for session in &mut producer.sessions {
+                    session.coordinator.hang_up().unwrap();
+                    session.spoke = session.spoke.checked_sub(SILENT_MAX * 2).unwrap();
+                }
+                let mut messages = Messages::default();
+                messages.push(&topic, 0, message::record(b"p/a", b"x", (position, position + 1), 5));
+                producer.send(messages, None).unwrap();
+                producer.commit().unwrap();
+            }
+        };
+        tokio::task::spawn_blocking(run).await.unwrap();
     }
 }

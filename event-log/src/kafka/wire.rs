@@ -74,6 +74,12 @@ impl Connection {
         Ok(Self { address: address.to_owned(), client, stream, next: 0, awaited, out })
     }
 
+    /// As a broker does with who was silent for long.
+    #[cfg(test)]
+    pub(super) fn hang_up(&self) -> io::Result<()> {
+        self.stream.shutdown(std::net::Shutdown::Both)
+    }
+
     pub(super) fn address(&self) -> &str {
         &self.address
     }
