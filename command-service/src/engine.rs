@@ -98,7 +98,10 @@ impl Engine {
         let mut told = String::new();
         loop {
             let mut session = match self.start().await {
-                Ok(session) => session,
+                Ok(session) => {
+                    told.clear();
+                    session
+                }
                 // Only where it served before is the log's silence taken for a passing fault.
                 Err(RecoverError::Log(error)) if ready.is_none() => {
                     // Said again only when it is something else.
