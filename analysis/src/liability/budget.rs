@@ -62,11 +62,8 @@ pub struct Share {
 struct Worth<'a>(&'a Rulebook);
 
 impl Worth<'_> {
-    /// Rounded to 6 decimals, half even.
     fn money(&self, points: i64) -> Decimal {
-        let value = &self.0.redeem.value;
-        let money = Decimal::from(points).checked_mul(value.amount.0).and_then(|money| money.checked_div(Decimal::from(value.points)));
-        money.unwrap_or(Decimal::MAX).round_dp(6).normalize()
+        self.0.redeem.value.money(points).map_or(Decimal::MAX, |money| money.0)
     }
 
     fn share(&self, name: String, points: i64, sales: Decimal) -> Share {
@@ -97,16 +94,18 @@ async fn budget(client: &Client, program: &str, rulebook: &Rulebook, rule: &Budg
                WHERE program = $1 AND booked_on BETWEEN least($2::date, $3) AND $4 AND kind IN ('issued', 'clawed_back', 'adjusted') GROUP BY 1";
     let rows = client.query(sql, &[&program, &rule.from, &pace_from, &until]).await?;
     let days: BTreeMap<Date, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    let points: i64 = days.range(rule.from.min(until)..).filter(|(day, _)| **day >= rule.from).map(|(_, points)| points).sum();
+    let points: i64 = days.range(rule.from..).map(|(_, points)| points).sum();
     // A program that began within the pace's days has had fewer of them.
     let first = days.keys().next().copied().unwrap_or(until).max(pace_from);
     let pace = Pace { points: days.range(pace_from..).map(|(_, points)| points).sum(), days: days_between(first, until) + 1 };
-    let left = days_between(today.max(rule.from.saturating_sub(Span::new().days(1))), rule.until).max(0);
+    // Where the period has not begun, all of it is ahead.
+    let elapsed_until = today.max(rule.from.saturating_sub(Span::new().days(1)));
+    let left = days_between(elapsed_until, rule.until).max(0);
     let actual = worth.money(points);
     let planned = rule.planned.0.normalize();
     let forecast = actual.saturating_add(worth.money(pace.points.saturating_mul(left) / pace.days)).normalize();
     let used = actual.checked_div(planned).unwrap_or_default().round_dp(4).normalize();
-    let spent_on = spent_on(&worth, rule, &days, today, (actual, pace));
+    let spent_on = spent_on(&worth, rule, &days, elapsed_until, (actual, pace));
     Ok(Budget {
         from: rule.from,
         until: rule.until,
@@ -133,7 +132,7 @@ fn days_between(from: Date, until: Date) -> i64 {
     from.until(until).map_or(0, |span| i64::from(span.get_days()))
 }
 
-fn spent_on(worth: &Worth<'_>, rule: &BudgetRule, days: &BTreeMap<Date, i64>, today: Date, (actual, pace): (Decimal, Pace)) -> Option<Date> {
+fn spent_on(worth: &Worth<'_>, rule: &BudgetRule, days: &BTreeMap<Date, i64>, elapsed_until: Date, (actual, pace): (Decimal, Pace)) -> Option<Date> {
     if actual >= rule.planned.0 {
         let mut points = 0;
         let spent = |(_, day): &(&Date, &i64)| {
@@ -144,7 +143,7 @@ fn spent_on(worth: &Worth<'_>, rule: &BudgetRule, days: &BTreeMap<Date, i64>, to
     }
     let a_day = worth.money(pace.points).checked_div(Decimal::from(pace.days)).filter(|cost| *cost > Decimal::ZERO)?;
     let days_left = (rule.planned.0 - actual).checked_div(a_day)?.ceil().to_i64()?;
-    let day = today.max(rule.from.saturating_sub(Span::new().days(1))).checked_add(Span::new().try_days(days_left).ok()?).ok()?;
+    let day = elapsed_until.checked_add(Span::new().try_days(days_left).ok()?).ok()?;
     Some(day).filter(|day| *day <= rule.until)
 }
 

@@ -7,7 +7,6 @@ use axum::response::{IntoResponse, Response};
 use jiff::civil::Date;
 use ledger_core::id::Id;
 use ledger_core::policy::Rulebook;
-use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -115,11 +114,7 @@ struct Money {
 
 impl Money {
     fn of(rolled: &RollForward, rulebook: &Rulebook) -> Self {
-        let worth = &rulebook.redeem.value;
-        let value = |points: i64| {
-            let money = Decimal::from(points).checked_mul(worth.amount.0)?.checked_div(Decimal::from(worth.points))?;
-            Some(money.round_dp(6).normalize().to_string())
-        };
+        let value = |points: i64| rulebook.redeem.value.money(points).map(|money| money.0.to_string());
         let row = |row: &Rolled| {
             let mut fields = serde_json::to_value(row).unwrap_or_default();
             for (_, field) in fields.as_object_mut().into_iter().flatten() {

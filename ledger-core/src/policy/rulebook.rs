@@ -278,6 +278,15 @@ pub struct PointValue {
     pub amount: Amount,
 }
 
+impl PointValue {
+    /// What `points` are worth, rounded to 6 decimals, half even; none where it is beyond all decimals.
+    #[must_use]
+    pub fn money(&self, points: Points) -> Option<Amount> {
+        let money = Amount::from(points).0.checked_mul(self.amount.0)?.checked_div(Amount::from(self.points).0)?;
+        Some(Amount(money.round_dp(6).normalize()))
+    }
+}
+
 /// How purchases are given back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
