@@ -15,5 +15,5 @@ mod state;
 pub use alias::{AliasKey, AliasKeyError};
 pub use http::{openapi, ops_router, read_command, router};
 pub use keys::{Keys, KeysError, hash_key};
-pub use problem::{Code, codes};
+pub use problem::{CODES, Code};
 pub use state::{ApiState, StateError, real_now};

@@ -15,7 +15,7 @@ use ledger_core::policy::Program;
 use ledger_core::time::Moment;
 
 use crate::request::CommandKey;
-use crate::store::{Checkpoint, Store, StoreError, UsedId};
+use crate::store::{Changed, Checkpoint, Purchases, Store, StoreError, UsedId};
 
 /// Keys are short and looked up several times a command.
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -23,6 +23,8 @@ pub(crate) type Ids = Map<CommandKey, UsedId>;
 
 pub(crate) struct Cached {
     account: Arc<Account>,
+    /// Its purchases as the last checkpoint has them.
+    written: Purchases,
     pub(crate) due: Option<Moment>,
     partition: Partition,
     dirty: bool,
@@ -74,6 +76,8 @@ pub(crate) struct Accounts {
     cached: Map<AccountKey, Cached>,
     /// Ids used since the last checkpoint.
     recent_ids: Ids,
+    /// The room for the next ones: a table of so many is slow to grow.
+    spare_ids: Ids,
     writing: Option<Writing>,
     due: BTreeMap<(Id, Partition), BTreeSet<(Moment, Id)>>,
     /// Accounts with a record that can't be read, and why: nothing is decided for them.
@@ -99,6 +103,7 @@ impl Accounts {
             book: book.to_owned(),
             cached: Map::default(),
             recent_ids: Ids::default(),
+            spare_ids: Ids::default(),
             writing: None,
             due,
             stopped,
@@ -118,8 +123,8 @@ impl Accounts {
             let account = self.store.account(key)?.unwrap_or_default();
             let due = due_at(&account, program);
             let partition = partition_of(&key.to_string(), self.partitions);
-            let account = Arc::new(account);
-            self.cached.insert(key.clone(), Cached { account, due, partition, dirty: false, used: self.checkpoint });
+            let (written, account) = (account.purchases.clone(), Arc::new(account));
+            self.cached.insert(key.clone(), Cached { account, written, due, partition, dirty: false, used: self.checkpoint });
         }
         let cached = self.cached.get_mut(key).expect("inserted just above");
         cached.used = self.checkpoint;
@@ -210,11 +215,13 @@ impl Accounts {
         let mut accounts = Vec::with_capacity(self.dirty);
         for (key, cached) in self.cached.iter_mut().filter(|(_, cached)| cached.dirty) {
             cached.dirty = false;
-            accounts.push((key.clone(), Arc::clone(&cached.account), cached.due));
+            let written = std::mem::replace(&mut cached.written, cached.account.purchases.clone());
+            accounts.push(Changed { key: key.clone(), account: Arc::clone(&cached.account), due: cached.due, written });
         }
         self.dirty = 0;
         self.checkpoint += 1;
-        let ids = Arc::new(std::mem::take(&mut self.recent_ids));
+        let spare = std::mem::take(&mut self.spare_ids);
+        let ids = Arc::new(std::mem::replace(&mut self.recent_ids, spare));
         let checkpoint = Checkpoint { accounts, ids: Arc::clone(&ids), positions, stopped: std::mem::take(&mut self.newly_stopped) };
         let (store, book) = (Arc::clone(&self.store), self.book.clone());
         let progress = if self.store.is_simulated() {
@@ -240,8 +247,10 @@ impl Accounts {
 
     /// Waits for the checkpoint that is being written, and drops what was not used for long.
     fn end_checkpoint(&mut self) -> Result<(), StoreError> {
-        let Some(Writing { progress, .. }) = self.writing.take() else { return Ok(()) };
+        let Some(Writing { ids, progress }) = self.writing.take() else { return Ok(()) };
         progress.outcome()?;
+        self.spare_ids = Arc::try_unwrap(ids).unwrap_or_default();
+        self.spare_ids.clear();
         #[allow(clippy::cast_precision_loss, reason = "a size for people")]
         metrics::gauge!("loyalty_state_store_bytes").set(self.store.disk_bytes() as f64);
         // Those not used since the checkpoint before; if that is not enough, all but the last ones used; then all that is written.

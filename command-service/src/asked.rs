@@ -47,7 +47,8 @@ impl Book {
                     return Ok(());
                 }
                 let now = self.no_earlier(&key, &program, now)?;
-                let account = postcard::to_stdvec(self.accounts.get(&key, &program)?.account()).unwrap_or_default();
+                let account = self.accounts.get(&key, &program)?.account();
+                let account = postcard::to_stdvec(&(account, &account.purchases)).unwrap_or_default();
                 self.group.reply(to, Kind::Snapshot(v1::Snapshot { account, now_us: now.as_micros() }));
                 return Ok(());
             }

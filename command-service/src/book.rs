@@ -45,7 +45,7 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.batch.is_empty() && self.staged.is_empty() && self.offsets.is_empty() && self.consumed.is_empty() && self.clocks.is_empty()
     }
 
@@ -101,9 +101,13 @@ impl Book {
         Some((Arc::clone(&state.program), *last))
     }
 
-    /// The group as it is to be appended: with its offsets and the last clock of each program.
-    pub(crate) fn seal(&mut self, real_now: Moment) -> Group {
-        let mut group = std::mem::take(&mut self.group);
+    /// The group as it is to be appended, if there is anything in it: with its offsets and the last clock of each program. The next one is made in
+    /// the room of one that was.
+    pub(crate) fn seal(&mut self, real_now: Moment, room: impl FnOnce() -> Group) -> Option<Group> {
+        if self.group.is_empty() {
+            return None;
+        }
+        let mut group = std::mem::replace(&mut self.group, room());
         let offsets = std::mem::take(&mut group.offsets);
         group.batch.offsets.extend(offsets.into_iter().map(|(source, position)| (source.to_string(), position)));
         group.batch.consumed.extend(std::mem::take(&mut group.consumed));
@@ -112,7 +116,7 @@ impl Book {
             group.batch.programs.push(encode_program_entry(&ProgramEntry { program, recorded_at: real_now, actor, change }));
             self.programs.entries += 1;
         }
-        group
+        Some(group)
     }
 
     fn partition(&self, name: &str) -> Partition {

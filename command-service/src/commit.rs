@@ -23,22 +23,29 @@ pub(crate) enum Work {
     Release(Vec<Partition>, oneshot::Sender<()>),
 }
 
-/// Does what comes until it fails; then answers all that wait that their outcome is unknown, and ends.
-pub(crate) async fn run(mut works: mpsc::Receiver<Work>, mut writer: Box<dyn Writer>, log: Arc<dyn EventLog>) -> Result<(), LogError> {
+/// Does what comes until it fails; then answers all that wait that their outcome is unknown, and ends. Groups that are done go to `emptied`.
+pub(crate) async fn run(
+    mut works: mpsc::Receiver<Work>,
+    emptied: mpsc::UnboundedSender<Group>,
+    mut writer: Box<dyn Writer>,
+    log: Arc<dyn EventLog>,
+) -> Result<(), LogError> {
     while let Some(work) = works.recv().await {
-        let (outcome, staged) = match work {
-            Work::Append(group, in_hand) => {
-                let appended = append(group, &mut *writer, &*log).await;
+        let mut group = Box::default();
+        let outcome = match work {
+            Work::Append(staged, in_hand) => {
+                group = staged;
+                let appended = append(&mut group, &mut *writer, &*log).await;
                 drop(in_hand);
                 appended
             }
-            Work::Take(partitions, done) => (writer.take(&partitions).await.map(|taken| told(done, taken)), Vec::new()),
-            Work::Release(partitions, done) => (writer.release(&partitions).await.map(|()| told(done, ())), Vec::new()),
+            Work::Take(partitions, done) => writer.take(&partitions).await.map(|taken| told(done, taken)),
+            Work::Release(partitions, done) => writer.release(&partitions).await.map(|()| told(done, ())),
         };
         if let Err(error) = outcome {
             // First of all nothing more comes in: whoever hears that an outcome is unknown may ask again at once.
             works.close();
-            give_up(staged);
+            give_up(group.staged);
             while let Some(work) = works.recv().await {
                 if let Work::Append(group, _) = work {
                     give_up(group.staged);
@@ -46,7 +53,10 @@ pub(crate) async fn run(mut works: mpsc::Receiver<Work>, mut writer: Box<dyn Wri
             }
             return Err(error);
         }
-        answer(staged, &*log).await;
+        answer(&mut group.staged, &*log).await;
+        group.batch.clear();
+        // The loop may have ended.
+        let _ = emptied.send(*group);
     }
     Ok(())
 }
@@ -56,31 +66,32 @@ fn told<T>(done: oneshot::Sender<T>, what: T) {
     let _ = done.send(what);
 }
 
-/// Appends the group; gives back whom to answer.
-async fn append(group: Box<Group>, writer: &mut dyn Writer, log: &dyn EventLog) -> (Result<(), LogError>, Vec<Staged>) {
+/// Appends the group, whose batch it leaves empty where the writer still has it.
+async fn append(group: &mut Group, writer: &mut dyn Writer, log: &dyn EventLog) -> Result<(), LogError> {
     let begin = Instant::now();
-    let records = u32::try_from(group.batch.records.len()).unwrap_or(u32::MAX);
-    let mut staged = group.staged;
     if is_planted(Bug::AnswerBeforeCommit) {
-        answer(std::mem::take(&mut staged), log).await;
+        answer(&mut group.staged, log).await;
     }
-    if !group.batch.is_empty() {
-        match writer.append(Arc::new(group.batch)).await {
-            Err(_) if is_planted(Bug::StateKeptAfterFailure) => return (Ok(()), staged),
-            Err(error) => return (Err(error), staged),
-            Ok(()) => {}
-        }
-        for (trace, part, begin) in group.traces {
-            trace.span(part, "decide and book".to_owned(), begin, None);
-        }
-        metrics::histogram!("loyalty_commit_seconds").record(begin.elapsed());
-        metrics::histogram!("loyalty_commit_batch_records").record(records);
+    if group.batch.is_empty() {
+        return Ok(());
     }
-    (Ok(()), staged)
+    let records = u32::try_from(group.batch.records.len()).unwrap_or(u32::MAX);
+    let batch = Arc::new(std::mem::take(&mut group.batch));
+    match writer.append(Arc::clone(&batch)).await {
+        Err(_) if is_planted(Bug::StateKeptAfterFailure) => return Ok(()),
+        outcome => outcome?,
+    }
+    group.batch = Arc::try_unwrap(batch).unwrap_or_default();
+    for (trace, part, begin) in group.traces.drain(..) {
+        trace.span(part, "decide and book".to_owned(), begin, None);
+    }
+    metrics::histogram!("loyalty_commit_seconds").record(begin.elapsed());
+    metrics::histogram!("loyalty_commit_batch_records").record(records);
+    Ok(())
 }
 
-async fn answer(staged: Vec<Staged>, log: &dyn EventLog) {
-    for waiting in staged {
+async fn answer(staged: &mut Vec<Staged>, log: &dyn EventLog) {
+    for waiting in staged.drain(..) {
         match waiting {
             Staged::Answer(reply, outcome) => reply.send(outcome),
             Staged::Run(run) => run(true),

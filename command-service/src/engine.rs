@@ -75,6 +75,8 @@ pub(crate) struct Engine {
 struct Session {
     book: Book,
     works: mpsc::Sender<Work>,
+    /// Groups that are on the log, emptied.
+    done: mpsc::UnboundedReceiver<Group>,
     /// Groups that were handed over and are not on the log yet.
     in_hand: TaskTracker,
     committer: JoinHandle<Result<(), LogError>>,
@@ -185,12 +187,13 @@ impl Engine {
                 (writer, mpsc::unbounded_channel().1)
             }
         };
-        let (works, done) = mpsc::channel(1);
-        let committer = tokio::spawn(commit::run(done, writer, Arc::clone(&self.log)));
+        let (works, to_do) = mpsc::channel(1);
+        let (emptied, done) = mpsc::unbounded_channel();
+        let committer = tokio::spawn(commit::run(to_do, emptied, writer, Arc::clone(&self.log)));
         let in_hand = TaskTracker::new();
         // Closed, it tells whenever it is empty.
         in_hand.close();
-        Ok(Session { book, works, in_hand, committer, news, heard: None, is_shared })
+        Ok(Session { book, works, done, in_hand, committer, news, heard: None, is_shared })
     }
 
     /// Shows others what is decided here, and by which rules.
@@ -230,11 +233,10 @@ impl Engine {
             self.waiting = waiting;
             let change = self.hear(session).await?;
             more_due = self.due_work(&mut session.book)?;
-            let group = session.book.seal((self.now)());
-            if group.is_empty() {
-                drop(permit);
-            } else {
-                permit.send(Work::Append(Box::new(group), Some(session.in_hand.token())));
+            let group = session.book.seal((self.now)(), || session.done.try_recv().unwrap_or_default());
+            match group {
+                Some(group) => permit.send(Work::Append(Box::new(group), Some(session.in_hand.token()))),
+                None => drop(permit),
             }
             if stop {
                 self.give_up_all(session).await;

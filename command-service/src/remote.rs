@@ -88,7 +88,8 @@ impl Remote {
         let partition = partition_of(&name, self.partitions());
         match self.ask(partition, &name, entries, What::Snapshot(key)).await? {
             Kind::Snapshot(snapshot) => {
-                let account = postcard::from_bytes(&snapshot.account).map_err(|_| Refusal::OutcomeUnknown)?;
+                let (mut account, purchases): (Account, _) = postcard::from_bytes(&snapshot.account).map_err(|_| Refusal::OutcomeUnknown)?;
+                account.purchases = purchases;
                 Ok((account, Moment::from_micros(snapshot.now_us).ok_or(Refusal::OutcomeUnknown)?))
             }
             other => Err(unexpected(other, &program)),

@@ -42,6 +42,8 @@ pub enum Space {
     Due,
     /// What the store is the fold of.
     Meta,
+    /// Purchases, by account and record.
+    Purchases,
 }
 
 /// A key and its value.
@@ -57,6 +59,12 @@ pub trait State: Send + Sync {
     /// [`StateError`].
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
 
+    /// The keys of `space` that begin with `prefix`, in their order, with their values.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    fn under(&self, space: Space, prefix: &[u8]) -> Result<Vec<Pair>, StateError>;
+
     /// All keys of `space` with their values.
     ///
     /// # Errors
@@ -67,7 +75,7 @@ pub trait State: Send + Sync {
     ///
     /// # Errors
     /// [`StateError`].
-    fn write(&self, changes: Vec<Change>) -> Result<(), StateError>;
+    fn write(&self, changes: &mut dyn Iterator<Item = Change>) -> Result<(), StateError>;
 
     /// What it takes on disk.
     fn disk_bytes(&self) -> u64;
@@ -132,7 +140,7 @@ struct Fjall {
     path: PathBuf,
     db: Database,
     /// In the order of [`Space`].
-    spaces: [Keyspace; 4],
+    spaces: [Keyspace; 5],
 }
 
 impl Fjall {
@@ -140,12 +148,17 @@ impl Fjall {
         let failed = |e| failed(path, e);
         let db = Database::builder(path).worker_threads(1).cache_size(32 << 20).max_journaling_size(JOURNAL_BYTES).open().map_err(failed)?;
         let keyspace = |name: &str| db.keyspace(name, KeyspaceCreateOptions::default).map_err(failed);
-        let spaces = [keyspace("accounts")?, keyspace("ids")?, keyspace("due")?, keyspace("meta")?];
+        let spaces = [keyspace("accounts")?, keyspace("ids")?, keyspace("due")?, keyspace("meta")?, keyspace("purchases")?];
         Ok(Self { path: path.to_owned(), spaces, db })
     }
 
     fn space(&self, space: Space) -> &Keyspace {
         &self.spaces[space as usize]
+    }
+
+    fn pairs(&self, found: impl Iterator<Item = fjall::Guard>) -> Result<Vec<Pair>, StateError> {
+        let pairs = found.map(|guard| guard.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec())));
+        pairs.collect::<Result<_, _>>().map_err(|e| failed(&self.path, e))
     }
 }
 
@@ -167,13 +180,15 @@ impl State for Fjall {
         Ok(value.map(|value| value.to_vec()))
     }
 
-    fn all(&self, space: Space) -> Result<Vec<Pair>, StateError> {
-        let pairs = self.space(space).iter().map(fjall::Guard::into_inner);
-        let pairs = pairs.map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())));
-        pairs.collect::<Result<_, _>>().map_err(|e| failed(&self.path, e))
+    fn under(&self, space: Space, prefix: &[u8]) -> Result<Vec<Pair>, StateError> {
+        self.pairs(self.space(space).prefix(prefix))
     }
 
-    fn write(&self, changes: Vec<Change>) -> Result<(), StateError> {
+    fn all(&self, space: Space) -> Result<Vec<Pair>, StateError> {
+        self.pairs(self.space(space).iter())
+    }
+
+    fn write(&self, changes: &mut dyn Iterator<Item = Change>) -> Result<(), StateError> {
         let mut batch = self.db.batch().durability(Some(PersistMode::Buffer));
         for (space, key, value) in changes {
             match value {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use event_log::{Partition, Position};
 use ledger_core::account::Account;
+use ledger_core::account::state::PurchaseState;
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::planted::{Bug, is_planted};
 use ledger_core::time::Moment;
@@ -20,7 +21,7 @@ use crate::state::{Change, Space, State, StateError, StatePlace};
 
 /// Changed when the form of what is stored changes: an older store is thrown away. So is one of a version that could not read what this one can.
 fn format() -> String {
-    format!("7, schema {SCHEMA_VERSION}")
+    format!("8, schema {SCHEMA_VERSION}")
 }
 
 /// Why the store can't be read or written.
@@ -96,11 +97,54 @@ pub(crate) struct Store {
 
 /// What one checkpoint writes.
 pub(crate) struct Checkpoint {
-    pub(crate) accounts: Vec<(AccountKey, Arc<Account>, Option<Moment>)>,
+    pub(crate) accounts: Vec<Changed>,
     pub(crate) ids: Arc<Ids>,
     pub(crate) positions: Vec<Position>,
     /// Accounts that were stopped, and why.
     pub(crate) stopped: Vec<(String, String)>,
+}
+
+/// An account that changed.
+pub(crate) struct Changed {
+    pub(crate) key: AccountKey,
+    pub(crate) account: Arc<Account>,
+    pub(crate) due: Option<Moment>,
+    /// Its purchases as they are in the store: most of an account, and nearly all of them stay as they are.
+    pub(crate) written: Purchases,
+}
+
+pub(crate) type Purchases = Vec<Arc<PurchaseState>>;
+
+impl Changed {
+    fn changes(self) -> impl Iterator<Item = Change> {
+        let name = self.key.to_string();
+        let bytes = postcard::to_stdvec(&*self.account).expect("an account always serializes");
+        let due = (Space::Due, name.clone().into_bytes(), self.due.map(|at| at.as_micros().to_be_bytes().to_vec()));
+        let purchases = purchase_changes(&name, &self.written, &self.account.purchases);
+        [due, (Space::Accounts, name.into_bytes(), Some(bytes))].into_iter().chain(purchases)
+    }
+}
+
+/// The key of what the record `seq` booked for the account `name`; ids have no zero byte.
+fn purchase_key(name: &str, seq: u64) -> Vec<u8> {
+    [name.as_bytes(), &[0], &seq.to_be_bytes()].concat()
+}
+
+/// From the purchases that are in the store to those that are; both in the order of their records.
+fn purchase_changes(name: &str, written: &[Arc<PurchaseState>], now: &[Arc<PurchaseState>]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut written = written.iter().peekable();
+    for state in now {
+        while let Some(gone) = written.next_if(|old| old.seq < state.seq) {
+            changes.push((Space::Purchases, purchase_key(name, gone.seq), None));
+        }
+        if written.next_if(|old| old.seq == state.seq).is_none_or(|old| !Arc::ptr_eq(old, state)) {
+            let bytes = postcard::to_stdvec(&**state).expect("a purchase always serializes");
+            changes.push((Space::Purchases, purchase_key(name, state.seq), Some(bytes)));
+        }
+    }
+    changes.extend(written.map(|gone| (Space::Purchases, purchase_key(name, gone.seq), None)));
+    changes
 }
 
 impl Store {
@@ -122,7 +166,7 @@ impl Store {
         };
         let positions = vec![0; usize::from(partitions)];
         let header = Header { format: format(), book: book.into(), positions: positions.clone() };
-        store.state.write(vec![header.change()])?;
+        store.state.write(&mut std::iter::once(header.change()))?;
         Ok((store, positions))
     }
 
@@ -143,7 +187,12 @@ impl Store {
     pub(crate) fn account(&self, key: &AccountKey) -> Result<Option<Account>, StoreError> {
         let key = key.to_string();
         let Some(bytes) = self.state.get(Space::Accounts, key.as_bytes())? else { return Ok(None) };
-        postcard::from_bytes(&bytes).map(Some).map_err(|source| StoreError::Corrupt { key, source })
+        let corrupt = |source| StoreError::Corrupt { key: key.clone(), source };
+        let mut account: Account = postcard::from_bytes(&bytes).map_err(corrupt)?;
+        for (_, bytes) in self.state.under(Space::Purchases, &[key.as_bytes(), &[0]].concat())? {
+            account.purchases.push(Arc::new(postcard::from_bytes(&bytes).map_err(corrupt)?));
+        }
+        Ok(Some(account))
     }
 
     pub(crate) fn used_id(&self, key: &CommandKey) -> Result<Option<UsedId>, StoreError> {
@@ -185,18 +234,12 @@ impl Store {
     }
 
     pub(crate) fn write(&self, book: &str, checkpoint: Checkpoint) -> Result<(), StoreError> {
-        let mut changes: Vec<Change> = Vec::with_capacity(2 * checkpoint.accounts.len() + checkpoint.ids.len() + 1);
-        for (key, account, due) in checkpoint.accounts {
-            let name = key.to_string();
-            let bytes = postcard::to_stdvec(&*account).map_err(|source| StoreError::Corrupt { key: name.clone(), source })?;
-            changes.push((Space::Due, name.clone().into_bytes(), due.map(|at| at.as_micros().to_be_bytes().to_vec())));
-            changes.push((Space::Accounts, name.into_bytes(), Some(bytes)));
-        }
-        if !is_planted(Bug::DedupForgottenAtRestart) {
-            changes.extend(checkpoint.ids.iter().map(|(key, used)| (Space::Ids, key.to_vec(), Some(used.to_bytes().to_vec()))));
-        }
-        changes.extend(checkpoint.stopped.iter().map(|(name, why)| (Space::Meta, [STOPPED, name.as_bytes()].concat(), Some(why.clone().into_bytes()))));
-        changes.push(Header { format: format(), book: book.into(), positions: checkpoint.positions }.change());
-        Ok(self.state.write(changes)?)
+        let Checkpoint { accounts, ids, positions, stopped } = checkpoint;
+        let header = Header { format: format(), book: book.into(), positions }.change();
+        let ids = ids.iter().filter(|_| !is_planted(Bug::DedupForgottenAtRestart));
+        let ids = ids.map(|(key, used)| (Space::Ids, key.to_vec(), Some(used.to_bytes().to_vec())));
+        let stopped = stopped.into_iter().map(|(name, why)| (Space::Meta, [STOPPED, name.as_bytes()].concat(), Some(why.into_bytes())));
+        let mut changes = accounts.into_iter().flat_map(Changed::changes).chain(ids).chain(stopped).chain([header]);
+        Ok(self.state.write(&mut changes)?)
     }
 }

@@ -12,7 +12,7 @@ use command_service::{Answer, Refusal, Running, Service, ServiceConfig, ServiceE
 use event_log::memory::MemoryLog;
 use event_log::{Batch, Crash, Entry, EventLog, LogError, Partition, Position, Writer};
 use ledger_core::account::Command;
-use ledger_core::account::command::{Action, Line, Purchase};
+use ledger_core::account::command::{Action, Line, Purchase, Return, Returned};
 use ledger_core::account::{Account, Rejection};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::points::Amount;
@@ -264,6 +264,40 @@ async fn accounts_beyond_memory_come_back_from_the_store() {
         assert_eq!(account(&service, &format!("a{n}")).await.balance().available, 3);
     }
     stop(service, running).await.unwrap();
+}
+
+/// An account as the store has it is the one that the log makes, whatever became of its purchases in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn purchases_kept_apart_are_those_that_the_log_makes() {
+    let (log, folder) = (Faulty::new(), tempfile::tempdir().unwrap());
+    let rules = RULES.replace(r#""currency""#, r#""mode": "sandbox", "return": {"window_days": 30}, "currency""#);
+    let back = |purchase_id: &str| {
+        let body = Return { purchase_id: id(purchase_id), occurred_at: now(), what: Returned::Amount(Amount::from(2)) };
+        Command { id: id(&format!("{purchase_id}-back")), actor: "test".into(), action: Action::Return(Arc::new(body)) }
+    };
+    let (service, running) = start(&log, folder.path(), 100).await;
+    service.publish(id("shop"), rules.into(), "test".into()).await.unwrap();
+    service.set_clock(id("shop"), now(), "t".into()).await.unwrap();
+    stop(service, running).await.unwrap();
+    // The second one is changed after it was written; after 90 days all are dropped, and so is one that is told of so late.
+    let steps = [(0, vec![purchase("p1", 10), purchase("p2", 10)], 2), (0, vec![back("p2"), purchase("p3", 5)], 3), (90, vec![purchase("p4", 5)], 0)];
+    for (days, commands, kept) in steps {
+        let (service, running) = start(&log, folder.path(), 100).await;
+        service.set_clock(id("shop"), Moment::from_micros(now().as_micros() + days * 86_400_000_000).unwrap(), "t".into()).await.unwrap();
+        for command in commands {
+            service.submit(key("a"), command).await.unwrap();
+        }
+        stop(service, running).await.unwrap();
+        let anew = tempfile::tempdir().unwrap();
+        let mut states = Vec::new();
+        for folder in [folder.path(), anew.path()] {
+            let (service, running) = start(&log, folder, 100).await;
+            states.push(account(&service, "a").await);
+            stop(service, running).await.unwrap();
+        }
+        assert_eq!(states[0].purchases.len(), kept, "after {days} days");
+        assert_eq!(states[0], states[1]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -201,6 +201,17 @@ impl Batch {
         nothing_booked && self.offsets.is_empty() && self.consumed.is_empty() && self.replies.is_empty()
     }
 
+    /// Empties it and keeps its room: what is new memory to every batch costs more than filling it.
+    pub fn clear(&mut self) {
+        let Self { records, outcomes, programs, offsets, consumed, replies } = self;
+        records.clear();
+        outcomes.clear();
+        programs.clear();
+        offsets.clear();
+        consumed.clear();
+        replies.clear();
+    }
+
     /// The next positions after it, where partitions go on at `next`; none if its records don't go on there.
     fn next_after(&self, next: &[Position]) -> Option<Vec<Position>> {
         let mut next = next.to_vec();

@@ -160,15 +160,118 @@ async fn every_planted_ring_is_found_and_nobody_else() {
     up.stop().await;
 }
 
+fn two_on_a_device(block: bool) -> Value {
+    json!({"rules": [{"id": "many", "version": 3, "severity": "high", "on": ["earn"], "by": "device",
+        "windows": {"purchases": {"kinds": ["earn"], "by": "device", "minutes": 60, "measure": "count"}}, "when": "window.purchases >= 2",
+        "explanation": "two purchases on one device", "block": block}]})
+}
+
+#[tokio::test]
+async fn a_rule_that_blocks_freezes_the_account_through_the_ledger() {
+    let data = TempDir::new().unwrap();
+    let up = start(&data, two_on_a_device(true)).await;
+    for i in 0..2 {
+        buy(&up, taken(&format!("q{i}"), "b", &format!("10:1{i}:00"), ["", "", "other", ""], "s1")).await;
+    }
+    let frozen = async || (up.get("/v1/programs/shop/accounts/b").await.1["status"] == "frozen").then_some(());
+    until("the freeze", frozen).await;
+    let (_, trail) = up.get("/v1/programs/shop/audit/commands?actor=fraud-rules").await;
+    assert_eq!((&trail["items"][0]["kind"], &trail["items"][0]["account_id"]), (&json!("freeze"), &json!("b")));
+    up.stop().await;
+}
+
+/// One of the cases of `rule`, about `subject`.
+async fn case_of(up: &Up, rule: &str, subject: &str) -> Value {
+    until(&format!("a case of {rule} about {subject}"), async || {
+        let (_, page) = up.get(&format!("/v1/programs/shop/fraud/cases?rule={rule}")).await;
+        page["items"].as_array().unwrap().iter().find(|case| case["subject"] == subject).cloned()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_is_known_to_be_fraud_counts_and_so_does_what_is_unlike_the_member() {
+    let data = TempDir::new().unwrap();
+    let window = |by: &str, measure: &str| json!({"it": {"kinds": ["earn"], "by": by, "minutes": 1440, "measure": measure}});
+    let rule = |id: &str, by: &str, windows: Value, when: &str| json!({"id": id, "version": 1, "severity": "low", "on": ["earn"], "by": by, "windows": windows, "when": when, "explanation": id});
+    let rules = [
+        rule("till", "reference", window("till", "confirmed"), "window.it >= 2"),
+        rule("unlike", "reference", window("account", "own_percent"), "window.it >= 300"),
+        rule("large", "account", json!({}), "signal.points > 1000"),
+    ];
+    let up = start(&data, json!({"rules": rules})).await;
+    let on_till = |id: &str, account: &str, time: &str| taken(id, account, time, ["", "t1", "", ""], "s1");
+    let with_price = |mut body: Value, price: &str| {
+        body["lines"][0]["unit_price"] = json!(price);
+        body
+    };
+    // Usual for the member are 20 points: 60 are unlike it; for a new one nobody can tell.
+    for i in 0..5 {
+        buy(&up, on_till(&format!("usual{i}"), "member", &format!("08:0{i}:00"))).await;
+    }
+    buy(&up, with_price(taken("newcomer", "new", "08:00:00", ["", "t2", "", ""], "s1"), "400.00")).await;
+    buy(&up, with_price(on_till("below", "member", "09:00:00"), "59.99")).await;
+    buy(&up, with_price(on_till("unlike", "member", "09:01:00"), "60.05")).await;
+    assert_eq!(case_of(&up, "unlike", "unlike").await["measure"], 300);
+
+    // One is reported, twice; one is a case that somebody confirms: the next on that till is looked at.
+    let reports = "/v1/programs/shop/fraud/reports";
+    let (status, first) = up.post(reports, json!({"reference": "usual1", "note": "the card's bank"})).await;
+    assert_eq!(status, StatusCode::OK, "{first}");
+    assert_eq!(up.post(reports, json!({"reference": "usual1"})).await.1, first);
+    let (status, problem) = up.post(reports, json!({"reference": "nothing"})).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("reference_not_found")));
+    let (_, whole) = up.get(&format!("/v1/programs/shop/fraud/cases/{}", first["case_id"].as_str().unwrap())).await;
+    assert_eq!((&whole["rule"], &whole["state"], &whole["events"].as_array().unwrap().len()), (&json!("reported"), &json!("confirmed"), &2));
+    buy(&up, with_price(on_till("much", "rich", "10:00:00"), "2000.00")).await;
+    let path = format!("/v1/programs/shop/fraud/cases/{}", case_of(&up, "large", "rich").await["case_id"].as_str().unwrap());
+    let step =
+        async |step: &str| assert_eq!(up.send(reqwest::Method::POST, &path, Some(&json!({"step": step}))).await.unwrap().status(), StatusCode::NO_CONTENT);
+    step("confirm").await;
+    buy(&up, on_till("next", "other", "10:01:00")).await;
+    assert_eq!(case_of(&up, "till", "next").await["measure"], 2);
+    // What turns out to be none counts no more.
+    step("dismiss").await;
+    buy(&up, on_till("later", "other", "10:02:00")).await;
+    buy(&up, with_price(on_till("last", "member", "10:03:00"), "99.00")).await;
+    case_of(&up, "unlike", "last").await;
+    let found = found(&up).await;
+    let only = |subjects: &[&str]| subjects.iter().map(|subject| (*subject).to_owned()).collect::<BTreeSet<String>>();
+    assert_eq!((&found["till"], &found["unlike"]), (&only(&["next"]), &only(&["last", "unlike"])));
+    up.stop().await;
+}
+
+#[tokio::test]
+async fn points_by_hand_to_a_colleague_and_for_missing_purchases_are_looked_at_when_they_repeat() {
+    let data = TempDir::new().unwrap();
+    let up = start(&data, json!({"staff": {"kim": "account-of-kim"}})).await;
+    let give = async |id: &str, account: &str, reason: &str| {
+        let body = json!({"adjustment_id": id, "account_id": account, "points": 10, "reason_code": reason});
+        let (status, answer) = up.post("/v1/programs/shop/adjustments", body).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+    };
+    for account in ["account-of-kim", "honest", "claims"] {
+        buy(&up, taken(&format!("first-{account}"), account, "08:00:00", ["", "", "", ""], "s1")).await;
+    }
+    for i in 0..3 {
+        give(&format!("honest{i}"), "honest", "goodwill").await;
+    }
+    for i in 0..2 {
+        give(&format!("kim{i}"), "account-of-kim", "goodwill").await;
+    }
+    for i in 0..3 {
+        give(&format!("claim{i}"), "claims", "missing_purchase").await;
+    }
+    assert_eq!(case_of(&up, "claims_of_missing", "claims").await["measure"], 3);
+    assert_eq!(case_of(&up, "adjust_colleague", "local").await["measure"], 2);
+    assert_eq!(found(&up).await.len(), 2);
+    up.stop().await;
+}
+
 #[tokio::test]
 async fn a_case_is_worked_on_and_what_was_dismissed_stays_away_until_it_doubles() {
     let data = TempDir::new().unwrap();
-    let rule = |block: bool| {
-        json!({"rules": [{"id": "many", "version": 3, "severity": "high", "on": ["earn"], "by": "device",
-            "windows": {"purchases": {"kinds": ["earn"], "by": "device", "minutes": 60, "measure": "count"}}, "when": "window.purchases >= 2",
-            "explanation": "two purchases on one device", "block": block}]})
-    };
-    let up = start(&data, rule(false)).await;
+    let up = start(&data, two_on_a_device(false)).await;
     let device = ["", "", "dev", ""];
     for i in 0..2 {
         buy(&up, taken(&format!("p{i}"), "a", &format!("10:0{i}:00"), device, "s1")).await;
@@ -201,32 +304,13 @@ async fn a_case_is_worked_on_and_what_was_dismissed_stays_away_until_it_doubles(
     assert_eq!((&whole["signals"], &whole["events"][4]["kind"], &whole["measure"]), (&json!(2), &json!("seen_again"), &json!(4)));
     assert_eq!(whole["events"][4]["evidence"][0]["reference"], "p3");
 
-    // With `block` the account is frozen, through the ledger.
-    assert_eq!(
-        up.put("/v1/programs/shop/rulebook", {
-            let mut rules = rulebook();
-            rules["fraud"] = rule(true);
-            rules
-        })
-        .await
-        .0,
-        StatusCode::CREATED
-    );
-    for i in 0..2 {
-        buy(&up, taken(&format!("q{i}"), "b", &format!("10:1{i}:00"), ["", "", "other", ""], "s1")).await;
-    }
-    let frozen = async || (up.get("/v1/programs/shop/accounts/b").await.1["status"] == "frozen").then_some(());
-    until("the freeze", frozen).await;
-    let (_, trail) = up.get("/v1/programs/shop/audit/commands?actor=fraud-rules").await;
-    assert_eq!((&trail["items"][0]["kind"], &trail["items"][0]["account_id"]), (&json!("freeze"), &json!("b")));
-
     let (status, problem) = up.get(&format!("{cases}?state=closed")).await;
     assert_eq!((status, &problem["errors"][0]["pointer"]), (StatusCode::BAD_REQUEST, &json!("state")));
     let (status, problem) = up.get(&format!("{cases}/none")).await;
     assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("case_not_found")));
     let (status, problem) = up.post(&path, json!({"step": "forget"})).await;
     assert_eq!((status, &problem["errors"][0]["expected"]), (StatusCode::BAD_REQUEST, &json!("assign, note, confirm or dismiss")));
-    let (mut wrong, mut rules) = (rule(false), rulebook());
+    let (mut wrong, mut rules) = (two_on_a_device(false), rulebook());
     wrong["rules"][0]["when"] = json!("window.shoes > 1");
     rules["fraud"] = wrong;
     let (status, problem) = up.put("/v1/programs/shop/rulebook", rules).await;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio_postgres::{Client, GenericClient, Row};
+use tokio_postgres::{Client, GenericClient, Row, Transaction};
 
 use crate::AnalysisError;
 
@@ -165,8 +165,25 @@ pub async fn step(
     }
     let note = assignee.map_or_else(|| note.to_owned(), |who| format!("to {who}: {note}"));
     add_event(&transaction, program, case_id, now, actor, kind, &note, &json!([])).await?;
+    match step {
+        Step::Confirm => keep_confirmed(&transaction, program, case_id).await?,
+        Step::Dismiss => {
+            transaction.execute("DELETE FROM analysis.fraud_confirmed WHERE program = $1 AND case_id = $2", &[&program, &case_id]).await?;
+        }
+        Step::Assign(_) | Step::Note | Step::Freeze => {}
+    }
     transaction.commit().await?;
     Ok(Some(()))
+}
+
+/// Keeps the records that the case's evidence names as known fraud; refused commands have none.
+pub(super) async fn keep_confirmed(transaction: &Transaction<'_>, program: &str, case_id: &str) -> Result<(), tokio_postgres::Error> {
+    let sql = "INSERT INTO analysis.fraud_confirmed (program, partition, position, case_id)
+               SELECT DISTINCT e.program, split_part(s.one->>'position', ':', 1)::smallint, split_part(s.one->>'position', ':', 2)::bigint, e.case_id
+               FROM analysis.fraud_event e CROSS JOIN LATERAL jsonb_array_elements(e.evidence) AS s(one)
+               WHERE e.program = $1 AND e.case_id = $2 AND s.one->>'kind' <> 'refused' ON CONFLICT DO NOTHING";
+    transaction.execute(sql, &[&program, &case_id]).await?;
+    Ok(())
 }
 
 #[allow(clippy::too_many_arguments, reason = "they are the columns")]

@@ -38,7 +38,7 @@ impl Stream {
     fn select(self) -> &'static str {
         match self {
             Self::Signal => {
-                "SELECT program, at, partition, position, kind, account, actor, points, channel, store, cashier, till, device, card, reference, ''
+                "SELECT program, at, partition, position, kind, account, actor, points, channel, store, cashier, till, device, card, reference, reason
                  FROM fraud.signal WHERE partition = $1 AND position >= $2 AND position < $2 + $3 ORDER BY position, event"
             }
             Self::Refusal => {
@@ -77,6 +77,7 @@ pub(super) fn read(row: &Row) -> Signal {
             reference: row.get(14),
             code: row.get(15),
             own: false,
+            colleague: false,
         },
     }
 }

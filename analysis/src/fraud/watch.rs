@@ -61,7 +61,7 @@ pub async fn watch(client: &mut Client, rules: impl Fn(&str) -> Option<FraudRule
     for program in programs {
         let Some(rules) = rules(&program) else { continue };
         let mut mine: Vec<&mut Signal> = signals.iter_mut().filter(|signal| signal.program == program).collect();
-        mine.iter_mut().for_each(|signal| set_own(signal, &rules));
+        mine.iter_mut().for_each(|signal| set_staff(signal, &rules));
         let mine: Vec<&Signal> = mine.into_iter().map(|signal| &*signal).collect();
         for rule in &rules.rules {
             look(&transaction, (&rules, rule), &mine, now, &mut lately, &mut done).await?;
@@ -71,9 +71,10 @@ pub async fn watch(client: &mut Client, rules: impl Fn(&str) -> Option<FraudRule
     Ok(done)
 }
 
-fn set_own(signal: &mut Signal, rules: &FraudRules) {
+fn set_staff(signal: &mut Signal, rules: &FraudRules) {
     let view = &mut signal.view;
     view.own = rules.is_own(&view.cashier, &view.account) || rules.is_own(&view.actor, &view.account);
+    view.colleague = !view.own && rules.is_of_staff(&view.account);
 }
 
 async fn look(
@@ -90,7 +91,7 @@ async fn look(
         for mut signal in later(transaction, window, &rule.on, signals).await? {
             let is_here = |one: &Signal| (one.partition, one.position, &one.view.kind) == (signal.partition, signal.position, &signal.view.kind);
             if !signals.iter().any(|one| is_here(one)) && !seen_before.iter().any(is_here) {
-                set_own(&mut signal, rules);
+                set_staff(&mut signal, rules);
                 seen_before.push(signal);
             }
         }

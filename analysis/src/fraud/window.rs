@@ -10,6 +10,12 @@ use tokio_postgres::Transaction;
 use super::signal::{Signal, column, kind, read, value};
 use crate::AnalysisError;
 
+/// Of fewer than five nobody can tell what is usual.
+const OWN_PERCENT: &str = "coalesce(CASE WHEN count(*) FILTER (WHERE s.at < u.at) >= 5
+    THEN round(100 * abs(u.points) / nullif(percentile_cont(0.5) WITHIN GROUP (ORDER BY abs(s.points)) FILTER (WHERE s.at < u.at), 0))::bigint END, 0)";
+const CONFIRMED: &str = "count(*) FILTER (WHERE EXISTS (SELECT FROM analysis.fraud_confirmed k
+    WHERE k.program = u.program AND k.partition = s.partition AND k.position = s.position))";
+
 /// By signal, in their order.
 pub(super) async fn count(transaction: &Transaction<'_>, window: &SignalWindow, signals: &[&Signal]) -> Result<Vec<i64>, AnalysisError> {
     let keys: Vec<&str> = signals.iter().map(|signal| value(&signal.view, window.by)).collect();
@@ -20,32 +26,35 @@ pub(super) async fn count(transaction: &Transaction<'_>, window: &SignalWindow, 
         Measure::Points => "coalesce(sum(abs(s.points)), 0)::bigint",
         Measure::Accounts => "count(DISTINCT s.account)",
         Measure::Stores => "count(DISTINCT nullif(s.store, ''))",
+        Measure::OwnPercent => OWN_PERCENT,
+        Measure::Confirmed => CONFIRMED,
         Measure::Count | Measure::PeerScore => "count(*)",
     };
     let by = column(window.by);
     // An empty key has nothing in common with another; saying so lets the partial indexes be used.
     let rows = if window.kinds.contains(&SignalKind::Refused) {
         format!(
-            "SELECT r.account, 0::bigint AS points, '' AS store FROM refusal.refusal r
+            "SELECT r.account, 0::bigint AS points, '' AS store, r.recorded_at AS at, -1::smallint AS partition, 0::bigint AS position FROM refusal.refusal r
              WHERE r.program = u.program AND r.{by} = u.key AND r.{by} <> '' AND r.recorded_at > u.at - make_interval(mins => $4) AND r.recorded_at <= u.at
                AND (cardinality($5::text[]) = 0 OR r.code = ANY($5))"
         )
     } else {
         format!(
-            "SELECT f.account, f.points, f.store FROM fraud.signal f
+            "SELECT f.account, f.points, f.store, f.at, f.partition, f.position FROM fraud.signal f
              WHERE f.program = u.program AND f.{by} = u.key AND f.{by} <> '' AND f.at > u.at - make_interval(mins => $4) AND f.at <= u.at
-               AND f.kind IN ({}) AND cardinality($5::text[]) >= 0",
+               AND f.kind IN ({}) AND (cardinality($5::text[]) = 0 OR f.kind <> 'adjust' OR f.reason = ANY($5))",
             literals(window)
         )
     };
     let sql = format!(
-        "SELECT c.counted FROM unnest($1::text[], $2::text[], $3::timestamptz[]) WITH ORDINALITY AS u(program, key, at, n)
+        "SELECT c.counted FROM unnest($1::text[], $2::text[], $3::timestamptz[], $6::bigint[]) WITH ORDINALITY AS u(program, key, at, points, n)
          CROSS JOIN LATERAL (SELECT {measure} AS counted FROM ({rows}) s) c ORDER BY u.n"
     );
     let programs: Vec<&str> = signals.iter().map(|signal| signal.program.as_str()).collect();
     let times: Vec<Timestamp> = signals.iter().map(|signal| signal.at).collect();
+    let points: Vec<i64> = signals.iter().map(|signal| signal.view.points).collect();
     let minutes = i32::try_from(window.minutes).unwrap_or(i32::MAX);
-    let rows = transaction.query(&sql, &[&programs, &keys, &times, &minutes, &window.codes]).await?;
+    let rows = transaction.query(&sql, &[&programs, &keys, &times, &minutes, &window.codes, &points]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
@@ -58,7 +67,7 @@ pub(super) async fn later(transaction: &Transaction<'_>, window: &SignalWindow, 
     // By key: joined freely, the planner may read the whole window of everybody.
     let sql = format!(
         "SELECT DISTINCT f.program, f.at, f.partition, f.position, f.kind, f.account, f.actor, f.points, f.channel, f.store, f.cashier, f.till, f.device, f.card,
-                f.reference, ''
+                f.reference, f.reason
          FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS u(program, key, at)
          CROSS JOIN LATERAL (SELECT s.* FROM fraud.signal s JOIN watched w ON w.stream = 'signal' AND w.partition = s.partition AND w.position > s.position
              WHERE s.program = u.program AND s.{by} = u.key AND s.{by} <> '' AND s.at > u.at AND s.at < u.at + make_interval(mins => $4)

@@ -111,6 +111,42 @@ pub(super) async fn step(
     done.map(|()| StatusCode::NO_CONTENT).ok_or_else(|| not_found(&case_id))
 }
 
+/// Fraud that was found out elsewhere.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReportBody {
+    /// The id of the purchase, redemption, return or adjustment.
+    pub reference: String,
+    /// Who says so, in words; no personal data belongs here.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// The case that a report made.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReportView {
+    /// The case.
+    case_id: String,
+}
+
+/// Report fraud that was found out elsewhere, such as by the card's bank: a confirmed case, which rules may count. Reported again, it is the same case.
+#[utoipa::path(post, path = "/programs/{program}/fraud/reports", request_body = ReportBody, params(("program" = String, Path)),
+    responses((status = 200, description = "The case", body = ReportView), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn report(
+    State(state): State<ApiState>,
+    Path(program): Path<String>,
+    Extension(actor): Extension<Actor>,
+    Body(body): Body<ReportBody>,
+) -> Result<axum::Json<ReportView>, Problem> {
+    let program = path_id("program", &program)?;
+    let reference = path_id("reference", &body.reference)?;
+    let mut database = state.database().await?;
+    let case = fraud::report(&mut database, program.as_str(), reference.as_str(), &actor.0, &body.note, real_now().timestamp()).await?;
+    let case_id =
+        case.ok_or_else(|| Problem::new("reference_not_found", format!("no account has a purchase, redemption, return or adjustment {reference}")))?;
+    Ok(axum::Json(ReportView { case_id }))
+}
+
 /// The rules in force and how they have done.
 #[derive(Debug, Serialize)]
 pub struct RulesView {

@@ -74,6 +74,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(trail::refusals))
         .routes(routes!(fraud::cases))
         .routes(routes!(fraud::case, fraud::step))
+        .routes(routes!(fraud::report))
         .routes(routes!(fraud::rules))
         .routes(routes!(decline::get))
         .routes(routes!(decline::members))

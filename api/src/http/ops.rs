@@ -13,7 +13,7 @@ use projectors::{Health, lags, read_models};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::problem::{Problem, codes};
+use crate::problem::{CODES, Problem};
 use crate::state::ApiState;
 
 const TEXT: &str = "text/plain; version=0.0.4";
@@ -88,7 +88,7 @@ pub(super) async fn metrics(State(state): State<ApiState>) -> Result<Response, P
 
 /// The page of an error code.
 pub(super) async fn problem(Path(code): Path<String>) -> Response {
-    match codes().iter().find(|entry| entry.code == code) {
+    match CODES.iter().find(|entry| entry.code == code) {
         Some(entry) => axum::Json(entry).into_response(),
         None => (StatusCode::NOT_FOUND, Problem::new("not_found", format!("there is no code {code}"))).into_response(),
     }

@@ -1,5 +1,7 @@
 //! The fold: what each event does to the state. Total and without judgement; what is allowed was settled by decide.
 
+use std::sync::Arc;
+
 use super::event::{Earned, Event, EventKind, Lot, LotId, Part, Reversed, Spent, TierMove};
 use super::state::{Account, Hold, LotState, Pool, PurchaseState, RedemptionState, Standing, Status};
 use crate::id::Id;
@@ -171,7 +173,7 @@ impl Account {
         self.member_pool.book(earned.day_points, points);
         self.qualify(occurred_at, earned.qualifying);
         self.prune_no_later_than(kept_until(earned.return_until));
-        self.purchases.push(PurchaseState {
+        self.purchases.push(Arc::new(PurchaseState {
             purchase: earned.purchase.clone(),
             rule_version: earned.rule_version,
             facts: earned.facts.clone(),
@@ -183,7 +185,7 @@ impl Account {
             expired: 0,
             qualifying: earned.qualifying,
             return_until: earned.return_until,
-        });
+        }));
     }
 
     fn pool_mut(&mut self, day: i32) -> &mut Pool {
@@ -218,7 +220,7 @@ impl Account {
     fn expire(&mut self, part: Part) {
         self.take(&[part]);
         if let Some(state) = self.purchases.iter_mut().rev().find(|state| state.lot == Some(part.lot)) {
-            state.expired += part.points;
+            Arc::make_mut(state).expired += part.points;
         }
     }
 
@@ -259,7 +261,7 @@ impl Account {
     fn reverse(&mut self, reversed: &Reversed) {
         self.take(&reversed.parts);
         let Some(i) = self.purchases.iter().rposition(|state| state.purchase.purchase_id == reversed.body.purchase_id) else { return };
-        let state = &mut self.purchases[i];
+        let state = Arc::make_mut(&mut self.purchases[i]);
         let uncapped = state.uncapped_points - reversed.uncapped_points;
         state.kept.give_back(&state.purchase, &reversed.body.what);
         state.uncapped_points = reversed.uncapped_points;

@@ -236,8 +236,10 @@ pub struct Account {
     pub lots: Vec<LotState>,
     /// Points set aside.
     pub holds: Vec<Hold>,
-    /// Purchases that can still be returned, in the order they were booked.
-    pub purchases: Vec<PurchaseState>,
+    /// Purchases that can still be returned, in the order they were booked. Few are ever looked at again: what is copied and moved is a pointer.
+    /// They are written and read apart from the rest.
+    #[serde(skip)]
+    pub purchases: Vec<Arc<PurchaseState>>,
     /// Redemptions that can still be returned.
     pub redemptions: Vec<RedemptionState>,
     /// The caps per day that returns may still touch.
@@ -290,7 +292,7 @@ impl Account {
     /// The purchase, if it can still be returned.
     #[must_use]
     pub fn purchase(&self, id: &Id) -> Option<&PurchaseState> {
-        self.purchases.iter().rev().find(|state| state.purchase.purchase_id == *id)
+        self.purchases.iter().rev().find(|state| state.purchase.purchase_id == *id).map(|state| &**state)
     }
 
     /// The hold of a redemption.

@@ -121,7 +121,7 @@ pub struct SignalWindow {
     pub minutes: u32,
     /// Of what.
     pub measure: Measure,
-    /// Of refusals, those with one of these codes; all if none.
+    /// Of refusals, those with one of these codes, and of adjustments, those with one of these reasons; all if none.
     #[serde(default)]
     pub codes: Vec<String>,
 }
@@ -140,6 +140,10 @@ pub enum Measure {
     Stores,
     /// How many robust standard deviations the points lie above the median of all others with something in the window.
     PeerScore,
+    /// The signal's points in per cent of the median of those before it in the window; 0 where they are fewer than five.
+    OwnPercent,
+    /// Signals that somebody has confirmed to be fraud, by a case or a report.
+    Confirmed,
 }
 
 /// What a condition sees of a signal.
@@ -167,10 +171,12 @@ pub struct SignalView {
     pub card: String,
     /// The id of the purchase, redemption, return or adjustment.
     pub reference: String,
-    /// Of a refusal.
+    /// Of a refusal, and the reason of an adjustment.
     pub code: String,
     /// Whether the account is the cashier's or actor's own.
     pub own: bool,
+    /// Whether the account is that of another member of staff.
+    pub colleague: bool,
 }
 
 impl Default for FraudRules {
@@ -185,6 +191,12 @@ impl FraudRules {
     #[must_use]
     pub fn is_own(&self, who: &str, account: &str) -> bool {
         self.staff.get(who).is_some_and(|own| own == account)
+    }
+
+    /// Whether `account` is the own one of anybody of the staff.
+    #[must_use]
+    pub fn is_of_staff(&self, account: &str) -> bool {
+        self.staff.values().any(|own| own == account)
     }
 
     pub(super) fn check(&self, invalid: &mut Vec<Invalid>) {

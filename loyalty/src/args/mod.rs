@@ -401,6 +401,9 @@ pub struct BenchOptions {
     /// The Online Retail file for the import; that part is left out without it.
     #[arg(long, env = "LOYALTY_BENCH_FILE")]
     pub file: Option<PathBuf>,
+    /// The labelled payments for the fraud rules; that part is left out without it.
+    #[arg(long, env = "LOYALTY_BENCH_LABELLED")]
+    pub labelled: Option<PathBuf>,
 }
 
 /// A key to make.

@@ -10,7 +10,7 @@ use anyhow::Context;
 use api::real_now;
 use event_log::postgres::connect;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use super::Figure;
 use super::kafka::latency::{open_loop, percentiles};
@@ -26,24 +26,45 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 type Started = Arc<Mutex<HashMap<String, Instant>>>;
 
-/// Measures `loyalty up` on a Postgres of its own in `folder`.
-pub async fn run(folder: &Path) -> anyhow::Result<Vec<Figure>> {
+/// A `loyalty up` that runs until this is dropped.
+pub struct Site {
+    postgres: embedded_postgres::Server,
+    _up: Child,
+    /// Where it listens.
+    pub address: String,
+}
+
+impl Site {
+    /// Its database.
+    pub fn database(&self) -> &str {
+        self.postgres.url()
+    }
+}
+
+/// Starts `loyalty up` on a Postgres of its own in `folder`.
+pub async fn start(folder: &Path) -> anyhow::Result<Site> {
     embedded_postgres::use_ring();
     let postgres = embedded_postgres::Server::start(&folder.join("postgres")).await?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["up", "--listen", "127.0.0.1:0", "--database-url", postgres.url(), "--data"]).arg(folder.join("up"));
     let mut up = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
     let mut lines = BufReader::new(up.stdout.take().context("it was asked for")?).lines();
-    let address = loop {
-        let line = lines.next_line().await?.context("it listens before it ends")?;
+    while let Some(line) = lines.next_line().await? {
         if let Some(address) = line.strip_prefix("listening on ") {
-            break address.to_owned();
+            return Ok(Site { postgres, _up: up, address: address.to_owned() });
         }
-    };
+    }
+    anyhow::bail!("it ended before it listened")
+}
+
+/// Measures in `folder`.
+pub async fn run(folder: &Path) -> anyhow::Result<Vec<Figure>> {
+    let site = start(folder).await?;
+    let address = &site.address;
     let client = reqwest::Client::new();
     client.put(format!("{address}/v1/programs/bench/rulebook")).body(RULEBOOK).send().await?.error_for_status()?;
     let started = Started::default();
-    let watching = tokio::spawn(watch(postgres.url().to_owned(), Arc::clone(&started)));
+    let watching = tokio::spawn(watch(site.database().to_owned(), Arc::clone(&started)));
     let (url, counted): (Arc<str>, _) = (format!("{address}/v1/programs/bench/purchases").into(), Arc::clone(&started));
     let send = move |n: u64, counts: Option<Instant>| {
         let (client, url, counted) = (client.clone(), Arc::clone(&url), Arc::clone(&counted));

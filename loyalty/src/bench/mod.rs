@@ -6,6 +6,7 @@ mod fraud;
 mod import;
 mod insight;
 mod kafka;
+mod labelled;
 mod log;
 mod projector;
 mod workload;
@@ -74,6 +75,9 @@ pub async fn run(options: BenchOptions) -> anyhow::Result<()> {
     }
     if options.kafka.is_none() && wanted("fraud") {
         figures.extend(fraud::run(tempfile::tempdir()?.path()).await?);
+    }
+    if let Some(file) = options.labelled.as_deref().filter(|_| wanted("labelled")) {
+        figures.extend(labelled::run(file, tempfile::tempdir()?.path()).await?);
     }
     if options.kafka.is_none() && (wanted("log") || wanted("projector") || wanted("audit")) {
         let folder = tempfile::tempdir()?;

@@ -9,7 +9,7 @@ mod matching;
 mod purchases;
 mod rejects;
 mod retail;
-mod source;
+pub mod source;
 
 use std::path::Path;
 use std::time::Instant;

@@ -20,6 +20,8 @@ pub(super) struct Signal<'a> {
     pub(super) store: &'a str,
     pub(super) origin: Option<&'a Origin>,
     pub(super) reference: String,
+    /// Of an adjustment.
+    pub(super) reason: &'a str,
 }
 
 /// What a signal is called, and what it refers to.
@@ -70,6 +72,10 @@ pub(super) fn fold(records: &[Placed]) -> Vec<Signal<'_>> {
                 store: bought.map_or("", |purchase| purchase.store.as_str()),
                 origin: bought.and_then(|purchase| purchase.origin.as_deref()),
                 reference,
+                reason: match &each.kind {
+                    EventKind::PointsAdded { reason, .. } | EventKind::PointsTaken { reason, .. } => reason.code.as_str(),
+                    _ => "",
+                },
             });
         }
     }

@@ -15,7 +15,6 @@ use event_log::{LogError, Partition, Position};
 use ledger_schemas::Record;
 use tokio_postgres::Transaction;
 
-pub(crate) use project::BATCH_MAX;
 pub use project::{Health, Lag, Projector, lags};
 pub use rebuild::rebuild;
 pub use tables::{EngineError, Run, Tables, TablesChange};

@@ -11,7 +11,7 @@ use super::apply::{Batch, apply};
 use super::tables::{PostgresTables, Tables, positions};
 use super::{ProjectorError, ReadModel, failed};
 
-pub(crate) const BATCH_MAX: usize = 4000;
+const BATCH_MAX: usize = 4000;
 /// How many partitions are written at once; no account is in two of them.
 const LANES: usize = 2;
 /// How long one look for news takes at most; the stop signal is seen that soon.

@@ -204,13 +204,19 @@ impl State for Disk {
         Ok(self.spaces().get(&(space, key.to_vec())).cloned())
     }
 
-    fn all(&self, space: Space) -> Result<Vec<Pair>, StateError> {
+    fn under(&self, space: Space, prefix: &[u8]) -> Result<Vec<Pair>, StateError> {
         self.sound()?;
         let spaces = self.spaces();
-        Ok(spaces.iter().filter(|((other, _), _)| *other == space).map(|((_, key), value)| (key.clone(), value.clone())).collect())
+        let from = spaces.range((space, prefix.to_vec())..);
+        let found = from.take_while(|((other, key), _)| *other == space && key.starts_with(prefix));
+        Ok(found.map(|((_, key), value)| (key.clone(), value.clone())).collect())
     }
 
-    fn write(&self, changes: Vec<Change>) -> Result<(), StateError> {
+    fn all(&self, space: Space) -> Result<Vec<Pair>, StateError> {
+        self.under(space, &[])
+    }
+
+    fn write(&self, changes: &mut dyn Iterator<Item = Change>) -> Result<(), StateError> {
         if self.is_full.load(Ordering::Relaxed) {
             return Err(StateError::Failed { place: "sim".into(), source: "no space left".into() });
         }

@@ -32,8 +32,8 @@ pub async fn run(broker: &str, streams: Option<&Path>, wanted: impl Fn(&str) -> 
     let brokers = own.as_ref().map_or_else(|| broker.to_owned(), Broker::address);
     let prefix = format!("bench-{}", real_now().as_micros());
     let mut figures = Vec::new();
-    if wanted("kafka-log") {
-        figures.extend(throughput(&brokers, &prefix, folder.path()).await?);
+    if wanted("kafka-log") || wanted("kafka-takeover") {
+        figures.extend(throughput(&brokers, &prefix, folder.path(), wanted("kafka-takeover")).await?);
     }
     if wanted("kafka-rest") {
         figures.extend(latency::over_rest(&brokers, &prefix, folder.path()).await?);
@@ -64,11 +64,10 @@ fn options(brokers: &str, prefix: &str) -> KafkaOptions {
     KafkaOptions { brokers: brokers.into(), prefix: prefix.into(), replication: 1, session_timeout: Duration::from_secs(6) }
 }
 
-async fn throughput(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
+async fn throughput(brokers: &str, prefix: &str, folder: &Path, is_taken_over: bool) -> anyhow::Result<Vec<Figure>> {
     let log: Arc<dyn EventLog> = Arc::new(KafkaLog::open(options(brokers, prefix), PARTITIONS, None).await?);
     let ours = service(&log, folder, WARM).await?;
-    let again = take_all(&log, folder).await?;
-    let anew = take_all(&log, &folder.join("empty")).await?;
+    let taken = if is_taken_over { takeovers(&log, brokers, prefix, folder).await? } else { Vec::new() };
     let mut records = Vec::new();
     for partition in 0..PARTITIONS {
         records.extend(log.read(partition, 0, usize::MAX).await?.into_iter().map(|entry| (partition, entry)));
@@ -79,11 +78,21 @@ async fn throughput(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Resul
     make_topic(brokers, &topic).await?;
     let bare = tokio::task::spawn_blocking(move || bare::groups(&to, &topic, &records)).await??;
     let to_bare = ratio(ours, bare);
-    embedded_postgres::use_ring();
-    let pause = takeover::run(&log, brokers, prefix, folder, ACCOUNTS).await?;
-    Ok(vec![
+    let mut figures = vec![
         Figure::new("commands through the Kafka log, 100,000 accounts, 80 % earn / 20 % redeem", format!("{ours:.0}/s"), ""),
         Figure::new("  to a bare transactional producer of the same records in groups of 4,096", format!("{to_bare:.2} of {bare:.0}/s"), "0.5"),
+    ];
+    figures.extend(taken);
+    Ok(figures)
+}
+
+/// Takes the book over again and again.
+async fn takeovers(log: &Arc<dyn EventLog>, brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
+    let again = take_all(log, folder).await?;
+    let anew = take_all(log, &folder.join("empty")).await?;
+    embedded_postgres::use_ring();
+    let pause = takeover::run(log, brokers, prefix, folder, ACCOUNTS).await?;
+    Ok(vec![
         Figure::new(
             &format!("one of two command services is killed, {ACCOUNTS} accounts: longest pause beyond the session's 6 s"),
             format!("{:.2} s", pause.as_secs_f64()),
