@@ -28,8 +28,9 @@ type Started = Arc<Mutex<HashMap<String, Instant>>>;
 
 /// A `loyalty up` that runs until this is dropped.
 pub struct Site {
-    postgres: embedded_postgres::Server,
+    // Ends before its database.
     _up: Child,
+    postgres: embedded_postgres::Server,
     /// Where it listens.
     pub address: String,
 }

@@ -108,7 +108,7 @@ fn purchase(row: &Row) -> Value {
     let at = row.at.to_zoned(TimeZone::UTC).map(|at| at.timestamp()).unwrap_or(Timestamp::UNIX_EPOCH);
     json!({"purchase_id": row.id, "account_id": format!("c{}", row.customer), "occurred_at": at.to_string(), "currency": "EUR", "channel": "store",
         "till": format!("t{}", row.terminal),
-        "lines": [{"line_id": "1", "sku": "payment", "category": "any", "quantity": 1, "unit_price": row.amount.to_string()}]})
+        "lines": [{"line_id": "1", "sku": "payment", "category": "any", "quantity": 1, "unit_price": row.amount.round_dp(2).to_string()}]})
 }
 
 /// The rules: above what is usual for anybody, a till where three payments were fraud, three times what the member's payments are.
