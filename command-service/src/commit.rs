@@ -26,7 +26,7 @@ pub(crate) enum Work {
 /// Does what comes until it fails; then answers all that wait that their outcome is unknown, and ends. Groups that are done go to `emptied`.
 pub(crate) async fn run(
     mut works: mpsc::Receiver<Work>,
-    emptied: mpsc::UnboundedSender<Group>,
+    emptied: mpsc::Sender<Group>,
     mut writer: Box<dyn Writer>,
     log: Arc<dyn EventLog>,
 ) -> Result<(), LogError> {
@@ -55,8 +55,8 @@ pub(crate) async fn run(
         }
         answer(&mut group.staged, &*log).await;
         group.batch.clear();
-        // The loop may have ended.
-        let _ = emptied.send(*group);
+        // Where the loop has ended, or has enough of them, it is dropped.
+        let _ = emptied.try_send(*group);
     }
     Ok(())
 }

@@ -76,7 +76,7 @@ struct Session {
     book: Book,
     works: mpsc::Sender<Work>,
     /// Groups that are on the log, emptied.
-    done: mpsc::UnboundedReceiver<Group>,
+    done: mpsc::Receiver<Group>,
     /// Groups that were handed over and are not on the log yet.
     in_hand: TaskTracker,
     committer: JoinHandle<Result<(), LogError>>,
@@ -188,7 +188,8 @@ impl Engine {
             }
         };
         let (works, to_do) = mpsc::channel(1);
-        let (emptied, done) = mpsc::unbounded_channel();
+        // One is filled while another is appended.
+        let (emptied, done) = mpsc::channel(2);
         let committer = tokio::spawn(commit::run(to_do, emptied, writer, Arc::clone(&self.log)));
         let in_hand = TaskTracker::new();
         // Closed, it tells whenever it is empty.

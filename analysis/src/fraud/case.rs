@@ -176,12 +176,14 @@ pub async fn step(
     Ok(Some(()))
 }
 
-/// Keeps the records that the case's evidence names as known fraud; refused commands have none.
+/// Keeps the signals that the case's evidence names as known fraud; refused commands are none.
 pub(super) async fn keep_confirmed(transaction: &Transaction<'_>, program: &str, case_id: &str) -> Result<(), tokio_postgres::Error> {
-    let sql = "INSERT INTO analysis.fraud_confirmed (program, partition, position, case_id)
-               SELECT DISTINCT e.program, split_part(s.one->>'position', ':', 1)::smallint, split_part(s.one->>'position', ':', 2)::bigint, e.case_id
-               FROM analysis.fraud_event e CROSS JOIN LATERAL jsonb_array_elements(e.evidence) AS s(one)
-               WHERE e.program = $1 AND e.case_id = $2 AND s.one->>'kind' <> 'refused' ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO analysis.fraud_confirmed (program, case_id, partition, position, kind, at, account, actor, store, cashier, till, device, card, reference)
+               SELECT DISTINCT s.program, e.case_id, s.partition, s.position, s.kind, s.at, s.account, s.actor, s.store, s.cashier, s.till, s.device, s.card, s.reference
+               FROM analysis.fraud_event e CROSS JOIN LATERAL jsonb_array_elements(e.evidence) AS k(one)
+               JOIN fraud.signal s ON s.program = e.program AND s.kind = k.one->>'kind'
+                   AND s.partition = split_part(k.one->>'position', ':', 1)::smallint AND s.position = split_part(k.one->>'position', ':', 2)::bigint
+               WHERE e.program = $1 AND e.case_id = $2 AND k.one->>'kind' <> 'refused' ON CONFLICT DO NOTHING";
     transaction.execute(sql, &[&program, &case_id]).await?;
     Ok(())
 }

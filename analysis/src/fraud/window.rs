@@ -13,8 +13,6 @@ use crate::AnalysisError;
 /// Of fewer than five nobody can tell what is usual.
 const OWN_PERCENT: &str = "coalesce(CASE WHEN count(*) FILTER (WHERE s.at < u.at) >= 5
     THEN round(100 * abs(u.points) / nullif(percentile_cont(0.5) WITHIN GROUP (ORDER BY abs(s.points)) FILTER (WHERE s.at < u.at), 0))::bigint END, 0)";
-const CONFIRMED: &str = "count(*) FILTER (WHERE EXISTS (SELECT FROM analysis.fraud_confirmed k
-    WHERE k.program = u.program AND k.partition = s.partition AND k.position = s.position))";
 
 /// By signal, in their order.
 pub(super) async fn count(transaction: &Transaction<'_>, window: &SignalWindow, signals: &[&Signal]) -> Result<Vec<i64>, AnalysisError> {
@@ -27,7 +25,7 @@ pub(super) async fn count(transaction: &Transaction<'_>, window: &SignalWindow, 
         Measure::Accounts => "count(DISTINCT s.account)",
         Measure::Stores => "count(DISTINCT nullif(s.store, ''))",
         Measure::OwnPercent => OWN_PERCENT,
-        Measure::Confirmed => CONFIRMED,
+        Measure::Confirmed => "count(DISTINCT (s.partition, s.position))",
         Measure::Count | Measure::PeerScore => "count(*)",
     };
     let by = column(window.by);
@@ -37,6 +35,13 @@ pub(super) async fn count(transaction: &Transaction<'_>, window: &SignalWindow, 
             "SELECT r.account, 0::bigint AS points, '' AS store, r.recorded_at AS at, -1::smallint AS partition, 0::bigint AS position FROM refusal.refusal r
              WHERE r.program = u.program AND r.{by} = u.key AND r.{by} <> '' AND r.recorded_at > u.at - make_interval(mins => $4) AND r.recorded_at <= u.at
                AND (cardinality($5::text[]) = 0 OR r.code = ANY($5))"
+        )
+    } else if window.measure == Measure::Confirmed {
+        format!(
+            "SELECT f.account, 0::bigint AS points, f.store, f.at, f.partition, f.position FROM analysis.fraud_confirmed f
+             WHERE f.program = u.program AND f.{by} = u.key AND f.{by} <> '' AND f.at > u.at - make_interval(mins => $4) AND f.at <= u.at
+               AND f.kind IN ({}) AND cardinality($5::text[]) >= 0",
+            literals(window)
         )
     } else {
         format!(

@@ -221,6 +221,9 @@ impl FraudRules {
                         "account or actor, which is all that refusals tell",
                     ));
                 }
+                if window.kinds.iter().any(is_refused) && matches!(window.measure, Measure::OwnPercent | Measure::Confirmed) {
+                    invalid.push(Invalid::new(at(&format!("windows/{name}/measure")), format!("{:?}", window.measure), "count, for refusals"));
+                }
                 if !(1..=WINDOW_MINUTES_MAX).contains(&window.minutes) {
                     invalid.push(Invalid::new(at(&format!("windows/{name}/minutes")), window.minutes, format!("1 to {WINDOW_MINUTES_MAX} minutes (400 days)")));
                 }
@@ -255,6 +258,16 @@ mod tests {
         let mut invalid = Vec::new();
         FraudRules::default().check(&mut invalid);
         assert_eq!(invalid, []);
+    }
+
+    #[test]
+    fn refusals_have_no_points_and_are_no_fraud_yet() {
+        let mut rules = FraudRules::default();
+        rules.rules.retain(|rule| rule.id == "guessing");
+        rules.rules[0].windows.values_mut().for_each(|window| window.measure = Measure::Confirmed);
+        let mut invalid = Vec::new();
+        rules.check(&mut invalid);
+        assert_eq!((invalid.len(), &*invalid[0].pointer), (1, "/fraud/rules/0/windows/refusals/measure"));
     }
 
     #[test]
