@@ -65,12 +65,6 @@ pub trait State: Send + Sync {
     /// [`StateError`].
     fn under(&self, space: Space, prefix: &[u8]) -> Result<Vec<Pair>, StateError>;
 
-    /// All keys of `space` with their values.
-    ///
-    /// # Errors
-    /// [`StateError`].
-    fn all(&self, space: Space) -> Result<Vec<Pair>, StateError>;
-
     /// Makes `changes`, all or none.
     ///
     /// # Errors
@@ -155,11 +149,6 @@ impl Fjall {
     fn space(&self, space: Space) -> &Keyspace {
         &self.spaces[space as usize]
     }
-
-    fn pairs(&self, found: impl Iterator<Item = fjall::Guard>) -> Result<Vec<Pair>, StateError> {
-        let pairs = found.map(|guard| guard.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec())));
-        pairs.collect::<Result<_, _>>().map_err(|e| failed(&self.path, e))
-    }
 }
 
 fn failed(path: &Path, error: fjall::Error) -> StateError {
@@ -181,11 +170,9 @@ impl State for Fjall {
     }
 
     fn under(&self, space: Space, prefix: &[u8]) -> Result<Vec<Pair>, StateError> {
-        self.pairs(self.space(space).prefix(prefix))
-    }
-
-    fn all(&self, space: Space) -> Result<Vec<Pair>, StateError> {
-        self.pairs(self.space(space).iter())
+        let pairs = self.space(space).prefix(prefix).map(fjall::Guard::into_inner);
+        let pairs = pairs.map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())));
+        pairs.collect::<Result<_, _>>().map_err(|e| failed(&self.path, e))
     }
 
     fn write(&self, changes: &mut dyn Iterator<Item = Change>) -> Result<(), StateError> {

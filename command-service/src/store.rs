@@ -202,7 +202,7 @@ impl Store {
     /// All accounts with something due, and when.
     pub(crate) fn all_due(&self) -> Result<Vec<(AccountKey, Moment)>, StoreError> {
         let mut all = Vec::new();
-        for (key, value) in self.state.all(Space::Due)? {
+        for (key, value) in self.state.under(Space::Due, &[])? {
             let key = std::str::from_utf8(&key).ok().and_then(|key| key.split_once('/'));
             let key = key.and_then(|(program, account)| Some(AccountKey { program: Id::parse(program).ok()?, account: Id::parse(account).ok()? }));
             let at = value.as_slice().try_into().ok().and_then(|bytes| Moment::from_micros(i64::from_be_bytes(bytes)));
@@ -214,7 +214,7 @@ impl Store {
     /// All accounts that were stopped, and why.
     pub(crate) fn all_stopped(&self) -> Result<BTreeMap<String, String>, StoreError> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let all = self.state.all(Space::Meta)?;
+        let all = self.state.under(Space::Meta, STOPPED)?;
         Ok(all.iter().filter_map(|(key, why)| Some((text(key.strip_prefix(STOPPED)?), text(why)))).collect())
     }
 

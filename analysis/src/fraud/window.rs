@@ -32,20 +32,20 @@ pub(super) async fn count(transaction: &Transaction<'_>, window: &SignalWindow, 
     // An empty key has nothing in common with another; saying so lets the partial indexes be used.
     let rows = if window.kinds.contains(&SignalKind::Refused) {
         format!(
-            "SELECT r.account, 0::bigint AS points, '' AS store, r.recorded_at AS at, -1::smallint AS partition, 0::bigint AS position FROM refusal.refusal r
+            "SELECT r.account, 0::bigint AS points, '' AS store FROM refusal.refusal r
              WHERE r.program = u.program AND r.{by} = u.key AND r.{by} <> '' AND r.recorded_at > u.at - make_interval(mins => $4) AND r.recorded_at <= u.at
                AND (cardinality($5::text[]) = 0 OR r.code = ANY($5))"
         )
     } else if window.measure == Measure::Confirmed {
         format!(
-            "SELECT f.account, 0::bigint AS points, f.store, f.at, f.partition, f.position FROM analysis.fraud_confirmed f
+            "SELECT f.partition, f.position FROM analysis.fraud_confirmed f
              WHERE f.program = u.program AND f.{by} = u.key AND f.{by} <> '' AND f.at > u.at - make_interval(mins => $4) AND f.at <= u.at
                AND f.kind IN ({}) AND cardinality($5::text[]) >= 0",
             literals(window)
         )
     } else {
         format!(
-            "SELECT f.account, f.points, f.store, f.at, f.partition, f.position FROM fraud.signal f
+            "SELECT f.account, f.points, f.store, f.at FROM fraud.signal f
              WHERE f.program = u.program AND f.{by} = u.key AND f.{by} <> '' AND f.at > u.at - make_interval(mins => $4) AND f.at <= u.at
                AND f.kind IN ({}) AND (cardinality($5::text[]) = 0 OR f.kind <> 'adjust' OR f.reason = ANY($5))",
             literals(window)

@@ -2,19 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use api::real_now;
 use event_log::postgres::connect;
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::Figure;
 use super::kafka::latency::{open_loop, percentiles};
 use super::workload::{RULEBOOK, key};
+use super::{Figure, listening};
 
 const RATE: u32 = 500;
 const ACCOUNTS: u64 = 10_000;
@@ -48,14 +46,8 @@ pub async fn start(folder: &Path) -> anyhow::Result<Site> {
     let postgres = embedded_postgres::Server::start(&folder.join("postgres")).await?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["up", "--listen", "127.0.0.1:0", "--database-url", postgres.url(), "--data"]).arg(folder.join("up"));
-    let mut up = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-    let mut lines = BufReader::new(up.stdout.take().context("it was asked for")?).lines();
-    while let Some(line) = lines.next_line().await? {
-        if let Some(address) = line.strip_prefix("listening on ") {
-            return Ok(Site { postgres, _up: up, address: address.to_owned() });
-        }
-    }
-    anyhow::bail!("it ended before it listened")
+    let (up, address) = listening(command).await?;
+    Ok(Site { postgres, _up: up, address })
 }
 
 /// Measures in `folder`.

@@ -12,10 +12,14 @@ mod projector;
 mod workload;
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
+use anyhow::Context;
 use comfy_table::{Table, presets};
 use command_service::{ServiceConfig, Share, StatePlace};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
 
 use crate::args::BenchOptions;
 
@@ -42,6 +46,18 @@ fn service_config(folder: PathBuf) -> ServiceConfig {
         share: Share::Alone,
         answer_within: Duration::from_secs(10),
     }
+}
+
+/// Starts a process of ours and waits until it listens; tells where.
+async fn listening(mut command: Command) -> anyhow::Result<(Child, String)> {
+    let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().context("it was asked for")?).lines();
+    while let Some(line) = lines.next_line().await? {
+        if let Some(address) = line.strip_prefix("listening on ") {
+            return Ok((child, address.to_owned()));
+        }
+    }
+    anyhow::bail!("the process ended before it listened")
 }
 
 /// Per second, for people.

@@ -212,10 +212,6 @@ impl State for Disk {
         Ok(found.map(|((_, key), value)| (key.clone(), value.clone())).collect())
     }
 
-    fn all(&self, space: Space) -> Result<Vec<Pair>, StateError> {
-        self.under(space, &[])
-    }
-
     fn write(&self, changes: &mut dyn Iterator<Item = Change>) -> Result<(), StateError> {
         if self.is_full.load(Ordering::Relaxed) {
             return Err(StateError::Failed { place: "sim".into(), source: "no space left".into() });

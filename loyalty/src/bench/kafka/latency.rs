@@ -1,7 +1,6 @@
 //! Answer times, open loop: a command's time counts from when it should have been sent.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,13 +10,12 @@ use command_service::{Service, ServiceConfig, Share};
 use event_log::EventLog;
 use event_log::kafka::KafkaLog;
 use ledger_schemas::{Ask, Record, What};
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::bare::{self, make_topic};
 use super::topics::{self, Till};
 use crate::bench::workload::{RULEBOOK, earn, key};
-use crate::bench::{Figure, ratio, service_config};
+use crate::bench::{Figure, listening, ratio, service_config};
 
 pub const LONG: Duration = Duration::from_secs(15);
 /// The first seconds are not counted: connections and caches are made then, and the broker compiles what it finds hot.
@@ -73,14 +71,7 @@ impl Site<'_> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(part).args(["--listen", "127.0.0.1:0", "--kafka", self.brokers, "--kafka-prefix", &self.prefix, "--kafka-session-seconds", "6"]);
         command.args(["--database-url", self.database, "--data"]).arg(self.folder.join(name));
-        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let mut lines = BufReader::new(child.stdout.take().context("it was asked for")?).lines();
-        while let Some(line) = lines.next_line().await? {
-            if let Some(address) = line.strip_prefix("listening on ") {
-                return Ok((child, address.to_owned()));
-            }
-        }
-        anyhow::bail!("{part:?} ended before it listened")
+        listening(command).await
     }
 }
 
