@@ -88,11 +88,23 @@ impl Broker {
     /// # Errors
     /// As above.
     pub async fn start_behind(folder: &Path, proxy: Option<u16>) -> Result<Self, KafkaError> {
+        Self::start_as(folder, proxy, &[]).await
+    }
+
+    /// Starts a broker whose new cluster has a feature at another level than its version's own, as one that was upgraded: `transaction.version=1`.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn start_with(folder: &Path, feature: &str) -> Result<Self, KafkaError> {
+        Self::start_as(folder, None, &["--feature", feature]).await
+    }
+
+    async fn start_as(folder: &Path, proxy: Option<u16>, features: &[&str]) -> Result<Self, KafkaError> {
         let class_path = jars::class_path().await?;
         fs::create_dir_all(folder).map_err(io("create", folder))?;
         let settings = folder.join("server.properties");
         if !settings.exists() {
-            format(folder, &settings, &class_path, proxy)?;
+            format(folder, &settings, &class_path, proxy, features)?;
         }
         let text = fs::read_to_string(&settings).map_err(io("read", &settings))?;
         let port = port_of(&text, "listeners=PLAINTEXT://");
@@ -140,7 +152,7 @@ fn port_of(settings: &str, name: &str) -> u16 {
     rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|port| port.parse().ok()).unwrap_or(0)
 }
 
-fn format(folder: &Path, settings: &Path, class_path: &str, proxy: Option<u16>) -> Result<(), KafkaError> {
+fn format(folder: &Path, settings: &Path, class_path: &str, proxy: Option<u16>, features: &[&str]) -> Result<(), KafkaError> {
     let port = || free_port().map_err(io("find a port for", folder));
     let (port, controller, inner) = (port()?, port()?, port()?);
     let (inner, outer) = match proxy {
@@ -161,8 +173,8 @@ fn format(folder: &Path, settings: &Path, class_path: &str, proxy: Option<u16>) 
     let partial = settings.with_extension("partial");
     fs::write(&partial, text).map_err(io("write", &partial))?;
     // Any 16 bytes in base64 name a cluster; this one is alone.
-    let output =
-        java(class_path).args(["kafka.tools.StorageTool", "format", "-t", "bG95YWx0eS1sZWRnZXItMQ", "-c"]).arg(&partial).output().map_err(KafkaError::Java)?;
+    let format = ["kafka.tools.StorageTool", "format", "-t", "bG95YWx0eS1sZWRnZXItMQ", "-c"];
+    let output = java(class_path).args(format).arg(&partial).args(features).output().map_err(KafkaError::Java)?;
     if !output.status.success() {
         return Err(KafkaError::Broker { output: last_lines(&String::from_utf8_lossy(&[output.stdout, output.stderr].concat())) });
     }

@@ -182,3 +182,17 @@ async fn a_topic_that_was_deleted_is_told_and_not_made_anew() {
     let error = KafkaLog::open(options, 2, None).await.err().unwrap();
     assert!(matches!(&error, LogError::Missing { topic, book } if topic == "deleted.events" && book == "book-9"), "{error}");
 }
+
+#[tokio::test]
+async fn a_broker_with_older_transactions_is_refused() {
+    let folder = embedded_postgres::testing::folder().join("older");
+    let broker = embedded_kafka::Broker::start_with(&folder, "transaction.version=1").await.unwrap();
+    let address = broker.address();
+    let options = KafkaOptions { brokers: address.clone(), prefix: "older".into(), replication: 1, session_timeout: Duration::from_secs(6) };
+    let log = KafkaLog::open(options, 1, None).await.unwrap();
+    let error = log.acquire("one").await.err().unwrap();
+    let why = std::error::Error::source(&error).unwrap().to_string();
+    let words = "has transactions of version 1, the ledger needs version 2: Kafka 4.0 or later, \
+                 and `kafka-features.sh upgrade --feature transaction.version=2` where it was upgraded from an older one";
+    assert_eq!(why, format!("broker {address} {words}"));
+}
