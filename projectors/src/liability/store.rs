@@ -11,8 +11,9 @@ use tokio_postgres::Transaction;
 use super::project::{Changes, NewLot, Place, Sold};
 
 const LOTS: &str = "
-INSERT INTO lot (program, account, lot_id, issued_on, source, rule, points)
-SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::date[], $5::text[], $6::text[], $7::bigint[])";
+INSERT INTO lot (program, account, lot_id, issued_on, source, rule, points, pending, available, held, redeemed, expired, other)
+SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::date[], $5::text[], $6::text[], $7::bigint[],
+                     $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])";
 
 const MOVED: &str = "
 UPDATE lot l SET pending = l.pending + u.pending, available = l.available + u.available, held = l.held + u.held,
@@ -63,11 +64,14 @@ fn keys<'a>(all: impl Iterator<Item = &'a AccountKey>) -> (Vec<&'a str>, Vec<&'a
 }
 
 pub(super) async fn write(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
+    let mut moved = moved(&changes.postings);
     if !changes.lots.is_empty() {
-        write_lots(transaction, &changes.lots).await?;
+        write_lots(transaction, &changes.lots, &mut moved).await?;
+    }
+    if !moved.is_empty() {
+        move_lots(transaction, &moved).await?;
     }
     if !changes.postings.is_empty() {
-        move_lots(transaction, &changes.postings).await?;
         write_postings(transaction, &changes.postings).await?;
     }
     if !changes.sales.is_empty() {
@@ -83,15 +87,20 @@ pub(super) async fn write(transaction: &Transaction<'_>, changes: &Changes<'_>) 
     Ok(())
 }
 
-async fn write_lots(transaction: &Transaction<'_>, lots: &[NewLot<'_>]) -> Result<(), tokio_postgres::Error> {
+/// New lots are written with what has moved in them since, which is taken out of `moved`.
+async fn write_lots<'a>(transaction: &Transaction<'_>, lots: &[NewLot<'a>], moved: &mut Moved<'a>) -> Result<(), tokio_postgres::Error> {
     let (programs, accounts) = keys(lots.iter().map(|lot| lot.key));
     let ids: Vec<i32> = lots.iter().map(|lot| number(lot.lot)).collect();
     let issued: Vec<Date> = lots.iter().map(|lot| lot.issued_on).collect();
     let sources: Vec<&str> = lots.iter().map(|lot| lot.source).collect();
     let rules: Vec<&str> = lots.iter().map(|lot| lot.rule.as_str()).collect();
     let points: Vec<i64> = lots.iter().map(|lot| lot.points).collect();
+    let states: Vec<[i64; COLUMNS]> = lots.iter().map(|lot| moved.remove(&(lot.key, lot.lot)).unwrap_or_default()).collect();
+    let [pending, available, held, redeemed, expired, other] = columns(states.iter());
     let statement = transaction.prepare(LOTS).await?;
-    transaction.execute(&statement, &[&programs, &accounts, &ids, &issued, &sources, &rules, &points]).await?;
+    transaction
+        .execute(&statement, &[&programs, &accounts, &ids, &issued, &sources, &rules, &points, &pending, &available, &held, &redeemed, &expired, &other])
+        .await?;
     Ok(())
 }
 
@@ -111,17 +120,27 @@ fn column(bucket: &str) -> Option<usize> {
     }
 }
 
-async fn move_lots(transaction: &Transaction<'_>, postings: &BTreeMap<Place<'_>, i64>) -> Result<(), tokio_postgres::Error> {
-    let mut moved = BTreeMap::<(&AccountKey, LotId), [i64; COLUMNS]>::new();
+/// By lot, what has come into each column less what has left it.
+type Moved<'a> = BTreeMap<(&'a AccountKey, LotId), [i64; COLUMNS]>;
+
+fn moved<'a>(postings: &BTreeMap<Place<'a>, i64>) -> Moved<'a> {
+    let mut moved = Moved::new();
     for (place, points) in postings {
         if let (Some(lot), Some(column)) = (place.lot, column(place.bucket)) {
             moved.entry((place.key, lot)).or_default()[column] += points;
         }
     }
+    moved
+}
+
+fn columns<'a>(rows: impl Iterator<Item = &'a [i64; COLUMNS]> + Clone) -> [Vec<i64>; COLUMNS] {
+    std::array::from_fn(|column| rows.clone().map(|row| row[column]).collect())
+}
+
+async fn move_lots(transaction: &Transaction<'_>, moved: &Moved<'_>) -> Result<(), tokio_postgres::Error> {
     let (programs, accounts) = keys(moved.keys().map(|(key, _)| *key));
     let ids: Vec<i32> = moved.keys().map(|(_, lot)| number(*lot)).collect();
-    let of = |column: usize| moved.values().map(|columns| columns[column]).collect::<Vec<i64>>();
-    let [pending, available, held, redeemed, expired, other] = std::array::from_fn(of);
+    let [pending, available, held, redeemed, expired, other] = columns(moved.values());
     let statement = transaction.prepare(MOVED).await?;
     transaction.execute(&statement, &[&programs, &accounts, &ids, &pending, &available, &held, &redeemed, &expired, &other]).await?;
     Ok(())
