@@ -30,6 +30,12 @@ pub enum AliasKeyError {
     },
 }
 
+impl From<[u8; 32]> for AliasKey {
+    fn from(key: [u8; 32]) -> Self {
+        Self(key)
+    }
+}
+
 impl AliasKey {
     /// The key in the file at `path`, which is made with a new key where it is not there. All processes of a ledger need the same.
     ///

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
-use event_log::kafka::Asker;
-use event_log::{EventLog, LogError, Partition, Position, partition_of};
+use event_log::{Asker, EventLog, LogError, Partition, Position, partition_of};
 use ledger_core::account::{Account, Command};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::time::Moment;
@@ -20,7 +19,7 @@ use crate::wire::refusal;
 /// Asks over the log.
 pub(crate) struct Remote {
     log: Arc<dyn EventLog>,
-    asker: Asker,
+    asker: Arc<dyn Asker>,
     patience: Duration,
 }
 

@@ -74,6 +74,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether nothing is decided: to ask again may help, and is safe.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Busy | Self::OutcomeUnknown | Self::NoAnswer(_) | Self::NotHere)
+    }
+
     /// The stable code, as in the API's errors.
     #[must_use]
     pub fn code(&self) -> &str {

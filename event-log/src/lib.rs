@@ -295,6 +295,16 @@ pub struct Taken {
     pub program_entries: Position,
 }
 
+/// Who asks over a log that several share.
+#[async_trait]
+pub trait Asker: Send + Sync {
+    /// Asks `body` about an account of `partition`; none where no answer came within `patience`, so that nobody knows what became of it.
+    ///
+    /// # Errors
+    /// Where it could not be sent, so that nothing will come of it.
+    async fn ask(&self, partition: Partition, key: &str, body: &[u8], patience: Duration) -> Result<Option<Vec<u8>>, LogError>;
+}
+
 /// A log with its partitions.
 #[async_trait]
 pub trait EventLog: Send + Sync {
@@ -314,7 +324,7 @@ pub trait EventLog: Send + Sync {
     }
 
     /// Somebody who asks over the log; none where it can't be shared.
-    async fn asker(&self) -> Result<Option<kafka::Asker>, LogError> {
+    async fn asker(&self) -> Result<Option<Arc<dyn Asker>>, LogError> {
         Ok(None)
     }
 

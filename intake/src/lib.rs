@@ -1,14 +1,16 @@
 //! Purchases and returns from a topic: read, matched to accounts, decided; what can't be is kept.
 //!
 //! Invariants: a message's offset is committed after it is booked, refused for good, or kept; each message is read at least once and,
-//! as its id is the idempotency key, booked at most once; the messages of one account are booked in their order; no card number or
+//! as its id is the idempotency key and its account is fixed before it is booked, booked at most once; the messages of one account are booked in their order; no card number or
 //! member reference of a message that could be read is stored, only its keyed hash.
 
 mod message;
 mod registry;
 mod run;
+mod source;
 mod store;
 
 pub use registry::Registry;
-pub use run::{Intake, IntakeError, IntakeOptions};
-pub use store::migrate;
+pub use run::{EngineError, Intake, IntakeError};
+pub use source::{IntakeOptions, Message, Place, Source};
+pub use store::{Claimable, Known, Store, Unmatched, migrate};

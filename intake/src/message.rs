@@ -6,11 +6,10 @@
 use api::read_command;
 use ledger_core::id::Id;
 use ledger_schemas::{Published, Whose};
-use rdkafka::Message as _;
-use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers};
 use serde_json::Value;
 
 use crate::registry::Registry;
+use crate::source::Message;
 
 /// Under which name commands of shops are booked.
 pub(crate) const ACTOR: &str = "intake";
@@ -30,27 +29,26 @@ fn unreadable(code: &'static str, reason: impl Into<String>) -> Unreadable {
     Unreadable { code, reason: reason.into() }
 }
 
-fn header<'a>(headers: Option<&'a BorrowedHeaders>, key: &str) -> Option<&'a str> {
-    let found = headers?.iter().find(|header| header.key.eq_ignore_ascii_case(key))?;
-    std::str::from_utf8(found.value?).ok()
+fn header<'a>(message: &'a Message, key: &str) -> Option<&'a str> {
+    let (_, value) = message.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(key))?;
+    std::str::from_utf8(value).ok()
 }
 
 /// What the message asks. With a registry, one that begins with a byte 0 is looked up there.
 ///
 /// # Errors
 /// `Ok(Err)` where the message is wrong for ever; `Err` where the registry does not answer.
-pub(crate) async fn read(message: &BorrowedMessage<'_>, registry: Option<&Registry>) -> Result<Result<Published, Unreadable>, reqwest::Error> {
-    let body = message.payload().unwrap_or_default();
+pub(crate) async fn read(message: &Message, registry: Option<&Registry>) -> Result<Result<Published, Unreadable>, reqwest::Error> {
+    let body = message.body.as_slice();
     if body.is_empty() || body.len() > BODY_MAX_BYTES {
         let reason = format!("the message has {} bytes; 1 to {BODY_MAX_BYTES} are read", body.len());
         return Ok(Err(unreadable("size", reason)));
     }
-    let headers = message.headers();
-    let content = header(headers, "content-type").unwrap_or_default();
+    let content = header(message, "content-type").unwrap_or_default();
     if content.starts_with("application/cloudevents+json") || (content.is_empty() && body.starts_with(b"{")) {
         return Ok(structured(body));
     }
-    if let Some(kind) = header(headers, "ce_type") {
+    if let Some(kind) = header(message, "ce_type") {
         return Ok(data(kind, content, body));
     }
     if body[0] == 0 {
@@ -61,7 +59,7 @@ pub(crate) async fn read(message: &BorrowedMessage<'_>, registry: Option<&Regist
         };
         return confluent(body, registry).await;
     }
-    let name = header(headers, "message-type").unwrap_or("loyalty.v1.Purchase");
+    let name = header(message, "message-type").unwrap_or("loyalty.v1.Purchase");
     Ok(protobuf(name, body))
 }
 

@@ -4,48 +4,29 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use api::AliasKey;
-use command_service::{Refusal, Service};
+use command_service::Service;
 use compact_str::CompactString;
 use futures_util::future::join_all;
 use ledger_core::account::Command;
 use ledger_core::id::{AccountKey, Id};
+use ledger_core::planted::{Bug, is_planted};
 use ledger_schemas::{Published, Whose};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
-use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use tokio::sync::watch;
 use traces::{Part, Trace};
 
 use crate::message::{self, ACTOR};
 use crate::registry::Registry;
-use crate::store::{Place, Store};
+use crate::source::{IntakeOptions, Message, Place, Source, Topic};
+use crate::store::{Known, Store, Tables, Unmatched};
 
-/// How many messages are taken at a time.
-const BATCH_MAX: usize = 500;
-/// How long a batch waits for more.
-const GATHER: Duration = Duration::from_millis(5);
 /// How often what waits is looked through.
 const CLAIM_EVERY: Duration = Duration::from_millis(500);
 /// How long to wait before something that failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// Where purchases come from.
-#[derive(Debug, Clone)]
-pub struct IntakeOptions {
-    /// The brokers, as `HOST:PORT,HOST:PORT`.
-    pub brokers: String,
-    /// The topic.
-    pub topic: String,
-    /// The consumer group; all processes of one ledger share it.
-    pub group: String,
-    /// With how many partitions and copies the topic is made where it is not there.
-    pub partitions: u16,
-    /// How many brokers keep each message.
-    pub replication: u16,
-}
+/// What an engine says: a topic or the tables, real or simulated.
+pub type EngineError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why intake can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -66,60 +47,46 @@ pub enum IntakeError {
     #[error("the schema registry does not answer")]
     Registry(#[from] reqwest::Error),
     /// The database.
-    #[error("the database of unmatched and rejected messages failed")]
+    #[error("the database of unmatched and rejected messages can't be reached")]
     Postgres(#[from] tokio_postgres::Error),
+    /// What reads or keeps messages.
+    #[error("a message can't be read, kept or done with")]
+    Engine(#[source] EngineError),
     /// The schema.
     #[error("the schema intake can't be brought up to date")]
     Migrate(#[from] Box<refinery::Error>),
 }
 
-/// Reads the topic.
+/// Books what is published.
 pub struct Intake {
-    options: IntakeOptions,
     service: Service,
-    url: String,
     aliases: AliasKey,
     registry: Option<Registry>,
 }
 
 /// A message that was read, with whose it is.
-struct Read {
-    place: Place,
-    body: Vec<u8>,
+struct Read<'a> {
+    message: &'a Message,
     key: AccountKey,
     command: Command,
 }
 
 impl Intake {
-    /// Commands go to `service`, what is kept into the database at `url`.
+    /// Commands go to `service`; accounts are found by names hashed with `aliases`.
     #[must_use]
-    pub fn new(options: IntakeOptions, service: Service, url: &str, aliases: AliasKey, registry: Option<Registry>) -> Self {
-        Self { options, service, url: url.to_owned(), aliases, registry }
+    pub fn new(service: Service, aliases: AliasKey, registry: Option<Registry>) -> Self {
+        Self { service, aliases, registry }
     }
 
-    /// Makes the topic where it is not there.
-    ///
-    /// # Errors
-    /// What the broker says.
-    pub async fn make_topic(&self) -> Result<(), IntakeError> {
-        let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &self.options.brokers).create()?;
-        let topic = self.options.topic.clone();
-        let copies = TopicReplication::Fixed(i32::from(self.options.replication));
-        let made = NewTopic::new(&topic, i32::from(self.options.partitions), copies).set("retention.ms", "2592000000");
-        for outcome in admin.create_topics(&[made], &AdminOptions::new()).await? {
-            match outcome {
-                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((topic, source)) => return Err(IntakeError::Topic { topic, source }),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads until `stop` says so; what fails is tried again from what was committed.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+    /// Reads the topic until `stop` says so, and keeps in the database at `url`; what fails is tried again from what was committed.
+    pub async fn run(self, options: IntakeOptions, url: String, mut stop: watch::Receiver<bool>) {
+        let again = async || -> Result<(), IntakeError> {
+            let (mut topic, store) = (Topic::join(&options)?, Tables::open(&url).await?);
+            self.read_on(&mut topic, &store).await
+        };
         while !*stop.borrow() {
             let outcome = tokio::select! {
-                outcome = self.read_on() => outcome,
+                outcome = again() => outcome,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
             if let Err(error) = outcome {
@@ -129,83 +96,102 @@ impl Intake {
         }
     }
 
-    async fn read_on(&self) -> Result<(), IntakeError> {
-        let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", &self.options.brokers)
-            .set("group.id", &self.options.group)
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("enable.auto.commit", "false")
-            .set("auto.offset.reset", "earliest")
-            .set("isolation.level", "read_committed");
-        let consumer: StreamConsumer = config.create()?;
-        consumer.subscribe(&[&self.options.topic])?;
-        let store = Store::open(&self.url).await?;
+    /// Reads on and on; it may be dropped at any moment.
+    ///
+    /// # Errors
+    /// [`IntakeError`]
+    pub async fn read_on(&self, source: &mut dyn Source, store: &dyn Store) -> Result<(), IntakeError> {
         let mut claim = tokio::time::interval(CLAIM_EVERY);
         loop {
             tokio::select! {
-                first = consumer.recv() => {
-                    let mut batch = vec![first?];
-                    while batch.len() < BATCH_MAX {
-                        match tokio::time::timeout(GATHER, consumer.recv()).await {
-                            Ok(message) => batch.push(message?),
-                            Err(_) => break,
-                        }
+                // First, as it is due now and then only; and a run of the simulator takes the same turns again.
+                biased;
+                _ = claim.tick() => self.claim(store).await?,
+                batch = source.next() => {
+                    let batch = batch.map_err(IntakeError::Engine)?;
+                    let places: Vec<Place> = batch.iter().map(|message| message.place.clone()).collect();
+                    if is_planted(Bug::CommitBeforeBooking) {
+                        source.commit(&places).await.map_err(IntakeError::Engine)?;
                     }
-                    self.take(&batch, &store).await?;
-                    commit(&consumer, &batch)?;
+                    self.take(&batch, &places, store).await?;
+                    source.commit(&places).await.map_err(IntakeError::Engine)?;
                 }
-                _ = claim.tick() => self.claim(&store).await?,
             }
         }
     }
 
-    async fn take(&self, batch: &[BorrowedMessage<'_>], store: &Store) -> Result<(), IntakeError> {
-        let mut accounts: BTreeMap<AccountKey, Vec<Read>> = BTreeMap::new();
+    async fn take(&self, batch: &[Message], places: &[Place], store: &dyn Store) -> Result<(), IntakeError> {
+        let mut known = store.known(places).await.map_err(IntakeError::Engine)?;
+        if is_planted(Bug::MatchedAnew) {
+            known.clear();
+        }
+        let mut reads = Vec::new();
         for message in batch {
-            let place = Place { topic: message.topic().to_owned(), partition: message.partition(), offset: message.offset() };
+            // What was kept before is claimed or stays: what came of it first stands.
+            if known.get(&message.place) == Some(&Known::Kept) {
+                continue;
+            }
             match message::read(message, self.registry.as_ref()).await? {
-                Ok(published) => {
-                    let command = Command { id: published.id.clone(), actor: CompactString::const_new(ACTOR), action: published.action.clone() };
-                    if let Some(key) = self.find(&published, &command, &place, store).await? {
-                        let body = message.payload().unwrap_or_default().to_vec();
-                        accounts.entry(key.clone()).or_default().push(Read { place, body, key, command });
-                    }
-                }
+                Ok(published) => reads.push((message, published)),
                 Err(wrong) => {
-                    store.keep_rejected(&place, message.payload().unwrap_or_default(), wrong.code, &wrong.reason).await?;
+                    store.keep_rejected(message, wrong.code, &wrong.reason).await.map_err(IntakeError::Engine)?;
                     count("rejected");
                 }
             }
         }
-        // One account's in their order, all accounts at once.
-        let all = join_all(accounts.into_values().map(|reads| self.submit_all(reads, store))).await;
-        all.into_iter().collect()
+        self.book(reads, &known, store).await.map_err(IntakeError::Engine)
     }
 
-    /// The account; none where nobody is known under that name, or more than one, so that it is kept.
-    async fn find(&self, published: &Published, command: &Command, place: &Place, store: &Store) -> Result<Option<AccountKey>, IntakeError> {
-        let (kind, name) = match &published.whose {
-            Whose::Account(account) => return Ok(Some(AccountKey { program: published.program.clone(), account: account.clone() })),
-            Whose::Named(kind, name) => (*kind, name),
-        };
-        let alias = self.aliases.alias(&published.program, kind, name);
-        let mut found = store.accounts(&published.program, alias).await?;
+    /// Books what could be read for the accounts that are meant.
+    async fn book(&self, reads: Vec<(&Message, Published)>, known: &BTreeMap<Place, Known>, store: &dyn Store) -> Result<(), EngineError> {
+        let mut named = BTreeMap::new();
+        for (message, published) in &reads {
+            if !known.contains_key(&message.place)
+                && let Some(account) = self.find(&message.place, published, store).await?
+            {
+                named.insert(message.place.clone(), account);
+            }
+        }
+        let mut given = if named.is_empty() { BTreeMap::new() } else { store.give(&named).await? };
+        if is_planted(Bug::MatchedAnew) {
+            given = named;
+        }
+        let mut accounts: BTreeMap<AccountKey, Vec<Read<'_>>> = BTreeMap::new();
+        for (message, published) in reads {
+            let account = match (&published.whose, given.get(&message.place), known.get(&message.place)) {
+                (Whose::Account(account), ..) | (_, _, Some(Known::Matched(account))) | (_, Some(account), _) => account.clone(),
+                _ => continue,
+            };
+            let key = AccountKey { program: published.program, account };
+            let command = Command { id: published.id, actor: CompactString::const_new(ACTOR), action: published.action };
+            accounts.entry(key.clone()).or_default().push(Read { message, key, command });
+        }
+        // One account's in their order, all accounts at once.
+        join_all(accounts.into_values().map(|reads| self.submit_all(reads, store))).await.into_iter().collect()
+    }
+
+    /// The account that is named otherwise than by its id; where nobody is known under that name, or more than one, the message is kept.
+    async fn find(&self, place: &Place, published: &Published, store: &dyn Store) -> Result<Option<Id>, EngineError> {
+        let Whose::Named(kind, name) = &published.whose else { return Ok(None) };
+        let program = &published.program;
+        let alias = self.aliases.alias(program, kind, name);
+        let mut found = store.accounts(program, alias).await?;
         if found.len() == 1 {
-            return Ok(found.pop().map(|account| AccountKey { program: published.program.clone(), account }));
+            return Ok(found.pop());
         }
         let reason = if found.is_empty() { format!("no account has this {kind}") } else { format!("{} accounts have this {kind}", found.len()) };
-        store.keep_unmatched(place, alias, &published.program, command, &reason).await?;
+        let command = Command { id: published.id.clone(), actor: CompactString::const_new(ACTOR), action: published.action.clone() };
+        store.keep_unmatched(&Unmatched { place, program, alias, command: &command, reason: &reason }).await?;
         count("unmatched");
         Ok(None)
     }
 
-    async fn submit_all(&self, reads: Vec<Read>, store: &Store) -> Result<(), IntakeError> {
-        for Read { place, body, key, command } in reads {
+    async fn submit_all(&self, reads: Vec<Read<'_>>, store: &dyn Store) -> Result<(), EngineError> {
+        for Read { message, key, command } in reads {
             match self.insist(key, command).await {
                 Ok(()) => count("accepted"),
                 Err(refused) => {
-                    store.keep_rejected(&place, &body, &refused.code, &refused.words).await?;
+                    store.keep_rejected(message, &refused.code, &refused.words).await?;
                     count("refused");
                 }
             }
@@ -228,24 +214,23 @@ impl Intake {
         loop {
             match self.service.submit(key.clone(), command.clone()).await {
                 Ok(answer) => return Ok(!answer.replayed),
-                Err(Refusal::Busy | Refusal::OutcomeUnknown | Refusal::NoAnswer(_) | Refusal::NotHere) => tokio::time::sleep(RETRY_AFTER).await,
+                Err(refusal) if refusal.is_passing() => tokio::time::sleep(RETRY_AFTER).await,
                 Err(refusal) => return Err(Refused { code: refusal.code().to_owned(), words: refusal.to_string() }),
             }
         }
     }
 
     /// Books what waited and whose account is known by now.
-    async fn claim(&self, store: &Store) -> Result<(), IntakeError> {
-        for claimable in store.claimable().await? {
-            let account: Id = claimable.key.account.clone();
+    async fn claim(&self, store: &dyn Store) -> Result<(), IntakeError> {
+        for claimable in store.claimable().await.map_err(IntakeError::Engine)? {
             let outcome = match self.insist(claimable.key, claimable.command).await {
                 Ok(()) => "accepted".to_owned(),
                 Err(refused) => refused.code,
             };
-            store.claimed(&claimable.place, ACTOR, &account, &outcome).await?;
+            store.claimed(&claimable.place, &outcome).await.map_err(IntakeError::Engine)?;
         }
-        let open = u32::try_from(store.open_count().await?).unwrap_or(u32::MAX);
-        metrics::gauge!("loyalty_intake_unmatched").set(f64::from(open));
+        let open = store.open_count().await.map_err(IntakeError::Engine)?;
+        metrics::gauge!("loyalty_intake_unmatched").set(f64::from(u32::try_from(open).unwrap_or(u32::MAX)));
         Ok(())
     }
 }
@@ -257,23 +242,4 @@ struct Refused {
 
 fn count(outcome: &'static str) {
     metrics::counter!("loyalty_intake_messages_total", "outcome" => outcome).increment(1);
-}
-
-fn commit(consumer: &StreamConsumer, batch: &[BorrowedMessage<'_>]) -> Result<(), IntakeError> {
-    let mut list = TopicPartitionList::new();
-    let mut next = BTreeMap::new();
-    for message in batch {
-        next.insert((message.topic(), message.partition()), message.offset() + 1);
-    }
-    for ((topic, partition), offset) in next {
-        list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
-    }
-    match consumer.commit(&list, CommitMode::Sync) {
-        // Others have the partition now and read it again, which books nothing twice.
-        Err(KafkaError::ConsumerCommit(code)) => {
-            tracing::info!(%code, "others go on with what was read here");
-            Ok(())
-        }
-        outcome => Ok(outcome?),
-    }
 }

@@ -28,6 +28,10 @@ pub enum Bug {
     HoldCapturedTwice,
     /// A return is rated by the rulebook of today.
     TodaysRulebookForReturn,
+    /// Messages of a topic are done with before they are booked.
+    CommitBeforeBooking,
+    /// A message that comes again goes to whoever has its card by then.
+    MatchedAnew,
 }
 
 #[cfg(feature = "planted")]

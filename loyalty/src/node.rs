@@ -161,9 +161,9 @@ impl Node {
         let options = intake::IntakeOptions { brokers, topic, group, partitions: data.partitions, replication: data.kafka_replication };
         embedded_postgres::use_ring();
         let registry = from.schema_registry.as_deref().map(Registry::new);
-        let intake = Intake::new(options, self.service.clone(), self.url(), data.alias_key()?, registry);
-        intake.make_topic().await?;
-        self.tasks.push(tokio::spawn(intake.run(self.stop.subscribe())));
+        options.make_topic().await?;
+        let intake = Intake::new(self.service.clone(), data.alias_key()?, registry);
+        self.tasks.push(tokio::spawn(intake.run(options, self.url().to_owned(), self.stop.subscribe())));
         Ok(())
     }
 

@@ -1,10 +1,13 @@
 //! Purchases published to a topic: read in every form, matched, booked once; what can't be is kept and told.
 
+use std::path::Path;
 use std::time::Duration;
 
 use ledger_schemas::v1;
 use prost::Message;
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::{Value, json};
@@ -73,9 +76,14 @@ async fn earned(up: &Up, account: &str, points: i64) {
     until(async || (up.get(&path).await.1["balance"]["lifetime_earned"] == points).then_some(())).await;
 }
 
+async fn up(data: &Path, prefix: &str, more: &[&str]) -> Up {
+    let broker = embedded_kafka::testing::broker().await;
+    Up::start(data, &[&["--kafka", &broker, "--kafka-prefix", prefix][..], more].concat()).await
+}
+
 async fn start(prefix: &str, more: &[&str]) -> (tempfile::TempDir, Up, Shop) {
     let (data, broker) = (tempfile::tempdir().unwrap(), embedded_kafka::testing::broker().await);
-    let up = Up::start(data.path(), &[&["--kafka", &broker, "--kafka-prefix", prefix][..], more].concat()).await;
+    let up = up(data.path(), prefix, more).await;
     up.put("/v1/programs/shop/rulebook", rulebook()).await;
     let producer = ClientConfig::new().set("bootstrap.servers", &broker).create().unwrap();
     (data, up, Shop { producer, topic: format!("{prefix}.purchases") })
@@ -129,6 +137,11 @@ async fn what_nobody_has_waits_until_somebody_does() {
     assert_eq!(up.post("/v1/programs/shop/accounts/m1/aliases", alias.clone()).await.0.as_u16(), 201);
     earned(&up, "m1", 10).await;
     let claim = format!("/v1/intake/unmatched/{}/claim", waiting[1]["id"].as_str().unwrap());
+    up.post("/v1/programs/shop/accounts", json!({"account_id": "gone"})).await;
+    let (status, closed) = up.post("/v1/programs/shop/accounts/gone/close", json!({"command_id": "c2", "reason_code": "moved"})).await;
+    assert_eq!(status.as_u16(), 201, "{closed}");
+    let (status, refused) = up.post(&claim, json!({"account_id": "gone"})).await;
+    assert_eq!((status.as_u16(), &refused["code"]), (422, &json!("account_closed")), "and it can be claimed for somebody else");
     let (status, answer) = up.post(&claim, json!({"account_id": "m1"})).await;
     assert_eq!((status.as_u16(), &answer["points"]["earned"]), (201, &json!(10)));
     assert_eq!(up.post(&claim, json!({"account_id": "m1"})).await.0.as_u16(), 200, "claimed again, the first answer");
@@ -155,6 +168,45 @@ async fn what_nobody_has_waits_until_somebody_does() {
     // Neither the card's number nor the member's name stands anywhere in what the ledger keeps.
     let found = std::process::Command::new("grep").args(["-rlE", "4000-1234|jane@example"]).arg(data.path()).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+}
+
+#[tokio::test]
+async fn a_message_that_comes_again_goes_where_it_went_first() {
+    let (data, first, shop) = start("again", &[]).await;
+    let card = |account: &str, verb: &str| (format!("/v1/programs/shop/accounts/{account}/aliases{verb}"), json!({"kind": "card", "value": "4000-1234"}));
+    for account in ["m1", "m2"] {
+        first.post("/v1/programs/shop/accounts", json!({"account_id": account})).await;
+    }
+    let (path, alias) = card("m1", "");
+    let (_, added) = first.post(&path, alias.clone()).await;
+    first.read(&path, &added).await;
+    for message in [
+        v1::Purchase { card: "4000-1234".into(), ..message("P1") },
+        v1::Purchase { card: "4000-9999".into(), ..message("P2") },
+        v1::Purchase { account_id: "m1".into(), currency: "USD".into(), ..message("P3") },
+    ] {
+        shop.publish(&[], &message.encode_to_vec()).await;
+    }
+    let kept = items(&first, "/v1/intake/rejected", 1).await;
+    earned(&first, "m1", 10).await;
+    // The card goes to somebody else, and how far was read is forgotten.
+    let (path, alias) = card("m1", "/remove");
+    first.post(&path, alias.clone()).await;
+    let (path, alias) = card("m2", "");
+    let (_, added) = first.post(&path, alias).await;
+    first.read(&path, &added).await;
+    first.stop().await;
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", embedded_kafka::testing::broker().await).create().unwrap();
+    for deleted in admin.delete_groups(&["again.intake"], &AdminOptions::new()).await.unwrap() {
+        deleted.unwrap();
+    }
+    let second = up(data.path(), "again", &[]).await;
+    shop.publish(&[], &v1::Purchase { card: "4000-1234".into(), ..message("P4") }.encode_to_vec()).await;
+    earned(&second, "m2", 10).await;
+    earned(&second, "m1", 10).await;
+    assert_eq!(items(&second, "/v1/intake/unmatched", 1).await.len(), 1);
+    assert_eq!(items(&second, "/v1/intake/rejected", 1).await, kept);
+    second.stop().await;
 }
 
 #[tokio::test]

@@ -142,19 +142,31 @@ pub(super) async fn claim(
 ) -> Result<Response, Problem> {
     let (topic, partition, position) = place("id", &message)?;
     let database = state.database().await?;
-    let sql = "SELECT ask, account FROM intake.unmatched WHERE topic = $1 AND partition = $2 AND position = $3";
-    let row = database.query_opt(sql, &[&topic, &partition, &position]).await?;
-    let row = row.ok_or_else(|| Problem::new("not_found", format!("nothing unmatched is at {message}; see /v1/intake/unmatched")))?;
-    if let Some(account) = row.get::<_, Option<String>>(1).filter(|account| *account != body.account_id.as_str()) {
-        return Err(Problem::new("id_reused", format!("it was claimed for account {account}")));
-    }
+    let (account, by) = (body.account_id.as_str(), actor.0.as_str());
+    // It is this account's before it is booked, so that it goes to no other whatever happens in between.
+    let sql = "UPDATE intake.unmatched SET account = $4, claimed_by = coalesce(claimed_by, $5)
+               WHERE topic = $1 AND partition = $2 AND position = $3 AND (account IS NULL OR account = $4) RETURNING ask";
+    let Some(row) = database.query_opt(sql, &[&topic, &partition, &position, &account, &by]).await? else {
+        let sql = "SELECT account FROM intake.unmatched WHERE topic = $1 AND partition = $2 AND position = $3";
+        let other = database.query_opt(sql, &[&topic, &partition, &position]).await?;
+        return Err(match other.and_then(|row| row.get::<_, Option<String>>(0)) {
+            Some(other) => Problem::new("id_reused", format!("it was claimed for account {other}")),
+            None => Problem::new("not_found", format!("nothing unmatched is at {message}; see /v1/intake/unmatched")),
+        });
+    };
     let Ok(Ask { what: What::Command(key, command), .. }) = Ask::decode(row.get(0)) else {
         return Err(Problem::new("unavailable", "what is kept can't be read"));
     };
     let key = AccountKey { account: body.account_id.clone(), ..key };
-    let answer = state.service.submit(key, Command { actor: actor.0.clone(), ..command }).await?;
-    let sql = "UPDATE intake.unmatched SET claimed_at = now(), claimed_by = $4, account = $5, outcome = 'accepted'
-               WHERE topic = $1 AND partition = $2 AND position = $3 AND claimed_at IS NULL";
-    database.execute(sql, &[&topic, &partition, &position, &actor.0.as_str(), &body.account_id.as_str()]).await?;
-    Ok(respond(&answer))
+    let outcome = state.service.submit(key, Command { actor: actor.0.clone(), ..command }).await;
+    let and_then = match &outcome {
+        Ok(_) => Some("claimed_at = now(), outcome = 'accepted'"),
+        // It may be another's after all.
+        Err(refusal) => (!refusal.is_passing()).then_some("account = NULL, claimed_by = NULL"),
+    };
+    if let Some(set) = and_then {
+        let sql = format!("UPDATE intake.unmatched SET {set} WHERE topic = $1 AND partition = $2 AND position = $3 AND account = $4 AND claimed_at IS NULL");
+        database.execute(&sql, &[&topic, &partition, &position, &account]).await?;
+    }
+    Ok(respond(&outcome?))
 }

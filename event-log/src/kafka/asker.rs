@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use tokio::sync::oneshot;
 
 use super::message::question_headers;
 use super::{KafkaOptions, Quiet, Reader, failed, fetch, topics};
-use crate::{Correlation, LogError, Partition, ReplyTo};
+use crate::{Asker, Correlation, LogError, Partition, ReplyTo};
 
 /// How soon the thread sees that it is to end.
 const LOOK: Duration = Duration::from_millis(100);
@@ -38,7 +39,7 @@ impl Shared {
 }
 
 /// Who asks over the log.
-pub struct Asker {
+pub(super) struct KafkaAsker {
     producer: ThreadedProducer<Quiet>,
     topic: String,
     /// Where the answers come.
@@ -46,7 +47,7 @@ pub struct Asker {
     shared: Arc<Shared>,
 }
 
-impl Asker {
+impl KafkaAsker {
     pub(super) fn start(options: &KafkaOptions, partitions: u16) -> Result<Self, LogError> {
         let mut config = options.client();
         config.set("enable.idempotence", "true").set("message.max.bytes", topics::MESSAGE_BYTES_MAX).set("linger.ms", "2").set("message.timeout.ms", "10000");
@@ -62,12 +63,11 @@ impl Asker {
         thread.spawn(move || of_thread.run(&consumer)).map_err(failed("start a thread"))?;
         Ok(Self { producer, topic: options.topic(topics::COMMANDS), partition, shared })
     }
+}
 
-    /// Asks `body` about an account of `partition`; none where no answer came within `patience`, so that nobody knows what became of it.
-    ///
-    /// # Errors
-    /// Where it could not be sent, so that nothing will come of it.
-    pub async fn ask(&self, partition: Partition, key: &str, body: &[u8], patience: Duration) -> Result<Option<Vec<u8>>, LogError> {
+#[async_trait]
+impl Asker for KafkaAsker {
+    async fn ask(&self, partition: Partition, key: &str, body: &[u8], patience: Duration) -> Result<Option<Vec<u8>>, LogError> {
         let correlation = *uuid::Uuid::new_v4().as_bytes();
         let headers = question_headers(ReplyTo { partition: self.partition, correlation });
         let (answer, answered) = oneshot::channel();
@@ -84,7 +84,7 @@ impl Asker {
     }
 }
 
-impl Drop for Asker {
+impl Drop for KafkaAsker {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         // What was not sent by now has been given up by whoever asked.

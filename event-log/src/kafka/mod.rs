@@ -18,8 +18,6 @@ mod transactions;
 mod wire;
 mod writer;
 
-pub use asker::Asker;
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -32,7 +30,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::{mpsc, watch};
 
-use crate::{Entry, EventLog, LogError, News, Partition, Position, Writer, is_beyond};
+use crate::{Asker, Entry, EventLog, LogError, News, Partition, Position, Writer, is_beyond};
+use asker::KafkaAsker;
 use fetch::Fetcher;
 use standing::{Membership, Standing};
 use tail::Tail;
@@ -235,9 +234,10 @@ impl EventLog for KafkaLog {
         Ok((Box::new(writer), news))
     }
 
-    async fn asker(&self) -> Result<Option<Asker>, LogError> {
+    async fn asker(&self) -> Result<Option<Arc<dyn Asker>>, LogError> {
         let (options, partitions) = (self.options.clone(), self.partitions);
-        blocking(move || Asker::start(&options, partitions).map(Some)).await
+        let asker = blocking(move || KafkaAsker::start(&options, partitions)).await?;
+        Ok(Some(Arc::new(asker)))
     }
 
     async fn read(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Entry>, LogError> {

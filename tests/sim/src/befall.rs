@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::Rng;
 use tokio::time::Instant;
 
-use crate::plan::Fault;
+use crate::fault::Fault;
 use crate::run::Site;
 use crate::world::Fate;
 
@@ -53,6 +53,21 @@ impl Site {
             }
             Fault::RecordUnreadable => self.want_unreadable.store(true, Ordering::Relaxed),
             Fault::StateDamaged { node } => self.with_node(node, |own| own.disk.is_damaged.store(true, Ordering::Relaxed)),
+            Fault::IntakeCrash => {
+                self.kill_intake.send_modify(|n| *n += 1);
+            }
+            Fault::IntakeTwice { ms } => {
+                let second = tokio::task::spawn_local(Arc::clone(self).take_in());
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                    second.abort();
+                });
+            }
+            Fault::IntakeFails => self.topic.fail_once(),
+            Fault::MessageUnreadable => {
+                let place = self.topic.publish("loyalty.v1.Purchase", vec![0xff, 7, 7]);
+                self.unreadable_messages.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(place);
+            }
             Fault::StateFull { node } => self.with_node(node, |own| own.disk.is_full.store(true, Ordering::Relaxed)),
         }
     }

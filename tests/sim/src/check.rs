@@ -8,8 +8,9 @@ use ledger_core::posting::{Bucket, postings};
 use ledger_schemas::{Record, hash};
 use projectors::Projector;
 
+use crate::cards;
 use crate::model::{Has, Model};
-use crate::run::{Answered, Findings, Site, key};
+use crate::run::{Answered, Findings, Refused, Site, key};
 use crate::tables::MemoryTables;
 
 /// Kinds of events, as they are counted.
@@ -87,9 +88,9 @@ pub fn covered(answered: &[Answered], faults: &[(usize, usize)]) -> BTreeSet<(us
 }
 
 /// One account's part of the log, and what becomes of it.
-struct Story {
+pub struct Story {
     entries: Vec<Entry>,
-    records: Vec<Record>,
+    pub records: Vec<Record>,
     folded: Account,
 }
 
@@ -99,8 +100,9 @@ pub async fn all(site: &Site) -> Findings {
         Ok(stories) => stories,
         Err(why) => return vec![why],
     };
-    acknowledged(site, &stories, &mut findings);
-    against_the_model(site, &stories, &mut findings);
+    let by_card = cards::answers(site, &stories, &mut findings);
+    acknowledged(site, &stories, &by_card, &mut findings);
+    against_the_model(site, &stories, &by_card, &mut findings);
     snapshots(site, &stories, &mut findings).await;
     read_model(site, &stories, &mut findings).await;
     findings
@@ -153,9 +155,10 @@ fn stories(site: &Site, findings: &mut Findings) -> Result<BTreeMap<String, Stor
 }
 
 /// What was acknowledged is on the log, as it was told, in the order it was asked.
-fn acknowledged(site: &Site, stories: &BTreeMap<String, Story>, findings: &mut Findings) {
+fn acknowledged(site: &Site, stories: &BTreeMap<String, Story>, by_card: &[Answered], findings: &mut Findings) {
     let mut last: BTreeMap<usize, u64> = BTreeMap::new();
-    let mut first_seen: BTreeMap<(usize, String, String), u64> = BTreeMap::new();
+    let id = |answered: &Answered| (answered.account, answered.command.action.kind().to_owned(), answered.command.id.to_string());
+    let mut first_seen: BTreeMap<(usize, String, String), u64> = by_card.iter().filter_map(|answered| Some((id(answered), answered.seq()?))).collect();
     for answered in site.answered() {
         let Ok(answer) = &answered.outcome else { continue };
         let name = key(answered.account).to_string();
@@ -165,7 +168,7 @@ fn acknowledged(site: &Site, stories: &BTreeMap<String, Story>, findings: &mut F
             findings.push(format!("step {}: {name} was told record {} at {}, which the log does not have", answered.step, told.account_seq, answer.position));
             continue;
         }
-        let id = (answered.account, told.command_kind.to_string(), told.command_id.to_string());
+        let id = id(&answered);
         if told.command_id != answered.command.id {
             findings.push(format!("step {}: asked {}, was told of {}", answered.step, answered.command.id, told.command_id));
         }
@@ -186,16 +189,17 @@ fn acknowledged(site: &Site, stories: &BTreeMap<String, Story>, findings: &mut F
 }
 
 /// The naive model, asked the same in the order of the log, answers the same.
-fn against_the_model(site: &Site, stories: &BTreeMap<String, Story>, findings: &mut Findings) {
+fn against_the_model(site: &Site, stories: &BTreeMap<String, Story>, by_card: &[Answered], findings: &mut Findings) {
     for account in 0..site.plan.accounts {
         let name = key(account).to_string();
-        if let Err(why) = one_against_the_model(site, account, stories.get(&name)) {
+        let all = cards::merged(site, by_card, account);
+        if let Err(why) = one_against_the_model(site, all, stories.get(&name)) {
             findings.push(format!("{name}: {why}"));
         }
     }
 }
 
-fn one_against_the_model(site: &Site, account: usize, story: Option<&Story>) -> Result<(), String> {
+fn one_against_the_model(site: &Site, all: Vec<Answered>, story: Option<&Story>) -> Result<(), String> {
     let mut model = Model::default();
     let mut contents: BTreeMap<(String, String), String> = BTreeMap::new();
     let mut next = 0;
@@ -203,7 +207,7 @@ fn one_against_the_model(site: &Site, account: usize, story: Option<&Story>) -> 
     let records = story.map_or(&none, |story| &story.records);
     let mut published = 1;
     let all_rules = site.published.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-    for answered in site.answered().into_iter().filter(|answered| answered.account == account) {
+    for answered in all {
         let id = (answered.command.action.kind().to_owned(), answered.command.id.to_string());
         let content = format!("{:?}", answered.command.action);
         let before = contents.get(&id).cloned();
@@ -235,8 +239,8 @@ fn one_against_the_model(site: &Site, account: usize, story: Option<&Story>) -> 
             // More digits than can be rated exactly: refused, and that is all right.
             (Err(code), None) if code == "amount_too_large" => {}
             (Err(code), None) => {
+                let Some(Refused { at_us: now_us, .. }) = answered.refused else { continue };
                 published = answered.rulebooks.max(published);
-                let Some(now_us) = answered.refused_us else { continue };
                 // What was due before it is on the log as records of its own.
                 while let Some(record) = records.get(next).filter(|record| record.command_kind == "expire" && record.recorded_at.as_micros() <= now_us) {
                     next += 1;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use command_service::{Change, Pair, Space, State, StateError, StateHome};
-use event_log::{Batch, Crash, Entry, EventLog, LogError, News, Partition, Position, Taken, Writer};
+use event_log::{Asker, Batch, Crash, Entry, EventLog, LogError, News, Partition, Position, Taken, Writer};
 use rand::Rng;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -71,6 +71,10 @@ impl EventLog for NodeLog {
         Ok((Box::new(NodeWriter { log: self.clone(), id, next: self.world.ends() }), news))
     }
 
+    async fn asker(&self) -> Result<Option<Arc<dyn Asker>>, LogError> {
+        Ok(Some(Arc::new(self.clone())))
+    }
+
     async fn read(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Entry>, LogError> {
         self.gate(50).await?;
         self.world.read(partition, from, max)
@@ -111,6 +115,15 @@ impl EventLog for NodeLog {
             let again = deadline.min(Instant::now() + Duration::from_millis(100));
             let _ = tokio::time::timeout_at(again, appended.changed()).await;
         }
+    }
+}
+
+#[async_trait]
+impl Asker for NodeLog {
+    async fn ask(&self, partition: Partition, _key: &str, body: &[u8], patience: Duration) -> Result<Option<Vec<u8>>, LogError> {
+        self.gate(2000).await?;
+        let answer = self.world.ask(partition, body.to_vec());
+        Ok(tokio::time::timeout(patience, answer).await.ok().and_then(Result::ok))
     }
 }
 

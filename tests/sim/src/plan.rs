@@ -7,6 +7,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
+use crate::fault::Fault;
+
 pub const DAY_US: i64 = 86_400_000_000;
 pub const MINUTE_US: i64 = 60_000_000;
 
@@ -88,87 +90,20 @@ pub enum Ask {
     },
 }
 
-/// What goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    Crash { node: usize },
-    Restart { node: usize },
-    Pause { node: usize, ms: u64 },
-    Expel { node: usize },
-    BothBelieve { node: usize },
-    Rebalance,
-    AppendFailsBefore { node: usize },
-    AppendFailsAfter { node: usize },
-    AppendLandsLate { node: usize, ms: u64 },
-    AppendTorn { ms: u64 },
-    LogUnavailable { ms: u64 },
-    ReadersBehind { ms: u64 },
-    QuestionLost,
-    QuestionRepeated,
-    QuestionLate { ms: u64 },
-    ClockJump { node: usize, us: i64 },
-    ProjectorSlow { ms: u64 },
-    ProjectorCrash,
-    RecordUnreadable,
-    StateDamaged { node: usize },
-    StateFull { node: usize },
-}
-
-impl Fault {
-    pub const KINDS: [&'static str; 21] = [
-        "crash",
-        "restart",
-        "pause",
-        "expel",
-        "both believe",
-        "rebalance",
-        "append fails before",
-        "append fails after",
-        "append lands late",
-        "append torn",
-        "log unavailable",
-        "readers behind",
-        "question lost",
-        "question repeated",
-        "question late",
-        "clock jump",
-        "projector slow",
-        "projector crash",
-        "record unreadable",
-        "state damaged",
-        "state full",
-    ];
-
-    pub fn kind(self) -> usize {
-        match self {
-            Self::Crash { .. } => 0,
-            Self::Restart { .. } => 1,
-            Self::Pause { .. } => 2,
-            Self::Expel { .. } => 3,
-            Self::BothBelieve { .. } => 4,
-            Self::Rebalance => 5,
-            Self::AppendFailsBefore { .. } => 6,
-            Self::AppendFailsAfter { .. } => 7,
-            Self::AppendLandsLate { .. } => 8,
-            Self::AppendTorn { .. } => 9,
-            Self::LogUnavailable { .. } => 10,
-            Self::ReadersBehind { .. } => 11,
-            Self::QuestionLost => 12,
-            Self::QuestionRepeated => 13,
-            Self::QuestionLate { .. } => 14,
-            Self::ClockJump { .. } => 15,
-            Self::ProjectorSlow { .. } => 16,
-            Self::ProjectorCrash => 17,
-            Self::RecordUnreadable => 18,
-            Self::StateDamaged { .. } => 19,
-            Self::StateFull { .. } => 20,
-        }
-    }
+/// Which way a command comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Node,
+    Log,
+    /// Published to the topic of purchases.
+    Topic,
+    /// As above, for whoever has this card.
+    Card(u8),
 }
 
 #[derive(Clone, Debug)]
 pub enum What {
-    Ask { account: usize, ask: Ask, over_the_log: bool, twin: bool },
+    Ask { account: usize, ask: Ask, way: Way, twin: bool },
     Publish(usize),
     Wait { us: i64 },
     Fault(Fault),
@@ -359,8 +294,8 @@ impl Draw {
             (72..74, ..) => Ask::Propose { points: if self.chance(60) { points } else { -points } },
             (74..76, ..) if proposal.is_some() => Ask::Approve { of: proposal.unwrap_or(step) },
             (76, ..) if proposal.is_some() => Ask::Decline { of: proposal.unwrap_or(step) },
-            (70, ..) => Ask::AddAlias(self.of(&[1, 2])),
-            (71, ..) => Ask::RemoveAlias(self.of(&[1, 2])),
+            (70 | 77..80, ..) => Ask::AddAlias(self.of(&[1, 2])),
+            (71 | 80..83, ..) => Ask::RemoveAlias(self.of(&[1, 2])),
             _ => {
                 let lines = self.lines();
                 self.purchases[account].push((step, lines.clone()));
@@ -376,6 +311,16 @@ impl Draw {
             self.asked[account].push(step);
         }
         ask
+    }
+
+    fn way(&mut self, ask: &Ask, shared: bool) -> Way {
+        let is_published = matches!(ask, Ask::Earn { .. } | Ask::Return { .. } | Ask::Again { .. } | Ask::Changed { .. });
+        match (self.rng.random_range(0..100), shared) {
+            (0..14, _) if is_published => Way::Card(self.of(&[1, 2])),
+            (0..30, _) if is_published => Way::Topic,
+            (60.., true) => Way::Log,
+            _ => Way::Node,
+        }
     }
 
     fn wait(&mut self) -> i64 {
@@ -397,7 +342,7 @@ impl Draw {
     fn fault(&mut self, nodes: usize) -> Fault {
         let node = self.rng.random_range(0..nodes);
         let ms = self.rng.random_range(1..3000);
-        match self.rng.random_range(0..21) {
+        match self.rng.random_range(0..25) {
             0 => Fault::Crash { node },
             1 => Fault::Restart { node },
             2 => Fault::Pause { node, ms: self.of(&[500, 9000, 20_000]) },
@@ -418,7 +363,11 @@ impl Draw {
             17 => Fault::ProjectorCrash,
             18 => Fault::RecordUnreadable,
             19 => Fault::StateDamaged { node },
-            _ => Fault::StateFull { node },
+            20 => Fault::StateFull { node },
+            21 => Fault::IntakeCrash,
+            22 => Fault::IntakeTwice { ms },
+            23 => Fault::IntakeFails,
+            _ => Fault::MessageUnreadable,
         }
     }
 }
@@ -437,7 +386,7 @@ pub fn draw(seed: u64) -> Plan {
     let mut draw =
         Draw { rng, now_us: begin_us, zone, purchases: vec![Vec::new(); accounts], redemptions: per_account(), proposals: per_account(), asked: per_account() };
     let mut rulebooks = vec![draw.rulebook(begin_us)];
-    let length = draw.rng.random_range(20..120);
+    let length = draw.rng.random_range(20..140);
     let mut steps = Vec::new();
     for number in 0..length {
         let pause_ms = draw.of(&[0, 0, 1, 5, 40, 300]);
@@ -447,15 +396,16 @@ pub fn draw(seed: u64) -> Plan {
                 draw.now_us += us;
                 What::Wait { us }
             }
-            14..27 => What::Fault(draw.fault(nodes)),
-            27..29 => {
+            14..28 => What::Fault(draw.fault(nodes)),
+            28..30 => {
                 rulebooks.push(next_rulebook(&mut draw, &rulebooks));
                 What::Publish(rulebooks.len() - 1)
             }
             _ => {
                 let account = draw.rng.random_range(0..accounts);
                 let ask = draw.ask(number, account);
-                What::Ask { account, ask, over_the_log: shared && draw.chance(40), twin: draw.chance(12) }
+                let way = draw.way(&ask, shared);
+                What::Ask { account, ask, way, twin: draw.chance(12) }
             }
         };
         steps.push(Step { number, pause_ms, what });

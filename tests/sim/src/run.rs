@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use command_service::{Answer, Service, ServiceConfig, Share, StatePlace};
 use event_log::{Entry, EventLog, LogError, Partition, Position, Writer};
+use intake::{Intake, Place};
 use ledger_core::account::Command;
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::time::Moment;
@@ -23,6 +24,7 @@ use crate::model::Deed;
 use crate::node::{Clock, Disk, NodeLog};
 use crate::plan::{Plan, What};
 use crate::tables::MemoryTables;
+use crate::topic::{self, Became, Reader, Topic};
 use crate::world::{LogBug, World};
 
 /// How long a till waits for one answer.
@@ -39,9 +41,34 @@ pub struct Answered {
     pub deed: Deed,
     /// The answer; an error's code.
     pub outcome: Result<Answer, String>,
-    /// Of an error: when it was decided, if the log tells.
-    pub refused_us: Option<i64>,
+    /// Of an error: when it was decided, and with which write, if the log tells.
+    pub refused: Option<Refused>,
     /// How many versions of the rulebook had been published.
+    pub rulebooks: usize,
+    /// It came over the topic of purchases.
+    pub is_published: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refused {
+    pub at_us: i64,
+    pub write: u64,
+}
+
+impl Answered {
+    /// Which record of its account tells of it.
+    pub fn seq(&self) -> Option<u64> {
+        self.outcome.as_ref().ok().map(|answer| answer.record.account_seq)
+    }
+}
+
+/// What was published for whoever has a card, and what became of it at first.
+pub struct ByCard {
+    pub step: usize,
+    pub place: Place,
+    pub command: Command,
+    pub deed: Deed,
+    pub became: Became,
     pub rulebooks: usize,
 }
 
@@ -74,6 +101,10 @@ pub struct Site {
     /// Asked, not answered yet.
     pub pending: AtomicI64,
     pub projector_pause: watch::Sender<bool>,
+    pub topic: Arc<Topic>,
+    pub kill_intake: watch::Sender<u64>,
+    pub by_card: Mutex<Vec<ByCard>>,
+    pub unreadable_messages: Mutex<Vec<Place>>,
 }
 
 pub fn key(account: usize) -> AccountKey {
@@ -134,6 +165,10 @@ impl Site {
             kill_projector: AtomicBool::new(false),
             pending: AtomicI64::new(0),
             projector_pause: watch::Sender::new(false),
+            topic: Topic::new(),
+            kill_intake: watch::Sender::new(0),
+            by_card: Mutex::default(),
+            unreadable_messages: Mutex::default(),
         })
     }
 
@@ -204,12 +239,14 @@ impl Site {
             self.start(node);
         }
         let projector = tokio::task::spawn_local(Arc::clone(&self).project());
+        let intake = tokio::task::spawn_local(Arc::clone(&self).take_in());
         let mut faults = Vec::new();
         let findings = match tokio::time::timeout(DRAIN, self.steps(&mut faults)).await {
             Ok(()) => check::all(&self).await,
             Err(_) => vec![format!("stuck: after {} s not all is answered; nodes ended with {:?}", DRAIN.as_secs(), self.ends.lock())],
         };
         projector.abort();
+        intake.abort();
         let book = if findings.is_empty() { Vec::new() } else { check::tell(&self) };
         let answered = self.answered();
         let covered = check::covered(&answered, &faults);
@@ -275,11 +312,14 @@ impl Site {
         }
         // Who was expelled without knowing hears of it.
         tokio::time::sleep(Duration::from_secs(15)).await;
+        while self.topic.unclaimed(&self.world).is_some() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
-    /// Waits until nobody waits for an answer.
+    /// Waits until nobody waits for an answer and nothing is being claimed.
     async fn quiet(&self) {
-        while self.pending.load(Ordering::Relaxed) > 0 {
+        while self.pending.load(Ordering::Relaxed) > 0 || !self.topic.hold() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -302,7 +342,9 @@ impl Site {
         while services().iter().any(|service| service.programs().entries < entries) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        self.published.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(self.plan.rulebooks[version].clone());
+        let mut published = self.published.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        published.push(self.plan.rulebooks[version].clone());
+        self.topic.let_go(published.len());
     }
 
     /// The balance read model's projector; it is started again whenever it is killed.
@@ -325,6 +367,32 @@ impl Site {
                     Ok(Err(_)) | Err(_) => break,
                 }
             }
+        }
+    }
+
+    /// Intake, in the process of some node: it ends with that and is started again, here or elsewhere.
+    pub async fn take_in(self: Arc<Self>) {
+        let mut killed = self.kill_intake.subscribe();
+        loop {
+            let node = self.world.inner().rng.random_range(0..self.plan.nodes);
+            if let Some(service) = self.with_node(node, |own| own.service.clone()) {
+                let intake = Intake::new(service.clone(), topic::aliases(), None);
+                let mut source = Reader::new(&self.topic, &self.world);
+                let store = source.clone();
+                let ended = async {
+                    while service.is_running() {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    _ = intake.read_on(&mut source, &store) => {}
+                    _ = killed.changed() => {}
+                    () = ended => {}
+                }
+            }
+            let ms = self.world.inner().rng.random_range(1..300);
+            tokio::time::sleep(Duration::from_millis(ms)).await;
         }
     }
 

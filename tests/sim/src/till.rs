@@ -4,62 +4,94 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use command_service::{Answer, Refusal, Snapshot, simulate};
+use command_service::{Answer, Snapshot, simulate};
 use event_log::{EventLog, partition_of};
 use ledger_core::account::Command;
+use ledger_core::id::AccountKey;
 use ledger_schemas::v1::{Reply, reply::Kind};
 use ledger_schemas::{Ask as Question, Outcome, Record, What as Asked};
 use prost::Message;
 use rand::Rng;
 use tokio::sync::mpsc;
 
-use crate::plan::What;
-use crate::run::{Answered, PATIENCE, Site, key};
-use crate::work::command;
+use crate::model::Deed;
+use crate::plan::{Way, What};
+use crate::run::{Answered, ByCard, PATIENCE, Refused, Site, key};
+use crate::topic::Became;
+use crate::work::{command, message};
 
 impl Site {
     pub async fn till(self: Arc<Self>, account: usize, mut steps: mpsc::UnboundedReceiver<usize>) {
         while let Some(number) = steps.recv().await {
             let step = self.plan.steps.iter().find(|step| step.number == number).map(|step| step.what.clone());
-            if let (Some((command, deed)), Some(What::Ask { over_the_log, twin, .. })) = (command(&self.plan, number), step) {
-                let asked = self.insist(account, &command, over_the_log);
-                // The same, sent twice at once.
-                let (outcome, again) =
-                    if twin { tokio::join!(biased; asked, async { Some(self.insist(account, &command, false).await) }) } else { (asked.await, None) };
-                let mut outcomes: Vec<(Result<Answer, String>, Option<i64>)> = std::iter::once(outcome)
-                    .chain(again)
-                    .map(|outcome| {
-                        let refused_us = outcome.as_ref().err().and_then(|code| self.refused_us(account, &command, code));
-                        (outcome, refused_us)
-                    })
-                    .collect();
-                // Of two at once the one that was refused was decided first, of two that were the one that was refused earlier.
-                outcomes.sort_by_key(|(outcome, refused_us)| (outcome.is_ok(), *refused_us));
-                for (outcome, refused_us) in outcomes {
-                    let mut answered = self.answered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    let rulebooks = self.published.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len();
-                    answered.push(Answered { step: number, account, command: command.clone(), deed: deed.clone(), outcome, refused_us, rulebooks });
+            if let (Some((command, deed)), Some(What::Ask { way, twin, .. })) = (command(&self.plan, number), step) {
+                match way {
+                    Way::Card(card) if message(&key(account), &command, Some(card)).is_some() => self.by_card(number, account, card, command, deed).await,
+                    way => self.by_account(number, account, way, twin, command, deed).await,
                 }
             }
             self.pending.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// When the last refusal of this command was decided, as the log tells.
-    fn refused_us(&self, account: usize, command: &Command, code: &str) -> Option<i64> {
+    /// For whoever has the card: what becomes of it is looked up when all is over.
+    async fn by_card(&self, step: usize, account: usize, card: u8, command: Command, deed: Deed) {
+        let Some((kind, body)) = message(&key(account), &command, Some(card)) else { return };
+        let place = self.topic.publish(kind, body);
+        let became = self.topic.done(&place).await;
+        let rulebooks = self.published.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len();
+        self.by_card.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(ByCard { step, place, command, deed, became, rulebooks });
+    }
+
+    async fn by_account(&self, number: usize, account: usize, way: Way, twin: bool, command: Command, deed: Deed) {
+        let asked = self.insist(account, &command, way);
+        // The same, sent twice at once.
+        let (outcome, again) =
+            if twin { tokio::join!(biased; asked, async { Some(self.insist(account, &command, Way::Node).await) }) } else { (asked.await, None) };
+        let mut outcomes: Vec<(Result<Answer, String>, Option<Refused>)> = std::iter::once(outcome)
+            .chain(again)
+            .map(|outcome| {
+                let refused = outcome.as_ref().err().and_then(|code| self.refused(account, &command, code));
+                (outcome, refused)
+            })
+            .collect();
+        // Of two at once the one that was refused was decided first, of two that were the one that was refused earlier.
+        outcomes.sort_by_key(|(outcome, refused)| (outcome.is_ok(), *refused));
+        for (outcome, refused) in outcomes {
+            let mut answered = self.answered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let rulebooks = self.published.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len();
+            answered.push(Answered {
+                step: number,
+                account,
+                command: command.clone(),
+                deed: deed.clone(),
+                outcome,
+                refused,
+                rulebooks,
+                is_published: way == Way::Topic,
+            });
+        }
+    }
+
+    /// The last refusal of this command, as the log tells.
+    fn refused(&self, account: usize, command: &Command, code: &str) -> Option<Refused> {
         let key = key(account);
+        let partition = usize::from(partition_of(&key.to_string(), self.plan.partitions));
         let inner = self.world.inner();
-        let outcomes = inner.outcomes[usize::from(partition_of(&key.to_string(), self.plan.partitions))].iter().rev();
-        let outcome = outcomes
-            .filter_map(|refused| Outcome::decode(refused).ok())
-            .find(|outcome| outcome.key == key && outcome.code == code && outcome.command.id == command.id);
-        outcome.map(|outcome| outcome.recorded_at.as_micros())
+        let all = inner.outcomes[partition].iter().zip(&inner.outcome_writes[partition]).rev();
+        let decoded = all.filter_map(|(body, write)| Some((Outcome::decode(body).ok()?, *write)));
+        let mut own = decoded.filter(|(outcome, _)| outcome.key == key && outcome.code == code && outcome.command.id == command.id);
+        own.next().map(|(outcome, write)| Refused { at_us: outcome.recorded_at.as_micros(), write })
     }
 
     /// Asks until the answer is one.
-    async fn insist(&self, account: usize, command: &Command, over_the_log: bool) -> Result<Answer, String> {
+    async fn insist(&self, account: usize, command: &Command, way: Way) -> Result<Answer, String> {
+        let published = if way == Way::Topic { message(&key(account), command, None) } else { None };
+        if let Some((kind, body)) = published {
+            return self.over_the_topic(account, command, kind, body).await;
+        }
         loop {
-            let outcome = if over_the_log { self.over_the_log(account, command).await } else { self.at_a_node(account, command).await };
+            let outcome = if way == Way::Log { self.over_the_log(account, command).await } else { self.at_a_node(account, command).await };
             if let Some(outcome) = outcome {
                 return outcome;
             }
@@ -80,7 +112,7 @@ impl Site {
                 }
                 Some(Ok(answer))
             }
-            Err(Refusal::Busy | Refusal::OutcomeUnknown | Refusal::NoAnswer(_) | Refusal::NotHere) => None,
+            Err(refusal) if refusal.is_passing() => None,
             Err(refusal) => Some(Err(refusal.code().to_owned())),
         }
     }
@@ -98,6 +130,30 @@ impl Site {
             Err(rejection) => format!("it was simulated to be refused ({rejection}), and granted"),
         };
         self.wrong.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(format!("{} of {}: {wrong}", command.id, record.key));
+    }
+
+    /// Published once; what becomes of it is seen in the book and in what intake keeps.
+    async fn over_the_topic(&self, account: usize, command: &Command, kind: &str, body: Vec<u8>) -> Result<Answer, String> {
+        let place = self.topic.publish(kind, body);
+        if let Became::Rejected(code) = self.topic.done(&place).await {
+            return Err(code);
+        }
+        self.booked(&key(account), command).ok_or_else(|| "intake is done with it, and it is neither booked nor kept".to_owned())
+    }
+
+    /// The record that this command left in the book.
+    pub fn booked(&self, key: &AccountKey, command: &Command) -> Option<Answer> {
+        let partition = partition_of(&key.to_string(), self.plan.partitions);
+        let inner = self.world.inner();
+        let decoded = inner.records[usize::from(partition)].iter().filter_map(|entry| Some((entry.position, Record::decode(&entry.body).ok()?)));
+        let mut own = decoded.filter(|(_, record)| record.key == *key && record.command_kind == command.action.kind() && record.command_id == command.id);
+        own.next().map(|(position, record)| Answer { record: Arc::new(record), partition, position, replayed: false })
+    }
+
+    /// With which write the record of an answer came.
+    pub fn write_of(&self, answer: &Answer) -> u64 {
+        let writes = &self.world.inner().record_writes[usize::from(answer.partition)];
+        usize::try_from(answer.position).ok().and_then(|position| writes.get(position)).copied().unwrap_or_default()
     }
 
     async fn over_the_log(&self, account: usize, command: &Command) -> Option<Result<Answer, String>> {

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use ledger_core::account::Command;
 use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Returned};
-use ledger_core::id::{Alias, Id};
+use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_core::points::Amount;
 use ledger_core::time::Moment;
+use ledger_schemas::v1;
+use prost::Message;
 
 use crate::model::Deed;
 use crate::plan::{Ask, BackSpec, LineSpec, Plan, What};
+use crate::topic::aliases;
 
 fn id(text: &str) -> Id {
     Id::parse(text).expect("letters and digits")
@@ -41,6 +44,68 @@ pub fn command(plan: &Plan, number: usize) -> Option<(Command, Deed)> {
         Ask::Again { of } => command(plan, *of),
         Ask::Changed { of } => changed(ask_of(plan, *of)?).and_then(|ask| made(&ask, *of)),
         ask => made(ask, number),
+    }
+}
+
+fn card(n: u8) -> String {
+    format!("4000-{n}")
+}
+
+fn alias(card_number: u8) -> Alias {
+    aliases().alias(&id("shop"), "card", &card(card_number))
+}
+
+/// The command as a shop publishes it, and the type of that; none if shops publish no such. It names its account by a card if one is given.
+pub fn message(key: &AccountKey, command: &Command, card_number: Option<u8>) -> Option<(&'static str, Vec<u8>)> {
+    let wire = |amount: Amount| Some(v1::Amount { units: amount.units(), scale: amount.scale() });
+    let (program, card) = (key.program.to_string(), card_number.map(card).unwrap_or_default());
+    let account_id = if card_number.is_none() { key.account.to_string() } else { String::new() };
+    match &command.action {
+        Action::Earn(purchase) => {
+            let line = |line: &Line| v1::Line {
+                line_id: line.line_id.to_string(),
+                sku: line.sku.to_string(),
+                category: line.category.to_string(),
+                quantity: wire(line.quantity),
+                unit_price: wire(line.unit_price),
+                discount: wire(line.discount),
+                tax: wire(line.tax),
+            };
+            let message = v1::Purchase {
+                purchase_id: purchase.purchase_id.to_string(),
+                occurred_at_us: purchase.occurred_at.as_micros(),
+                currency: purchase.currency.to_string(),
+                channel: purchase.channel.to_string(),
+                store: purchase.store.to_string(),
+                lines: purchase.lines.iter().map(line).collect(),
+                shipping: wire(purchase.shipping),
+                program,
+                account_id,
+                card,
+                ..v1::Purchase::default()
+            };
+            Some(("loyalty.v1.Purchase", message.encode_to_vec()))
+        }
+        Action::Return(back) => {
+            let (lines, amount) = match &back.what {
+                Returned::Lines(lines) => (lines.as_slice(), None),
+                Returned::Amount(amount) => (&[][..], wire(*amount)),
+            };
+            let line = |(line, quantity): &(Id, Amount)| v1::ReturnLine { line_id: line.to_string(), quantity: wire(*quantity) };
+            let message = v1::PurchaseReturn {
+                purchase_id: back.purchase_id.to_string(),
+                occurred_at_us: back.occurred_at.as_micros(),
+                lines: lines.iter().map(line).collect(),
+                amount,
+                return_id: command.id.to_string(),
+                program,
+                account_id,
+                card,
+                ..v1::PurchaseReturn::default()
+            };
+            Some(("loyalty.v1.PurchaseReturn", message.encode_to_vec()))
+        }
+        _ => None,
     }
 }
 
@@ -94,8 +159,8 @@ fn made(ask: &Ask, number: usize) -> Option<(Command, Deed)> {
         Ask::Propose { points } => (Action::Propose { points, reason: reason() }, Deed::Propose { id: own.clone(), maker: actor, points }),
         Ask::Approve { of } => (Action::Approve { proposal: redemption(&of) }, Deed::Approve { proposal: name(of), checker: actor }),
         Ask::Decline { of } => (Action::Decline { proposal: redemption(&of), reason: reason() }, Deed::Decline { proposal: name(of) }),
-        Ask::AddAlias(n) => (Action::AddAlias(Alias([n; 32])), Deed::AddAlias(n)),
-        Ask::RemoveAlias(n) => (Action::RemoveAlias(Alias([n; 32])), Deed::RemoveAlias(n)),
+        Ask::AddAlias(n) => (Action::AddAlias(alias(n)), Deed::AddAlias(n)),
+        Ask::RemoveAlias(n) => (Action::RemoveAlias(alias(n)), Deed::RemoveAlias(n)),
         Ask::Again { .. } | Ask::Changed { .. } => return None,
     };
     Some((Command { id: id(&own), actor: actor.into(), action }, deed))

@@ -54,6 +54,10 @@ pub struct Inner {
     /// From when each record can be seen.
     seen_from: Vec<Vec<Instant>>,
     pub outcomes: Vec<Vec<Vec<u8>>>,
+    /// With which write each record and each outcome came.
+    pub record_writes: Vec<Vec<u64>>,
+    pub outcome_writes: Vec<Vec<u64>>,
+    writes: u64,
     pub programs: Vec<Vec<u8>>,
     pub offsets: BTreeMap<String, u64>,
     questions: Vec<Vec<Question>>,
@@ -92,6 +96,9 @@ impl World {
             records: vec![Vec::new(); n],
             seen_from: vec![Vec::new(); n],
             outcomes: vec![Vec::new(); n],
+            record_writes: vec![Vec::new(); n],
+            outcome_writes: vec![Vec::new(); n],
+            writes: 0,
             programs: Vec::new(),
             offsets: BTreeMap::new(),
             questions: vec![Vec::new(); n],
@@ -360,8 +367,10 @@ impl Inner {
 
     fn write(&mut self, batch: &Batch, torn_ms: Option<u64>) {
         let now = Instant::now();
+        self.writes += 1;
         for record in &batch.records {
             let i = usize::from(record.partition);
+            self.record_writes[i].push(self.writes);
             // The parts of a torn commit become visible partition by partition.
             let delay = torn_ms.filter(|_| record.partition % 2 == 1).unwrap_or_default();
             let from = self.seen_from[i].last().copied().unwrap_or(now).max(now + Duration::from_millis(delay));
@@ -375,6 +384,7 @@ impl Inner {
         }
         for outcome in &batch.outcomes {
             self.outcomes[usize::from(outcome.partition)].push(outcome.body.clone());
+            self.outcome_writes[usize::from(outcome.partition)].push(self.writes);
         }
         self.programs.extend(batch.programs.iter().cloned());
         for (source, position) in &batch.offsets {

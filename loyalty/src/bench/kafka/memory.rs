@@ -50,7 +50,7 @@ pub async fn run(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<V
 
     let site = Site { brokers, prefix, database: "", folder };
     let (child, _address) = site.serve(&["serve", "command-service"], "memory").await?;
-    let asker = Arc::new(log.asker().await?.context("a log on Kafka can be asked over")?);
+    let asker = log.asker().await?.context("a log on Kafka can be asked over")?;
     for begin in (0..IN_USE).step_by(usize::try_from(AT_ONCE)?) {
         let mut asked = tokio::task::JoinSet::new();
         for n in begin..begin + AT_ONCE {

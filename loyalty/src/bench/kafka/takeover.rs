@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use event_log::EventLog;
-use event_log::kafka::Asker;
-use event_log::{Partition, partition_of};
+use event_log::{Asker, EventLog, Partition, partition_of};
 use ledger_core::account::Command;
 use ledger_core::account::command::Action;
 use ledger_core::id::Id;
@@ -36,7 +34,7 @@ pub async fn run(log: &Arc<dyn EventLog>, brokers: &str, prefix: &str, folder: &
             tokio::time::sleep(EVERY).await;
         }
     }
-    let asker = Arc::new(log.asker().await?.context("a log on Kafka can be asked over")?);
+    let asker = log.asker().await?.context("a log on Kafka can be asked over")?;
     let last = Last::default();
     let (mut asked, begin) = (tokio::task::JoinSet::new(), Instant::now());
     let mut killed = None;
@@ -64,7 +62,7 @@ async fn owned(address: &str) -> anyhow::Result<u32> {
     Ok(line.and_then(|count| count.parse().ok()).unwrap_or(0))
 }
 
-async fn ask(asker: Arc<Asker>, last: Last, n: u64, accounts: u64) -> anyhow::Result<()> {
+async fn ask(asker: Arc<dyn Asker>, last: Last, n: u64, accounts: u64) -> anyhow::Result<()> {
     let key = key(n, accounts);
     let (name, command) = (key.to_string(), Command { id: Id::parse(&format!("t{n}"))?, actor: "till".into(), action: Action::Redeem { points: 1 } });
     let partition = partition_of(&name, PARTITIONS);

@@ -1,0 +1,127 @@
+//! What came of messages that name their account by a card: booked for one account, once, or kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ledger_core::account::EventKind;
+use ledger_core::id::{AccountKey, Id};
+
+use crate::check::Story;
+use crate::run::{Answered, ByCard, Findings, Site, key};
+use crate::topic::Became;
+
+/// An id as it is used once: the kind of command and its id.
+type Used = (String, String);
+
+/// For each that was booked its answer, as if its till had been told.
+pub fn answers(site: &Site, stories: &BTreeMap<String, Story>, findings: &mut Findings) -> Vec<Answered> {
+    let all = site.by_card.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let claims = site.topic.claims();
+    let (mut answers, mut given): (Vec<Answered>, BTreeMap<Used, BTreeSet<Id>>) = Default::default();
+    for ByCard { step, place, command, deed, became, rulebooks } in all.iter() {
+        let (account, rulebooks) = match became {
+            // Refused, for whom is not told; or it came again as something that waited or was refused before.
+            Became::Rejected(_) => continue,
+            Became::Booked => (site.topic.matched(place), *rulebooks),
+            Became::Waits => match claims.iter().find(|claim| claim.place == *place) {
+                Some(claim) if claim.outcome == "accepted" => (Some(claim.account.clone()), claim.rulebooks),
+                _ => continue,
+            },
+        };
+        let booked = account.clone().and_then(|account| site.booked(&AccountKey { account, ..key(0) }, command));
+        let (Some(account), Some(answer)) = (account, booked) else {
+            findings.push(format!("step {step}: intake is done with {} {}, and it is neither booked nor kept", command.action.kind(), command.id));
+            continue;
+        };
+        given.entry((command.action.kind().to_owned(), command.id.to_string())).or_default().insert(account);
+        let account = (0..site.plan.accounts).find(|account| key(*account) == answer.record.key).unwrap_or_default();
+        let (command, deed) = (command.clone(), deed.clone());
+        answers.push(Answered { step: *step, account, command, deed, outcome: Ok(answer), refused: None, rulebooks, is_published: true });
+    }
+    booked_elsewhere(site, &all, &given, stories, findings);
+    kept_right(site, findings);
+    answers.extend(refused_and_booked(site, &answers));
+    answers
+}
+
+/// Of two intakes that both believe a message to be theirs one may be refused, and keep it, and the other one be granted it a moment later.
+fn refused_and_booked(site: &Site, by_card: &[Answered]) -> Vec<Answered> {
+    let all = site.answered();
+    let known: BTreeSet<(usize, u64)> = all.iter().chain(by_card).filter_map(|answered| Some((answered.account, answered.seq()?))).collect();
+    let booked = |answered: &Answered| {
+        let told = answered.refused?;
+        let answer = site.booked(&key(answered.account), &answered.command)?;
+        let record = Arc::clone(&answer.record);
+        let is_new = !known.contains(&(answered.account, record.account_seq)) && site.write_of(&answer) >= told.write;
+        let rulebooks = record.events.iter().find_map(|event| match &event.kind {
+            EventKind::PointsEarned(earned) => usize::try_from(earned.rule_version).ok(),
+            _ => None,
+        });
+        is_new.then(|| Answered { outcome: Ok(answer), refused: None, rulebooks: rulebooks.unwrap_or_default(), ..answered.clone() })
+    };
+    all.iter().filter(|answered| answered.is_published && answered.outcome.as_ref().is_err_and(|code| code != "id_reused")).filter_map(booked).collect()
+}
+
+/// What was published by card is booked for nobody but whom it was given to, and who asked the same otherwise.
+fn booked_elsewhere(site: &Site, all: &[ByCard], given: &BTreeMap<Used, BTreeSet<Id>>, stories: &BTreeMap<String, Story>, findings: &mut Findings) {
+    let ids: BTreeSet<Used> = all.iter().map(|by_card| (by_card.command.action.kind().to_owned(), by_card.command.id.to_string())).collect();
+    let asked: BTreeSet<(Used, Id)> = site
+        .answered()
+        .into_iter()
+        .map(|answered| ((answered.command.action.kind().to_owned(), answered.command.id.to_string()), key(answered.account).account))
+        .collect();
+    for record in stories.values().flat_map(|story| &story.records) {
+        let used = (record.command_kind.to_string(), record.command_id.to_string());
+        let account = &record.key.account;
+        let is_given = given.get(&used).is_some_and(|accounts| accounts.contains(account));
+        if ids.contains(&used) && !is_given && !asked.contains(&(used.clone(), account.clone())) {
+            findings.push(format!("{} {} is booked for {account}, whom nobody gave it to", used.0, used.1));
+        }
+    }
+}
+
+/// What can't be read is kept as such; nothing waits that one account has.
+fn kept_right(site: &Site, findings: &mut Findings) {
+    let rejected = site.topic.rejected();
+    for place in site.unreadable_messages.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
+        if rejected.get(place).map(String::as_str) != Some("malformed") {
+            findings.push(format!("message {} can't be read, and is kept as {:?}", place.offset, rejected.get(place)));
+        }
+    }
+    if let Some(place) = site.topic.unclaimed(&site.world) {
+        findings.push(format!("message {} waits, and one account has its card", place.offset));
+    }
+}
+
+/// The answers of one account in the order of its book.
+pub fn merged(site: &Site, by_card: &[Answered], account: usize) -> Vec<Answered> {
+    let mut all: Vec<Answered> = site.answered().into_iter().filter(|answered| answered.account == account).collect();
+    let mut late: Vec<&Answered> = by_card.iter().filter(|answered| answered.account == account).collect();
+    // Of two messages about the same the first was booked, by the rules of then.
+    late.sort_by_key(|answered| (answered.seq(), answered.rulebooks));
+    for answer in late {
+        let Ok(told) = &answer.outcome else { continue };
+        let write = site.write_of(told);
+        // What was refused in the very same write was decided before it or after it: not known, so not compared.
+        all.retain(|other| other.refused.is_none_or(|refused| refused.write != write));
+        let after = before(&all, told.record.account_seq);
+        let is_later = |other: &Answered| other.seq() > Some(told.record.account_seq) || other.refused.is_some_and(|refused| refused.write > write);
+        let at = all.iter().skip(after).position(is_later).map_or(all.len(), |at| after + at);
+        all.insert(at, answer.clone());
+    }
+    all
+}
+
+/// How many of the answers come before record `seq`, as the records that they tell of for the first time show.
+fn before(all: &[Answered], seq: u64) -> usize {
+    let (mut last, mut count) = (0, 0);
+    for (i, told) in all.iter().enumerate().filter_map(|(i, answered)| Some((i, answered.seq()?))) {
+        if told >= seq {
+            break;
+        }
+        if told > last {
+            (last, count) = (told, i + 1);
+        }
+    }
+    count
+}
