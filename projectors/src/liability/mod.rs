@@ -1,7 +1,9 @@
 //! What is owed to members: every posting by day, tier and issue month, and every lot.
 
+mod known;
 mod project;
 mod store;
+mod sums;
 
 use async_trait::async_trait;
 use tokio_postgres::Transaction;

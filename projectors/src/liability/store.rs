@@ -1,4 +1,4 @@
-//! The rows: sums go up and down by difference. Lots come first, since postings take their issue month from them.
+//! The rows: sums go up and down by difference.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,9 @@ use ledger_core::id::AccountKey;
 use rust_decimal::Decimal;
 use tokio_postgres::Transaction;
 
-use super::project::{Changes, NewLot, Place, Sold};
+use super::known;
+use super::project::{Changes, NewLot, Place};
+use super::sums::{Cost, CostKey, PostingKey, sum};
 
 const LOTS: &str = "
 INSERT INTO lot (program, account, lot_id, issued_on, source, rule, points, pending, available, held, redeemed, expired, other)
@@ -23,43 +25,24 @@ FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::b
 WHERE (l.program, l.account, l.lot_id) = (u.program, u.account, u.lot_id)";
 
 const POSTINGS: &str = "
-WITH placed AS (
-    SELECT u.program, u.booked_on, u.effective_on, coalesce(u.tier, t.tier, '') AS tier, u.kind, u.bucket, u.points,
-           date_trunc('month', coalesce(l.issued_on, u.effective_on))::date AS cohort, coalesce(l.rule, '') AS rule
-    FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::date[], $6::date[], $7::text[], $8::text[], $9::bigint[])
-      AS u(program, account, lot_id, tier, booked_on, effective_on, kind, bucket, points)
-    LEFT JOIN lot l USING (program, account, lot_id)
-    LEFT JOIN tier t ON u.tier IS NULL AND t.program = u.program AND t.account = u.account
-), costs AS (
-    INSERT INTO cost AS c (program, booked_on, rule, tier, kind, points)
-    SELECT program, booked_on, rule, tier, kind, sum(points) FROM placed
-    WHERE bucket IN ('pending', 'available', 'held', 'owed') AND kind NOT IN ('matured', 'held', 'released')
-    GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
-    ON CONFLICT (program, booked_on, rule, tier, kind) DO UPDATE SET points = c.points + excluded.points
-)
 INSERT INTO posting AS p (program, booked_on, effective_on, tier, cohort, kind, bucket, points)
-SELECT program, booked_on, effective_on, tier, cohort, kind, bucket, sum(points) FROM placed
-GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 2, 3, 4, 5, 6, 7
+SELECT * FROM unnest($1::text[], $2::date[], $3::date[], $4::text[], $5::date[], $6::text[], $7::text[], $8::bigint[])
 ON CONFLICT (program, booked_on, effective_on, tier, cohort, kind, bucket) DO UPDATE SET points = p.points + excluded.points";
 
-const SALES: &str = "
-INSERT INTO cost AS c (program, booked_on, rule, tier, kind, sales)
-SELECT u.program, u.booked_on, l.rule, coalesce(u.tier, t.tier, '') AS tier, 'issued', sum(u.sales)
-FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::date[], $6::numeric[]) AS u(program, account, lot_id, tier, booked_on, sales)
-JOIN lot l USING (program, account, lot_id)
-LEFT JOIN tier t ON u.tier IS NULL AND t.program = u.program AND t.account = u.account
-GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-ON CONFLICT (program, booked_on, rule, tier, kind) DO UPDATE SET sales = c.sales + excluded.sales";
+const COSTS: &str = "
+INSERT INTO cost AS c (program, booked_on, rule, tier, kind, points, sales)
+SELECT * FROM unnest($1::text[], $2::date[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::numeric[])
+ON CONFLICT (program, booked_on, rule, tier, kind) DO UPDATE SET points = c.points + excluded.points, sales = c.sales + excluded.sales";
 
 const TIERS: &str = "
 INSERT INTO tier (program, account, tier) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
 ON CONFLICT (program, account) DO UPDATE SET tier = excluded.tier";
 
-fn number(lot: LotId) -> i32 {
+pub(super) fn number(lot: LotId) -> i32 {
     i32::try_from(lot).unwrap_or(i32::MAX)
 }
 
-fn keys<'a>(all: impl Iterator<Item = &'a AccountKey>) -> (Vec<&'a str>, Vec<&'a str>) {
+pub(super) fn keys<'a>(all: impl Iterator<Item = &'a AccountKey>) -> (Vec<&'a str>, Vec<&'a str>) {
     all.map(|key| (key.program.as_str(), key.account.as_str())).unzip()
 }
 
@@ -71,11 +54,13 @@ pub(super) async fn write(transaction: &Transaction<'_>, changes: &Changes<'_>) 
     if !moved.is_empty() {
         move_lots(transaction, &moved).await?;
     }
-    if !changes.postings.is_empty() {
-        write_postings(transaction, &changes.postings).await?;
+    let known = known::read(transaction, changes).await?;
+    let sums = sum(changes, &known);
+    if !sums.postings.is_empty() {
+        write_postings(transaction, &sums.postings).await?;
     }
-    if !changes.sales.is_empty() {
-        write_sales(transaction, &changes.sales).await?;
+    if !sums.costs.is_empty() {
+        write_costs(transaction, &sums.costs).await?;
     }
     // Last: postings before the first change of the batch count under the tier of before.
     if !changes.tiers.is_empty() {
@@ -146,27 +131,29 @@ async fn move_lots(transaction: &Transaction<'_>, moved: &Moved<'_>) -> Result<(
     Ok(())
 }
 
-async fn write_postings(transaction: &Transaction<'_>, postings: &BTreeMap<Place<'_>, i64>) -> Result<(), tokio_postgres::Error> {
-    let (programs, accounts) = keys(postings.keys().map(|place| place.key));
-    let lots: Vec<Option<i32>> = postings.keys().map(|place| place.lot.map(number)).collect();
-    let tiers: Vec<Option<&str>> = postings.keys().map(|place| place.tier).collect();
-    let booked: Vec<Date> = postings.keys().map(|place| place.booked_on).collect();
-    let effective: Vec<Date> = postings.keys().map(|place| place.effective_on).collect();
-    let kinds: Vec<&str> = postings.keys().map(|place| place.kind).collect();
-    let buckets: Vec<&str> = postings.keys().map(|place| place.bucket).collect();
+async fn write_postings(transaction: &Transaction<'_>, postings: &BTreeMap<PostingKey<'_>, i64>) -> Result<(), tokio_postgres::Error> {
+    let programs: Vec<&str> = postings.keys().map(|key| key.program).collect();
+    let booked: Vec<Date> = postings.keys().map(|key| key.booked_on).collect();
+    let effective: Vec<Date> = postings.keys().map(|key| key.effective_on).collect();
+    let tiers: Vec<&str> = postings.keys().map(|key| key.tier).collect();
+    let cohorts: Vec<Date> = postings.keys().map(|key| key.cohort).collect();
+    let kinds: Vec<&str> = postings.keys().map(|key| key.kind).collect();
+    let buckets: Vec<&str> = postings.keys().map(|key| key.bucket).collect();
     let points: Vec<i64> = postings.values().copied().collect();
     let statement = transaction.prepare(POSTINGS).await?;
-    transaction.execute(&statement, &[&programs, &accounts, &lots, &tiers, &booked, &effective, &kinds, &buckets, &points]).await?;
+    transaction.execute(&statement, &[&programs, &booked, &effective, &tiers, &cohorts, &kinds, &buckets, &points]).await?;
     Ok(())
 }
 
-async fn write_sales(transaction: &Transaction<'_>, sales: &BTreeMap<Sold<'_>, Decimal>) -> Result<(), tokio_postgres::Error> {
-    let (programs, accounts) = keys(sales.keys().map(|sold| sold.key));
-    let lots: Vec<i32> = sales.keys().map(|sold| number(sold.lot)).collect();
-    let tiers: Vec<Option<&str>> = sales.keys().map(|sold| sold.tier).collect();
-    let booked: Vec<Date> = sales.keys().map(|sold| sold.booked_on).collect();
-    let amounts: Vec<Decimal> = sales.values().copied().collect();
-    let statement = transaction.prepare(SALES).await?;
-    transaction.execute(&statement, &[&programs, &accounts, &lots, &tiers, &booked, &amounts]).await?;
+async fn write_costs(transaction: &Transaction<'_>, costs: &BTreeMap<CostKey<'_>, Cost>) -> Result<(), tokio_postgres::Error> {
+    let programs: Vec<&str> = costs.keys().map(|key| key.program).collect();
+    let booked: Vec<Date> = costs.keys().map(|key| key.booked_on).collect();
+    let rules: Vec<&str> = costs.keys().map(|key| key.rule).collect();
+    let tiers: Vec<&str> = costs.keys().map(|key| key.tier).collect();
+    let kinds: Vec<&str> = costs.keys().map(|key| key.kind).collect();
+    let points: Vec<i64> = costs.values().map(|cost| cost.points).collect();
+    let sales: Vec<Decimal> = costs.values().map(|cost| cost.sales).collect();
+    let statement = transaction.prepare(COSTS).await?;
+    transaction.execute(&statement, &[&programs, &booked, &rules, &tiers, &kinds, &points, &sales]).await?;
     Ok(())
 }
