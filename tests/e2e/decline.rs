@@ -36,6 +36,19 @@ fn purchases(from: i32, until: i32) -> String {
     String::from_utf8(rows.into_inner().unwrap()).unwrap()
 }
 
+/// Who bought nothing for 90 days has lost what was bought, and where; who stays has lost nothing.
+fn signs_fit(item: &Value, has_left: bool, stays: bool) {
+    let signals = &item["signals"];
+    let (categories, channels) = if has_left { (json!(["home"]), json!(["web"])) } else { (json!([]), json!([])) };
+    if has_left || stays {
+        assert_eq!((&signals["categories_lost"], &signals["channels_lost"]), (&categories, &channels), "{item}");
+    }
+    assert!(!has_left || signals["gap_share"].is_null() || signals["gap_share"] == 1.0, "{item}");
+    let days: Vec<i64> = signals["spend"].as_array().unwrap().iter().map(|slope| slope["days"].as_i64().unwrap()).collect();
+    assert_eq!(days, [28, 90, 180]);
+    assert!(signals["points_idle"].as_i64().unwrap() > 0, "the first purchases are more than 180 days ago, and nobody redeems: {item}");
+}
+
 async fn import(data: &TempDir, rows: String) {
     let file = data.path().join("purchases.csv");
     std::fs::write(&file, rows).unwrap();
@@ -77,6 +90,7 @@ async fn who_stops_buying_is_seen_with_reasons_and_something_can_be_done() {
         let is_bad = matches!(state, "at_risk" | "lost");
         assert!(is_bad == left || (member % 3 == 0 && 40 + member % 180 < 230), "{item}");
         assert!(!is_bad || !item["reasons"].as_array().unwrap().is_empty(), "{item}");
+        signs_fit(item, member % 3 == 0 && 40 + member % 180 < 130, member % 3 != 0);
     }
     let at_risk: Vec<&Value> = items.iter().filter(|item| item["state"] == "at_risk").collect();
     let (_, only) = up.get("/v1/programs/shop/decline/members?state=at_risk&limit=500").await;

@@ -6,17 +6,17 @@ use jiff::civil::Date;
 use ledger_core::policy::InsightRules;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
+use tokio_postgres::types::{Json, ToSql};
 use tokio_postgres::{Client, Row};
 
 use super::WINDOW_DAYS;
 use super::features::{Features, Models, features};
 use super::members::{Member, load, number};
+use super::signals::{Signals, around};
 use crate::AnalysisError;
 
 /// How far beyond a threshold it takes to cross it, either way, so that nobody flaps.
 const HYSTERESIS: f64 = 0.05;
-/// How far ahead expiring points and tier reviews are told of.
-const AHEAD_DAYS: i32 = 60;
 
 /// The states, the best first.
 const STATES: [&str; 5] = ["growing", "steady", "slipping", "at_risk", "lost"];
@@ -42,6 +42,8 @@ pub struct Standing {
     pub orders: i64,
     /// Why, in words.
     pub reasons: Vec<String>,
+    /// The signs that were looked at.
+    pub signals: Signals,
 }
 
 /// What an assessment came to.
@@ -85,14 +87,7 @@ fn state(f: &Features, falls: f64, leaves: f64, was: Option<usize>) -> usize {
     }
 }
 
-/// What is known of an account beside its purchases.
-#[derive(Debug, Clone, Default)]
-struct Around {
-    expiring: i64,
-    review: Option<(String, Date)>,
-}
-
-fn reasons(f: &Features, falls: f64, leaves: f64, around: &Around) -> Vec<String> {
+fn reasons(f: &Features, falls: f64, leaves: f64, signals: &Signals) -> Vec<String> {
     let mut reasons = Vec::new();
     if f.overdue() >= 1.5 {
         reasons.push(format!("no purchase for {} days, usually every {:.0}", f.recency_days, f.gap_days));
@@ -111,28 +106,8 @@ fn reasons(f: &Features, falls: f64, leaves: f64, around: &Around) -> Vec<String
     } else if f.last > 0.0 && falls >= 0.5 {
         reasons.push(format!("members like this one spend less than half next in {:.0} of 100 cases", 100.0 * falls));
     }
-    if around.expiring > 0 {
-        reasons.push(format!("{} points expire within {AHEAD_DAYS} days", around.expiring));
-    }
-    if let Some((tier, day)) = &around.review {
-        reasons.push(format!("tier {tier} is reviewed on {day}"));
-    }
+    reasons.extend(signals.reasons());
     reasons
-}
-
-async fn around(client: &Client, program: &str, day: Date) -> Result<BTreeMap<String, Around>, AnalysisError> {
-    let mut all = BTreeMap::<String, Around>::new();
-    let sql = "SELECT account, sum(remaining)::bigint FROM balance.lot WHERE program = $1 AND remaining > 0 AND expires_at > $2::date AND expires_at <= $2::date + $3::int
-               GROUP BY account";
-    for row in client.query(sql, &[&program, &day, &AHEAD_DAYS]).await? {
-        all.entry(row.get(0)).or_default().expiring = row.get(1);
-    }
-    let sql = "SELECT account, tier, (review_at AT TIME ZONE 'UTC')::date FROM tier.standing
-               WHERE program = $1 AND review_at > $2::date AND review_at <= $2::date + $3::int";
-    for row in client.query(sql, &[&program, &day, &AHEAD_DAYS]).await? {
-        all.entry(row.get(0)).or_default().review = Some((row.get(1), row.get(2)));
-    }
-    Ok(all)
 }
 
 /// Assesses everybody as of the end of `day`; keeps where they stand and how it changed. Nothing changes where it was done for that day or a later one.
@@ -146,12 +121,11 @@ pub async fn assess(client: &mut Client, program: &str, rules: &InsightRules, da
     }
     let was: BTreeMap<&str, usize> = before.iter().filter_map(|s| Some((s.account_id.as_str(), STATES.iter().position(|state| *state == s.state)?))).collect();
     let members = load(client, program, day).await?;
-    let around = around(client, program, day).await?;
+    let mut around = around(client, program, day).await?;
     let today = number(day);
     let refs: Vec<&Member> = members.iter().collect();
     let models = Models::learn(&refs, &[today - WINDOW_DAYS, today - WINDOW_DAYS * 3 / 2, today - WINDOW_DAYS * 2]);
     let margin = rules.margin.0.to_f64().unwrap_or(1.0);
-    let nothing = Around::default();
     let (mut standings, mut moves) = (Vec::new(), Vec::new());
     for member in &members {
         let Some(f) = features(member, today) else { continue };
@@ -160,7 +134,8 @@ pub async fn assess(client: &mut Client, program: &str, rules: &InsightRules, da
             if f.last <= 0.0 { (1.0, overdue.max(0.5)) } else { models.as_ref().map_or((overdue, overdue), |models| models.probabilities(&f)) };
         let before = was.get(member.account.as_str()).copied();
         let now = state(&f, falls, leaves, before);
-        let reasons = reasons(&f, falls, leaves, around.get(&member.account).unwrap_or(&nothing));
+        let signals = around.remove(&member.account).unwrap_or_default().with(member, &f, models.as_ref().ok(), today);
+        let reasons = reasons(&f, falls, leaves, &signals);
         if before != Some(now) {
             moves.push((member.account.clone(), before.map_or("", |before| STATES[before]), STATES[now], reasons.clone()));
         }
@@ -174,6 +149,7 @@ pub async fn assess(client: &mut Client, program: &str, rules: &InsightRules, da
             recency_days: f.recency_days,
             orders: i64::from(f.history.repeats) + 1,
             reasons,
+            signals,
         });
     }
     keep(client, program, day, &standings, &moves).await?;
@@ -190,15 +166,17 @@ async fn keep(client: &mut Client, program: &str, day: Date, standings: &[Standi
     let transaction = client.transaction().await?;
     // One assessment of a program at a time.
     transaction.execute("SELECT pg_advisory_xact_lock(hashtext('analysis.standing'))", &[]).await?;
-    let sql = "INSERT INTO standing (program, account, as_of, state, falls, leaves, value_at_stake, recency_days, orders, reasons)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    let sql = "INSERT INTO standing (program, account, as_of, state, falls, leaves, value_at_stake, recency_days, orders, reasons, signals)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
                ON CONFLICT (program, account) DO UPDATE SET as_of = excluded.as_of, state = excluded.state, falls = excluded.falls, leaves = excluded.leaves,
-                   value_at_stake = excluded.value_at_stake, recency_days = excluded.recency_days, orders = excluded.orders, reasons = excluded.reasons";
+                   value_at_stake = excluded.value_at_stake, recency_days = excluded.recency_days, orders = excluded.orders, reasons = excluded.reasons,
+                   signals = excluded.signals";
     let statement = transaction.prepare(sql).await?;
     for s in standings {
-        transaction
-            .execute(&statement, &[&program, &s.account_id, &day, &s.state, &s.falls, &s.leaves, &s.value_at_stake, &s.recency_days, &s.orders, &s.reasons])
-            .await?;
+        let (state, signals) = (&s.state, Json(&s.signals));
+        let row: [&(dyn ToSql + Sync); 11] =
+            [&program, &s.account_id, &day, state, &s.falls, &s.leaves, &s.value_at_stake, &s.recency_days, &s.orders, &s.reasons, &signals];
+        transaction.execute(&statement, &row).await?;
     }
     let next: i64 = transaction.query_one("SELECT coalesce(max(number), 0) FROM transition WHERE program = $1", &[&program]).await?.get(0);
     let statement = transaction.prepare("INSERT INTO transition VALUES ($1, $2, $3, $4, $5, $6, $7)").await?;
@@ -209,7 +187,7 @@ async fn keep(client: &mut Client, program: &str, day: Date, standings: &[Standi
     Ok(())
 }
 
-const COLUMNS: &str = "account, as_of, state, falls, leaves, value_at_stake, recency_days, orders, reasons";
+const COLUMNS: &str = "account, as_of, state, falls, leaves, value_at_stake, recency_days, orders, reasons, signals";
 
 fn read(row: &Row) -> Standing {
     Standing {
@@ -222,6 +200,8 @@ fn read(row: &Row) -> Standing {
         recency_days: row.get(6),
         orders: row.get(7),
         reasons: row.get(8),
+        // Of an assessment by a version that kept none.
+        signals: row.try_get::<_, Json<Signals>>(9).map(|json| json.0).unwrap_or_default(),
     }
 }
 
@@ -303,8 +283,8 @@ mod tests {
         assert_eq!(STATES[state(&member(50.0, 50.0, 80), 0.9, 0.7, None)], "at_risk");
         assert_eq!(STATES[state(&member(0.0, 50.0, 100), 1.0, 0.9, None)], "at_risk");
         assert_eq!(STATES[state(&member(0.0, 0.0, 130), 1.0, 0.9, None)], "lost");
-        let around = Around { expiring: 1200, review: None };
-        let said = reasons(&member(20.0, 50.0, 62), 0.8, 0.3, &around);
+        let signals = Signals { points_expiring: 1200, ..Signals::default() };
+        let said = reasons(&member(20.0, 50.0, 62), 0.8, 0.3, &signals);
         let wanted = [
             "no purchase for 62 days, usually every 20",
             "spent 40 % of the 90 days before",

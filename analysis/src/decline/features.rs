@@ -123,6 +123,11 @@ impl Models {
         Ok(Self { falls: fit(&rows, &falls)?, leaves: fit(&rows, &leaves)?, buying })
     }
 
+    /// The probability that a member with this history still buys; none where no model of purchases could be fitted.
+    pub(super) fn alive(&self, history: History) -> Option<f64> {
+        self.buying.as_ref().map(|buying| buying.alive(history))
+    }
+
     /// The probabilities that spend falls below half, and that nothing is bought.
     pub(super) fn probabilities(&self, features: &Features) -> (f64, f64) {
         let row = features.row(self.buying.as_ref());

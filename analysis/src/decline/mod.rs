@@ -8,10 +8,12 @@ mod assess;
 mod backtest;
 mod features;
 mod members;
+mod signals;
 
 pub use action::{ActionEffect, Contact, Offer, action_effect, offers, take};
 pub use assess::{Assessed, Standing, Transition, assess, list, one, transitions};
 pub use backtest::{Backtest, Measured, backtest};
+pub use signals::{Signals, Slope};
 
 /// The days before and after that are compared.
 pub const WINDOW_DAYS: i32 = 90;

@@ -1,0 +1,213 @@
+//! The signs that a member's value falls, each on its own: what the state is explained with, for those who look closer.
+
+use std::collections::BTreeMap;
+
+use insight::History;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
+
+use super::WINDOW_DAYS;
+use super::features::{Features, Models};
+use super::members::Member;
+use crate::AnalysisError;
+
+/// How far ahead expiring points and tier reviews are told of.
+pub(super) const AHEAD_DAYS: i32 = 60;
+/// Points are idle that nobody has touched so long after they were issued.
+pub(super) const IDLE_DAYS: i32 = 180;
+/// What was bought on two days or more in this time before the window, and not within it, is lost.
+const BREADTH_DAYS: i32 = 360;
+/// Spend is compared over these windows.
+const SLOPES_DAYS: [i32; 3] = [28, 90, 180];
+/// With fewer times between purchases there is no distribution of one's own.
+const GAPS_MIN: usize = 4;
+
+/// What warns of a member.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Signals {
+    /// Probability that the member still buys, by the model of purchases; none where none could be fitted.
+    pub alive: Option<f64>,
+    /// The same 90 days before.
+    pub alive_before: Option<f64>,
+    /// The share of the member's own times between purchases that were shorter than the time since the last one; none with fewer than 4.
+    pub gap_share: Option<f64>,
+    /// Spend against the window before, the shortest first.
+    pub spend: Vec<Slope>,
+    /// Categories bought on two days or more in the 360 days before the last 90, and not since.
+    pub categories_lost: Vec<String>,
+    /// Channels, likewise.
+    pub channels_lost: Vec<String>,
+    /// Points to spend that were issued more than 180 days ago.
+    pub points_idle: i64,
+    /// Points that expire within 60 days.
+    pub points_expiring: i64,
+    /// The tier that is reviewed within 60 days.
+    pub tier_at_risk: Option<String>,
+    /// When it is.
+    pub tier_review_on: Option<Date>,
+}
+
+/// Spend of a window and of the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Slope {
+    /// Days of each.
+    pub days: i32,
+    /// Spend of the last.
+    pub last: f64,
+    /// Spend of the one before.
+    pub before: f64,
+}
+
+/// What the read models say of accounts beside how much they buy, by account.
+pub(super) async fn around(client: &Client, program: &str, day: Date) -> Result<BTreeMap<String, Signals>, AnalysisError> {
+    let mut all = BTreeMap::<String, Signals>::new();
+    let sql = "SELECT account, sum(remaining)::bigint FROM balance.lot WHERE program = $1 AND remaining > 0 AND expires_at > $2::date AND expires_at <= $2::date + $3::int
+               GROUP BY account";
+    for row in client.query(sql, &[&program, &day, &AHEAD_DAYS]).await? {
+        all.entry(row.get(0)).or_default().points_expiring = row.get(1);
+    }
+    let sql =
+        "SELECT account, sum(available)::bigint FROM liability.lot WHERE program = $1 AND available > 0 AND issued_on <= $2::date - $3::int GROUP BY account";
+    for row in client.query(sql, &[&program, &day, &IDLE_DAYS]).await? {
+        all.entry(row.get(0)).or_default().points_idle = row.get(1);
+    }
+    let sql = "SELECT account, tier, (review_at AT TIME ZONE 'UTC')::date FROM tier.standing
+               WHERE program = $1 AND review_at > $2::date AND review_at <= $2::date + $3::int";
+    for row in client.query(sql, &[&program, &day, &AHEAD_DAYS]).await? {
+        let signals = all.entry(row.get(0)).or_default();
+        (signals.tier_at_risk, signals.tier_review_on) = (Some(row.get(1)), Some(row.get(2)));
+    }
+    let categories = "clv.purchase p JOIN clv.line l USING (program, account, purchase_id)";
+    for (account, lost) in lost(client, program, day, "l.category", categories).await? {
+        all.entry(account).or_default().categories_lost = lost;
+    }
+    for (account, lost) in lost(client, program, day, "p.channel", "clv.purchase p").await? {
+        all.entry(account).or_default().channels_lost = lost;
+    }
+    Ok(all)
+}
+
+/// What accounts do not buy, or where they do not buy, any more.
+async fn lost(client: &Client, program: &str, day: Date, what: &str, from: &str) -> Result<Vec<(String, Vec<String>)>, AnalysisError> {
+    let sql = format!(
+        "SELECT account, array_agg(what ORDER BY what) FROM (
+             SELECT p.account, {what} AS what FROM {from}
+             WHERE p.program = $1 AND p.day <= $2 AND p.day > $2::date - $3::int - $4::int AND {what} <> ''
+             GROUP BY 1, 2 HAVING max(p.day) <= $2::date - $3::int AND count(DISTINCT p.day) > 1) lost
+         GROUP BY account"
+    );
+    let rows = client.query(&sql, &[&program, &day, &WINDOW_DAYS, &BREADTH_DAYS]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+impl Signals {
+    /// With what the member's purchases say, as of the end of `day`.
+    pub(super) fn with(self, member: &Member, f: &Features, models: Option<&Models>, day: i32) -> Self {
+        let alive = |history: History| models.and_then(|models| models.alive(history));
+        let before = super::features::features(member, day - WINDOW_DAYS);
+        let slope = |days: i32| Slope { days, last: member.spend(day - days, day), before: member.spend(day - 2 * days, day - days) };
+        Self {
+            alive: alive(f.history),
+            alive_before: before.and_then(|before| alive(before.history)),
+            gap_share: gap_share(member, f.recency_days, day),
+            spend: SLOPES_DAYS.map(slope).to_vec(),
+            ..self
+        }
+    }
+
+    /// In words, what of it speaks for a decline.
+    pub(super) fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if let Some(share) = self.gap_share.filter(|share| *share >= 0.9) {
+            reasons.push(format!("longer without a purchase than {:.0} of 100 times before", 100.0 * share));
+        }
+        if let (Some(now), Some(before)) = (self.alive, self.alive_before)
+            && before - now >= 0.2
+        {
+            reasons.push(format!("still a customer with {:.0} %, {WINDOW_DAYS} days ago with {:.0} %", 100.0 * now, 100.0 * before));
+        }
+        for (what, lost) in [("buys from", &self.categories_lost), ("comes by", &self.channels_lost)] {
+            let more = lost.len().saturating_sub(3);
+            let named = lost.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
+            match more {
+                _ if lost.is_empty() => {}
+                0 => reasons.push(format!("no longer {what} {named}")),
+                _ => reasons.push(format!("no longer {what} {named} and {more} more")),
+            }
+        }
+        if self.points_idle > 0 {
+            reasons.push(format!("{} points lie idle for more than {IDLE_DAYS} days", self.points_idle));
+        }
+        if self.points_expiring > 0 {
+            reasons.push(format!("{} points expire within {AHEAD_DAYS} days", self.points_expiring));
+        }
+        if let (Some(tier), Some(day)) = (&self.tier_at_risk, self.tier_review_on) {
+            reasons.push(format!("tier {tier} is reviewed on {day}"));
+        }
+        reasons
+    }
+}
+
+#[allow(clippy::cast_precision_loss, clippy::float_arithmetic, reason = "a share of a few gaps")]
+fn gap_share(member: &Member, recency_days: i32, day: i32) -> Option<f64> {
+    let known: Vec<i32> = member.between(i32::MIN, day).map(|known| known.day).collect();
+    let gaps: Vec<i32> = known.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let shorter = gaps.iter().filter(|gap| **gap < recency_days).count();
+    (gaps.len() >= GAPS_MIN).then(|| shorter as f64 / gaps.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::features::features;
+    use super::super::members::Day;
+    use super::*;
+
+    fn member(days: &[(i32, f64)]) -> Member {
+        Member { account: "m1".into(), days: days.iter().map(|(day, spend)| Day { day: *day, spend: *spend, categories: 1 }).collect() }
+    }
+
+    #[test]
+    fn each_sign_is_told_on_its_own() {
+        // Given one who came every 10 days, once after 40, and now has stayed away for 30; spend fell in the last windows.
+        let member = member(&[(1000, 50.0), (1010, 50.0), (1020, 50.0), (1060, 20.0), (1070, 20.0)]);
+        let f = features(&member, 1100).expect("it has bought");
+        // When the signs are read on day 1100.
+        let signals = Signals { points_idle: 70, categories_lost: vec!["toys".into(), "wine".into()], ..Signals::default() };
+        let signals = signals.with(&member, &f, None, 1100);
+        // Then the time since the last purchase stands among the member's own, and each window tells its own spend.
+        assert_eq!(signals.gap_share, Some(0.75));
+        let spend: Vec<(i32, f64, f64)> = signals.spend.iter().map(|slope| (slope.days, slope.last, slope.before)).collect();
+        assert_eq!(spend, [(28, 0.0, 40.0), (90, 140.0, 50.0), (180, 190.0, 0.0)]);
+        assert_eq!((signals.alive, signals.alive_before), (None, None), "no model, no probability");
+        assert_eq!(signals.reasons(), ["no longer buys from toys, wine", "70 points lie idle for more than 180 days"]);
+    }
+
+    #[test]
+    fn reasons_speak_of_what_is_worse_than_before() {
+        let lost = ["a", "b", "c", "d", "e"].map(String::from).to_vec();
+        let signals = Signals {
+            alive: Some(0.4),
+            alive_before: Some(0.95),
+            gap_share: Some(0.97),
+            channels_lost: vec!["web".into()],
+            categories_lost: lost,
+            ..Signals::default()
+        };
+        let wanted = [
+            "longer without a purchase than 97 of 100 times before",
+            "still a customer with 40 %, 90 days ago with 95 %",
+            "no longer buys from a, b, c and 2 more",
+            "no longer comes by web",
+        ];
+        assert_eq!(signals.reasons(), wanted);
+        assert_eq!(Signals { alive: Some(0.9), alive_before: Some(0.95), gap_share: Some(0.5), ..Signals::default() }.reasons(), [""; 0]);
+    }
+
+    #[test]
+    fn who_came_seldom_has_no_distribution_of_their_own() {
+        let member = member(&[(1000, 50.0), (1010, 50.0), (1020, 50.0), (1060, 20.0)]);
+        assert_eq!(gap_share(&member, 30, 1090), None);
+    }
+}
