@@ -50,7 +50,8 @@ pub(super) async fn load(client: &Client, program: &str, until: Date) -> Result<
 impl Member {
     /// Spend of the days after `from` until the end of `to`.
     pub(super) fn spend(&self, from: i32, to: i32) -> f64 {
-        self.between(from, to).map(|day| day.spend).sum()
+        // A sum of nothing would be -0.
+        self.between(from, to).map(|day| day.spend).fold(0.0, |sum, spend| sum + spend)
     }
 
     /// The days after `from` until the end of `to`.
