@@ -170,7 +170,8 @@ impl Intake {
         join_all(accounts.into_values().map(|reads| self.submit_all(reads, store))).await.into_iter().collect()
     }
 
-    /// The account that is named otherwise than by its id; where nobody is known under that name, or more than one, the message is kept.
+    /// The account that is named otherwise than by its id; where nobody is known under that name, or more than one, the message is kept, unless
+    /// another process has just given it to one.
     async fn find(&self, place: &Place, published: &Published, store: &dyn Store) -> Result<Option<Id>, EngineError> {
         let Whose::Named(kind, name) = &published.whose else { return Ok(None) };
         let program = &published.program;
@@ -181,9 +182,11 @@ impl Intake {
         }
         let reason = if found.is_empty() { format!("no account has this {kind}") } else { format!("{} accounts have this {kind}", found.len()) };
         let command = Command { id: published.id.clone(), actor: CompactString::const_new(ACTOR), action: published.action.clone() };
-        store.keep_unmatched(&Unmatched { place, program, alias, command: &command, reason: &reason }).await?;
-        count("unmatched");
-        Ok(None)
+        let given = store.keep_unmatched(&Unmatched { place, program, alias, command: &command, reason: &reason }).await?;
+        if given.is_none() {
+            count("unmatched");
+        }
+        Ok(given)
     }
 
     async fn submit_all(&self, reads: Vec<Read<'_>>, store: &dyn Store) -> Result<(), EngineError> {

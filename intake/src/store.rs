@@ -17,9 +17,16 @@ mod embedded {
     refinery::embed_migrations!("../migrations/intake");
 }
 
+/// Keeps it where nobody gave it to an account before.
 const UNMATCHED: &str = "
-INSERT INTO intake.unmatched (topic, partition, position, program, alias, kind, command_id, ask, reason)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
+WITH decided AS (
+    INSERT INTO intake.matched AS m (topic, partition, position) VALUES ($1, $2, $3)
+    ON CONFLICT (topic, partition, position) DO UPDATE SET account = m.account RETURNING account
+), kept AS (
+    INSERT INTO intake.unmatched (topic, partition, position, program, alias, kind, command_id, ask, reason)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 FROM decided WHERE account IS NULL ON CONFLICT DO NOTHING
+)
+SELECT account FROM decided";
 
 const REJECTED: &str = "
 INSERT INTO intake.rejected (topic, partition, position, body, code, reason) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
@@ -103,7 +110,7 @@ pub trait Store: Send + Sync {
     /// What the engine says.
     async fn known(&self, places: &[Place]) -> Result<BTreeMap<Place, Known>, EngineError>;
 
-    /// Gives messages to accounts, unless they went to others before; tells where each goes.
+    /// Gives messages to accounts, unless they went to others before; tells where each goes, but for those that are kept.
     ///
     /// # Errors
     /// What the engine says.
@@ -115,11 +122,11 @@ pub trait Store: Send + Sync {
     /// What the engine says.
     async fn accounts(&self, program: &Id, alias: Alias) -> Result<Vec<Id>, EngineError>;
 
-    /// Keeps a message until its account is known.
+    /// Keeps a message until its account is known; where it went to one before, tells which, and keeps nothing.
     ///
     /// # Errors
     /// What the engine says.
-    async fn keep_unmatched(&self, unmatched: &Unmatched<'_>) -> Result<(), EngineError>;
+    async fn keep_unmatched(&self, unmatched: &Unmatched<'_>) -> Result<Option<Id>, EngineError>;
 
     /// Keeps a message that can't be read or was refused for good, with a stable code and the reason in words.
     ///
@@ -205,7 +212,7 @@ impl Store for Tables {
         let (topics, partitions, positions) = columns(messages.keys());
         let accounts: Vec<&str> = messages.values().map(Id::as_str).collect();
         let rows = self.client.query(MATCHED, &[&topics, &partitions, &positions, &accounts]).await?;
-        Ok(rows.iter().filter_map(|row| Some((place(row), Id::parse(row.get(3)).ok()?))).collect())
+        Ok(rows.iter().filter_map(|row| Some((place(row), Id::parse(row.get::<_, Option<&str>>(3)?).ok()?))).collect())
     }
 
     async fn accounts(&self, program: &Id, alias: Alias) -> Result<Vec<Id>, EngineError> {
@@ -213,14 +220,14 @@ impl Store for Tables {
         Ok(rows.iter().filter_map(|row| Id::parse(row.get(1)).ok()).collect())
     }
 
-    async fn keep_unmatched(&self, unmatched: &Unmatched<'_>) -> Result<(), EngineError> {
+    async fn keep_unmatched(&self, unmatched: &Unmatched<'_>) -> Result<Option<Id>, EngineError> {
         let Unmatched { place: Place { topic, partition, offset }, program, alias, command, reason } = unmatched;
         // Of no account yet: any id will do.
         let key = AccountKey { program: (*program).clone(), account: command.id.clone() };
         let (kind, id) = (command.action.kind(), command.id.to_string());
         let ask = Ask { program_entries: 0, what: What::Command(key, (*command).clone()) }.encode();
-        self.client.execute(UNMATCHED, &[topic, partition, offset, &program.as_str(), &alias.0.as_slice(), &kind, &id, &ask, reason]).await?;
-        Ok(())
+        let row = self.client.query_one(UNMATCHED, &[topic, partition, offset, &program.as_str(), &alias.0.as_slice(), &kind, &id, &ask, reason]).await?;
+        Ok(row.get::<_, Option<&str>>(0).and_then(|account| Id::parse(account).ok()))
     }
 
     async fn keep_rejected(&self, message: &Message, code: &str, reason: &str) -> Result<(), EngineError> {

@@ -1,9 +1,10 @@
--- Which account a message went to that names a card or a member: read again, it goes nowhere else, even if the name has moved on. Kept for a day.
+-- Which account a message went to that names a card or a member, or none where it is kept as unmatched: read again, or by two at once, it goes nowhere
+-- else, even if the name has moved on. Kept for a day.
 CREATE TABLE matched (
     topic      text NOT NULL,
     partition  integer NOT NULL,
     position   bigint NOT NULL,
-    account    text NOT NULL,
+    account    text,
     matched_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (topic, partition, position)
 );

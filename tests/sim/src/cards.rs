@@ -1,10 +1,11 @@
 //! What came of messages that name their account by a card: booked for one account, once, or kept.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use ledger_core::account::EventKind;
+use command_service::Answer;
+use ledger_core::account::{Command, EventKind};
 use ledger_core::id::{AccountKey, Id};
+use ledger_schemas::content_hash;
 
 use crate::check::Story;
 use crate::run::{Answered, ByCard, Findings, Site, key};
@@ -20,8 +21,13 @@ pub fn answers(site: &Site, stories: &BTreeMap<String, Story>, findings: &mut Fi
     let (mut answers, mut given): (Vec<Answered>, BTreeMap<Used, BTreeSet<Id>>) = Default::default();
     for ByCard { step, place, command, deed, became, rulebooks } in all.iter() {
         let (account, rulebooks) = match became {
-            // Refused, for whom is not told; or it came again as something that waited or was refused before.
-            Became::Rejected(_) => continue,
+            // Where it was given to an account, and to another process that gave it to the same it was granted: see below.
+            Became::Rejected(_) => {
+                let account = site.topic.matched(place);
+                let booked = account.as_ref().and_then(|account| site.booked(&AccountKey { account: account.clone(), ..key(0) }, command));
+                let Some(answer) = booked.filter(|answer| is_of(answer, command)) else { continue };
+                (account, rule_version(&answer))
+            }
             Became::Booked => (site.topic.matched(place), *rulebooks),
             Became::Waits => match claims.iter().find(|claim| claim.place == *place) {
                 Some(claim) if claim.outcome == "accepted" => (Some(claim.account.clone()), claim.rulebooks),
@@ -47,19 +53,30 @@ pub fn answers(site: &Site, stories: &BTreeMap<String, Story>, findings: &mut Fi
 /// Of two intakes that both believe a message to be theirs one may be refused, and keep it, and the other one be granted it a moment later.
 fn refused_and_booked(site: &Site, by_card: &[Answered]) -> Vec<Answered> {
     let all = site.answered();
-    let known: BTreeSet<(usize, u64)> = all.iter().chain(by_card).filter_map(|answered| Some((answered.account, answered.seq()?))).collect();
+    let known: BTreeSet<(usize, u64)> = by_card.iter().filter_map(|answered| Some((answered.account, answered.seq()?))).collect();
     let booked = |answered: &Answered| {
         let told = answered.refused?;
         let answer = site.booked(&key(answered.account), &answered.command)?;
-        let record = Arc::clone(&answer.record);
-        let is_new = !known.contains(&(answered.account, record.account_seq)) && site.write_of(&answer) >= told.write;
-        let rulebooks = record.events.iter().find_map(|event| match &event.kind {
-            EventKind::PointsEarned(earned) => usize::try_from(earned.rule_version).ok(),
-            _ => None,
-        });
-        is_new.then(|| Answered { outcome: Ok(answer), refused: None, rulebooks: rulebooks.unwrap_or_default(), ..answered.clone() })
+        let is_late = is_of(&answer, &answered.command) && site.write_of(&answer) >= told.write;
+        let is_new = is_late && !known.contains(&(answered.account, answer.record.account_seq));
+        let rulebooks = rule_version(&answer);
+        is_new.then(|| Answered { outcome: Ok(answer), refused: None, rulebooks, ..answered.clone() })
     };
     all.iter().filter(|answered| answered.is_published && answered.outcome.as_ref().is_err_and(|code| code != "id_reused")).filter_map(booked).collect()
+}
+
+/// Whether the record is of this command, not of another with its id.
+fn is_of(answer: &Answer, command: &Command) -> bool {
+    content_hash(&answer.record.key.to_string(), command, &mut Vec::new()) == answer.record.content_hash
+}
+
+/// How many rulebooks there were at least; none where it rated nothing.
+fn rule_version(answer: &Answer) -> usize {
+    let earned = answer.record.events.iter().find_map(|event| match &event.kind {
+        EventKind::PointsEarned(earned) => usize::try_from(earned.rule_version).ok(),
+        _ => None,
+    });
+    earned.unwrap_or_default()
 }
 
 /// What was published by card is booked for nobody but whom it was given to, and who asked the same otherwise.
@@ -105,7 +122,9 @@ pub fn merged(site: &Site, by_card: &[Answered], account: usize) -> Vec<Answered
         // What was refused in the very same write was decided before it or after it: not known, so not compared.
         all.retain(|other| other.refused.is_none_or(|refused| refused.write != write));
         let after = before(&all, told.record.account_seq);
-        let is_later = |other: &Answered| other.seq() > Some(told.record.account_seq) || other.refused.is_some_and(|refused| refused.write > write);
+        // Of two answers about one record the one that knew fewer rulebooks came first.
+        let place = (Some(told.record.account_seq), answer.rulebooks);
+        let is_later = |other: &Answered| (other.seq(), other.rulebooks) > place || other.refused.is_some_and(|refused| refused.write > write);
         let at = all.iter().skip(after).position(is_later).map_or(all.len(), |at| after + at);
         all.insert(at, answer.clone());
     }

@@ -42,7 +42,8 @@ struct Inner {
     committed: usize,
     rejected: BTreeMap<Place, String>,
     waiting: BTreeMap<Place, Waiting>,
-    matched: BTreeMap<Place, Id>,
+    /// Where messages went; none for those that wait.
+    matched: BTreeMap<Place, Option<Id>>,
     /// Nothing more is claimed but what is in hand.
     holds: bool,
     rulebooks: usize,
@@ -134,7 +135,7 @@ impl Topic {
 
     /// Where a message went that names its account otherwise.
     pub fn matched(&self, place: &Place) -> Option<Id> {
-        self.inner().matched.get(place).cloned()
+        self.inner().matched.get(place).cloned().flatten()
     }
 
     pub fn rejected(&self) -> BTreeMap<Place, String> {
@@ -244,7 +245,7 @@ impl Store for Reader {
         let inner = self.call().await?;
         let known = |place: &Place| {
             let is_kept = inner.rejected.contains_key(place) || inner.waiting.contains_key(place);
-            let known = if is_kept { Some(Known::Kept) } else { inner.matched.get(place).cloned().map(Known::Matched) };
+            let known = if is_kept { Some(Known::Kept) } else { inner.matched.get(place).cloned().flatten().map(Known::Matched) };
             Some((place.clone(), known?))
         };
         Ok(places.iter().filter_map(known).collect())
@@ -252,7 +253,11 @@ impl Store for Reader {
 
     async fn give(&self, messages: &BTreeMap<Place, Id>) -> Result<BTreeMap<Place, Id>, EngineError> {
         let mut inner = self.call().await?;
-        Ok(messages.iter().map(|(place, account)| (place.clone(), inner.matched.entry(place.clone()).or_insert_with(|| account.clone()).clone())).collect())
+        let mut give = |(place, account): (&Place, &Id)| {
+            let given = inner.matched.entry(place.clone()).or_insert_with(|| Some(account.clone()));
+            Some((place.clone(), given.clone()?))
+        };
+        Ok(messages.iter().filter_map(&mut give).collect())
     }
 
     async fn accounts(&self, program: &Id, alias: Alias) -> Result<Vec<Id>, EngineError> {
@@ -260,11 +265,15 @@ impl Store for Reader {
         Ok(accounts(&self.world, alias).into_iter().filter(|key| key.program == *program).map(|key| key.account).collect())
     }
 
-    async fn keep_unmatched(&self, unmatched: &Unmatched<'_>) -> Result<(), EngineError> {
+    async fn keep_unmatched(&self, unmatched: &Unmatched<'_>) -> Result<Option<Id>, EngineError> {
         let Unmatched { place, program, alias, command, .. } = unmatched;
         let waiting = Waiting { alias: *alias, program: (*program).clone(), command: (*command).clone(), account: None, outcome: None, rulebooks: 0 };
-        self.call().await?.waiting.entry((*place).clone()).or_insert(waiting);
-        Ok(())
+        let mut inner = self.call().await?;
+        let given = inner.matched.entry((*place).clone()).or_default().clone();
+        if given.is_none() {
+            inner.waiting.entry((*place).clone()).or_insert(waiting);
+        }
+        Ok(given)
     }
 
     async fn keep_rejected(&self, message: &Message, code: &str, _: &str) -> Result<(), EngineError> {
