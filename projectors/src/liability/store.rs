@@ -48,39 +48,37 @@ pub(super) fn keys<'a>(all: impl Iterator<Item = &'a AccountKey>) -> (Vec<&'a st
 
 pub(super) async fn write(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
     let mut moved = moved(&changes.postings);
-    if !changes.lots.is_empty() {
-        write_lots(transaction, &changes.lots, &mut moved).await?;
-    }
-    if !moved.is_empty() {
-        move_lots(transaction, &moved).await?;
-    }
-    let known = known::read(transaction, changes).await?;
+    // New lots are written with what has moved in them since.
+    let states: Vec<[i64; COLUMNS]> = changes.lots.iter().map(|lot| moved.remove(&(lot.key, lot.lot)).unwrap_or_default()).collect();
+    // One is made ready while the database is at the one before.
+    let (known, (), ()) = tokio::try_join!(known::read(transaction, changes), write_lots(transaction, &changes.lots, &states), move_lots(transaction, &moved))?;
     let sums = sum(changes, &known);
-    if !sums.postings.is_empty() {
-        write_postings(transaction, &sums.postings).await?;
-    }
-    if !sums.costs.is_empty() {
-        write_costs(transaction, &sums.costs).await?;
-    }
-    // Last: postings before the first change of the batch count under the tier of before.
-    if !changes.tiers.is_empty() {
-        let (programs, accounts) = keys(changes.tiers.keys().copied());
-        let tiers: Vec<&str> = changes.tiers.values().copied().collect();
-        let statement = transaction.prepare(TIERS).await?;
-        transaction.execute(&statement, &[&programs, &accounts, &tiers]).await?;
-    }
+    // Tiers now, since postings before the first change of the batch count under the tier of before.
+    tokio::try_join!(write_postings(transaction, &sums.postings), write_costs(transaction, &sums.costs), write_tiers(transaction, &changes.tiers))?;
     Ok(())
 }
 
-/// New lots are written with what has moved in them since, which is taken out of `moved`.
-async fn write_lots<'a>(transaction: &Transaction<'_>, lots: &[NewLot<'a>], moved: &mut Moved<'a>) -> Result<(), tokio_postgres::Error> {
+async fn write_tiers(transaction: &Transaction<'_>, changed: &BTreeMap<&AccountKey, &str>) -> Result<(), tokio_postgres::Error> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let (programs, accounts) = keys(changed.keys().copied());
+    let tiers: Vec<&str> = changed.values().copied().collect();
+    let statement = transaction.prepare(TIERS).await?;
+    transaction.execute(&statement, &[&programs, &accounts, &tiers]).await?;
+    Ok(())
+}
+
+async fn write_lots(transaction: &Transaction<'_>, lots: &[NewLot<'_>], states: &[[i64; COLUMNS]]) -> Result<(), tokio_postgres::Error> {
+    if lots.is_empty() {
+        return Ok(());
+    }
     let (programs, accounts) = keys(lots.iter().map(|lot| lot.key));
     let ids: Vec<i32> = lots.iter().map(|lot| number(lot.lot)).collect();
     let issued: Vec<Date> = lots.iter().map(|lot| lot.issued_on).collect();
     let sources: Vec<&str> = lots.iter().map(|lot| lot.source).collect();
     let rules: Vec<&str> = lots.iter().map(|lot| lot.rule.as_str()).collect();
     let points: Vec<i64> = lots.iter().map(|lot| lot.points).collect();
-    let states: Vec<[i64; COLUMNS]> = lots.iter().map(|lot| moved.remove(&(lot.key, lot.lot)).unwrap_or_default()).collect();
     let [pending, available, held, redeemed, expired, other] = columns(states.iter());
     let statement = transaction.prepare(LOTS).await?;
     transaction
@@ -123,6 +121,9 @@ fn columns<'a>(rows: impl Iterator<Item = &'a [i64; COLUMNS]> + Clone) -> [Vec<i
 }
 
 async fn move_lots(transaction: &Transaction<'_>, moved: &Moved<'_>) -> Result<(), tokio_postgres::Error> {
+    if moved.is_empty() {
+        return Ok(());
+    }
     let (programs, accounts) = keys(moved.keys().map(|(key, _)| *key));
     let ids: Vec<i32> = moved.keys().map(|(_, lot)| number(*lot)).collect();
     let [pending, available, held, redeemed, expired, other] = columns(moved.values());
@@ -132,6 +133,9 @@ async fn move_lots(transaction: &Transaction<'_>, moved: &Moved<'_>) -> Result<(
 }
 
 async fn write_postings(transaction: &Transaction<'_>, postings: &BTreeMap<PostingKey<'_>, i64>) -> Result<(), tokio_postgres::Error> {
+    if postings.is_empty() {
+        return Ok(());
+    }
     let programs: Vec<&str> = postings.keys().map(|key| key.program).collect();
     let booked: Vec<Date> = postings.keys().map(|key| key.booked_on).collect();
     let effective: Vec<Date> = postings.keys().map(|key| key.effective_on).collect();
@@ -146,6 +150,9 @@ async fn write_postings(transaction: &Transaction<'_>, postings: &BTreeMap<Posti
 }
 
 async fn write_costs(transaction: &Transaction<'_>, costs: &BTreeMap<CostKey<'_>, Cost>) -> Result<(), tokio_postgres::Error> {
+    if costs.is_empty() {
+        return Ok(());
+    }
     let programs: Vec<&str> = costs.keys().map(|key| key.program).collect();
     let booked: Vec<Date> = costs.keys().map(|key| key.booked_on).collect();
     let rules: Vec<&str> = costs.keys().map(|key| key.rule).collect();
