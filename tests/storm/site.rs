@@ -233,8 +233,7 @@ impl Site {
     pub async fn verified_records(&self) -> usize {
         let output = self.command(&["verify"], "verify", 0).output().await.unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        // Who was ended by a signal says nothing.
-        assert!(output.status.success(), "{}: {said}{}", output.status, self.last_words("verify"));
+        assert!(output.status.success(), "{}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr));
         let count = said.lines().find_map(|line| line.strip_prefix("book verified: ")?.strip_suffix(" records"));
         count.expect("it tells how many").parse().unwrap()
     }

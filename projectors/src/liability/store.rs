@@ -53,9 +53,11 @@ pub(super) async fn write(transaction: &Transaction<'_>, changes: &Changes<'_>) 
     // One is made ready while the database is at the one before.
     let (known, (), ()) = tokio::try_join!(known::read(transaction, changes), write_lots(transaction, &changes.lots, &states), move_lots(transaction, &moved))?;
     let sums = sum(changes, &known);
-    // Tiers now, since postings before the first change of the batch count under the tier of before.
-    tokio::try_join!(write_postings(transaction, &sums.postings), write_costs(transaction, &sums.costs), write_tiers(transaction, &changes.tiers))?;
-    Ok(())
+    // Several write these rows at once: always these tables in this order and their rows in the order of their keys, or they lock each other out.
+    write_postings(transaction, &sums.postings).await?;
+    write_costs(transaction, &sums.costs).await?;
+    // Last: postings before the first change of the batch count under the tier of before.
+    write_tiers(transaction, &changes.tiers).await
 }
 
 async fn write_tiers(transaction: &Transaction<'_>, changed: &BTreeMap<&AccountKey, &str>) -> Result<(), tokio_postgres::Error> {
