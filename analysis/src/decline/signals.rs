@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::WINDOW_DAYS;
-use super::features::{Features, Models};
+use super::features::{Features, Models, features};
 use super::members::Member;
 use crate::AnalysisError;
 
 /// How far ahead expiring points and tier reviews are told of.
-pub(super) const AHEAD_DAYS: i32 = 60;
+const AHEAD_DAYS: i32 = 60;
 /// Points are idle that nobody has touched so long after they were issued.
-pub(super) const IDLE_DAYS: i32 = 180;
+const IDLE_DAYS: i32 = 180;
 /// What was bought on two days or more in this time before the window, and not within it, is lost.
 const BREADTH_DAYS: i32 = 360;
 /// Spend is compared over these windows.
-const SLOPES_DAYS: [i32; 3] = [28, 90, 180];
+const SLOPES_DAYS: [i32; 3] = [28, WINDOW_DAYS, 2 * WINDOW_DAYS];
 /// With fewer times between purchases there is no distribution of one's own.
 const GAPS_MIN: usize = 4;
 
@@ -106,7 +106,7 @@ impl Signals {
     /// With what the member's purchases say, as of the end of `day`.
     pub(super) fn with(self, member: &Member, f: &Features, models: Option<&Models>, day: i32) -> Self {
         let alive = |history: History| models.and_then(|models| models.alive(history));
-        let before = super::features::features(member, day - WINDOW_DAYS);
+        let before = features(member, day - WINDOW_DAYS);
         let slope = |days: i32| Slope { days, last: member.spend(day - days, day), before: member.spend(day - 2 * days, day - days) };
         Self {
             alive: alive(f.history),
@@ -160,7 +160,6 @@ fn gap_share(member: &Member, recency_days: i32, day: i32) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::features::features;
     use super::super::members::Day;
     use super::*;
 

@@ -31,6 +31,13 @@ pub(super) struct Known<'a> {
     pub(super) tiers: HashMap<&'a AccountKey, String>,
 }
 
+impl Known<'_> {
+    /// The tier `since` it changed in the batch, or that of before; empty where there is none.
+    pub(super) fn tier<'a>(&'a self, key: &AccountKey, since: Option<&'a str>) -> &'a str {
+        since.or_else(|| self.tiers.get(key).map(String::as_str)).unwrap_or_default()
+    }
+}
+
 /// Looks up what `changes` needs.
 pub(super) async fn read<'a>(transaction: &Transaction<'_>, changes: &Changes<'a>) -> Result<Known<'a>, tokio_postgres::Error> {
     let mut known = Known::default();

@@ -54,7 +54,7 @@ pub(super) fn sum<'a>(changes: &'a Changes<'_>, known: &'a Known<'_>) -> Sums<'a
     for (place, points) in &changes.postings {
         let lot = place.lot.and_then(|lot| known.lots.get(&(place.key, lot)));
         let (program, booked_on, kind, bucket) = (place.key.program.as_str(), place.booked_on, place.kind, place.bucket);
-        let tier = place.tier.or_else(|| known.tiers.get(place.key).map(String::as_str)).unwrap_or_default();
+        let tier = known.tier(place.key, place.tier);
         let cohort = lot.map_or(place.effective_on, |lot| lot.issued_on).first_of_month();
         let key = PostingKey { program, booked_on, effective_on: place.effective_on, tier, cohort, kind, bucket };
         *sums.postings.entry(key).or_default() += points;
@@ -65,7 +65,7 @@ pub(super) fn sum<'a>(changes: &'a Changes<'_>, known: &'a Known<'_>) -> Sums<'a
     }
     for (sold, sales) in &changes.sales {
         let Some(lot) = known.lots.get(&(sold.key, sold.lot)) else { continue };
-        let tier = sold.tier.or_else(|| known.tiers.get(sold.key).map(String::as_str)).unwrap_or_default();
+        let tier = known.tier(sold.key, sold.tier);
         let key = CostKey { program: sold.key.program.as_str(), booked_on: sold.booked_on, rule: &lot.rule, tier, kind: "issued" };
         sums.costs.entry(key).or_default().sales += sales;
     }

@@ -14,18 +14,22 @@ use crate::topic::Became;
 /// An id as it is used once: the kind of command and its id.
 type Used = (String, String);
 
+fn used(command: &Command) -> Used {
+    (command.action.kind().to_owned(), command.id.to_string())
+}
+
 /// For each that was booked its answer, as if its till had been told.
 pub fn answers(site: &Site, stories: &BTreeMap<String, Story>, findings: &mut Findings) -> Vec<Answered> {
     let all = site.by_card.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let claims = site.topic.claims();
     let (mut answers, mut given): (Vec<Answered>, BTreeMap<Used, BTreeSet<Id>>) = Default::default();
+    let booked = |account: Option<Id>, command: &Command| site.booked(&AccountKey { account: account?, ..key(0) }, command);
     for ByCard { step, place, command, deed, became, rulebooks } in all.iter() {
         let (account, rulebooks) = match became {
             // Where it was given to an account, and to another process that gave it to the same it was granted: see below.
             Became::Rejected(_) => {
                 let account = site.topic.matched(place);
-                let booked = account.as_ref().and_then(|account| site.booked(&AccountKey { account: account.clone(), ..key(0) }, command));
-                let Some(answer) = booked.filter(|answer| is_of(answer, command)) else { continue };
+                let Some(answer) = booked(account.clone(), command).filter(|answer| is_of(answer, command)) else { continue };
                 (account, rule_version(&answer))
             }
             Became::Booked => (site.topic.matched(place), *rulebooks),
@@ -34,12 +38,12 @@ pub fn answers(site: &Site, stories: &BTreeMap<String, Story>, findings: &mut Fi
                 _ => continue,
             },
         };
-        let booked = account.clone().and_then(|account| site.booked(&AccountKey { account, ..key(0) }, command));
+        let booked = booked(account.clone(), command);
         let (Some(account), Some(answer)) = (account, booked) else {
             findings.push(format!("step {step}: intake is done with {} {}, and it is neither booked nor kept", command.action.kind(), command.id));
             continue;
         };
-        given.entry((command.action.kind().to_owned(), command.id.to_string())).or_default().insert(account);
+        given.entry(used(command)).or_default().insert(account);
         let account = (0..site.plan.accounts).find(|account| key(*account) == answer.record.key).unwrap_or_default();
         let (command, deed) = (command.clone(), deed.clone());
         answers.push(Answered { step: *step, account, command, deed, outcome: Ok(answer), refused: None, rulebooks, is_published: true });
@@ -81,12 +85,8 @@ fn rule_version(answer: &Answer) -> usize {
 
 /// What was published by card is booked for nobody but whom it was given to, and who asked the same otherwise.
 fn booked_elsewhere(site: &Site, all: &[ByCard], given: &BTreeMap<Used, BTreeSet<Id>>, stories: &BTreeMap<String, Story>, findings: &mut Findings) {
-    let ids: BTreeSet<Used> = all.iter().map(|by_card| (by_card.command.action.kind().to_owned(), by_card.command.id.to_string())).collect();
-    let asked: BTreeSet<(Used, Id)> = site
-        .answered()
-        .into_iter()
-        .map(|answered| ((answered.command.action.kind().to_owned(), answered.command.id.to_string()), key(answered.account).account))
-        .collect();
+    let ids: BTreeSet<Used> = all.iter().map(|by_card| used(&by_card.command)).collect();
+    let asked: BTreeSet<(Used, Id)> = site.answered().into_iter().map(|answered| (used(&answered.command), key(answered.account).account)).collect();
     for record in stories.values().flat_map(|story| &story.records) {
         let used = (record.command_kind.to_string(), record.command_id.to_string());
         let account = &record.key.account;
