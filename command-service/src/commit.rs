@@ -1,6 +1,6 @@
 //! The committer: appends staged groups in their order and answers when they are on the log; takes and releases partitions between them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use event_log::{EventLog, LogError, Partition, Position, Taken, Writer, beyond_one};
@@ -30,13 +30,20 @@ pub(crate) async fn run(
     mut writer: Box<dyn Writer>,
     log: Arc<dyn EventLog>,
 ) -> Result<(), LogError> {
+    let held: Arc<Mutex<Option<TaskTrackerToken>>> = Arc::default();
+    let let_go = {
+        let held = Arc::clone(&held);
+        move || drop(held.lock().unwrap_or_else(PoisonError::into_inner).take())
+    };
+    writer.before_ends(Arc::new(let_go.clone()));
     while let Some(work) = works.recv().await {
         let mut group = Box::default();
         let outcome = match work {
             Work::Append(staged, in_hand) => {
                 group = staged;
+                *held.lock().unwrap_or_else(PoisonError::into_inner) = in_hand;
                 let appended = append(&mut group, &mut *writer, &*log).await;
-                drop(in_hand);
+                let_go();
                 appended
             }
             Work::Take(partitions, done) => writer.take(&partitions).await.map(|taken| told(done, taken)),

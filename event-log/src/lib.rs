@@ -356,6 +356,9 @@ pub trait Writer: Send {
     /// Appends `batch`, whole or not at all. After an error but [`LogError::Fenced`] the outcome is unknown.
     async fn append(&mut self, batch: Arc<Batch>) -> Result<(), LogError>;
 
+    /// Has `tell` called in each append from here on when that will be over in a moment, so that the next batch can be made meanwhile.
+    fn before_ends(&mut self, _tell: Arc<dyn Fn() + Send + Sync>) {}
+
     /// Takes partitions that were assigned: whoever had them appends nothing there any more.
     async fn take(&mut self, partitions: &[Partition]) -> Result<Taken, LogError> {
         let ends = partitions.iter().map(|partition| (*partition, self.next_position(*partition))).collect();

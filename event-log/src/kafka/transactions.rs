@@ -60,13 +60,13 @@ impl Transactions {
         Ok(Self { options: options.clone(), id, producer, standing, reader, early, next_outcome, next_program: 0, consumed })
     }
 
-    pub(super) fn append(&mut self, batch: &Batch, crash: Option<Crash>) -> Result<(), LogError> {
+    pub(super) fn append(&mut self, batch: &Batch, crash: Option<Crash>, before_end: &dyn Fn()) -> Result<(), LogError> {
         for (partition, offset) in &batch.consumed {
             self.consumed.insert(*partition, i64::try_from(*offset).unwrap_or(i64::MAX));
         }
         // What was not asked over the log moves no offset; the lease alone protects it.
         let leases: Vec<_> = batch.consumed.iter().map(|(partition, _)| self.lease(*partition, &self.id)).collect();
-        self.transaction(Some(batch), &leases, crash)?;
+        self.transaction(Some(batch), &leases, crash, before_end)?;
         for outcome in &batch.outcomes {
             self.next_outcome[usize::from(outcome.partition)] += 1;
         }
@@ -93,7 +93,7 @@ impl Transactions {
             self.consumed.insert(lease.partition, lease.offset);
         }
         let own: Vec<_> = partitions.iter().map(|partition| self.lease(*partition, &self.id)).collect();
-        self.transaction(None, &own, None)?;
+        self.transaction(None, &own, None, &|| {})?;
         let ends = |name: &str| fetch::ends(&self.reader, &self.options.topic(name), partitions);
         let (events, outcomes) = (ends(topics::EVENTS)?, ends(topics::OUTCOMES)?);
         for (partition, place) in partitions.iter().zip(outcomes) {
@@ -106,7 +106,7 @@ impl Transactions {
 
     pub(super) fn release(&mut self, partitions: &[Partition]) -> Result<(), LogError> {
         let leases: Vec<_> = partitions.iter().map(|partition| self.lease(*partition, "")).collect();
-        self.transaction(None, &leases, None)?;
+        self.transaction(None, &leases, None, &|| {})?;
         self.consumed.retain(|partition, _| !partitions.contains(partition));
         Ok(())
     }
@@ -150,11 +150,11 @@ impl Transactions {
     }
 
     /// Makes one, again and again where the group has gone on in the middle or a broker is away, as long as the end was not asked for.
-    fn transaction(&mut self, batch: Option<&Batch>, leases: &[Lease], crash: Option<Crash>) -> Result<(), LogError> {
+    fn transaction(&mut self, batch: Option<&Batch>, leases: &[Lease], crash: Option<Crash>, before_end: &dyn Fn()) -> Result<(), LogError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let (version, membership) = self.standing.get().ok_or(LogError::Fenced { epoch: 0 })?;
-            let error = match self.attempt(batch, leases, &membership, crash) {
+            let error = match self.attempt(batch, leases, &membership, crash, before_end) {
                 Ok(()) => return crash.map_or(Ok(()), |crash| Err(LogError::Crashed(crash))),
                 Err(Failure::Log(error)) => return Err(error),
                 Err(Failure::Before(error)) => error,
@@ -172,11 +172,19 @@ impl Transactions {
         }
     }
 
-    fn attempt(&mut self, batch: Option<&Batch>, leases: &[Lease], membership: &Membership, crash: Option<Crash>) -> Result<(), Failure> {
+    fn attempt(
+        &mut self,
+        batch: Option<&Batch>,
+        leases: &[Lease],
+        membership: &Membership,
+        crash: Option<Crash>,
+        before_end: &dyn Fn(),
+    ) -> Result<(), Failure> {
         self.send(batch, leases, membership).map_err(Failure::Before)?;
         if crash == Some(Crash::BeforeCommit) {
             return Err(Failure::Log(LogError::Crashed(Crash::BeforeCommit)));
         }
+        before_end();
         self.producer.commit().map_err(|error| Failure::Log(refused("commit")(error)))
     }
 

@@ -10,8 +10,11 @@ use super::transactions::Transactions;
 use super::{KafkaOptions, failed};
 use crate::{Batch, Crash, LogError, Partition, Position, Taken, Writer};
 
+/// See [`Writer::before_ends`].
+pub(super) type Tell = Arc<dyn Fn() + Send + Sync>;
+
 enum Job {
-    Append(Arc<Batch>, Option<Crash>, oneshot::Sender<Result<(), LogError>>),
+    Append(Arc<Batch>, Option<Crash>, Tell, oneshot::Sender<Result<(), LogError>>),
     Take(Vec<Partition>, oneshot::Sender<Result<Taken, LogError>>),
     Release(Vec<Partition>, oneshot::Sender<Result<(), LogError>>),
 }
@@ -21,6 +24,8 @@ pub(super) struct KafkaWriter {
     next: Vec<Position>,
     crash: Option<Crash>,
     is_fenced: bool,
+    /// Told before an append ends.
+    before_end: Tell,
 }
 
 impl KafkaWriter {
@@ -34,7 +39,7 @@ impl KafkaWriter {
                 // Nobody waits any more where the one who asked was stopped. A producer that failed once is not used again: what comes
                 // of its transaction is known to the next one only.
                 let goes_on = match job {
-                    Job::Append(batch, crash, done) => tell(done, transactions.append(&batch, crash)),
+                    Job::Append(batch, crash, before_end, done) => tell(done, transactions.append(&batch, crash, &*before_end)),
                     Job::Take(partitions, done) => tell(done, transactions.take(&partitions)),
                     Job::Release(partitions, done) => tell(done, transactions.release(&partitions)),
                 };
@@ -44,7 +49,7 @@ impl KafkaWriter {
             }
         };
         thread.spawn(run).map_err(failed("start a thread"))?;
-        Ok(Self { jobs, next: vec![0; usize::from(partitions)], crash: None, is_fenced: false })
+        Ok(Self { jobs, next: vec![0; usize::from(partitions)], crash: None, is_fenced: false, before_end: Arc::new(|| {}) })
     }
 
     /// Where the partitions ended when it took them, and end with what it has appended since.
@@ -76,10 +81,14 @@ impl Writer for KafkaWriter {
 
     async fn append(&mut self, batch: Arc<Batch>) -> Result<(), LogError> {
         let next = batch.next_after(&self.next).filter(|_| !self.is_fenced).ok_or(LogError::Fenced { epoch: 0 })?;
-        let crash = self.crash;
-        self.job(|done| Job::Append(batch, crash, done)).await?;
+        let (crash, before_end) = (self.crash, Arc::clone(&self.before_end));
+        self.job(|done| Job::Append(batch, crash, before_end, done)).await?;
         self.next = next;
         Ok(())
+    }
+
+    fn before_ends(&mut self, tell: Tell) {
+        self.before_end = tell;
     }
 
     async fn take(&mut self, partitions: &[Partition]) -> Result<Taken, LogError> {
