@@ -127,7 +127,7 @@ pub struct KafkaLog {
     options: KafkaOptions,
     partitions: u16,
     book_id: String,
-    tail: Tail,
+    tail: Arc<Tail>,
     programs: Tail,
     /// Readers behind the tail, the last used last.
     fetchers: Arc<Mutex<Vec<Fetcher>>>,
@@ -161,7 +161,7 @@ impl KafkaLog {
         let config = options.clone();
         let tails = move || Ok((Tail::start(&config, topics::EVENTS, partitions)?, Tail::start(&config, topics::PROGRAMS, 1)?));
         let (tail, programs) = blocking(tails).await?;
-        Ok(Self { options, partitions, book_id: found, tail, programs, fetchers: Arc::default(), members: Mutex::default() })
+        Ok(Self { options, partitions, book_id: found, tail: Arc::new(tail), programs, fetchers: Arc::default(), members: Mutex::default() })
     }
 
     /// Reads what the tail no longer holds.
@@ -200,31 +200,30 @@ impl EventLog for KafkaLog {
     }
 
     async fn acquire(&self, _owner: &str) -> Result<Box<dyn Writer>, LogError> {
-        let (options, partitions) = (self.options.clone(), self.partitions);
+        let (options, partitions, tail) = (self.options.clone(), self.partitions, Arc::clone(&self.tail));
         let start = move || {
             // Before, so that nobody is disturbed; and after, as somebody may come in between.
             member::require_nobody(&options)?;
             let nobody = Standing::new(Some(Membership::nobody()));
             // All who want to be alone have the same id, so that the last one ends the others.
-            KafkaWriter::start(&options, partitions, Arc::new(nobody), options.topic("writer"))
+            KafkaWriter::start(&options, partitions, Arc::new(nobody), options.topic("writer"), tail)
         };
         let mut writer = blocking(start).await?;
         let all: Vec<Partition> = (0..partitions).collect();
         let taken = writer.take(&all).await?;
         let options = self.options.clone();
         blocking(move || member::require_nobody(&options)).await?;
-        // Who takes over reads up to here first, so the tails must have it.
-        self.tail.reaches(writer.ends(), PATIENCE).await?;
+        // Who takes over reads up to here first; the records' tail has it already.
         self.programs.reaches(&[taken.program_entries], PATIENCE).await?;
         Ok(Box::new(writer))
     }
 
     async fn join(&self, _owner: &str) -> Result<(Box<dyn Writer>, mpsc::UnboundedReceiver<News>), LogError> {
-        let (options, partitions) = (self.options.clone(), self.partitions);
+        let (options, partitions, tail) = (self.options.clone(), self.partitions, Arc::clone(&self.tail));
         let start = move || {
             let standing = Arc::new(Standing::new(None));
             let id = format!("{}.{}", options.topic("writer"), uuid::Uuid::new_v4());
-            let writer = KafkaWriter::start(&options, partitions, Arc::clone(&standing), id)?;
+            let writer = KafkaWriter::start(&options, partitions, Arc::clone(&standing), id, tail)?;
             Ok((writer, member::join(&options, standing)?))
         };
         let (writer, (news, thread)) = blocking(start).await?;

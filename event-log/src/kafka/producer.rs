@@ -125,7 +125,11 @@ struct Part {
     topic: StrBytes,
     partition: Partition,
     batch: Bytes,
+    records: i64,
 }
+
+/// The offset after what was written, by topic and partition.
+pub(super) type Written = BTreeMap<(String, Partition), i64>;
 
 /// What is to be written, by topic and partition.
 #[derive(Default)]
@@ -137,8 +141,8 @@ impl<'a> Messages<'a> {
     }
 }
 
-/// Numbers the records and writes them for the broker, as many as one batch may hold at a time.
-fn batches(records: &mut [Record], producer: ProducerId, epoch: i16) -> Result<Vec<Bytes>, ProducerError> {
+/// Numbers the records and writes them for the broker, as many as one batch may hold at a time; tells how many each holds.
+fn batches(records: &mut [Record], producer: ProducerId, epoch: i16) -> Result<Vec<(Bytes, i64)>, ProducerError> {
     let (mut batches, mut first, mut bytes) = (Vec::new(), 0, 0);
     let mut ends = Vec::new();
     for (at, record) in records.iter_mut().enumerate() {
@@ -158,7 +162,7 @@ fn batches(records: &mut [Record], producer: ProducerId, epoch: i16) -> Result<V
         // With its lengths, header and place a record takes less than that more.
         let mut out = BytesMut::with_capacity(lengths.map(|length| length + 64).sum::<usize>() + 128);
         RecordBatchEncoder::encode(&mut out, &records[first..end], &options).map_err(|error| ProducerError::Batch(error.into()))?;
-        batches.push(out.freeze());
+        batches.push((out.freeze(), i64::try_from(end - first).unwrap_or(i64::MAX)));
         first = end;
     }
     Ok(batches)
@@ -166,7 +170,7 @@ fn batches(records: &mut [Record], producer: ProducerId, epoch: i16) -> Result<V
 
 fn produce(id: &TransactionalId, parts: Vec<Part>) -> ProduceRequest {
     let mut topics: Vec<TopicProduceData> = Vec::new();
-    for Part { topic, partition, batch } in parts {
+    for Part { topic, partition, batch, .. } in parts {
         let data = PartitionProduceData::default().with_index(i32::from(partition)).with_records(Some(batch));
         match topics.last_mut().filter(|last| last.name.0 == topic) {
             Some(last) => last.partition_data.push(data),
@@ -355,7 +359,7 @@ impl Producer {
     }
 
     /// Writes messages, in their order within each partition, and moves the group's offsets where there are any.
-    pub(super) fn send(&mut self, mut messages: Messages<'_>, offsets: Option<&Offsets<'_>>) -> Result<(), ProducerError> {
+    pub(super) fn send(&mut self, mut messages: Messages<'_>, offsets: Option<&Offsets<'_>>) -> Result<Written, ProducerError> {
         if self.sessions[0].spoke.elapsed() > SILENT_MAX {
             self.renew()?;
         }
@@ -366,26 +370,33 @@ impl Producer {
             let leader = leader.ok_or_else(|| ProducerError::NoPartition { topic: (*topic).to_owned(), partition: *partition })?;
             let name = text(topic);
             // A request takes one batch of a partition.
-            for (round, batch) in batches(records, session.producer, session.epoch)?.into_iter().enumerate() {
-                requests.entry((round, leader)).or_default().push(Part { topic: name.clone(), partition: *partition, batch });
+            for (round, (batch, count)) in batches(records, session.producer, session.epoch)?.into_iter().enumerate() {
+                requests.entry((round, leader)).or_default().push(Part { topic: name.clone(), partition: *partition, batch, records: count });
             }
         }
-        let asked: Vec<i32> = requests.keys().map(|(_, leader)| *leader).collect();
+        let (mut asked, mut written) = (Vec::new(), Written::new());
         for ((_, leader), parts) in requests {
+            asked.push((leader, parts.iter().map(|part| ((part.topic.to_string(), part.partition), part.records)).collect::<BTreeMap<_, _>>()));
             self.cluster.leader(leader)?.send(version::PRODUCE, &produce(&session.id, parts))?;
         }
-        for leader in asked {
+        for (leader, sent) in asked {
             let answer = self.cluster.leader(leader)?.receive::<ProduceRequest>(version::PRODUCE)?;
-            let mut codes = answer.responses.iter().flat_map(|topic| &topic.partition_responses).map(|partition| partition.error_code);
-            codes.try_for_each(|code| accepted("append", code))?;
+            let found = answer.responses.iter().flat_map(|topic| topic.partition_responses.iter().map(|partition| (&topic.name.0, partition)));
+            for (topic, partition) in found {
+                accepted("append", partition.error_code)?;
+                let place = (topic.to_string(), Partition::try_from(partition.index).unwrap_or_default());
+                let records = sent.get(&place).copied().unwrap_or_default();
+                written.insert(place, partition.base_offset + records);
+            }
         }
         // Not before the answers: who adds to a transaction while another adds to it is told to wait, for 20 ms.
-        let Some(request) = offsets.map(|offsets| offsets.request(session, &self.group)) else { return Ok(()) };
+        let Some(request) = offsets.map(|offsets| offsets.request(session, &self.group)) else { return Ok(written) };
         patiently(|| {
             let answer = self.cluster.group.call(version::TXN_OFFSET_COMMIT, &request)?;
             let mut codes = answer.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.error_code);
             codes.try_for_each(|code| accepted("move the group's offsets", code))
-        })
+        })?;
+        Ok(written)
     }
 
     /// Commits the transaction. Where this fails, nobody knows whether it did.
@@ -434,7 +445,7 @@ mod tests {
         let body = vec![7; BATCH_BYTES_MAX / 3];
         let mut records: Vec<Record> = (0..7).map(|position| message::record(b"p/a", &body, (position, position + 1), 5)).collect();
         let batches = batches(&mut records, ProducerId(11), 3).unwrap();
-        let read = |mut batch: Bytes| RecordBatchDecoder::decode(&mut batch).unwrap().records;
+        let read = |(mut batch, _): (Bytes, i64)| RecordBatchDecoder::decode(&mut batch).unwrap().records;
         let read: Vec<Vec<Record>> = batches.into_iter().map(read).collect();
         assert_eq!(read.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1], "a batch holds what is allowed");
         for (number, record) in (0..).zip(read.iter().flatten()) {

@@ -1,4 +1,7 @@
-//! The end of the log in memory: one consumer reads it for all of this process, so that a record crosses the wire once.
+//! The end of the log in memory: one consumer reads it for all of this process, so that a record crosses the wire once; what this process
+//! writes itself is put here when it is committed, and does not come back over the wire.
+//!
+//! Invariant: a partition's records are here in the order of their positions, none missing and none twice, whoever they come from.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,8 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 
 use super::message::Message;
@@ -23,8 +28,11 @@ const LOOK: Duration = Duration::from_millis(100);
 struct Held {
     entries: VecDeque<Entry>,
     bytes: usize,
-    /// The position after the last.
+    /// The position after the last, and the offset.
     end: Position,
+    offset: i64,
+    /// It is written by this process, who puts it here.
+    is_own: bool,
     /// What went wrong; nothing is read beyond it.
     broken: Option<Broken>,
 }
@@ -44,6 +52,7 @@ pub(super) enum Read {
 }
 
 struct Shared {
+    consumer: Reader,
     topic: String,
     held: Vec<Mutex<Held>>,
     news: watch::Sender<u64>,
@@ -72,12 +81,49 @@ impl Tail {
         let (consumer, topic) = (options.consumer()?, options.topic(topic));
         let ends = fetch::ends(&consumer, &topic, &(0..partitions).collect::<Vec<_>>())?;
         fetch::assign(&consumer, &topic, (0..).zip(ends.iter().map(|end| end.offset)))?;
-        let held = ends.iter().map(|end| Mutex::new(Held { end: end.position, ..Held::default() })).collect();
-        let shared = Arc::new(Shared { topic, held, news: watch::Sender::new(0), stop: AtomicBool::new(false), is_gone: AtomicBool::new(false) });
+        let held = ends.iter().map(|end| Mutex::new(Held { end: end.position, offset: end.offset, ..Held::default() })).collect();
+        let shared = Arc::new(Shared { consumer, topic, held, news: watch::Sender::new(0), stop: AtomicBool::new(false), is_gone: AtomicBool::new(false) });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("kafka-tail".into());
-        let thread = thread.spawn(move || of_thread.run(&consumer)).map_err(failed("start a thread"))?;
+        let thread = thread.spawn(move || of_thread.run()).map_err(failed("start a thread"))?;
         Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// From here on `partitions`, which are here up to their ends, are put here by whoever writes them and read no more.
+    pub(super) fn own(&self, partitions: &[Partition]) -> Result<(), LogError> {
+        partitions.iter().for_each(|partition| self.shared.held(usize::from(*partition)).is_own = true);
+        self.shared.consumer.pause(&self.shared.list(partitions)).map_err(failed("stop reading what is written here"))
+    }
+
+    /// They are read again, from where they are.
+    pub(super) fn disown(&self, partitions: &[Partition]) -> Result<(), LogError> {
+        let Shared { consumer, topic, .. } = &*self.shared;
+        let own = |partition: &Partition| std::mem::take(&mut self.shared.held(usize::from(*partition)).is_own);
+        let partitions: Vec<Partition> = partitions.iter().copied().filter(own).collect();
+        consumer.resume(&self.shared.list(&partitions)).map_err(failed("read on"))?;
+        for partition in partitions {
+            let offset = self.shared.held(usize::from(partition)).offset;
+            // Where this does not come about, what is here already is read again and passed over.
+            let _ = consumer.seek(topic, i32::from(partition), Offset::Offset(offset), Duration::ZERO);
+        }
+        Ok(())
+    }
+
+    /// Puts here what was committed in a partition; `offset` is the one after it.
+    pub(super) fn put(&self, partition: Partition, entries: impl Iterator<Item = Entry>, offset: i64) {
+        let mut held = self.shared.held(usize::from(partition));
+        for entry in entries {
+            // Where it is read as well, it may be here already; where what is before it is not here, it will be read.
+            if entry.position == held.end {
+                held.push(entry);
+            }
+        }
+        held.offset = held.offset.max(offset);
+    }
+
+    /// Tells those who wait that there is more.
+    pub(super) fn tell(&self) {
+        self.shared.news.send_modify(|n| *n += 1);
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
@@ -121,16 +167,34 @@ impl Tail {
     }
 }
 
+impl Held {
+    fn push(&mut self, entry: Entry) {
+        self.end += 1;
+        self.bytes += entry.body.len();
+        self.entries.push_back(entry);
+        while self.bytes > KEPT_BYTES {
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.bytes -= oldest.body.len();
+        }
+    }
+}
+
 impl Shared {
+    fn list(&self, partitions: &[Partition]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        partitions.iter().for_each(|partition| drop(list.add_partition(&self.topic, i32::from(*partition))));
+        list
+    }
+
     fn held(&self, partition: usize) -> MutexGuard<'_, Held> {
         self.held[partition].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, consumer: &Reader) {
+    fn run(&self) {
         while !self.stop.load(Ordering::Relaxed) {
             let mut wait = LOOK;
             // All that came at once is told at once.
-            while let Some(polled) = consumer.poll(wait) {
+            while let Some(polled) = self.consumer.poll(wait) {
                 wait = Duration::ZERO;
                 match polled {
                     Ok(message) => self.take(usize::try_from(message.partition()).unwrap_or(0), message.offset(), Message::read(&message)),
@@ -152,7 +216,7 @@ impl Shared {
 
     fn take(&self, partition: usize, offset: i64, message: Result<Message, LogError>) {
         let mut held = self.held(partition);
-        if held.broken.is_some() {
+        if held.broken.is_some() || held.is_own || offset < held.offset {
             return;
         }
         let message = match message {
@@ -169,12 +233,7 @@ impl Shared {
                 return;
             }
         };
-        held.end += 1;
-        held.bytes += message.body.len();
-        held.entries.push_back(message.into_entry());
-        while held.bytes > KEPT_BYTES {
-            let Some(oldest) = held.entries.pop_front() else { break };
-            held.bytes -= oldest.body.len();
-        }
+        held.offset = offset + 1;
+        held.push(message.into_entry());
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::producer::{Messages, Offsets, Producer, ProducerError};
+use super::producer::{Messages, Offsets, Producer, ProducerError, Written};
 use super::standing::{Membership, Standing};
 use super::{KafkaOptions, PATIENCE, Reader, failed, fetch, message, topics};
 use crate::{Batch, Crash, LogError, Partition, Position, Taken};
@@ -60,18 +60,20 @@ impl Transactions {
         Ok(Self { options: options.clone(), id, producer, standing, reader, early, next_outcome, next_program: 0, consumed })
     }
 
-    pub(super) fn append(&mut self, batch: &Batch, crash: Option<Crash>, before_end: &dyn Fn()) -> Result<(), LogError> {
+    /// Appends; tells the offset after the records of each partition.
+    pub(super) fn append(&mut self, batch: &Batch, crash: Option<Crash>, before_end: &dyn Fn()) -> Result<Vec<(Partition, i64)>, LogError> {
         for (partition, offset) in &batch.consumed {
             self.consumed.insert(*partition, i64::try_from(*offset).unwrap_or(i64::MAX));
         }
         // What was not asked over the log moves no offset; the lease alone protects it.
         let leases: Vec<_> = batch.consumed.iter().map(|(partition, _)| self.lease(*partition, &self.id)).collect();
-        self.transaction(Some(batch), &leases, crash, before_end)?;
+        let written = self.transaction(Some(batch), &leases, crash, before_end)?;
         for outcome in &batch.outcomes {
             self.next_outcome[usize::from(outcome.partition)] += 1;
         }
         self.next_program += batch.programs.len() as Position;
-        Ok(())
+        let events = self.options.topic(topics::EVENTS);
+        Ok(written.into_iter().filter(|((topic, _), _)| *topic == events).map(|((_, partition), offset)| (partition, offset)).collect())
     }
 
     fn lease(&self, partition: Partition, holder: &str) -> Lease {
@@ -150,12 +152,12 @@ impl Transactions {
     }
 
     /// Makes one, again and again where the group has gone on in the middle or a broker is away, as long as the end was not asked for.
-    fn transaction(&mut self, batch: Option<&Batch>, leases: &[Lease], crash: Option<Crash>, before_end: &dyn Fn()) -> Result<(), LogError> {
+    fn transaction(&mut self, batch: Option<&Batch>, leases: &[Lease], crash: Option<Crash>, before_end: &dyn Fn()) -> Result<Written, LogError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let (version, membership) = self.standing.get().ok_or(LogError::Fenced { epoch: 0 })?;
             let error = match self.attempt(batch, leases, &membership, crash, before_end) {
-                Ok(()) => return crash.map_or(Ok(()), |crash| Err(LogError::Crashed(crash))),
+                Ok(written) => return crash.map_or(Ok(written), |crash| Err(LogError::Crashed(crash))),
                 Err(Failure::Log(error)) => return Err(error),
                 Err(Failure::Before(error)) => error,
             };
@@ -179,16 +181,17 @@ impl Transactions {
         membership: &Membership,
         crash: Option<Crash>,
         before_end: &dyn Fn(),
-    ) -> Result<(), Failure> {
-        self.send(batch, leases, membership).map_err(Failure::Before)?;
+    ) -> Result<Written, Failure> {
+        let written = self.send(batch, leases, membership).map_err(Failure::Before)?;
         if crash == Some(Crash::BeforeCommit) {
             return Err(Failure::Log(LogError::Crashed(Crash::BeforeCommit)));
         }
         before_end();
-        self.producer.commit().map_err(|error| Failure::Log(refused("commit")(error)))
+        self.producer.commit().map_err(|error| Failure::Log(refused("commit")(error)))?;
+        Ok(written)
     }
 
-    fn send(&mut self, batch: Option<&Batch>, leases: &[Lease], membership: &Membership) -> Result<(), ProducerError> {
+    fn send(&mut self, batch: Option<&Batch>, leases: &[Lease], membership: &Membership) -> Result<Written, ProducerError> {
         let topic = |name: &str| self.options.topic(name);
         let names = [topics::EVENTS, topics::OUTCOMES, topics::PROGRAMS, topics::OFFSETS, topics::REPLIES].map(topic);
         let messages = batch.map(|batch| self.messages(batch, &names)).unwrap_or_default();
