@@ -9,7 +9,8 @@ use ledger_schemas::{Hash, Record};
 #[must_use]
 pub fn follows(seq: u64, hash: Hash, entry: &Entry, record: &Record) -> Vec<String> {
     let mut wrong = Vec::new();
-    if record.key.to_string() != entry.account || record.account_seq != entry.account_seq {
+    let (program, account) = (record.key.program.as_str(), record.key.account.as_str());
+    if entry.account.split_once('/') != Some((program, account)) || record.account_seq != entry.account_seq {
         wrong.push(format!("it says that it is record {} of {}", record.account_seq, record.key));
     }
     if record.account_seq != seq + 1 {

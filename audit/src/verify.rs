@@ -207,11 +207,15 @@ impl Book<'_> {
             wrong.extend(self.place(entry, &own).into_iter().map(|what| (i, what)));
             hashes.push(own);
         }
-        for i in by_account(window) {
-            let entry = &window[i];
-            match Record::decode(&entry.body) {
-                Ok(record) => wrong.extend(self.record(entry, &record, hashes[i]).into_iter().map(|what| (i, what))),
-                Err(error) => wrong.push((i, error.to_string())),
+        let order = by_account(window);
+        for of_one in order.chunk_by(|one, next| window[*one].account == window[*next].account) {
+            let account = self.accounts.entry(window[of_one[0]].account.clone()).or_insert_with(|| Some(Account::default()));
+            for i in of_one {
+                let entry = &window[*i];
+                match Record::decode(&entry.body) {
+                    Ok(record) => wrong.extend(check(account, &mut self.again, entry, &record, hashes[*i]).into_iter().map(|what| (*i, what))),
+                    Err(error) => wrong.push((*i, error.to_string())),
+                }
             }
         }
         wrong.sort_by_key(|(i, _)| *i);
@@ -237,26 +241,23 @@ impl Book<'_> {
         }
         wrong
     }
+}
 
-    fn record(&mut self, entry: &Entry, record: &Record, own: [u8; 32]) -> Vec<String> {
-        if !self.accounts.contains_key(&entry.account) {
-            self.accounts.insert(entry.account.clone(), Some(Account::default()));
-        }
-        // What comes after a record that does not follow can't be judged.
-        let Some(state @ Some(_)) = self.accounts.get_mut(&entry.account) else { return Vec::new() };
-        let Some(account) = state else { return Vec::new() };
-        let mut wrong = follows(account.seq, account.last_hash, entry, record);
-        if record.recorded_at < account.recorded_at {
-            wrong.push(format!("it was booked {}, before the record before it ({})", record.recorded_at, account.recorded_at));
-        }
-        if wrong.is_empty() {
-            wrong.extend(self.again.agrees(account, record, &entry.account).err());
-            wrong.extend(fold(account, record, own));
-        } else {
-            *state = None;
-        }
-        wrong
+/// What is wrong with the account's next record; `state` is none from where one did not follow.
+fn check(state: &mut Option<Account>, again: &mut Again<'_>, entry: &Entry, record: &Record, own: [u8; 32]) -> Vec<String> {
+    // What comes after a record that does not follow can't be judged.
+    let Some(account) = state else { return Vec::new() };
+    let mut wrong = follows(account.seq, account.last_hash, entry, record);
+    if record.recorded_at < account.recorded_at {
+        wrong.push(format!("it was booked {}, before the record before it ({})", record.recorded_at, account.recorded_at));
     }
+    if wrong.is_empty() {
+        wrong.extend(again.agrees(account, record, &entry.account).err());
+        wrong.extend(fold(account, record, own));
+    } else {
+        *state = None;
+    }
+    wrong
 }
 
 /// Folds `record` into the account; tells what is wrong with its points.

@@ -9,11 +9,11 @@ use event_log::Entry;
 pub(crate) const WINDOW: usize = 100_000;
 
 /// The indices of `entries`: each account's together, in the order in which they stand.
-pub(crate) fn by_account(entries: &[Entry]) -> impl Iterator<Item = usize> + use<> {
+pub(crate) fn by_account(entries: &[Entry]) -> Vec<usize> {
     let hasher = RandomState::new();
     let mut order: Vec<(u64, usize)> = entries.iter().enumerate().map(|(i, entry)| (hasher.hash_one(&entry.account), i)).collect();
     order.sort_unstable();
-    order.into_iter().map(|(_, i)| i)
+    order.into_iter().map(|(_, i)| i).collect()
 }
 
 #[cfg(test)]
@@ -24,7 +24,7 @@ mod tests {
     fn an_accounts_records_stay_in_their_order() {
         let entry = |n: u64| Entry { position: n, account: format!("p/a{}", n % 7), account_seq: n / 7 + 1, body: Vec::new() };
         let entries: Vec<Entry> = (0..100).map(entry).collect();
-        let order: Vec<usize> = by_account(&entries).collect();
+        let order = by_account(&entries);
         let mut last = std::collections::HashMap::new();
         let mut changes = 0;
         for pair in order.windows(2) {

@@ -39,6 +39,8 @@ pub(crate) struct Group {
     pub(crate) staged: Vec<Staged>,
     /// The traces of what it books, where traces are sent.
     pub(crate) traces: Vec<(Trace, Part, SystemTime)>,
+    /// How many commands came to what, by kind.
+    decided: BTreeMap<(&'static str, &'static str), u64>,
     offsets: BTreeMap<Arc<str>, u64>,
     consumed: BTreeMap<Partition, u64>,
     clocks: BTreeMap<Id, (Moment, CompactString)>,
@@ -108,6 +110,9 @@ impl Book {
             return None;
         }
         let mut group = std::mem::replace(&mut self.group, room());
+        for ((kind, outcome), count) in std::mem::take(&mut group.decided) {
+            metrics::counter!("loyalty_commands_total", "kind" => kind, "outcome" => outcome).increment(count);
+        }
         let offsets = std::mem::take(&mut group.offsets);
         group.batch.offsets.extend(offsets.into_iter().map(|(source, position)| (source.to_string(), position)));
         group.batch.consumed.extend(std::mem::take(&mut group.consumed));
@@ -155,7 +160,7 @@ impl Book {
         let Some((program, now)) = self.program(&key.program, real_now) else {
             return Ok(Err(Refusal::ProgramNotFound(key.program.clone())));
         };
-        let now = self.no_earlier(key, &program, now)?;
+        let (now, is_due) = self.moment(key, &program, now)?;
         let content = content_hash(&name, command, &mut self.scratch);
         let id = command_key(&name, command.action.kind(), &command.id);
         if let Some(used) = self.accounts.used_id(&id)?.filter(|_| !is_planted(Bug::NoDedup)) {
@@ -165,7 +170,9 @@ impl Book {
             self.reject(key, &name, command, &Rejection::IdReused, now);
             return Ok(Err(Rejection::IdReused.into()));
         }
-        self.settle(key, &name, &program, now)?;
+        if is_due {
+            self.run_due(key, &name, &program, now)?;
+        }
         let target_known = self.target_known(&name, &command.action)?;
         let context = Context { program: &program, now, target_known };
         let begin = traces::is_on().then(SystemTime::now);
@@ -187,18 +194,16 @@ impl Book {
         }
     }
 
-    /// `now`, or when the account's last record was decided: clocks differ, and an account's time does not go back.
-    pub(crate) fn no_earlier(&mut self, key: &AccountKey, program: &Program, now: Moment) -> Result<Moment, StoreError> {
-        Ok(now.max(self.accounts.get(key, program)?.account().recorded_at))
+    /// The account's time, see [`Self::no_earlier`], and whether something of it is due by then.
+    fn moment(&mut self, key: &AccountKey, program: &Program, now: Moment) -> Result<(Moment, bool), StoreError> {
+        let cached = self.accounts.get(key, program)?;
+        let now = now.max(cached.account().recorded_at);
+        Ok((now, cached.due.is_some_and(|at| at <= now)))
     }
 
-    /// Does what is due of the account by `now`.
-    fn settle(&mut self, key: &AccountKey, name: &str, program: &Program, now: Moment) -> Result<(), StoreError> {
-        let cached = self.accounts.get(key, program)?;
-        if cached.due.is_none_or(|at| at > now) {
-            return Ok(());
-        }
-        self.run_due(key, name, program, now)
+    /// `now`, or when the account's last record was decided: clocks differ, and an account's time does not go back.
+    pub(crate) fn no_earlier(&mut self, key: &AccountKey, program: &Program, now: Moment) -> Result<Moment, StoreError> {
+        Ok(self.moment(key, program, now)?.0)
     }
 
     fn run_due(&mut self, key: &AccountKey, name: &str, program: &Program, now: Moment) -> Result<(), StoreError> {
@@ -280,7 +285,7 @@ impl Book {
         let position = self.next[usize::from(partition)];
         self.next[usize::from(partition)] += 1;
         self.group.batch.records.push(NewRecord { partition, position, account: name.to_owned(), account_seq: record.account_seq, body });
-        metrics::counter!("loyalty_commands_total", "kind" => command.action.kind(), "outcome" => "accepted").increment(1);
+        *self.group.decided.entry((command.action.kind(), "accepted")).or_default() += 1;
         Ok(Answer { record: Arc::new(record), partition, position, replayed: false })
     }
 
@@ -294,7 +299,7 @@ impl Book {
             detail: rejection.to_string(),
         };
         self.group.batch.outcomes.push(NewOutcome { partition: self.partition(name), body: encode_outcome(&outcome) });
-        metrics::counter!("loyalty_commands_total", "kind" => command.action.kind(), "outcome" => rejection.code()).increment(1);
+        *self.group.decided.entry((command.action.kind(), rejection.code())).or_default() += 1;
     }
 
     /// Plans commands from the account's state and books them together, unless one of `firsts` was booked before.
@@ -318,8 +323,10 @@ impl Book {
             self.group.staged.extend(again);
             return Ok(());
         }
-        let now = self.no_earlier(&key, &program, now)?;
-        self.settle(&key, &name, &program, now)?;
+        let (now, is_due) = self.moment(&key, &program, now)?;
+        if is_due {
+            self.run_due(&key, &name, &program, now)?;
+        }
         let planned = plan(self.accounts.get(&key, &program)?.account());
         let mut outcomes = Vec::new();
         for command in planned.commands {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::float_arithmetic, reason = "a test may")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use event_log::kafka::{KafkaLog, KafkaOptions};
@@ -195,4 +196,39 @@ async fn a_broker_with_older_transactions_is_refused() {
     let words = "has transactions of version 1, the ledger needs version 2: Kafka 4.0 or later, \
                  and `kafka-features.sh upgrade --feature transaction.version=2` where it was upgraded from an older one";
     assert_eq!(why, format!("broker {address} {words}"));
+}
+
+/// What a process appends is put into its tail; others read it from the broker, and so does it after it has given the log up.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_appended_here_is_here_at_once_and_what_others_append_after() {
+    let options = options("own").await;
+    let (here, there) = (KafkaLog::open(options.clone(), 2, None).await.unwrap(), KafkaLog::open(options, 2, None).await.unwrap());
+    let told = Arc::new(AtomicU64::new(0));
+    let mut end = 0;
+    for (one, other) in [(&here, &there), (&there, &here), (&here, &there)] {
+        let mut writer = one.acquire("test").await.unwrap();
+        let tell = Arc::clone(&told);
+        writer.before_ends(Arc::new(move || {
+            tell.fetch_add(1, Ordering::Relaxed);
+        }));
+        for count in [1, 40, 7] {
+            let before = told.load(Ordering::Relaxed);
+            writer.append(batch(end, count)).await.unwrap();
+            end += count;
+            assert_eq!(told.load(Ordering::Relaxed), before + 1, "the end of an append is told once, before it");
+            assert_eq!(one.ends().await.unwrap(), [end, 0], "what is appended is here without being waited for");
+        }
+        drop(writer);
+        while other.ends().await.unwrap() != [end, 0] {
+            let ends = other.ends().await.unwrap();
+            assert!(other.wait_beyond(&ends, Duration::from_secs(20)).await.unwrap(), "{ends:?} of {end}");
+        }
+        for log in [one, other] {
+            let read = log.read(0, 0, usize::MAX).await.unwrap();
+            let told: Vec<_> = read.iter().map(|entry| (entry.position, &entry.account, entry.account_seq, &entry.body)).collect();
+            let batch = batch(0, end);
+            let written: Vec<_> = batch.records.iter().map(|record| (record.position, &record.account, record.account_seq, &record.body)).collect();
+            assert_eq!(told, written);
+        }
+    }
 }

@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use compact_str::CompactString;
 use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Return, Returned};
-use ledger_core::account::event::{Earned, Lot, Part, Proposal, Reversed, Spent, TierCause, TierMove};
-use ledger_core::account::state::{Balance, Status};
-use ledger_core::account::{Command, Event, EventKind};
+use ledger_core::account::event::{Lot, Part, Proposal, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::state::Status;
+use ledger_core::account::{Command, EventKind};
 use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_core::points::Amount;
-use ledger_core::policy::{Facts, LinePoints, RateFailure};
 use ledger_core::time::Moment;
 use prost::Message;
 
-use crate::record::{Hash, Outcome, ProgramChange, ProgramEntry, Record};
+use crate::read::Malformed;
+use crate::record::{Hash, Outcome, ProgramChange, ProgramEntry};
 use crate::{SCHEMA_VERSION, v1};
 
 /// Why bytes of the book can't be read.
@@ -21,7 +20,7 @@ use crate::{SCHEMA_VERSION, v1};
 pub enum DecodeError {
     /// Not protobuf.
     #[error("the bytes are not protobuf of the book's schema")]
-    Malformed(#[from] prost::DecodeError),
+    Malformed(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Written by a newer program.
     #[error("the record is of schema version {found}, this program reads up to {SCHEMA_VERSION}: upgrade it")]
     NewerSchema {
@@ -36,7 +35,19 @@ pub enum DecodeError {
     },
 }
 
-type Decoded<T> = Result<T, DecodeError>;
+impl From<prost::DecodeError> for DecodeError {
+    fn from(error: prost::DecodeError) -> Self {
+        Self::Malformed(Box::new(error))
+    }
+}
+
+impl From<Malformed> for DecodeError {
+    fn from(error: Malformed) -> Self {
+        Self::Malformed(Box::new(error))
+    }
+}
+
+pub(crate) type Decoded<T> = Result<T, DecodeError>;
 
 pub(crate) fn bad(field: &'static str) -> DecodeError {
     DecodeError::Field { field }
@@ -50,7 +61,7 @@ pub(crate) fn moment(us: i64, field: &'static str) -> Decoded<Moment> {
     Moment::from_micros(us).ok_or_else(|| bad(field))
 }
 
-fn optional_moment(us: Option<i64>, field: &'static str) -> Decoded<Option<Moment>> {
+pub(crate) fn optional_moment(us: Option<i64>, field: &'static str) -> Decoded<Option<Moment>> {
     us.map(|us| moment(us, field)).transpose()
 }
 
@@ -59,7 +70,7 @@ fn amount(amount: Option<v1::Amount>, field: &'static str) -> Decoded<Amount> {
     Amount::from_wire(amount.units, amount.scale).ok_or_else(|| bad(field))
 }
 
-fn fixed_hash(bytes: &[u8], field: &'static str) -> Decoded<Hash> {
+pub(crate) fn fixed_hash(bytes: &[u8], field: &'static str) -> Decoded<Hash> {
     bytes.try_into().map_err(|_| bad(field))
 }
 
@@ -68,38 +79,6 @@ pub(crate) fn check_version(found: u32) -> Decoded<()> {
         0 => Err(bad("schema_version")),
         found if found > SCHEMA_VERSION => Err(DecodeError::NewerSchema { found }),
         _ => Ok(()),
-    }
-}
-
-impl Record {
-    /// Reads a record.
-    ///
-    /// # Errors
-    /// [`DecodeError`] for anything but a whole record of a schema that this program knows.
-    pub fn decode(bytes: &[u8]) -> Decoded<Self> {
-        let message = v1::Record::decode(bytes)?;
-        check_version(message.schema_version)?;
-        let balance = message.balance.ok_or_else(|| bad("balance"))?;
-        Ok(Self {
-            key: AccountKey { program: id(&message.program, "program")?, account: id(&message.account, "account")? },
-            account_seq: message.account_seq,
-            command_id: id(&message.command_id, "command_id")?,
-            command_kind: message.command_kind.into(),
-            content_hash: fixed_hash(&message.content_hash, "content_hash")?,
-            recorded_at: moment(message.recorded_at_us, "recorded_at_us")?,
-            effective_at: moment(message.effective_at_us, "effective_at_us")?,
-            actor: message.actor.into(),
-            rule_version: message.rule_version,
-            previous_hash: fixed_hash(&message.previous_hash, "previous_hash")?,
-            events: message.events.into_iter().map(event).collect::<Decoded<_>>()?,
-            balance: Balance {
-                available: balance.available,
-                pending: balance.pending,
-                held: balance.held,
-                owed: balance.owed,
-                lifetime_earned: balance.lifetime_earned,
-            },
-        })
     }
 }
 
@@ -221,9 +200,10 @@ pub(crate) fn purchase_return(body: v1::PurchaseReturn) -> Decoded<Return> {
     Ok(Return { purchase_id, occurred_at: moment(body.occurred_at_us, "occurred_at_us")?, what })
 }
 
-fn event(event: v1::Event) -> Decoded<Event> {
+/// What happened in an event, by the generated types; those that are read elsewhere have no place here.
+pub(crate) fn rare_event(bytes: &[u8]) -> Decoded<EventKind> {
     use v1::event::Kind;
-    let kind = match event.kind.ok_or_else(|| bad("event.kind"))? {
+    Ok(match v1::Event::decode(bytes)?.kind.ok_or_else(|| bad("event.kind"))? {
         Kind::AccountOpened(opened) => EventKind::AccountOpened { pending: opened.pending, tier: opened.tier.into() },
         Kind::AccountActivated(_) => EventKind::AccountActivated,
         Kind::AccountFrozen(why) => EventKind::AccountFrozen(reason(why)),
@@ -236,9 +216,7 @@ fn event(event: v1::Event) -> Decoded<Event> {
         Kind::AccountWoken(_) => EventKind::AccountWoken,
         Kind::AliasAdded(alias) => EventKind::AliasAdded(Alias(fixed_hash(&alias.hash, "alias")?)),
         Kind::AliasRemoved(alias) => EventKind::AliasRemoved(Alias(fixed_hash(&alias.hash, "alias")?)),
-        Kind::PointsEarned(earned) => EventKind::PointsEarned(Box::new(points_earned(earned)?)),
         Kind::PointsMatured(matured) => EventKind::PointsMatured { lot: matured.lot, points: matured.points },
-        Kind::PointsRedeemed(given) => EventKind::PointsRedeemed(spent(given)?),
         Kind::PointsHeld(held) => EventKind::PointsHeld {
             redemption: id(&held.redemption, "redemption")?,
             parts: parts(held.parts),
@@ -254,7 +232,6 @@ fn event(event: v1::Event) -> Decoded<Event> {
             parts: parts(returned.parts),
         },
         Kind::PurchaseReturned(returned) => EventKind::PurchaseReturned(Box::new(purchase_returned(returned)?)),
-        Kind::PointsExpired(given) => EventKind::PointsExpired(part(&given)),
         Kind::ExpiryMoved(moved) => EventKind::ExpiryMoved { expires_at: moment(moved.expires_at_us, "expires_at_us")? },
         Kind::PointsAdded(added) => EventKind::PointsAdded {
             adjustment: id(&added.adjustment, "adjustment")?,
@@ -281,8 +258,8 @@ fn event(event: v1::Event) -> Decoded<Event> {
         Kind::PointsForfeited(forfeited) => EventKind::PointsForfeited { parts: parts(forfeited.parts) },
         Kind::TierChanged(moved) => EventKind::TierChanged(tier_move(moved)?),
         Kind::TierKept(moved) => EventKind::TierKept(tier_move(moved)?),
-    };
-    Ok(Event { at: moment(event.at_us, "at_us")?, kind })
+        Kind::PointsEarned(_) | Kind::PointsRedeemed(_) | Kind::PointsExpired(_) => return Err(bad("event.kind")),
+    })
 }
 
 fn part(part: &v1::Part) -> Part {
@@ -300,29 +277,6 @@ fn lot(lot: &v1::Lot) -> Decoded<Lot> {
         available_at: moment(lot.available_at_us, "available_at_us")?,
         expires_at: optional_moment(lot.expires_at_us, "expires_at_us")?,
         expiry_moves: lot.expiry_moves,
-    })
-}
-
-fn points_earned(earned: v1::PointsEarned) -> Decoded<Earned> {
-    let facts = earned.facts.ok_or_else(|| bad("facts"))?;
-    let line_points = |line: v1::LinePoints| {
-        let bonus = line.bonus.iter().map(|bonus| id(bonus, "bonus")).collect::<Decoded<_>>()?;
-        Ok(LinePoints { line: line.line, points: line.points, bonus })
-    };
-    let failure = |failure: v1::RateFailure| Ok(RateFailure { line: failure.line, bonus: id(&failure.bonus, "bonus")?, error: failure.error });
-    Ok(Earned {
-        purchase: Arc::new(purchase(earned.purchase.ok_or_else(|| bad("purchase"))?)?),
-        rule_version: earned.rule_version,
-        facts: Facts { tier: CompactString::from(facts.tier), lifetime_earned: facts.lifetime_earned, purchases: facts.purchases, age_days: facts.age_days },
-        lot: earned.lot.as_ref().map(lot).transpose()?,
-        pending: earned.pending,
-        uncapped_points: earned.uncapped_points,
-        day_points: earned.day_points,
-        day: earned.day,
-        qualifying: amount(earned.qualifying, "qualifying")?,
-        lines: earned.lines.into_iter().map(line_points).collect::<Decoded<_>>()?,
-        failures: earned.failures.into_iter().map(failure).collect::<Decoded<_>>()?,
-        return_until: moment(earned.return_until_us, "return_until_us")?,
     })
 }
 

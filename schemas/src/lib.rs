@@ -5,8 +5,10 @@
 
 mod ask;
 mod decode;
+mod decode_record;
 mod encode;
 mod published;
+mod read;
 mod record;
 mod wire;
 

@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use ledger_schemas::{Ask, Outcome, ProgramEntry, Published, Record, encode_outcome, encode_program_entry, encode_record};
+use ledger_schemas::{Ask, Outcome, ProgramEntry, Published, Record, encode_outcome, encode_program_entry, encode_record, v1};
 use proptest::prelude::*;
+use prost::Message as _;
 
 fn golden(name: &str) -> Vec<Vec<u8>> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/v1");
@@ -44,6 +45,8 @@ proptest! {
             let mut again = Vec::new();
             encode_record(&record, &mut again);
             prop_assert_eq!(Record::decode(&again).unwrap(), record);
+            let generated = v1::Record::decode(&*bytes);
+            prop_assert!(generated.is_ok(), "the generated types refuse what is read here: {generated:?}");
         }
     }
 

@@ -182,7 +182,9 @@ impl Held {
 impl Shared {
     fn list(&self, partitions: &[Partition]) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
-        partitions.iter().for_each(|partition| drop(list.add_partition(&self.topic, i32::from(*partition))));
+        for partition in partitions {
+            list.add_partition(&self.topic, i32::from(*partition));
+        }
         list
     }
 

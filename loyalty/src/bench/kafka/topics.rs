@@ -41,7 +41,7 @@ impl Till {
         let consumer: BaseConsumer = config.create()?;
         let (events, mut all) = (format!("{prefix}.events"), TopicPartitionList::new());
         for partition in 0..PARTITIONS {
-            let (_, end) = consumer.fetch_watermarks(&events, i32::from(partition), PATIENCE)?;
+            let (_, end) = end_of(&consumer, &events, i32::from(partition))?;
             all.add_partition_offset(&events, i32::from(partition), Offset::Offset(end))?;
         }
         consumer.assign(&all)?;
@@ -69,6 +69,17 @@ impl Till {
     pub fn next<T>(&self, read: impl FnOnce(&[u8]) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let message = self.consumer.poll(PATIENCE).context("no committed event comes")??;
         read(message.payload().context("an event says something")?)
+    }
+}
+
+/// The ends of a partition that was made just now, and may have no leader yet.
+fn end_of(consumer: &BaseConsumer, topic: &str, partition: i32) -> anyhow::Result<(i64, i64)> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match consumer.fetch_watermarks(topic, partition, PATIENCE) {
+            Err(KafkaError::MetadataFetch(_)) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(50)),
+            found => return Ok(found?),
+        }
     }
 }
 

@@ -1,0 +1,280 @@
+//! Records, read where they lie: audits and rebuilds read them by the million, and by way of the generated types each text would be copied twice.
+//! Events that are rare go by those types.
+//!
+//! Invariant: what is encoded is read as it was (`tests/golden.rs`), and nothing is read that the generated types refuse (`tests/fuzz.rs`).
+
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use ledger_core::account::command::{Line, Origin, Purchase};
+use ledger_core::account::event::{Earned, Lot, Part, Spent};
+use ledger_core::account::state::Balance;
+use ledger_core::account::{Event, EventKind};
+use ledger_core::id::{AccountKey, Id};
+use ledger_core::points::Amount;
+use ledger_core::policy::{Facts, LinePoints, RateFailure};
+
+use crate::decode::{Decoded, bad, check_version, fixed_hash, id, moment, optional_moment, rare_event};
+use crate::read::Fields;
+use crate::record::Record;
+
+/// Goes through the fields of a message; those with other numbers are passed over, as they may be of a later schema.
+macro_rules! each_field {
+    ($bytes:expr, $value:ident, { $($number:literal => $read:expr),* $(,)? }) => {
+        let mut fields = Fields($bytes);
+        while let Some((number, $value)) = fields.next()? {
+            match number {
+                $($number => $read,)*
+                _ => {}
+            }
+        }
+    };
+}
+
+impl Record {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// [`crate::DecodeError`] for anything but a whole record of a schema that this program knows.
+    pub fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let (mut schema_version, mut account_seq, mut rule_version) = (0, 0, 0);
+        let (mut program, mut account, mut command_id, mut command_kind, mut actor) = ("", "", "", "", "");
+        let (mut content_hash, mut previous_hash): (&[u8], &[u8]) = (&[], &[]);
+        let (mut recorded_at, mut effective_at, mut balance) = (0, 0, None);
+        let mut events = Vec::with_capacity(2);
+        each_field!(bytes, value, {
+            1 => {
+                schema_version = value.uint32()?;
+                // What comes after may be of a kind that is not known here.
+                check_version(schema_version)?;
+            },
+            2 => program = value.text()?,
+            3 => account = value.text()?,
+            4 => account_seq = value.uint()?,
+            5 => command_id = value.text()?,
+            6 => command_kind = value.text()?,
+            7 => content_hash = value.bytes()?,
+            8 => recorded_at = value.int()?,
+            9 => effective_at = value.int()?,
+            10 => actor = value.text()?,
+            11 => rule_version = value.uint32()?,
+            12 => previous_hash = value.bytes()?,
+            13 => events.push(event(value.bytes()?)?),
+            14 => balance = Some(self::balance(value.bytes()?)?),
+        });
+        check_version(schema_version)?;
+        Ok(Self {
+            key: AccountKey { program: id(program, "program")?, account: id(account, "account")? },
+            account_seq,
+            command_id: id(command_id, "command_id")?,
+            command_kind: command_kind.into(),
+            content_hash: fixed_hash(content_hash, "content_hash")?,
+            recorded_at: moment(recorded_at, "recorded_at_us")?,
+            effective_at: moment(effective_at, "effective_at_us")?,
+            actor: actor.into(),
+            rule_version,
+            previous_hash: fixed_hash(previous_hash, "previous_hash")?,
+            events,
+            balance: balance.ok_or_else(|| bad("balance"))?,
+        })
+    }
+}
+
+fn balance(bytes: &[u8]) -> Decoded<Balance> {
+    let mut balance = Balance { available: 0, pending: 0, held: 0, owed: 0, lifetime_earned: 0 };
+    each_field!(bytes, value, {
+        1 => balance.available = value.sint()?,
+        2 => balance.pending = value.sint()?,
+        3 => balance.held = value.sint()?,
+        4 => balance.owed = value.sint()?,
+        5 => balance.lifetime_earned = value.sint()?,
+    });
+    Ok(balance)
+}
+
+fn event(bytes: &[u8]) -> Decoded<Event> {
+    let (mut at, mut kind) = (0, None);
+    each_field!(bytes, value, {
+        1 => at = value.int()?,
+        9 => kind = Some(EventKind::PointsEarned(Box::new(earned(value.bytes()?)?))),
+        11 => kind = Some(EventKind::PointsRedeemed(spent(value.bytes()?)?)),
+        17 => kind = Some(EventKind::PointsExpired(part(value.bytes()?)?)),
+    });
+    let kind = kind.map_or_else(|| rare_event(bytes), Ok)?;
+    Ok(Event { at: moment(at, "at_us")?, kind })
+}
+
+fn earned(bytes: &[u8]) -> Decoded<Earned> {
+    let (mut purchase, mut facts, mut lot, mut qualifying) = (None, None, None, None);
+    let (mut rule_version, mut pending, mut day, mut return_until) = (0, false, 0, 0);
+    let (mut uncapped_points, mut day_points) = (0, 0);
+    let (mut lines, mut failures) = (Vec::new(), Vec::new());
+    each_field!(bytes, value, {
+        1 => purchase = Some(self::purchase(value.bytes()?)?),
+        2 => rule_version = value.uint32()?,
+        3 => facts = Some(self::facts(value.bytes()?)?),
+        4 => lot = Some(self::lot(value.bytes()?)?),
+        5 => pending = value.bool()?,
+        6 => uncapped_points = value.sint()?,
+        7 => day_points = value.sint()?,
+        8 => day = value.sint32()?,
+        9 => qualifying = Some(amount(value.bytes()?, "qualifying")?),
+        10 => lines.push(line_points(value.bytes()?)?),
+        11 => failures.push(failure(value.bytes()?)?),
+        12 => return_until = value.int()?,
+    });
+    Ok(Earned {
+        purchase: Arc::new(purchase.ok_or_else(|| bad("purchase"))?),
+        rule_version,
+        facts: facts.ok_or_else(|| bad("facts"))?,
+        lot,
+        pending,
+        uncapped_points,
+        day_points,
+        day,
+        qualifying: qualifying.ok_or_else(|| bad("qualifying"))?,
+        lines,
+        failures,
+        return_until: moment(return_until, "return_until_us")?,
+    })
+}
+
+fn purchase(bytes: &[u8]) -> Decoded<Purchase> {
+    let (mut purchase_id, mut currency, mut channel, mut store) = ("", "", "", "");
+    let (mut occurred_at, mut shipping, mut origin) = (0, None, None);
+    let mut lines = Vec::new();
+    each_field!(bytes, value, {
+        1 => purchase_id = value.text()?,
+        2 => occurred_at = value.int()?,
+        3 => currency = value.text()?,
+        4 => channel = value.text()?,
+        5 => store = value.text()?,
+        6 => lines.push(line(value.bytes()?)?),
+        7 => shipping = Some(amount(value.bytes()?, "shipping")?),
+        12 => origin = Some(Box::new(self::origin(value.bytes()?)?)),
+    });
+    Ok(Purchase {
+        purchase_id: id(purchase_id, "purchase_id")?,
+        occurred_at: moment(occurred_at, "occurred_at_us")?,
+        currency: currency.into(),
+        channel: channel.into(),
+        store: store.into(),
+        lines,
+        shipping: shipping.ok_or_else(|| bad("shipping"))?,
+        origin,
+    })
+}
+
+fn origin(bytes: &[u8]) -> Decoded<Origin> {
+    let mut origin = Origin::default();
+    each_field!(bytes, value, {
+        1 => origin.cashier = value.text()?.into(),
+        2 => origin.till = value.text()?.into(),
+        3 => origin.device = value.text()?.into(),
+        4 => origin.card_token = value.text()?.into(),
+    });
+    Ok(origin)
+}
+
+fn line(bytes: &[u8]) -> Decoded<Line> {
+    let (mut line_id, mut sku, mut category) = ("", "", "");
+    let (mut quantity, mut unit_price, mut discount, mut tax) = (None, None, None, None);
+    each_field!(bytes, value, {
+        1 => line_id = value.text()?,
+        2 => sku = value.text()?,
+        3 => category = value.text()?,
+        4 => quantity = Some(amount(value.bytes()?, "quantity")?),
+        5 => unit_price = Some(amount(value.bytes()?, "unit_price")?),
+        6 => discount = Some(amount(value.bytes()?, "discount")?),
+        7 => tax = Some(amount(value.bytes()?, "tax")?),
+    });
+    Ok(Line {
+        line_id: id(line_id, "line_id")?,
+        sku: sku.into(),
+        category: category.into(),
+        quantity: quantity.ok_or_else(|| bad("quantity"))?,
+        unit_price: unit_price.ok_or_else(|| bad("unit_price"))?,
+        discount: discount.ok_or_else(|| bad("discount"))?,
+        tax: tax.ok_or_else(|| bad("tax"))?,
+    })
+}
+
+fn amount(bytes: &[u8], field: &'static str) -> Decoded<Amount> {
+    let (mut units, mut scale) = (0, 0);
+    each_field!(bytes, value, {
+        1 => units = value.sint()?,
+        2 => scale = value.uint32()?,
+    });
+    Amount::from_wire(units, scale).ok_or_else(|| bad(field))
+}
+
+fn facts(bytes: &[u8]) -> Decoded<Facts> {
+    let mut facts = Facts::default();
+    each_field!(bytes, value, {
+        1 => facts.tier = CompactString::from(value.text()?),
+        2 => facts.lifetime_earned = value.sint()?,
+        3 => facts.purchases = value.uint32()?,
+        4 => facts.age_days = value.uint32()?,
+    });
+    Ok(facts)
+}
+
+fn lot(bytes: &[u8]) -> Decoded<Lot> {
+    let (mut lot, mut points, mut available_at, mut expires_at, mut expiry_moves) = (0, 0, 0, None, false);
+    each_field!(bytes, value, {
+        1 => lot = value.uint32()?,
+        2 => points = value.sint()?,
+        3 => available_at = value.int()?,
+        4 => expires_at = Some(value.int()?),
+        5 => expiry_moves = value.bool()?,
+    });
+    let (available_at, expires_at) = (moment(available_at, "available_at_us")?, optional_moment(expires_at, "expires_at_us")?);
+    Ok(Lot { lot, points, available_at, expires_at, expiry_moves })
+}
+
+fn line_points(bytes: &[u8]) -> Decoded<LinePoints> {
+    let mut points = LinePoints { line: 0, points: 0, bonus: Vec::new() };
+    each_field!(bytes, value, {
+        1 => points.line = value.uint32()?,
+        2 => points.points = value.sint()?,
+        3 => points.bonus.push(id(value.text()?, "bonus")?),
+    });
+    Ok(points)
+}
+
+fn failure(bytes: &[u8]) -> Decoded<RateFailure> {
+    let (mut line, mut bonus, mut error) = (0, "", "");
+    each_field!(bytes, value, {
+        1 => line = value.uint32()?,
+        2 => bonus = value.text()?,
+        3 => error = value.text()?,
+    });
+    let bonus: Id = id(bonus, "bonus")?;
+    Ok(RateFailure { line, bonus, error: error.to_owned() })
+}
+
+fn spent(bytes: &[u8]) -> Decoded<Spent> {
+    let (mut redemption, mut parts, mut worth, mut return_until) = ("", Vec::new(), None, 0);
+    each_field!(bytes, value, {
+        1 => redemption = value.text()?,
+        2 => parts.push(part(value.bytes()?)?),
+        3 => worth = Some(amount(value.bytes()?, "value")?),
+        4 => return_until = value.int()?,
+    });
+    Ok(Spent {
+        redemption: id(redemption, "redemption")?,
+        parts,
+        value: worth.ok_or_else(|| bad("value"))?,
+        return_until: moment(return_until, "return_until_us")?,
+    })
+}
+
+fn part(bytes: &[u8]) -> Decoded<Part> {
+    let mut part = Part { lot: 0, points: 0, pending: false };
+    each_field!(bytes, value, {
+        1 => part.lot = value.uint32()?,
+        2 => part.points = value.sint()?,
+        3 => part.pending = value.bool()?,
+    });
+    Ok(part)
+}
