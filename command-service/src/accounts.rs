@@ -26,7 +26,7 @@ pub(crate) struct Cached {
     /// Its purchases as the last checkpoint has them.
     written: Purchases,
     pub(crate) due: Option<Moment>,
-    partition: Partition,
+    pub(crate) partition: Partition,
     dirty: bool,
     /// The checkpoint after which it was last used.
     used: u32,

@@ -22,6 +22,9 @@ use crate::request::{Answer, Firsts, Plan, Refusal, Reply, SourceOffset, command
 use crate::store::{StoreError, UsedId};
 use crate::wire::{accepted, told};
 
+/// About as many as a record has: more would cost more in memory than growing does.
+const RECORD_BYTES: usize = 512;
+
 /// What to answer when the staged batch is on the log.
 pub(crate) enum Staged {
     /// The answer is known.
@@ -150,7 +153,7 @@ impl Book {
         if let Err(invalid) = command.check() {
             return Ok(Err(Refusal::Invalid(vec![invalid])));
         }
-        let name = key.to_string();
+        let name = key.name();
         if !self.is_here(&name) {
             return Ok(Err(Refusal::NotHere));
         }
@@ -235,7 +238,7 @@ impl Book {
             while left > 0 {
                 let Some(key) = self.accounts.pop_due(program_id, partition, now) else { break };
                 let now = self.no_earlier(&key, &program, now)?;
-                self.run_due(&key, &key.to_string(), &program, now)?;
+                self.run_due(&key, &key.name(), &program, now)?;
                 left -= 1;
             }
             more |= left == 0;
@@ -260,8 +263,8 @@ impl Book {
         program: &Program,
         now: Moment,
     ) -> Result<Answer, StoreError> {
-        let partition = self.partition(name);
-        let account = self.accounts.get(key, program)?.account_mut();
+        let cached = self.accounts.get(key, program)?;
+        let (partition, account) = (cached.partition, cached.account_mut());
         let previous_hash = account.last_hash;
         decision.events.iter().for_each(|event| account.evolve(event));
         let record = Record {
@@ -278,7 +281,7 @@ impl Book {
             events: decision.events,
             balance: account.balance(),
         };
-        let mut body = Vec::with_capacity(512);
+        let mut body = Vec::with_capacity(RECORD_BYTES);
         encode_record(&record, &mut body);
         account.seal(now, hash(&body));
         self.accounts.changed(key, program);
@@ -305,7 +308,7 @@ impl Book {
     /// Plans commands from the account's state and books them together, unless one of `firsts` was booked before.
     pub(crate) fn plan(&mut self, key: AccountKey, firsts: Firsts, plan: Plan, source: SourceOffset, reply: Reply, real_now: Moment) -> Result<(), StoreError> {
         self.group.read_up_to(source);
-        let name = key.to_string();
+        let name = key.name();
         let Some((program, now)) = self.program(&key.program, real_now) else {
             self.group.stage(Staged::Answer(reply, Err(Refusal::ProgramNotFound(key.program.clone()))));
             return Ok(());

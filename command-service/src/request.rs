@@ -194,13 +194,9 @@ pub(crate) type CommandKey = [u8; 16];
 
 /// `name` is the account's key as it is written.
 pub(crate) fn command_key(name: &str, kind: &str, id: &Id) -> CommandKey {
-    let mut hasher = blake3::Hasher::new();
-    for part in [name, kind, id.as_str()] {
-        hasher.update(part.as_bytes()).update(&[0]);
-    }
-    let mut key = [0; 16];
-    key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    key
+    // In one piece, which is hashed in half the time of several.
+    let hash = blake3::hash([name, kind, id.as_str(), ""].join("\0").as_bytes());
+    *hash.as_bytes().first_chunk().expect("a hash has 32 bytes")
 }
 
 /// The purchase or redemption that a command refers to.

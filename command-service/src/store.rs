@@ -117,7 +117,7 @@ pub(crate) type Purchases = Vec<Arc<PurchaseState>>;
 
 impl Changed {
     fn changes(self) -> impl Iterator<Item = Change> {
-        let name = self.key.to_string();
+        let name = self.key.name();
         let bytes = postcard::to_stdvec(&*self.account).expect("an account always serializes");
         let due = (Space::Due, name.clone().into_bytes(), self.due.map(|at| at.as_micros().to_be_bytes().to_vec()));
         let purchases = purchase_changes(&name, &self.written, &self.account.purchases);
@@ -185,7 +185,7 @@ impl Store {
     }
 
     pub(crate) fn account(&self, key: &AccountKey) -> Result<Option<Account>, StoreError> {
-        let key = key.to_string();
+        let key = key.name();
         let Some(bytes) = self.state.get(Space::Accounts, key.as_bytes())? else { return Ok(None) };
         let corrupt = |source| StoreError::Corrupt { key: key.clone(), source };
         let mut account: Account = postcard::from_bytes(&bytes).map_err(corrupt)?;

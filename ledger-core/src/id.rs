@@ -68,6 +68,14 @@ pub struct AccountKey {
     pub account: Id,
 }
 
+impl AccountKey {
+    /// As it is displayed, in less time.
+    #[must_use]
+    pub fn name(&self) -> String {
+        [self.program.as_str(), "/", self.account.as_str()].concat()
+    }
+}
+
 impl fmt::Display for AccountKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.program, self.account)
