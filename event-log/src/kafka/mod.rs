@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::{mpsc, watch};
@@ -131,6 +131,8 @@ pub struct KafkaLog {
     programs: Tail,
     /// Readers behind the tail, the last used last.
     fetchers: Arc<Mutex<Vec<Fetcher>>>,
+    /// Looks where outcomes end, now in one partition, now in another.
+    looker: Arc<Mutex<Option<Reader>>>,
     /// The threads of those who joined, which leave the group when their news are not heard any more.
     members: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -161,7 +163,16 @@ impl KafkaLog {
         let config = options.clone();
         let tails = move || Ok((Tail::start(&config, topics::EVENTS, partitions)?, Tail::start(&config, topics::PROGRAMS, 1)?));
         let (tail, programs) = blocking(tails).await?;
-        Ok(Self { options, partitions, book_id: found, tail: Arc::new(tail), programs, fetchers: Arc::default(), members: Mutex::default() })
+        Ok(Self {
+            options,
+            partitions,
+            book_id: found,
+            tail: Arc::new(tail),
+            programs,
+            fetchers: Arc::default(),
+            looker: Arc::default(),
+            members: Mutex::default(),
+        })
     }
 
     /// Reads what the tail no longer holds.
@@ -247,9 +258,18 @@ impl EventLog for KafkaLog {
     }
 
     async fn read_outcomes(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Vec<u8>>, LogError> {
-        let (options, topic) = (self.options.clone(), self.options.topic(topics::OUTCOMES));
+        let (options, topic, looker) = (self.options.clone(), self.options.topic(topics::OUTCOMES), Arc::clone(&self.looker));
         let (of, asked) = (topic.clone(), partition);
-        let end = blocking(move || fetch::end(&options.consumer()?, &of, asked)).await?.position;
+        let look = move || {
+            // Where the look fails it is not put back.
+            let mut looker = looker.lock().unwrap_or_else(PoisonError::into_inner);
+            let consumer = looker.take().map_or_else(|| options.consumer(), Ok)?;
+            let end = fetch::end(&consumer, &of, asked)?;
+            consumer.unassign().map_err(failed("rest"))?;
+            *looker = Some(consumer);
+            Ok(end.position)
+        };
+        let end = blocking(look).await?;
         if from >= end {
             return Ok(Vec::new());
         }
