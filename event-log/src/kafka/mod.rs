@@ -87,6 +87,8 @@ impl KafkaOptions {
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "error")
             .set("queued.max.messages.kbytes", "16384")
+            // Where nothing is fetched, because it is written here, this alone tells that a topic is gone.
+            .set("topic.metadata.refresh.interval.ms", "2000")
             .set("fetch.wait.max.ms", "20");
         config.create_with_context(Quiet).map_err(failed("connect a consumer"))
     }
