@@ -112,13 +112,18 @@ impl Tail {
     /// Puts here what was committed in a partition; `offset` is the one after it.
     pub(super) fn put(&self, partition: Partition, entries: impl Iterator<Item = Entry>, offset: i64) {
         let mut held = self.shared.held(usize::from(partition));
+        let mut follows = true;
         for entry in entries {
-            // Where it is read as well, it may be here already; where what is before it is not here, it will be read.
+            // Where it is read as well, it may be here already.
+            follows &= entry.position <= held.end;
             if entry.position == held.end {
                 held.push(entry);
             }
         }
-        held.offset = held.offset.max(offset);
+        // Where something before it is not here, it is to be read.
+        if follows {
+            held.offset = held.offset.max(offset);
+        }
     }
 
     /// Tells those who wait that there is more.
