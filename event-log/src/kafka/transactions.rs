@@ -38,6 +38,14 @@ struct Lease {
     holder: String,
 }
 
+/// What a transaction appends.
+pub(super) struct Append<'a> {
+    pub(super) batch: &'a Batch,
+    pub(super) crash: Option<Crash>,
+    /// Called when nothing is left but the end.
+    pub(super) before_end: &'a dyn Fn(),
+}
+
 /// Why a transaction did not come about.
 enum Failure {
     /// Nothing of it will be seen: it may be made again.
@@ -61,13 +69,14 @@ impl Transactions {
     }
 
     /// Appends; tells the offset after the records of each partition.
-    pub(super) fn append(&mut self, batch: &Batch, crash: Option<Crash>, before_end: &dyn Fn()) -> Result<Vec<(Partition, i64)>, LogError> {
+    pub(super) fn append(&mut self, append: &Append<'_>) -> Result<Vec<(Partition, i64)>, LogError> {
+        let batch = append.batch;
         for (partition, offset) in &batch.consumed {
             self.consumed.insert(*partition, i64::try_from(*offset).unwrap_or(i64::MAX));
         }
         // What was not asked over the log moves no offset; the lease alone protects it.
         let leases: Vec<_> = batch.consumed.iter().map(|(partition, _)| self.lease(*partition, &self.id)).collect();
-        let written = self.transaction(Some(batch), &leases, crash, before_end)?;
+        let written = self.transaction(Some(append), &leases)?;
         for outcome in &batch.outcomes {
             self.next_outcome[usize::from(outcome.partition)] += 1;
         }
@@ -95,7 +104,7 @@ impl Transactions {
             self.consumed.insert(lease.partition, lease.offset);
         }
         let own: Vec<_> = partitions.iter().map(|partition| self.lease(*partition, &self.id)).collect();
-        self.transaction(None, &own, None, &|| {})?;
+        self.transaction(None, &own)?;
         let ends = |name: &str| fetch::ends(&self.reader, &self.options.topic(name), partitions);
         let (events, outcomes) = (ends(topics::EVENTS)?, ends(topics::OUTCOMES)?);
         for (partition, place) in partitions.iter().zip(outcomes) {
@@ -108,7 +117,7 @@ impl Transactions {
 
     pub(super) fn release(&mut self, partitions: &[Partition]) -> Result<(), LogError> {
         let leases: Vec<_> = partitions.iter().map(|partition| self.lease(*partition, "")).collect();
-        self.transaction(None, &leases, None, &|| {})?;
+        self.transaction(None, &leases)?;
         self.consumed.retain(|partition, _| !partitions.contains(partition));
         Ok(())
     }
@@ -152,12 +161,12 @@ impl Transactions {
     }
 
     /// Makes one, again and again where the group has gone on in the middle or a broker is away, as long as the end was not asked for.
-    fn transaction(&mut self, batch: Option<&Batch>, leases: &[Lease], crash: Option<Crash>, before_end: &dyn Fn()) -> Result<Written, LogError> {
+    fn transaction(&mut self, append: Option<&Append<'_>>, leases: &[Lease]) -> Result<Written, LogError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let (version, membership) = self.standing.get().ok_or(LogError::Fenced { epoch: 0 })?;
-            let error = match self.attempt(batch, leases, &membership, crash, before_end) {
-                Ok(written) => return crash.map_or(Ok(written), |crash| Err(LogError::Crashed(crash))),
+            let error = match self.attempt(append, leases, &membership) {
+                Ok(written) => return append.and_then(|append| append.crash).map_or(Ok(written), |crash| Err(LogError::Crashed(crash))),
                 Err(Failure::Log(error)) => return Err(error),
                 Err(Failure::Before(error)) => error,
             };
@@ -174,19 +183,14 @@ impl Transactions {
         }
     }
 
-    fn attempt(
-        &mut self,
-        batch: Option<&Batch>,
-        leases: &[Lease],
-        membership: &Membership,
-        crash: Option<Crash>,
-        before_end: &dyn Fn(),
-    ) -> Result<Written, Failure> {
-        let written = self.send(batch, leases, membership).map_err(Failure::Before)?;
-        if crash == Some(Crash::BeforeCommit) {
-            return Err(Failure::Log(LogError::Crashed(Crash::BeforeCommit)));
+    fn attempt(&mut self, append: Option<&Append<'_>>, leases: &[Lease], membership: &Membership) -> Result<Written, Failure> {
+        let written = self.send(append.map(|append| append.batch), leases, membership).map_err(Failure::Before)?;
+        if let Some(append) = append {
+            if append.crash == Some(Crash::BeforeCommit) {
+                return Err(Failure::Log(LogError::Crashed(Crash::BeforeCommit)));
+            }
+            (append.before_end)();
         }
-        before_end();
         self.producer.commit().map_err(|error| Failure::Log(refused("commit")(error)))?;
         Ok(written)
     }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::standing::Standing;
 use super::tail::Tail;
-use super::transactions::Transactions;
+use super::transactions::{Append, Transactions};
 use super::{KafkaOptions, PATIENCE, failed};
 use crate::{Batch, Crash, Entry, LogError, NewRecord, Partition, Position, Taken, Writer};
 
@@ -42,7 +42,7 @@ impl KafkaWriter {
                 // Nobody waits any more where the one who asked was stopped. A producer that failed once is not used again: what comes
                 // of its transaction is known to the next one only.
                 let goes_on = match job {
-                    Job::Append(batch, crash, before_end, done) => tell(done, transactions.append(&batch, crash, &*before_end)),
+                    Job::Append(batch, crash, before_end, done) => tell(done, transactions.append(&Append { batch: &batch, crash, before_end: &*before_end })),
                     Job::Take(partitions, done) => tell(done, transactions.take(&partitions)),
                     Job::Release(partitions, done) => tell(done, transactions.release(&partitions)),
                 };
