@@ -8,6 +8,7 @@ use ledger_core::account::state::Status;
 use ledger_core::account::{Command, EventKind};
 use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_core::points::Amount;
+use ledger_core::policy::Paid;
 use ledger_core::time::Moment;
 use prost::Message;
 
@@ -301,7 +302,12 @@ fn purchase_returned(returned: v1::PurchaseReturned) -> Decoded<Reversed> {
         shortfall: returned.shortfall,
         owed: returned.owed,
         qualifying: amount(returned.qualifying, "qualifying")?,
+        paid_by: returned.paid_by.into_iter().map(paid).collect::<Decoded<_>>()?,
     })
+}
+
+fn paid(paid: v1::Paid) -> Decoded<Paid> {
+    Ok(Paid { lot: paid.lot, payer: id(&paid.payer, "payer")?, points: paid.points })
 }
 
 fn tier_move(moved: v1::TierMove) -> Decoded<TierMove> {

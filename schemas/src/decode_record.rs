@@ -12,7 +12,7 @@ use ledger_core::account::state::Balance;
 use ledger_core::account::{Event, EventKind};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::points::Amount;
-use ledger_core::policy::{Facts, LinePoints, RateFailure};
+use ledger_core::policy::{Facts, LinePoints, Paid, RateFailure};
 
 use crate::decode::{Decoded, bad, check_version, fixed_hash, id, moment, optional_moment, rare_event};
 use crate::read::Fields;
@@ -108,7 +108,7 @@ fn earned(bytes: &[u8]) -> Decoded<Earned> {
     let (mut purchase, mut facts, mut lot, mut qualifying) = (None, None, None, None);
     let (mut rule_version, mut pending, mut day, mut return_until) = (0, false, 0, 0);
     let (mut uncapped_points, mut day_points) = (0, 0);
-    let (mut lines, mut failures) = (Vec::new(), Vec::new());
+    let (mut lines, mut failures, mut paid_by) = (Vec::new(), Vec::new(), Vec::new());
     each_field!(bytes, value, {
         1 => purchase = Some(self::purchase(value.bytes()?)?),
         2 => rule_version = value.uint32()?,
@@ -122,6 +122,7 @@ fn earned(bytes: &[u8]) -> Decoded<Earned> {
         10 => lines.push(line_points(value.bytes()?)?),
         11 => failures.push(failure(value.bytes()?)?),
         12 => return_until = value.int()?,
+        13 => paid_by.push(paid(value.bytes()?)?),
     });
     Ok(Earned {
         purchase: Arc::new(purchase.ok_or_else(|| bad("purchase"))?),
@@ -136,7 +137,18 @@ fn earned(bytes: &[u8]) -> Decoded<Earned> {
         lines,
         failures,
         return_until: moment(return_until, "return_until_us")?,
+        paid_by,
     })
+}
+
+fn paid(bytes: &[u8]) -> Decoded<Paid> {
+    let (mut lot, mut payer, mut points) = (0, "", 0);
+    each_field!(bytes, value, {
+        1 => lot = value.uint32()?,
+        2 => payer = value.text()?,
+        3 => points = value.sint()?,
+    });
+    Ok(Paid { lot, payer: id(payer, "payer")?, points })
 }
 
 fn purchase(bytes: &[u8]) -> Decoded<Purchase> {

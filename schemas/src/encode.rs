@@ -6,7 +6,7 @@ use ledger_core::account::state::Balance;
 use ledger_core::account::{Command, Event, EventKind};
 use ledger_core::id::Id;
 use ledger_core::points::{Amount, Points};
-use ledger_core::policy::{Facts, LinePoints, RateFailure};
+use ledger_core::policy::{Facts, LinePoints, Paid, RateFailure};
 use ledger_core::time::Moment;
 
 use crate::record::{Hash, Outcome, ProgramChange, ProgramEntry, Record};
@@ -309,6 +309,17 @@ fn points_earned(to: &mut Wire<'_>, earned: &Earned) {
         to.message(11, |to| failure(to, each));
     }
     to.int(12, earned.return_until.as_micros());
+    paid_by(to, 13, &earned.paid_by);
+}
+
+fn paid_by(to: &mut Wire<'_>, field: u32, all: &[Paid]) {
+    for each in all {
+        to.message(field, |to| {
+            to.uint(1, each.lot);
+            to.text(2, each.payer.as_str());
+            to.sint(3, each.points);
+        });
+    }
 }
 
 fn facts(to: &mut Wire<'_>, facts: &Facts) {
@@ -350,6 +361,7 @@ fn purchase_returned(to: &mut Wire<'_>, reversed: &Reversed) {
     to.sint(8, reversed.shortfall);
     to.sint(9, reversed.owed);
     amount(to, 10, reversed.qualifying);
+    paid_by(to, 11, &reversed.paid_by);
 }
 
 fn tier_move(to: &mut Wire<'_>, moved: &TierMove) {

@@ -15,7 +15,7 @@ use ledger_core::account::state::{Balance, Status};
 use ledger_core::account::{Command, Event, EventKind};
 use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_core::points::Amount;
-use ledger_core::policy::{Facts, LinePoints, RateFailure};
+use ledger_core::policy::{Facts, LinePoints, Paid, RateFailure};
 use ledger_core::time::Moment;
 use ledger_schemas::v1;
 use ledger_schemas::{Ask, DecodeError, Outcome, ProgramChange, ProgramEntry, Record, What, content_hash, encode_outcome, encode_program_entry, encode_record};
@@ -106,7 +106,12 @@ fn earned() -> Earned {
         lines: vec![LinePoints { line: 0, points: 126, bonus: vec![id("mugs-x2")] }],
         failures: vec![RateFailure { line: 0, bonus: id("odd"), error: "division by zero".into() }],
         return_until: at("2010-12-01T07:45:00Z"),
+        paid_by: Vec::new(),
     }
+}
+
+fn paid_by() -> Vec<Paid> {
+    vec![Paid { lot: 7, payer: id("acme"), points: 63 }, Paid { lot: 7, payer: id("zeta"), points: -2 }]
 }
 
 /// Every kind of event; a new one does not compile into `name` without a place here.
@@ -122,6 +127,7 @@ fn events() -> Vec<EventKind> {
         shortfall: 6,
         owed: 7,
         qualifying: amount("126"),
+        paid_by: Vec::new(),
     };
     vec![
         EventKind::AccountOpened { pending: true, tier: "member".into() },
@@ -154,6 +160,8 @@ fn events() -> Vec<EventKind> {
         EventKind::AdjustmentProposed(Box::new(Proposal { proposal: id("A-2"), maker: "csr-anna".into(), points: -70, reason: reason() })),
         EventKind::AdjustmentApproved { proposal: id("A-2") },
         EventKind::AdjustmentDeclined { proposal: id("A-2"), reason: reason() },
+        EventKind::PointsEarned(Box::new(Earned { paid_by: paid_by(), ..earned() })),
+        EventKind::PurchaseReturned(Box::new(Reversed { paid_by: paid_by(), ..reversed(Returned::Amount(amount("19.99"))) })),
     ]
 }
 

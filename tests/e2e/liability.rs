@@ -148,6 +148,64 @@ async fn a_period_rolls_forward_and_the_book_sums_to_zero() {
     assert!(run(&["verify"], data.path()).await.contains("book verified"));
 }
 
+#[tokio::test]
+async fn what_a_brand_pays_for_is_told_by_period_and_as_owed() {
+    let data = TempDir::new().unwrap();
+    let up = Up::start(data.path(), &[]).await;
+    let mut rules = points_worth_one("1", "2020-01-01T00:00:00Z");
+    rules["earn"] = json!({"base": {"points": "1", "per": "1"}, "bonus": [
+        {"id": "tea-x3", "when": "line.sku == 'tea'", "multiply": "3", "paid_by": "acme"},
+        {"id": "milk-x2", "when": "line.sku == 'milk'", "multiply": "2", "paid_by": "zeta"},
+    ]});
+    assert_eq!(up.put("/v1/programs/shop/rulebook", rules).await.0, StatusCode::CREATED);
+    let sell = async |id: &str, account: &str, at: &str, lines: Value| {
+        clock(&up, at).await;
+        let mut sale = purchase(id, account, at, "x", "1");
+        (sale["lines"], sale["shipping"]) = (lines, json!("0"));
+        let (status, answer) = up.post("/v1/programs/shop/purchases", sale).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        answer
+    };
+    let line = |id: &str, sku: &str, price: &str| json!({"line_id": id, "sku": sku, "category": "food", "quantity": 1, "unit_price": price});
+    // Given 300 points for tea and 100 for the rest in January, and 100 for milk in February.
+    sell("p1", "a", "2020-01-10T00:00:00Z", json!([line("1", "tea", "100"), line("2", "x", "100")])).await;
+    let answer = sell("p2", "b", "2020-02-10T00:00:00Z", json!([line("1", "milk", "50")])).await;
+    seen(&up, &answer).await;
+    // When half of January's points are spent, and the milk is returned.
+    redeem(&up, "r1", "a", 200).await;
+    let back =
+        json!({"return_id": "t1", "account_id": "b", "purchase_id": "p2", "occurred_at": "2020-02-10T00:00:00Z", "lines": [{"line_id": "1", "quantity": 1}]});
+    let (status, answer) = up.post("/v1/programs/shop/returns", back).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    seen(&up, &answer).await;
+    // Then acme pays for the 200 more on tea, of which half is still owed, and zeta for nothing any more.
+    let base = "/v1/programs/shop/liability";
+    let payer = |name: Value, issued: i64, clawed_back: i64, liability: i64| json!({"payer": name, "issued": issued, "clawed_back": clawed_back, "liability": liability});
+    let year = up.read(&format!("{base}/payers?from=2020-01-01&to=2020-12-31"), &answer).await;
+    assert_eq!(year["payers"], json!([payer(json!("acme"), 200, 0, 100), payer(json!("zeta"), 50, -50, 0), payer(Value::Null, 250, -50, 100)]), "{year}");
+    let money = &year["money"];
+    assert_eq!((&money["currency"], &money["payers"][0]["liability"], &money["payers"][0]["payer"]), (&json!("GBP"), &json!("100"), &json!("acme")), "{year}");
+    let (_, january) = up.get(&format!("{base}/payers?from=2020-01-01&to=2020-01-31")).await;
+    assert_eq!(january["payers"], json!([payer(json!("acme"), 200, 0, 100), payer(json!("zeta"), 0, 0, 0), payer(Value::Null, 200, 0, 100)]), "{january}");
+    let (_, total) = up.get(&format!("{base}/roll-forward?from=2020-01-01&to=2020-12-31")).await;
+    assert_eq!((&total["total"]["issued"], &total["total"]["closing"]), (&json!(500), &json!(200)), "payers and the program pay for all: {total}");
+    // When the tea is returned, whose points are not all there any more.
+    let back =
+        json!({"return_id": "t2", "account_id": "a", "purchase_id": "p1", "occurred_at": "2020-02-10T00:00:00Z", "lines": [{"line_id": "1", "quantity": 1}]});
+    let (_, answer) = up.post("/v1/programs/shop/returns", back).await;
+    seen(&up, &answer).await;
+    // Then the program bears what could not be taken back.
+    let year = up.read(&format!("{base}/payers?from=2020-01-01&to=2020-12-31"), &answer).await;
+    assert_eq!(year["payers"][0], payer(json!("acme"), 200, -200, 0), "{year}");
+    assert_eq!(year["payers"][2], payer(Value::Null, 250, -50, 0), "{year}");
+    let (status, problem) = up.get(&format!("{base}/payers?from=2020-02-01&to=2020-01-01")).await;
+    assert_eq!((status, &problem["errors"][0]["pointer"]), (StatusCode::BAD_REQUEST, &json!("to")), "{problem}");
+    up.stop().await;
+    assert!(run(&["verify"], data.path()).await.contains("book verified"));
+    let report = run(&["report", "liability", "--program", "shop"], data.path()).await;
+    assert!(report.contains("Who pays, since"), "{report}");
+}
+
 /// Each of 12 months gives 1,000 points; of those a tenth is spent after one month, two tenths after two, a tenth after three.
 async fn a_year_of_points(data: &Path) -> Up {
     let up = Up::start(data, &[]).await;

@@ -1,12 +1,12 @@
 //! What the points owe: trial balance, roll-forward, lots, breakage, journal, expiry ahead.
 
-use analysis::liability::{self, Basis, Breakage, Budget, BudgetAlert, Journal, RollForward, Rolled, TrialBalance};
+use analysis::liability::{self, Basis, Breakage, Budget, BudgetAlert, Journal, Payer, RollForward, Rolled, TrialBalance};
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::civil::Date;
 use ledger_core::id::Id;
-use ledger_core::policy::Rulebook;
+use ledger_core::policy::{Program, Rulebook};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -56,6 +56,30 @@ fn today(state: &ApiState, program: &Id) -> Result<Date, Problem> {
 fn day_or_today(state: &ApiState, program: &Id, name: &str, text: Option<&str>) -> Result<Date, Problem> {
     let today = today(state, program)?;
     text.map_or(Ok(today), |text| day(name, text))
+}
+
+fn period(from: &str, to: &str) -> Result<(Date, Date), Problem> {
+    let period = (day("from", from)?, day("to", to)?);
+    if period.1 < period.0 {
+        return Err(Problem::parameter("to", to, "a day that is not before from"));
+    }
+    Ok(period)
+}
+
+fn rulebook_at_end<'a>(program: &'a Program, id: &Id, (_, to): (Date, Date)) -> Result<&'a Rulebook, Problem> {
+    let end = moment("to", &format!("{to}T23:59:59Z"))?;
+    program.at_or_first(end).map(|version| &version.rulebook).ok_or_else(|| Problem::program_not_found(id))
+}
+
+/// `row` with each number of points as the money that they are worth.
+fn in_money(row: &impl Serialize, rulebook: &Rulebook) -> serde_json::Value {
+    let mut fields = serde_json::to_value(row).unwrap_or_default();
+    for (_, field) in fields.as_object_mut().into_iter().flatten() {
+        if let Some(points) = field.as_i64() {
+            *field = rulebook.redeem.value.money(points).map(|money| money.0.to_string()).into();
+        }
+    }
+    fields
 }
 
 /// Where all points are; the sum over all buckets is zero.
@@ -114,16 +138,7 @@ struct Money {
 
 impl Money {
     fn of(rolled: &RollForward, rulebook: &Rulebook) -> Self {
-        let value = |points: i64| rulebook.redeem.value.money(points).map(|money| money.0.to_string());
-        let row = |row: &Rolled| {
-            let mut fields = serde_json::to_value(row).unwrap_or_default();
-            for (_, field) in fields.as_object_mut().into_iter().flatten() {
-                if let Some(points) = field.as_i64() {
-                    *field = value(points).into();
-                }
-            }
-            fields
-        };
+        let row = |row: &Rolled| in_money(row, rulebook);
         Self { currency: rulebook.currency.to_string(), rows: rolled.rows.iter().map(row).collect(), total: row(&rolled.total) }
     }
 }
@@ -138,20 +153,64 @@ pub(super) async fn roll_forward(
 ) -> Result<axum::Json<RollForwardView>, Problem> {
     let program = path_id("program", &program)?;
     let rules = state.program(&program)?;
-    let (from, to, basis) = (day("from", &params.from)?, day("to", &params.to)?, basis(params.basis.as_deref())?);
-    if to < from {
-        return Err(Problem::parameter("to", &params.to, "a day that is not before from"));
-    }
+    let (period, basis) = (period(&params.from, &params.to)?, basis(params.basis.as_deref())?);
     if let Some(by) = params.by.as_deref().filter(|by| !matches!(*by, "tier" | "cohort")) {
         return Err(Problem::parameter("by", by, "tier or cohort"));
     }
     let known_on = params.known_on.as_deref().map(|text| day("known_on", text)).transpose()?;
     let database = state.database().await?;
-    let points = liability::roll_forward(&database, program.as_str(), (from, to), known_on, basis, params.by.as_deref()).await?;
-    let end = moment("to", &format!("{to}T23:59:59Z"))?;
-    let version = rules.program.at_or_first(end).ok_or_else(|| Problem::program_not_found(&program))?;
-    let money = Money::of(&points, &version.rulebook);
+    let points = liability::roll_forward(&database, program.as_str(), period, known_on, basis, params.by.as_deref()).await?;
+    let money = Money::of(&points, rulebook_at_end(&rules.program, &program, period)?);
     Ok(axum::Json(RollForwardView { points, money }))
+}
+
+/// The period.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PayersParams {
+    /// The first day (UTC) booked, `YYYY-MM-DD`.
+    pub from: String,
+    /// The last day.
+    pub to: String,
+    /// As in every read.
+    pub min_position: Option<String>,
+}
+
+/// Who pays, in points and in money.
+#[derive(Debug, Serialize)]
+pub struct PayersView {
+    /// In points; the program itself, without a name, comes last.
+    payers: Vec<Payer>,
+    /// What redeeming those points would be worth by the rulebook in force at the end of the period.
+    money: PayersMoney,
+}
+
+/// The same in money.
+#[derive(Debug, Serialize)]
+struct PayersMoney {
+    /// ISO 4217 code.
+    currency: String,
+    /// As the payers in points: decimals in strings, rounded to 6 decimals, half even.
+    payers: Vec<serde_json::Value>,
+}
+
+/// Who pays for points (`earn.bonus[].paid_by` of the rulebook): given and clawed back in a period, and owed to members now.
+#[utoipa::path(get, path = "/programs/{program}/liability/payers", params(("program" = String, Path), PayersParams),
+    responses((status = 200, description = "By payer, the program last", body = serde_json::Value), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(super) async fn payers(
+    State(state): State<ApiState>,
+    Path(program): Path<String>,
+    Query(params): Query<PayersParams>,
+) -> Result<axum::Json<PayersView>, Problem> {
+    let program = path_id("program", &program)?;
+    let rules = state.program(&program)?;
+    let period = period(&params.from, &params.to)?;
+    wait_for(&state, "liability", params.min_position.as_deref()).await?;
+    let payers = liability::payers(&*state.database().await?, program.as_str(), period).await?;
+    let rulebook = rulebook_at_end(&rules.program, &program, period)?;
+    let money = PayersMoney { currency: rulebook.currency.to_string(), payers: payers.iter().map(|payer| in_money(payer, rulebook)).collect() };
+    Ok(axum::Json(PayersView { payers, money }))
 }
 
 /// Which points will be spent: chain ladder over issue months with Mack's standard errors, and how well it did three months ago.

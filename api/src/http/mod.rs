@@ -88,6 +88,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(liability::trial_balance))
         .routes(routes!(liability::roll_forward))
         .routes(routes!(liability::lots))
+        .routes(routes!(liability::payers))
         .routes(routes!(liability::breakage))
         .routes(routes!(liability::journal))
         .routes(routes!(liability::expiry_forecast))

@@ -8,7 +8,7 @@ use super::command::{Purchase, Reason, Return};
 use super::state::Status;
 use crate::id::{Alias, Id};
 use crate::points::{Amount, Points};
-use crate::policy::{Facts, LinePoints, RateFailure};
+use crate::policy::{Facts, LinePoints, Paid, RateFailure};
 use crate::time::Moment;
 
 /// The number of a lot within its account: 1, 2, 3 …
@@ -221,6 +221,8 @@ pub struct Earned {
     pub failures: Vec<RateFailure>,
     /// Until when it can be returned.
     pub return_until: Moment,
+    /// Who else than the program pays for how many of the lot's points.
+    pub paid_by: Vec<Paid>,
 }
 
 /// Points that were spent.
@@ -259,6 +261,8 @@ pub struct Reversed {
     pub owed: Points,
     /// What the goods given back had counted towards a tier.
     pub qualifying: Amount,
+    /// How many of `points` somebody else than the program does not pay for any more: of all who paid before or pay now.
+    pub paid_by: Vec<Paid>,
 }
 
 /// A tier reached, lost or kept.

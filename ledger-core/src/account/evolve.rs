@@ -180,6 +180,7 @@ impl Account {
             seq: self.seq + 1,
             lot: earned.lot.as_ref().map(|lot| lot.lot),
             kept: crate::policy::Kept::default(),
+            points,
             uncapped_points: earned.uncapped_points,
             day: earned.day,
             expired: 0,
@@ -264,6 +265,7 @@ impl Account {
         let state = Arc::make_mut(&mut self.purchases[i]);
         let uncapped = state.uncapped_points - reversed.uncapped_points;
         state.kept.give_back(&state.purchase, &reversed.body.what);
+        state.points -= reversed.points;
         state.uncapped_points = reversed.uncapped_points;
         state.expired -= reversed.expired;
         state.qualifying = state.qualifying.minus(reversed.qualifying);

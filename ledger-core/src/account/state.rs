@@ -147,6 +147,8 @@ pub struct PurchaseState {
     pub lot: Option<LotId>,
     /// What of it is kept.
     pub kept: Kept,
+    /// What it gave, less what its returns took; below zero where a cap that it shares had given that to others.
+    pub points: Points,
     /// What the goods kept earn before the caps that purchases share.
     pub uncapped_points: Points,
     /// The program's local day, for the cap per day.

@@ -5,6 +5,7 @@
 mod condition;
 mod fraud;
 mod insight;
+mod payer;
 mod predicate;
 mod program;
 mod rate;
@@ -14,6 +15,7 @@ mod validate;
 pub use condition::ConditionError;
 pub use fraud::{FraudRule, FraudRules, FraudScope, Measure, Severity, SignalField, SignalKind, SignalView, SignalWindow};
 pub use insight::{ActionRule, ActionScope, BudgetRule, InsightRules, MemberView, Rung};
+pub use payer::{Paid, paid_by, paid_less};
 pub use predicate::Predicate;
 pub use program::{Program, Version};
 pub use rate::{Facts, Kept, LinePoints, RateFailure, Rated, gross, rate};

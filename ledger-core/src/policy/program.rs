@@ -40,6 +40,12 @@ impl Version {
         }
     }
 
+    /// Whether somebody else than the program pays for any bonus.
+    #[must_use]
+    pub fn has_payers(&self) -> bool {
+        self.rulebook.earn.bonus.iter().any(|bonus| bonus.paid_by.is_some())
+    }
+
     /// Whether every activity moves the expiry of the lots earned by this version.
     #[must_use]
     pub fn expiry_moves(&self) -> bool {

@@ -188,6 +188,9 @@ pub struct Bonus {
     pub when: String,
     /// The factor on the line's points.
     pub multiply: Amount,
+    /// Who pays for what it adds, such as a brand; the program, if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid_by: Option<Id>,
 }
 
 /// The most that can be earned; a purchase over a cap earns up to it, in line order.

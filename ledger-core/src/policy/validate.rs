@@ -124,6 +124,9 @@ fn check_earn(rulebook: &Rulebook, invalid: &mut Vec<Invalid>) {
         if bonus.multiply < Amount::ZERO || bonus.multiply > Amount::from(1000) {
             invalid.push(Invalid::new(format!("/earn/bonus/{i}/multiply"), bonus.multiply, "a factor from 0 to 1000"));
         }
+        if let Some(payer) = bonus.paid_by.as_ref().filter(|_| bonus.multiply <= Amount::ONE) {
+            invalid.push(Invalid::new(format!("/earn/bonus/{i}/paid_by"), payer, "nobody, as a factor of 1 or less adds no points to pay for"));
+        }
     }
     let caps = [("per_purchase", earn.caps.per_purchase), ("per_day", earn.caps.per_day), ("per_member", earn.caps.per_member)];
     for (name, cap) in caps {

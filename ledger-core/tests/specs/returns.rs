@@ -6,6 +6,7 @@ use ledger_core::posting::Bucket;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::payers::paid;
 use crate::support::{Book, amount, at, id, purchase};
 
 #[test]
@@ -124,7 +125,7 @@ fn rulebooks() -> impl Strategy<Value = Value> {
             "base": {"points": points.to_string(), "per": "1.70", "whole_steps": whole},
             "rounding": rounding, "round_per": if per_line { "line" } else { "order" },
             "caps": {"per_purchase": purchase, "per_day": day},
-            "bonus": [{"id": "x", "when": "line.sku == 'A' && purchase.total >= 30.0", "multiply": "1.5"}]
+            "bonus": [{"id": "x", "when": "line.sku == 'A' && purchase.total >= 30.0", "multiply": "1.5", "paid_by": "acme"}, {"id": "y", "when": "line.sku != 'C'", "multiply": "1.2", "paid_by": "zeta"}]
         }})
     })
 }
@@ -176,6 +177,14 @@ proptest! {
         prop_assert_eq!(returned.available(), only_kept.available());
         let qualifying = |book: &Book| book.account.qualifying_recent;
         prop_assert_eq!(qualifying(&returned), qualifying(&only_kept));
+        let paid = |book: &Book| {
+            let of_p = book.events.iter().filter(|event| match &event.kind {
+                EventKind::PointsEarned(earned) => earned.purchase.purchase_id == id("p"),
+                _ => true,
+            });
+            paid(&of_p.cloned().collect::<Vec<_>>())
+        };
+        prop_assert_eq!(paid(&returned), paid(&only_kept));
     }
 }
 

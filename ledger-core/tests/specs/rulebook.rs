@@ -21,6 +21,10 @@ fn each_thing_wrong_is_named() {
         (json!({"tiers": {"levels": []}}), "/tiers/levels/0/at: none is wrong: an entry tier at 0"),
         (json!({"tiers": {"levels": [{"name": "a", "at": 0}, {"name": "b", "at": 0}]}}), "/tiers/levels/1/at: 0 is wrong: more than the tier before it, 0"),
         (
+            json!({"earn": {"bonus": [{"id": "b", "when": "true", "multiply": "1", "paid_by": "acme"}]}}),
+            "/earn/bonus/0/paid_by: acme is wrong: nobody, as a factor of 1 or less adds no points to pay for",
+        ),
+        (
             json!({"earn": {"bonus": [{"id": "b", "when": "line.size > 1", "multiply": "2"}]}}),
             "/earn/bonus/0/when: line.size > 1 is wrong: the condition names \"line.size\"; there are line.{sku, category, quantity, unit_price, discount, tax, amount}",
         ),

@@ -1,6 +1,6 @@
 //! What each report shows.
 
-use analysis::liability::{Basis, Budget, Share, breakage, budgets, expiry_forecast, roll_forward, trial_balance};
+use analysis::liability::{Basis, Budget, Payer, Share, breakage, budgets, expiry_forecast, payers, roll_forward, trial_balance};
 use analysis::{clv, decline, fraud};
 use anyhow::Context;
 use api::real_now;
@@ -155,8 +155,26 @@ pub async fn liability(client: &Client, log: &dyn EventLog, program: &str) -> an
             bars: by_month.iter().map(|(month, points)| (month.clone(), points.to_f64().unwrap_or(0.0))).collect(),
         },
     ];
+    sections.extend(who_pays(client, program, today).await?);
     sections.extend(budget(client, program, version, today).await?);
     Ok(sections)
+}
+
+/// Who pays, where others than the program do.
+async fn who_pays(client: &Client, program: &str, today: Date) -> anyhow::Result<Option<Section>> {
+    let from = today.first_of_month();
+    let payers = payers(client, program, (from, today)).await?;
+    let row = |p: &Payer| {
+        let name = p.payer.clone().unwrap_or_else(|| "the program".into());
+        vec![name, p.issued.to_string(), p.clawed_back.to_string(), p.liability.to_string()]
+    };
+    let section = Section {
+        heading: format!("Who pays, since {from}"),
+        columns: vec!["payer", "issued", "clawed back", "owed to members"],
+        rows: payers.iter().map(row).collect(),
+        bars: payers.iter().filter_map(|p| Some((p.payer.clone()?, p.liability.to_f64().unwrap_or(0.0)))).collect(),
+    };
+    Ok((payers.len() > 1).then_some(section))
 }
 
 /// The periods of the budget, and what gave the points of the one that runs.

@@ -6,6 +6,7 @@ use jiff::civil::Date;
 use ledger_core::account::EventKind;
 use ledger_core::account::event::{Earned, LotId};
 use ledger_core::id::{AccountKey, Id};
+use ledger_core::policy::Paid;
 use ledger_core::posting::postings;
 use ledger_core::time::utc_date;
 use rust_decimal::Decimal;
@@ -44,6 +45,23 @@ pub(super) struct Sold<'a> {
     pub(super) booked_on: Date,
 }
 
+/// A lot that somebody else than the program pays for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Funded<'a> {
+    pub(super) key: &'a AccountKey,
+    pub(super) lot: LotId,
+    pub(super) payer: &'a str,
+}
+
+/// What a payer came to pay for, on a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Payment<'a> {
+    pub(super) program: &'a str,
+    pub(super) booked_on: Date,
+    pub(super) payer: &'a str,
+    pub(super) kind: &'static str,
+}
+
 /// What `records` change.
 #[derive(Debug, Default)]
 pub(super) struct Changes<'a> {
@@ -52,6 +70,23 @@ pub(super) struct Changes<'a> {
     pub(super) sales: BTreeMap<Sold<'a>, Decimal>,
     /// The tier after the batch, where it changed.
     pub(super) tiers: BTreeMap<&'a AccountKey, &'a str>,
+    pub(super) funding: BTreeMap<Funded<'a>, i64>,
+    pub(super) payments: BTreeMap<Payment<'a>, i64>,
+    /// What returns made less of what funded lots gave.
+    pub(super) returned: BTreeMap<(&'a AccountKey, LotId), i64>,
+}
+
+impl<'a> Changes<'a> {
+    /// Books who pays for more (a `sign` of 1) or fewer (-1) points.
+    fn pay(&mut self, key: &'a AccountKey, booked_on: Date, kind: &'static str, sign: i64, paid_by: &'a [Paid]) {
+        for paid in paid_by {
+            let payer = paid.payer.as_str();
+            *self.funding.entry(Funded { key, lot: paid.lot, payer }).or_default() += sign * paid.points;
+            if paid.points != 0 {
+                *self.payments.entry(Payment { program: key.program.as_str(), booked_on, payer, kind }).or_default() += sign * paid.points;
+            }
+        }
+    }
 }
 
 /// What a movement is called in the roll-forward; none for what moves no points.
@@ -109,6 +144,13 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
                         new_lot(lot.lot, earned.purchase.purchase_id.as_str(), rule(earned), lot.points);
                         let tier = changes.tiers.get(key).copied();
                         changes.sales.insert(Sold { key, lot: lot.lot, tier, booked_on }, earned.purchase.spend().0);
+                        changes.pay(key, booked_on, "issued", 1, &earned.paid_by);
+                    }
+                }
+                EventKind::PurchaseReturned(reversed) => {
+                    changes.pay(key, booked_on, "clawed_back", -1, &reversed.paid_by);
+                    if let Some(paid) = reversed.paid_by.first() {
+                        *changes.returned.entry((key, paid.lot)).or_default() += reversed.points;
                     }
                 }
                 EventKind::PointsAdded { adjustment, lot, .. } => new_lot(lot.lot, adjustment.as_str(), ADJUSTMENT.into(), lot.points),

@@ -34,6 +34,20 @@ INSERT INTO cost AS c (program, booked_on, rule, tier, kind, points, sales)
 SELECT * FROM unnest($1::text[], $2::date[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::numeric[])
 ON CONFLICT (program, booked_on, rule, tier, kind) DO UPDATE SET points = c.points + excluded.points, sales = c.sales + excluded.sales";
 
+const RETURNED: &str = "
+UPDATE lot l SET returned = l.returned + u.points FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) AS u(program, account, lot_id, points)
+WHERE (l.program, l.account, l.lot_id) = (u.program, u.account, u.lot_id)";
+
+const FUNDING: &str = "
+INSERT INTO funding AS f (program, account, lot_id, payer, points)
+SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::bigint[])
+ON CONFLICT (program, account, lot_id, payer) DO UPDATE SET points = f.points + excluded.points";
+
+const PAYMENTS: &str = "
+INSERT INTO payment AS p (program, booked_on, payer, kind, points)
+SELECT * FROM unnest($1::text[], $2::date[], $3::text[], $4::text[], $5::bigint[])
+ON CONFLICT (program, booked_on, payer, kind) DO UPDATE SET points = p.points + excluded.points";
+
 const TIERS: &str = "
 INSERT INTO tier (program, account, tier) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
 ON CONFLICT (program, account) DO UPDATE SET tier = excluded.tier";
@@ -56,8 +70,31 @@ pub(super) async fn write(transaction: &Transaction<'_>, changes: &Changes<'_>) 
     // Several write these rows at once: always these tables in this order and their rows in the order of their keys, or they lock each other out.
     write_postings(transaction, &sums.postings).await?;
     write_costs(transaction, &sums.costs).await?;
+    write_payers(transaction, changes).await?;
     // Last: postings before the first change of the batch count under the tier of before.
     write_tiers(transaction, &changes.tiers).await
+}
+
+async fn write_payers(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
+    if changes.funding.is_empty() {
+        return Ok(());
+    }
+    let (programs, accounts) = keys(changes.funding.keys().map(|funded| funded.key));
+    let lots: Vec<i32> = changes.funding.keys().map(|funded| number(funded.lot)).collect();
+    let payers: Vec<&str> = changes.funding.keys().map(|funded| funded.payer).collect();
+    let points: Vec<i64> = changes.funding.values().copied().collect();
+    transaction.execute(FUNDING, &[&programs, &accounts, &lots, &payers, &points]).await?;
+    let programs: Vec<&str> = changes.payments.keys().map(|payment| payment.program).collect();
+    let booked: Vec<Date> = changes.payments.keys().map(|payment| payment.booked_on).collect();
+    let payers: Vec<&str> = changes.payments.keys().map(|payment| payment.payer).collect();
+    let kinds: Vec<&str> = changes.payments.keys().map(|payment| payment.kind).collect();
+    let points: Vec<i64> = changes.payments.values().copied().collect();
+    transaction.execute(PAYMENTS, &[&programs, &booked, &payers, &kinds, &points]).await?;
+    let (programs, accounts) = keys(changes.returned.keys().map(|(key, _)| *key));
+    let lots: Vec<i32> = changes.returned.keys().map(|(_, lot)| number(*lot)).collect();
+    let points: Vec<i64> = changes.returned.values().copied().collect();
+    transaction.execute(RETURNED, &[&programs, &accounts, &lots, &points]).await?;
+    Ok(())
 }
 
 async fn write_tiers(transaction: &Transaction<'_>, changed: &BTreeMap<&AccountKey, &str>) -> Result<(), tokio_postgres::Error> {

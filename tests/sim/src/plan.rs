@@ -171,10 +171,12 @@ impl Draw {
         };
         let mut bonus = Vec::new();
         if self.chance(40) {
-            bonus.push(json!({"id": "sku", "when": "line.sku == 'A'", "multiply": self.of(&["2", "1.5", "3"])}));
+            bonus.push(json!({"id": "sku", "when": "line.sku == 'A'", "multiply": self.of(&["2", "1.5", "3"]), "paid_by": "acme"}));
         }
         if self.chance(25) {
-            bonus.push(json!({"id": "food", "when": "line.category == 'food' && purchase.channel == 'web'", "multiply": self.of(&["1.1", "2"])}));
+            bonus.push(
+                json!({"id": "food", "when": "line.category == 'food' && purchase.channel == 'web'", "multiply": self.of(&["1.1", "2"]), "paid_by": "zeta"}),
+            );
         }
         let mut caps = json!({});
         for (name, low, high) in [("per_purchase", 10, 60), ("per_day", 20, 90), ("per_member", 100, 400)] {

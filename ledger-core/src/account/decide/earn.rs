@@ -10,7 +10,7 @@ use crate::account::event::{Earned, Event, EventKind, Lot};
 use crate::account::rejection::Rejection;
 use crate::account::state::{Account, Status};
 use crate::points::Amount;
-use crate::policy::{Facts, Kept, QualifyBy, Version, rate};
+use crate::policy::{Facts, Kept, QualifyBy, Version, paid_by, rate};
 use crate::posting::Bucket;
 use crate::time::DAY_US;
 
@@ -98,6 +98,7 @@ fn rated(account: &Account, purchase: &Arc<Purchase>, version: &Version) -> Resu
         expires_at: version.expires_at(at, account.last_activity.max(at)),
         expiry_moves: version.expiry_moves(),
     });
+    let paid_by = lot.as_ref().map_or(Ok(Vec::new()), |lot| paid_by(lot.lot, &rated.lines, version)).map_err(|_| Rejection::AmountTooLarge)?;
     let qualifying = match version.rulebook.tiers.qualify_by {
         QualifyBy::Points => Amount::from(points),
         QualifyBy::Spend => rated.spend,
@@ -113,6 +114,7 @@ fn rated(account: &Account, purchase: &Arc<Purchase>, version: &Version) -> Resu
         day_points,
         day,
         qualifying,
+        paid_by,
         lines: rated.lines,
         failures: rated.failures,
         return_until: version.zone.plus_days(at, version.rulebook.returns.window_days),

@@ -12,7 +12,7 @@ use crate::account::state::{Account, PurchaseState};
 use crate::id::Id;
 use crate::planted::{Bug, is_planted};
 use crate::points::{Amount, Exact, Points, TooLarge};
-use crate::policy::{Kept, OnShortfall, QualifyBy, Rated, Version, gross, rate};
+use crate::policy::{Kept, OnShortfall, Paid, QualifyBy, Rated, Version, gross, paid_by, paid_less, rate};
 
 pub(super) fn decide(account: &Account, id: &Id, body: &Arc<Return>, context: &Context<'_>) -> Result<Decision, Rejection> {
     require_open(account)?;
@@ -107,7 +107,17 @@ fn reversed(account: &Account, state: &PurchaseState, kept: &Kept, version: &Ver
         shortfall: if owes { 0 } else { missing },
         owed: if owes { missing } else { 0 },
         qualifying: unqualified(state, kept, version, &rated, points)?,
+        paid_by: unpaid(state, version, rated, points)?,
     })
+}
+
+/// What payers don't pay for any more, when the goods kept, which are `rated`, earn `points` less than before.
+fn unpaid(state: &PurchaseState, version: &Version, mut rated: Rated, points: Points) -> Result<Vec<Paid>, TooLarge> {
+    let Some(lot) = state.lot.filter(|_| version.has_payers()) else { return Ok(Vec::new()) };
+    let mut before = rate(&state.purchase, &state.kept, version, &state.facts)?;
+    before.cap(state.points.max(0));
+    rated.cap((state.points - points).max(0));
+    Ok(paid_less(&paid_by(lot, &before.lines, version)?, &paid_by(lot, &rated.lines, version)?))
 }
 
 /// The planted bug: what is given back rated on its own, as if it were a purchase.

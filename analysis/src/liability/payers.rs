@@ -1,0 +1,47 @@
+//! Who pays: what others than the program came to pay for in a period, and what of it is still owed to members.
+
+use jiff::civil::Date;
+use serde::Serialize;
+use tokio_postgres::Client;
+
+use super::trial::{Basis, roll_forward};
+use crate::AnalysisError;
+
+/// What one payer pays for, in points.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Payer {
+    /// Who, by the rulebook's `earn.bonus[].paid_by`; none for the program itself.
+    pub payer: Option<String>,
+    /// Given in the period.
+    pub issued: i64,
+    /// Negative: of goods that were returned in the period.
+    pub clawed_back: i64,
+    /// Given at any time and owed to members now: pending, available or held.
+    pub liability: i64,
+}
+
+/// Who pays for what was booked from the first to the last of the days of `period`, and of all that is owed now. The program comes last: it
+/// pays the rest of the roll-forward's figures, so also for what returns could not take back.
+///
+/// # Errors
+/// What the database says.
+pub async fn payers(client: &Client, program: &str, period: (Date, Date)) -> Result<Vec<Payer>, AnalysisError> {
+    let sql = "SELECT payer, coalesce(issued, 0)::bigint, coalesce(clawed_back, 0)::bigint, coalesce(liability, 0)::bigint
+               FROM (SELECT payer, sum(points) FILTER (WHERE kind = 'issued') AS issued, sum(points) FILTER (WHERE kind = 'clawed_back') AS clawed_back
+                     FROM liability.payment WHERE program = $1 AND booked_on BETWEEN $2 AND $3 GROUP BY payer) came
+               FULL JOIN (SELECT payer, liability FROM liability.payer WHERE program = $1) still USING (payer) ORDER BY payer";
+    let row = |row: &tokio_postgres::Row| Payer { payer: row.get(0), issued: row.get(1), clawed_back: row.get(2), liability: row.get(3) };
+    let mut payers: Vec<Payer> = client.query(sql, &[&program, &period.0, &period.1]).await?.iter().map(row).collect();
+    let rolled = roll_forward(client, program, period, None, Basis::Booked, None).await?.total;
+    let sql = "SELECT coalesce(sum(points), 0)::bigint FROM liability.posting WHERE program = $1 AND bucket IN ('pending', 'available', 'held', 'owed')";
+    let liability: i64 = client.query_one(sql, &[&program]).await?.get(0);
+    let rest = |all: i64, of: fn(&Payer) -> i64| all - payers.iter().map(of).sum::<i64>();
+    let program = Payer {
+        payer: None,
+        issued: rest(rolled.issued, |p| p.issued),
+        clawed_back: rest(rolled.clawed_back, |p| p.clawed_back),
+        liability: rest(liability, |p| p.liability),
+    };
+    payers.push(program);
+    Ok(payers)
+}
