@@ -3,6 +3,7 @@
 //! Invariant: an account that is not in memory is in the store as it stands. A checkpoint is written beside the loop, from accounts that it shares
 //! with it; an account changed meanwhile is a copy from then on, and what the checkpoint writes leaves the memory only when it is written.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -119,16 +120,21 @@ impl Accounts {
 
     /// The account, from memory or the store; a new one if it is in neither.
     pub(crate) fn get(&mut self, key: &AccountKey, program: &Program) -> Result<&mut Cached, StoreError> {
-        if !self.cached.contains_key(key) {
-            let account = self.store.account(key)?.unwrap_or_default();
-            let due = due_at(&account, program);
-            let partition = partition_of(&key.to_string(), self.partitions);
-            let (written, account) = (account.purchases.clone(), Arc::new(account));
-            self.cached.insert(key.clone(), Cached { account, written, due, partition, dirty: false, used: self.checkpoint });
+        // Looked up once: a copy of the key, which is short, takes less time than looking for it again.
+        match self.cached.entry(key.clone()) {
+            Entry::Occupied(found) => {
+                let cached = found.into_mut();
+                cached.used = self.checkpoint;
+                Ok(cached)
+            }
+            Entry::Vacant(place) => {
+                let account = self.store.account(key)?.unwrap_or_default();
+                let due = due_at(&account, program);
+                let partition = partition_of(&key.name(), self.partitions);
+                let (written, account) = (account.purchases.clone(), Arc::new(account));
+                Ok(place.insert(Cached { account, written, due, partition, dirty: false, used: self.checkpoint }))
+            }
         }
-        let cached = self.cached.get_mut(key).expect("inserted just above");
-        cached.used = self.checkpoint;
-        Ok(cached)
     }
 
     /// Notes that the account was changed.

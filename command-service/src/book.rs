@@ -185,7 +185,7 @@ impl Book {
                     let part = if is_asked { Part::Decide } else { Part::DecideAlone };
                     self.group.traces.push((Trace::of(key, command.action.kind(), &command.id), part, begin));
                 }
-                let answer = self.book(key, &name, command, content, decision, &program, now)?;
+                let answer = self.book(key, name, command, content, decision, &program, now)?;
                 let used = UsedId { content, partition: answer.partition, position: answer.position };
                 self.accounts.use_id(id, used);
                 Ok(Ok(Accepted::New(answer)))
@@ -220,7 +220,7 @@ impl Book {
         match decide(account, &command, &context) {
             Ok(decision) if !decision.events.is_empty() => {
                 let content = content_hash(name, &command, &mut self.scratch);
-                self.book(key, name, &command, content, decision, program, now)?;
+                self.book(key, name.to_owned(), &command, content, decision, program, now)?;
             }
             // Nothing is due after all, as where a rulebook gave more time: it goes back into the index.
             Ok(_) => self.accounts.changed(key, program),
@@ -256,7 +256,7 @@ impl Book {
     fn book(
         &mut self,
         key: &AccountKey,
-        name: &str,
+        name: String,
         command: &Command,
         content: Hash,
         decision: Decision,
@@ -287,7 +287,7 @@ impl Book {
         self.accounts.changed(key, program);
         let position = self.next[usize::from(partition)];
         self.next[usize::from(partition)] += 1;
-        self.group.batch.records.push(NewRecord { partition, position, account: name.to_owned(), account_seq: record.account_seq, body });
+        self.group.batch.records.push(NewRecord { partition, position, account: name, account_seq: record.account_seq, body });
         *self.group.decided.entry((command.action.kind(), "accepted")).or_default() += 1;
         Ok(Answer { record: Arc::new(record), partition, position, replayed: false })
     }

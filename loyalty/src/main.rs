@@ -12,6 +12,7 @@ mod demo;
 mod estimate;
 mod export;
 mod import;
+mod memory;
 mod node;
 mod objects;
 mod ops;
@@ -26,12 +27,9 @@ use clap::Parser;
 
 use args::{Arguments, Command};
 
-/// Records are made on one thread and freed on another, where the C library's allocator spends more than deciding does.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
+    memory::keep();
     let arguments = Arguments::parse();
     args::log(&arguments);
     let outcome = match arguments.command {

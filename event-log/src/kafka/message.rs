@@ -1,15 +1,11 @@
 //! What a message of the log's topics looks like: the key is the account's, the value is the entry's bytes as they are, and the header
 //! `place` holds its position and its number within the account, 8 bytes each, the highest first.
 
-use bytes::Bytes;
-use indexmap::IndexMap;
-use kafka_protocol::protocol::StrBytes;
-use kafka_protocol::records::{NO_PARTITION_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, Record, TimestampType};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
 
 use crate::{Entry, LogError, Position, ReplyTo};
 
-const PLACE: &str = "place";
+pub(super) const PLACE: &str = "place";
 
 /// A message that was read.
 #[derive(Debug, Clone)]
@@ -24,26 +20,6 @@ pub(super) struct Message {
 
 fn place(position: Position, account_seq: u64) -> [u8; 16] {
     (u128::from(position) << 64 | u128::from(account_seq)).to_be_bytes()
-}
-
-/// A record of the log's topics as the producer writes it.
-pub(super) fn record(key: &[u8], body: &[u8], (position, account_seq): (Position, u64), timestamp_ms: i64) -> Record {
-    let place = Bytes::copy_from_slice(&place(position, account_seq));
-    Record {
-        transactional: true,
-        control: false,
-        delete_horizon: false,
-        partition_leader_epoch: NO_PARTITION_LEADER_EPOCH,
-        producer_id: NO_PRODUCER_ID,
-        producer_epoch: NO_PRODUCER_EPOCH,
-        timestamp_type: TimestampType::Creation,
-        offset: 0,
-        sequence: NO_SEQUENCE,
-        timestamp: timestamp_ms,
-        key: Some(Bytes::copy_from_slice(key)),
-        value: Some(Bytes::copy_from_slice(body)),
-        headers: IndexMap::from_iter([(StrBytes::from_static_str(PLACE), Some(place))]),
-    }
 }
 
 /// The headers of an entry.

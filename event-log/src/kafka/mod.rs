@@ -11,6 +11,7 @@ mod fetch;
 mod member;
 mod message;
 mod producer;
+mod record_batch;
 mod standing;
 mod tail;
 mod topics;

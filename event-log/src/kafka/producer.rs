@@ -8,7 +8,7 @@
 //! producer unfit until [`Producer::renew`] has ended what it had begun.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::error::{ParseResponseErrorCode as _, ResponseError};
@@ -20,12 +20,12 @@ use kafka_protocol::messages::{
     TransactionalId, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::StrBytes;
-use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions};
 
+use super::record_batch::RecordBatch;
 use super::standing::Membership;
 use super::wire::{Connection, WireError};
 use super::{KafkaOptions, PATIENCE};
-use crate::Partition;
+use crate::{Partition, Position};
 
 /// Of each request the version that the ledger speaks; Kafka 4.0 has them all.
 mod version {
@@ -66,8 +66,6 @@ pub(super) enum ProducerError {
          and `kafka-features.sh upgrade --feature transaction.version=2` where it was upgraded from an older one"
     )]
     Old { address: String, found: i16 },
-    #[error("records can't be written for the broker")]
-    Batch(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("topic {topic} is not there: if it was deleted, restore it, or begin a new book under another prefix")]
     NoTopic { topic: String },
     #[error("topic {topic} has no partition {partition}")]
@@ -131,41 +129,27 @@ struct Part {
 /// The offset after what was written, by topic and partition.
 pub(super) type Written = BTreeMap<(String, Partition), i64>;
 
-/// What is to be written, by topic and partition.
-#[derive(Default)]
-pub(super) struct Messages<'a>(BTreeMap<(&'a str, Partition), Vec<Record>>);
-
-impl<'a> Messages<'a> {
-    pub(super) fn push(&mut self, topic: &'a str, partition: Partition, record: Record) {
-        self.0.entry((topic, partition)).or_default().push(record);
-    }
+/// What is to be written, by topic and partition: in batches as large as the broker takes them.
+pub(super) struct Messages<'a> {
+    batches: BTreeMap<(&'a str, Partition), Vec<RecordBatch>>,
+    timestamp_ms: i64,
+    /// For batches to come.
+    room: Vec<BytesMut>,
 }
 
-/// Numbers the records and writes them for the broker, as many as one batch may hold at a time; tells how many each holds.
-fn batches(records: &mut [Record], producer: ProducerId, epoch: i16) -> Result<Vec<(Bytes, i64)>, ProducerError> {
-    let (mut batches, mut first, mut bytes) = (Vec::new(), 0, 0);
-    let mut ends = Vec::new();
-    for (at, record) in records.iter_mut().enumerate() {
-        let number = i32::try_from(at).unwrap_or(i32::MAX);
-        (record.producer_id, record.producer_epoch, record.sequence, record.offset) = (producer.0, epoch, number, i64::from(number));
-        let length = record.value.as_ref().map_or(0, Bytes::len);
-        if bytes + length > BATCH_BYTES_MAX && bytes > 0 {
-            ends.push(at);
-            bytes = 0;
+impl<'a> Messages<'a> {
+    /// Adds a message, with its position and its number within the account.
+    pub(super) fn push(&mut self, topic: &'a str, partition: Partition, key: &[u8], value: &[u8], place: (Position, u64)) {
+        let batches = self.batches.entry((topic, partition)).or_default();
+        match batches.last_mut() {
+            Some(last) if last.len() + value.len() <= BATCH_BYTES_MAX => last.push(key, value, place),
+            _ => {
+                let mut batch = RecordBatch::new(self.room.pop().unwrap_or_default(), self.timestamp_ms);
+                batch.push(key, value, place);
+                batches.push(batch);
+            }
         }
-        bytes += length;
     }
-    ends.push(records.len());
-    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
-    for end in ends {
-        let lengths = records[first..end].iter().map(|record| record.value.as_ref().map_or(0, Bytes::len) + record.key.as_ref().map_or(0, Bytes::len));
-        // With its lengths, header and place a record takes less than that more.
-        let mut out = BytesMut::with_capacity(lengths.map(|length| length + 64).sum::<usize>() + 128);
-        RecordBatchEncoder::encode(&mut out, &records[first..end], &options).map_err(|error| ProducerError::Batch(error.into()))?;
-        batches.push((out.freeze(), i64::try_from(end - first).unwrap_or(i64::MAX)));
-        first = end;
-    }
-    Ok(batches)
 }
 
 fn produce(id: &TransactionalId, parts: Vec<Part>) -> ProduceRequest {
@@ -235,6 +219,8 @@ pub(super) struct Producer {
     cluster: Cluster,
     /// The first one makes the next transaction.
     sessions: VecDeque<Session>,
+    /// Of batches that were sent.
+    room: Vec<BytesMut>,
 }
 
 fn text(text: &str) -> StrBytes {
@@ -347,7 +333,7 @@ impl Producer {
             Ok((cluster, sessions))
         };
         let (cluster, sessions) = until_there(connect)?;
-        Ok(Self { bootstrap, client, group, topics, cluster, sessions })
+        Ok(Self { bootstrap, client, group, topics, cluster, sessions, room: Vec::new() })
     }
 
     /// Connects anew and ends what was begun, unless another has its ids by now.
@@ -358,26 +344,40 @@ impl Producer {
         })
     }
 
+    /// Nothing to be written yet.
+    pub(super) fn messages<'a>(&mut self) -> Messages<'a> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let timestamp_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        Messages { batches: BTreeMap::new(), timestamp_ms, room: std::mem::take(&mut self.room) }
+    }
+
     /// Writes messages, in their order within each partition, and moves the group's offsets where there are any.
-    pub(super) fn send(&mut self, mut messages: Messages<'_>, offsets: Option<&Offsets<'_>>) -> Result<Written, ProducerError> {
+    pub(super) fn send(&mut self, messages: Messages<'_>, offsets: Option<&Offsets<'_>>) -> Result<Written, ProducerError> {
         if self.sessions[0].spoke.elapsed() > SILENT_MAX {
             self.renew()?;
         }
         let session = &self.sessions[0];
+        self.room = messages.room;
         let mut requests: BTreeMap<(usize, i32), Vec<Part>> = BTreeMap::new();
-        for ((topic, partition), records) in &mut messages.0 {
-            let leader = self.cluster.led.get(*topic).and_then(|leaders| leaders.get(partition)).copied();
-            let leader = leader.ok_or_else(|| ProducerError::NoPartition { topic: (*topic).to_owned(), partition: *partition })?;
-            let name = text(topic);
+        for ((topic, partition), batches) in messages.batches {
+            let leader = self.cluster.led.get(topic).and_then(|leaders| leaders.get(&partition)).copied();
+            let leader = leader.ok_or_else(|| ProducerError::NoPartition { topic: topic.to_owned(), partition })?;
+            let (name, mut number) = (text(topic), 0);
             // A request takes one batch of a partition.
-            for (round, (batch, count)) in batches(records, session.producer, session.epoch)?.into_iter().enumerate() {
-                requests.entry((round, leader)).or_default().push(Part { topic: name.clone(), partition: *partition, batch, records: count });
+            for (round, batch) in batches.into_iter().enumerate() {
+                let records = batch.records();
+                let batch = batch.finish(session.producer.0, session.epoch, number);
+                requests.entry((round, leader)).or_default().push(Part { topic: name.clone(), partition, batch, records: i64::from(records) });
+                number += records;
             }
         }
         let (mut asked, mut written) = (Vec::new(), Written::new());
         for ((_, leader), parts) in requests {
             asked.push((leader, parts.iter().map(|part| ((part.topic.to_string(), part.partition), part.records)).collect::<BTreeMap<_, _>>()));
+            let batches: Vec<Bytes> = parts.iter().map(|part| part.batch.clone()).collect();
             self.cluster.leader(leader)?.send(version::PRODUCE, &produce(&session.id, parts))?;
+            // They are sent; the next ones are made in their room.
+            self.room.extend(batches.into_iter().filter_map(|batch| batch.try_into_mut().ok()));
         }
         for (leader, sent) in asked {
             let answer = self.cluster.leader(leader)?.receive::<ProduceRequest>(version::PRODUCE)?;
@@ -435,30 +435,22 @@ fn until_there<T>(mut connect: impl FnMut() -> Result<T, ProducerError>) -> Resu
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may")]
 mod tests {
-    use kafka_protocol::records::RecordBatchDecoder;
-
-    use super::super::message;
     use super::*;
 
-    #[test]
-    fn numbers_go_on_over_the_batches_of_a_partition() {
-        let body = vec![7; BATCH_BYTES_MAX / 3];
-        let mut records: Vec<Record> = (0..7).map(|position| message::record(b"p/a", &body, (position, position + 1), 5)).collect();
-        let batches = batches(&mut records, ProducerId(11), 3).unwrap();
-        let read = |(mut batch, _): (Bytes, i64)| RecordBatchDecoder::decode(&mut batch).unwrap().records;
-        let read: Vec<Vec<Record>> = batches.into_iter().map(read).collect();
-        assert_eq!(read.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1], "a batch holds what is allowed");
-        for (number, record) in (0..).zip(read.iter().flatten()) {
-            assert_eq!((record.producer_id, record.producer_epoch, record.sequence, record.transactional), (11, 3, number, true));
-            assert_eq!(record.value.as_ref().unwrap(), &body);
+    fn messages(bodies: &[usize]) -> Vec<RecordBatch> {
+        let mut messages = Messages { batches: BTreeMap::new(), timestamp_ms: 5, room: Vec::new() };
+        for (position, length) in (0..).zip(bodies) {
+            messages.push("events", 0, b"p/a", &vec![7; *length], (position, position + 1));
         }
+        messages.batches.remove(&("events", 0)).unwrap()
     }
 
     #[test]
-    fn a_record_larger_than_a_batch_goes_alone() {
-        let bodies = [10, BATCH_BYTES_MAX + 1, 10];
-        let mut records: Vec<Record> = bodies.iter().map(|length| message::record(b"p/a", &vec![7; *length], (0, 0), 5)).collect();
-        assert_eq!(batches(&mut records, ProducerId(1), 0).unwrap().len(), 3);
+    fn a_batch_holds_what_is_allowed_and_a_larger_record_goes_alone() {
+        let records = |bodies: &[usize]| messages(bodies).iter().map(RecordBatch::records).collect::<Vec<_>>();
+        assert_eq!(records(&[BATCH_BYTES_MAX / 3; 7]), [2, 2, 2, 1], "with what is around them");
+        assert_eq!(records(&[BATCH_BYTES_MAX / 4; 7]), [3, 3, 1]);
+        assert_eq!(records(&[10, BATCH_BYTES_MAX + 1, 10]), [1, 1, 1]);
     }
 
     #[tokio::test]
@@ -474,8 +466,8 @@ mod tests {
                     session.coordinator.hang_up().unwrap();
                     session.spoke = session.spoke.checked_sub(SILENT_MAX * 2).unwrap();
                 }
-                let mut messages = Messages::default();
-                messages.push(&topic, 0, message::record(b"p/a", b"x", (position, position + 1), 5));
+                let mut messages = producer.messages();
+                messages.push(&topic, 0, b"p/a", b"x", (position, position + 1));
                 producer.send(messages, None).unwrap();
                 producer.commit().unwrap();
             }

@@ -6,14 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::producer::{Messages, Offsets, Producer, ProducerError, Written};
 use super::standing::{Membership, Standing};
-use super::{KafkaOptions, PATIENCE, Reader, failed, fetch, message, topics};
+use super::{KafkaOptions, PATIENCE, Reader, failed, fetch, topics};
 use crate::{Batch, Crash, LogError, Partition, Position, Taken};
 
 /// What the writer's thread owns.
@@ -198,36 +198,35 @@ impl Transactions {
     fn send(&mut self, batch: Option<&Batch>, leases: &[Lease], membership: &Membership) -> Result<Written, ProducerError> {
         let topic = |name: &str| self.options.topic(name);
         let names = [topics::EVENTS, topics::OUTCOMES, topics::PROGRAMS, topics::OFFSETS, topics::REPLIES].map(topic);
-        let messages = batch.map(|batch| self.messages(batch, &names)).unwrap_or_default();
+        let mut messages = self.producer.messages();
+        if let Some(batch) = batch {
+            self.write(batch, &names, &mut messages);
+        }
         let offsets = leases.iter().map(|lease| (lease.partition, lease.offset, lease.holder.as_str())).collect();
         let commands = topic(topics::COMMANDS);
         let offsets = Offsets { topic: &commands, offsets, standing: membership };
         self.producer.send(messages, Some(&offsets).filter(|offsets| !offsets.offsets.is_empty()))
     }
 
-    fn messages<'a>(&self, batch: &Batch, [events, outcomes, programs, offsets, replies]: &'a [String; 5]) -> Messages<'a> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-        let message = |key: &[u8], body: &[u8], place| message::record(key, body, place, now_ms);
-        let (mut messages, mut next) = (Messages::default(), BTreeMap::new());
+    fn write<'a>(&self, batch: &Batch, [events, outcomes, programs, offsets, replies]: &'a [String; 5], to: &mut Messages<'a>) {
         for record in &batch.records {
-            messages.push(events, record.partition, message(record.account.as_bytes(), &record.body, (record.position, record.account_seq)));
+            to.push(events, record.partition, record.account.as_bytes(), &record.body, (record.position, record.account_seq));
         }
+        let mut next = BTreeMap::new();
         for outcome in &batch.outcomes {
             let position = next.entry(outcome.partition).or_insert(self.next_outcome[usize::from(outcome.partition)]);
-            messages.push(outcomes, outcome.partition, message(b"", &outcome.body, (*position, 0)));
+            to.push(outcomes, outcome.partition, b"", &outcome.body, (*position, 0));
             *position += 1;
         }
         for (position, entry) in (self.next_program..).zip(&batch.programs) {
-            messages.push(programs, 0, message(b"", entry, (position, 0)));
+            to.push(programs, 0, b"", entry, (position, 0));
         }
         for (source, offset) in &batch.offsets {
-            messages.push(offsets, 0, message(source.as_bytes(), &offset.to_be_bytes(), (0, 0)));
+            to.push(offsets, 0, source.as_bytes(), &offset.to_be_bytes(), (0, 0));
         }
         for reply in &batch.replies {
-            messages.push(replies, reply.to.partition, message(&reply.to.correlation, &reply.body, (0, 0)));
+            to.push(replies, reply.to.partition, &reply.to.correlation, &reply.body, (0, 0));
         }
-        messages
     }
 }
 

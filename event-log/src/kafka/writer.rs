@@ -42,7 +42,12 @@ impl KafkaWriter {
                 // Nobody waits any more where the one who asked was stopped. A producer that failed once is not used again: what comes
                 // of its transaction is known to the next one only.
                 let goes_on = match job {
-                    Job::Append(batch, crash, before_end, done) => tell(done, transactions.append(&Append { batch: &batch, crash, before_end: &*before_end })),
+                    Job::Append(batch, crash, before_end, done) => {
+                        let outcome = transactions.append(&Append { batch: &batch, crash, before_end: &*before_end });
+                        // Its room is used again by whoever is told, if nobody else has it.
+                        drop(batch);
+                        tell(done, outcome)
+                    }
                     Job::Take(partitions, done) => tell(done, transactions.take(&partitions)),
                     Job::Release(partitions, done) => tell(done, transactions.release(&partitions)),
                 };

@@ -1,6 +1,7 @@
 //! What can be asked of an account. Invariant: a command that passed [`Command::check`] is well formed; whether it is granted is
 //! for decide.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use compact_str::CompactString;
@@ -251,21 +252,21 @@ fn check_points(points: Points) -> Result<(), Invalid> {
     if (1..=POINTS_MAX).contains(&points) { Ok(()) } else { Err(Invalid::new("/points", points, "a whole number of points, 1 or more")) }
 }
 
-fn check_label(pointer: impl Into<String>, label: &str) -> Result<(), Invalid> {
+fn check_label(pointer: impl Display, label: &str) -> Result<(), Invalid> {
     if label.len() <= 64 && !label.chars().any(char::is_control) {
         return Ok(());
     }
     let start: String = label.chars().take(80).collect();
-    Err(Invalid::new(pointer, format!("{start:?}"), "at most 64 bytes without control characters"))
+    Err(Invalid::new(pointer.to_string(), format!("{start:?}"), "at most 64 bytes without control characters"))
 }
 
-fn check_amount(pointer: impl Into<String>, amount: Amount, positive: bool) -> Result<(), Invalid> {
+fn check_amount(pointer: impl Display, amount: Amount, positive: bool) -> Result<(), Invalid> {
     let least = amount > Amount::ZERO || (!positive && amount == Amount::ZERO);
     if least && amount.in_range() {
         return Ok(());
     }
     let expected = if positive { "a decimal above 0" } else { "a decimal, 0 or more" };
-    Err(Invalid::new(pointer, amount, format!("{expected}, with at most 6 decimals")))
+    Err(Invalid::new(pointer.to_string(), amount, format!("{expected}, with at most 6 decimals")))
 }
 
 impl Reason {
@@ -297,13 +298,16 @@ impl Purchase {
         check_amount("/shipping", self.shipping, false)?;
         if let Some(origin) = &self.origin {
             let labels = [("cashier", &origin.cashier), ("till", &origin.till), ("device", &origin.device), ("card_token", &origin.card_token)];
-            labels.into_iter().try_for_each(|(name, label)| check_label(format!("/{name}"), label))?;
+            labels.into_iter().try_for_each(|(name, label)| check_label(format_args!("/{name}"), label))?;
         }
         if self.lines.is_empty() || self.lines.len() > LINES_MAX {
             return Err(Invalid::new("/lines", format!("{} lines", self.lines.len()), format!("1 to {LINES_MAX} lines")));
         }
         for (i, line) in self.lines.iter().enumerate() {
             line.check(i)?;
+        }
+        if self.lines.len() == 1 {
+            return Ok(());
         }
         let mut ids: Vec<&Id> = self.lines.iter().map(|line| &line.line_id).collect();
         ids.sort_unstable();
@@ -347,12 +351,12 @@ impl Line {
     }
 
     fn check(&self, i: usize) -> Result<(), Invalid> {
-        check_label(format!("/lines/{i}/sku"), &self.sku)?;
-        check_label(format!("/lines/{i}/category"), &self.category)?;
-        check_amount(format!("/lines/{i}/quantity"), self.quantity, true)?;
-        check_amount(format!("/lines/{i}/unit_price"), self.unit_price, false)?;
-        check_amount(format!("/lines/{i}/discount"), self.discount, false)?;
-        check_amount(format!("/lines/{i}/tax"), self.tax, false)?;
+        check_label(format_args!("/lines/{i}/sku"), &self.sku)?;
+        check_label(format_args!("/lines/{i}/category"), &self.category)?;
+        check_amount(format_args!("/lines/{i}/quantity"), self.quantity, true)?;
+        check_amount(format_args!("/lines/{i}/unit_price"), self.unit_price, false)?;
+        check_amount(format_args!("/lines/{i}/discount"), self.discount, false)?;
+        check_amount(format_args!("/lines/{i}/tax"), self.tax, false)?;
         let value = Amount(self.quantity.0.saturating_mul(self.unit_price.0));
         if self.discount.plus(self.tax) > value {
             let expected = format!("discount and tax together at most quantity × unit_price = {value}");
@@ -369,7 +373,9 @@ impl Return {
             Returned::Lines(lines) if lines.is_empty() || lines.len() > LINES_MAX => {
                 Err(Invalid::new("/lines", format!("{} lines", lines.len()), format!("1 to {LINES_MAX} lines, or an amount")))
             }
-            Returned::Lines(lines) => lines.iter().enumerate().try_for_each(|(i, (_, quantity))| check_amount(format!("/lines/{i}/quantity"), *quantity, true)),
+            Returned::Lines(lines) => {
+                lines.iter().enumerate().try_for_each(|(i, (_, quantity))| check_amount(format_args!("/lines/{i}/quantity"), *quantity, true))
+            }
         }
     }
 }

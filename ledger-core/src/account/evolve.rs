@@ -144,6 +144,7 @@ impl Account {
 
     fn push_lot(&mut self, lot: &Lot, source: &Id, earned_at: Moment, pending: bool, rule_version: u32, keep_until: Moment) {
         self.lot_count = lot.lot;
+        make_room(&mut self.lots);
         self.lots.push(LotState {
             lot: lot.lot,
             points: lot.points,
@@ -239,6 +240,7 @@ impl Account {
                 state.return_until = spent.return_until;
             }
             None => {
+                make_room(&mut self.redemptions);
                 self.redemptions.push(RedemptionState { redemption: spent.redemption.clone(), parts: spent.parts.clone(), return_until: spent.return_until })
             }
         }
@@ -299,6 +301,13 @@ impl Account {
 /// Until when a purchase or redemption is kept.
 pub(super) fn kept_until(return_until: Moment) -> Moment {
     return_until.plus_micros(GRACE_DAYS * DAY_US)
+}
+
+/// Makes room for one more by a quarter, not by doubling: there are many accounts, each with a few, and what is only reserved is memory all the same.
+fn make_room<T>(all: &mut Vec<T>) {
+    if all.len() == all.capacity() {
+        all.reserve_exact((all.len() / 4).max(2));
+    }
 }
 
 fn qualifies_until(at: Moment) -> Moment {
