@@ -6,9 +6,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use ledger_core::account::EventKind;
 use ledger_core::id::{AccountKey, Alias};
-use tokio_postgres::Transaction;
 
-use crate::runtime::{Placed, ReadModel};
+use crate::runtime::{Placed, ReadModel, Rows};
 
 mod embedded {
     refinery::embed_migrations!("../migrations/alias");
@@ -51,7 +50,7 @@ impl ReadModel for Aliases {
         embedded::migrations::runner()
     }
 
-    async fn apply(&self, transaction: &Transaction<'_>, records: &[Placed]) -> Result<(), tokio_postgres::Error> {
+    async fn apply(&self, transaction: &Rows<'_>, records: &[Placed]) -> Result<(), tokio_postgres::Error> {
         let changes = fold(records);
         for (sql, is_there) in [(ADD, true), (REMOVE, false)] {
             let (mut programs, mut accounts, mut aliases, mut times) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -6,9 +6,8 @@ use ledger_core::account::EventKind;
 use ledger_core::account::command::Reason;
 use ledger_core::posting::{Bucket, postings};
 use ledger_schemas::{Record, hash};
-use tokio_postgres::Transaction;
 
-use crate::runtime::{Placed, ReadModel};
+use crate::runtime::{Placed, ReadModel, Rows};
 
 mod embedded {
     refinery::embed_migrations!("../migrations/audit");
@@ -67,7 +66,7 @@ impl ReadModel for Audit {
         embedded::migrations::runner()
     }
 
-    async fn apply(&self, transaction: &Transaction<'_>, records: &[Placed]) -> Result<(), tokio_postgres::Error> {
+    async fn apply(&self, transaction: &Rows<'_>, records: &[Placed]) -> Result<(), tokio_postgres::Error> {
         if records.is_empty() {
             return Ok(());
         }

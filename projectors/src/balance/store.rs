@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use ledger_core::account::state::Status;
 use ledger_core::posting::Bucket;
 use ledger_core::time::Moment;
-use tokio_postgres::Transaction;
 
 use super::project::{BalanceChanges, LotChange};
+use crate::runtime::Rows;
 
 const ACCOUNTS: &str = "
 INSERT INTO balance AS b (program, account, status, opened_at, issued, pending, available, held, redeemed, expired,
@@ -45,7 +45,7 @@ fn timestamp(at: Option<Moment>) -> Option<Timestamp> {
     at.map(Moment::timestamp)
 }
 
-pub(super) async fn write(transaction: &Transaction<'_>, changes: &BalanceChanges<'_>) -> Result<(), tokio_postgres::Error> {
+pub(super) async fn write(transaction: &Rows<'_>, changes: &BalanceChanges<'_>) -> Result<(), tokio_postgres::Error> {
     if changes.is_empty() {
         return Ok(());
     }
@@ -55,7 +55,7 @@ pub(super) async fn write(transaction: &Transaction<'_>, changes: &BalanceChange
     write_lots(transaction, changes).await
 }
 
-async fn write_accounts(transaction: &Transaction<'_>, changes: &BalanceChanges<'_>) -> Result<(), tokio_postgres::Error> {
+async fn write_accounts(transaction: &Rows<'_>, changes: &BalanceChanges<'_>) -> Result<(), tokio_postgres::Error> {
     let programs: Vec<&str> = changes.keys().map(|(program, _)| *program).collect();
     let accounts: Vec<&str> = changes.keys().map(|(_, account)| *account).collect();
     let statuses: Vec<Option<&str>> = changes.values().map(|change| change.status.map(Status::name)).collect();
@@ -99,7 +99,7 @@ async fn write_accounts(transaction: &Transaction<'_>, changes: &BalanceChanges<
     Ok(())
 }
 
-async fn write_lots(transaction: &Transaction<'_>, changes: &BalanceChanges<'_>) -> Result<(), tokio_postgres::Error> {
+async fn write_lots(transaction: &Rows<'_>, changes: &BalanceChanges<'_>) -> Result<(), tokio_postgres::Error> {
     let lots: Vec<((&str, &str), i32, &LotChange)> =
         changes.iter().flat_map(|(key, change)| change.lots.iter().map(move |(lot, row)| (*key, i32::try_from(*lot).unwrap_or(i32::MAX), row))).collect();
     if lots.is_empty() {
@@ -125,7 +125,7 @@ async fn write_lots(transaction: &Transaction<'_>, changes: &BalanceChanges<'_>)
     Ok(())
 }
 
-async fn move_expiries(transaction: &Transaction<'_>, changes: &BalanceChanges<'_>) -> Result<(), tokio_postgres::Error> {
+async fn move_expiries(transaction: &Rows<'_>, changes: &BalanceChanges<'_>) -> Result<(), tokio_postgres::Error> {
     let moved: Vec<(&str, &str, Timestamp)> =
         changes.iter().filter_map(|((program, account), change)| Some((*program, *account, timestamp(change.expiry_moved)?))).collect();
     if moved.is_empty() {

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
-use tokio_postgres::Transaction;
 
 use super::project::{Bought, Changes, GivenBack, Of};
+use crate::runtime::Rows;
 
 const PURCHASES: &str = "
 INSERT INTO purchase (program, account, purchase_id, day, booked_on, occurred_at, channel, store, spend)
@@ -45,7 +45,7 @@ UPDATE purchase p SET returned = p.returned + r.amount
 FROM (SELECT program, account, purchase_id, sum(amount) AS amount FROM refunds GROUP BY 1, 2, 3) r
 WHERE (p.program, p.account, p.purchase_id) = (r.program, r.account, r.purchase_id)";
 
-pub(super) async fn write(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
+pub(super) async fn write(transaction: &Rows<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
     if !changes.purchases.is_empty() {
         write_purchases(transaction, &changes.purchases).await?;
     }
@@ -89,7 +89,7 @@ fn keys<'a>(all: impl Iterator<Item = Of<'a>>) -> Columns<'a> {
     columns
 }
 
-async fn write_purchases(transaction: &Transaction<'_>, bought: &[Bought<'_>]) -> Result<(), tokio_postgres::Error> {
+async fn write_purchases(transaction: &Rows<'_>, bought: &[Bought<'_>]) -> Result<(), tokio_postgres::Error> {
     let (programs, accounts, ids) = keys(bought.iter().map(|one| (one.key, one.purchase.purchase_id.as_str())));
     let days: Vec<Date> = bought.iter().map(|one| one.day).collect();
     let booked: Vec<Date> = bought.iter().map(|one| one.booked_on).collect();

@@ -2,16 +2,16 @@
 
 use jiff::Timestamp;
 use ledger_core::account::command::Origin;
-use tokio_postgres::Transaction;
 
 use super::project::Signal;
+use crate::runtime::Rows;
 
 const INSERT: &str = "
 INSERT INTO signal (program, account, account_seq, event, kind, at, actor, points, channel, store, cashier, till, device, card, reference, partition, position, reason)
 SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::smallint[], $5::text[], $6::timestamptz[], $7::text[], $8::bigint[], $9::text[], $10::text[],
                      $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::smallint[], $17::bigint[], $18::text[])";
 
-pub(super) async fn write(transaction: &Transaction<'_>, signals: &[Signal<'_>]) -> Result<(), tokio_postgres::Error> {
+pub(super) async fn write(transaction: &Rows<'_>, signals: &[Signal<'_>]) -> Result<(), tokio_postgres::Error> {
     if signals.is_empty() {
         return Ok(());
     }

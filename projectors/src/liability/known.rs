@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use jiff::civil::Date;
 use ledger_core::account::event::LotId;
 use ledger_core::id::AccountKey;
-use tokio_postgres::Transaction;
 
 use super::project::Changes;
 use super::store::{keys, number};
+use crate::runtime::Rows;
 
 const LOTS: &str = "
 SELECT u.n, l.issued_on, l.rule FROM unnest($1::text[], $2::text[], $3::int[]) WITH ORDINALITY AS u(program, account, lot_id, n)
@@ -39,7 +39,7 @@ impl Known<'_> {
 }
 
 /// Looks up what `changes` needs.
-pub(super) async fn read<'a>(transaction: &Transaction<'_>, changes: &Changes<'a>) -> Result<Known<'a>, tokio_postgres::Error> {
+pub(super) async fn read<'a>(transaction: &Rows<'_>, changes: &Changes<'a>) -> Result<Known<'a>, tokio_postgres::Error> {
     let mut known = Known::default();
     known.lots.extend(changes.lots.iter().map(|lot| ((lot.key, lot.lot), KnownLot { issued_on: lot.issued_on, rule: lot.rule.clone() })));
     let of_lots = changes.postings.keys().filter_map(|place| Some((place.key, place.lot?)));

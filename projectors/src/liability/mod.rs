@@ -6,9 +6,8 @@ mod store;
 mod sums;
 
 use async_trait::async_trait;
-use tokio_postgres::Transaction;
 
-use crate::runtime::{Placed, ReadModel};
+use crate::runtime::{Placed, ReadModel, Rows};
 
 mod embedded {
     refinery::embed_migrations!("../migrations/liability");
@@ -26,7 +25,7 @@ impl ReadModel for Liability {
         embedded::migrations::runner()
     }
 
-    async fn apply(&self, transaction: &Transaction<'_>, records: &[Placed]) -> Result<(), tokio_postgres::Error> {
+    async fn apply(&self, transaction: &Rows<'_>, records: &[Placed]) -> Result<(), tokio_postgres::Error> {
         store::write(transaction, &project::fold(records)).await
     }
 }

@@ -6,11 +6,11 @@ use jiff::civil::Date;
 use ledger_core::account::event::LotId;
 use ledger_core::id::AccountKey;
 use rust_decimal::Decimal;
-use tokio_postgres::Transaction;
 
 use super::known;
 use super::project::{Changes, NewLot, Place};
 use super::sums::{Cost, CostKey, PostingKey, sum};
+use crate::runtime::Rows;
 
 const LOTS: &str = "
 INSERT INTO lot (program, account, lot_id, issued_on, source, rule, points, pending, available, held, redeemed, expired, other)
@@ -60,7 +60,7 @@ pub(super) fn keys<'a>(all: impl Iterator<Item = &'a AccountKey>) -> (Vec<&'a st
     all.map(|key| (key.program.as_str(), key.account.as_str())).unzip()
 }
 
-pub(super) async fn write(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
+pub(super) async fn write(transaction: &Rows<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
     let mut moved = moved(&changes.postings);
     // New lots are written with what has moved in them since.
     let states: Vec<[i64; COLUMNS]> = changes.lots.iter().map(|lot| moved.remove(&(lot.key, lot.lot)).unwrap_or_default()).collect();
@@ -75,7 +75,7 @@ pub(super) async fn write(transaction: &Transaction<'_>, changes: &Changes<'_>) 
     write_tiers(transaction, &changes.tiers).await
 }
 
-async fn write_payers(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
+async fn write_payers(transaction: &Rows<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
     if changes.funding.is_empty() {
         return Ok(());
     }
@@ -97,7 +97,7 @@ async fn write_payers(transaction: &Transaction<'_>, changes: &Changes<'_>) -> R
     Ok(())
 }
 
-async fn write_tiers(transaction: &Transaction<'_>, changed: &BTreeMap<&AccountKey, &str>) -> Result<(), tokio_postgres::Error> {
+async fn write_tiers(transaction: &Rows<'_>, changed: &BTreeMap<&AccountKey, &str>) -> Result<(), tokio_postgres::Error> {
     if changed.is_empty() {
         return Ok(());
     }
@@ -108,7 +108,7 @@ async fn write_tiers(transaction: &Transaction<'_>, changed: &BTreeMap<&AccountK
     Ok(())
 }
 
-async fn write_lots(transaction: &Transaction<'_>, lots: &[NewLot<'_>], states: &[[i64; COLUMNS]]) -> Result<(), tokio_postgres::Error> {
+async fn write_lots(transaction: &Rows<'_>, lots: &[NewLot<'_>], states: &[[i64; COLUMNS]]) -> Result<(), tokio_postgres::Error> {
     if lots.is_empty() {
         return Ok(());
     }
@@ -159,7 +159,7 @@ fn columns<'a>(rows: impl Iterator<Item = &'a [i64; COLUMNS]> + Clone) -> [Vec<i
     std::array::from_fn(|column| rows.clone().map(|row| row[column]).collect())
 }
 
-async fn move_lots(transaction: &Transaction<'_>, moved: &Moved<'_>) -> Result<(), tokio_postgres::Error> {
+async fn move_lots(transaction: &Rows<'_>, moved: &Moved<'_>) -> Result<(), tokio_postgres::Error> {
     if moved.is_empty() {
         return Ok(());
     }
@@ -171,7 +171,7 @@ async fn move_lots(transaction: &Transaction<'_>, moved: &Moved<'_>) -> Result<(
     Ok(())
 }
 
-async fn write_postings(transaction: &Transaction<'_>, postings: &BTreeMap<PostingKey<'_>, i64>) -> Result<(), tokio_postgres::Error> {
+async fn write_postings(transaction: &Rows<'_>, postings: &BTreeMap<PostingKey<'_>, i64>) -> Result<(), tokio_postgres::Error> {
     if postings.is_empty() {
         return Ok(());
     }
@@ -188,7 +188,7 @@ async fn write_postings(transaction: &Transaction<'_>, postings: &BTreeMap<Posti
     Ok(())
 }
 
-async fn write_costs(transaction: &Transaction<'_>, costs: &BTreeMap<CostKey<'_>, Cost>) -> Result<(), tokio_postgres::Error> {
+async fn write_costs(transaction: &Rows<'_>, costs: &BTreeMap<CostKey<'_>, Cost>) -> Result<(), tokio_postgres::Error> {
     if costs.is_empty() {
         return Ok(());
     }

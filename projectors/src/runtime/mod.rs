@@ -13,11 +13,10 @@ mod verify;
 use async_trait::async_trait;
 use event_log::{LogError, Partition, Position};
 use ledger_schemas::Record;
-use tokio_postgres::Transaction;
 
 pub use project::{Health, Lag, Projector, lags};
 pub use rebuild::rebuild;
-pub use tables::{EngineError, Run, Tables, TablesChange};
+pub use tables::{EngineError, Rows, Run, Tables, TablesChange};
 pub use verify::{Verified, verify};
 
 /// A record with its place.
@@ -42,7 +41,7 @@ pub trait ReadModel: Send + Sync {
     fn migrations(&self) -> refinery::Runner;
 
     /// Folds `records`, in order and without gap for each account, into the rows.
-    async fn apply(&self, transaction: &Transaction<'_>, records: &[Placed]) -> Result<(), tokio_postgres::Error>;
+    async fn apply(&self, transaction: &Rows<'_>, records: &[Placed]) -> Result<(), tokio_postgres::Error>;
 }
 
 /// Why a projector can't go on.

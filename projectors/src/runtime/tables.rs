@@ -1,12 +1,13 @@
 //! Where a read model's rows, cursors and checkpoints are: in Postgres, or in the simulator's memory.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use event_log::postgres::connect;
 use event_log::{Partition, Position};
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::{Client, Statement, Transaction};
 
 use super::{Placed, ReadModel};
 
@@ -60,11 +61,46 @@ pub(super) struct PostgresTables {
     url: String,
     schema: String,
     client: Client,
+    statements: Statements,
+}
+
+/// What the connection has made ready, by its text: every batch needs the same.
+type Statements = Mutex<HashMap<&'static str, Statement>>;
+
+/// A transaction in which a read model writes its rows.
+pub struct Rows<'a> {
+    transaction: Transaction<'a>,
+    statements: &'a Statements,
+}
+
+impl<'a> Deref for Rows<'a> {
+    type Target = Transaction<'a>;
+
+    fn deref(&self) -> &Transaction<'a> {
+        &self.transaction
+    }
+}
+
+impl Rows<'_> {
+    /// The statement `sql`, made ready once a connection.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn prepare(&self, sql: &'static str) -> Result<Statement, tokio_postgres::Error> {
+        let known = self.statements.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.transaction.prepare(sql).await?;
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
+        Ok(statement)
+    }
 }
 
 impl PostgresTables {
     pub(super) async fn open(model: Arc<dyn ReadModel>, url: &str, schema: &str) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self { model, url: url.into(), schema: schema.into(), client: connect_to_write(url, schema).await? })
+        let (url, schema) = (url.to_owned(), schema.to_owned());
+        Ok(Self { model, client: connect_to_write(&url, &schema).await?, url, schema, statements: Statements::default() })
     }
 
     pub(super) async fn make_checkpoints(&self, partitions: u16) -> Result<u64, tokio_postgres::Error> {
@@ -88,7 +124,8 @@ pub(super) async fn positions(client: &Client) -> Result<Vec<Position>, tokio_po
 #[async_trait]
 impl Tables for PostgresTables {
     async fn begin(&mut self) -> Result<Box<dyn TablesChange + '_>, EngineError> {
-        Ok(Box::new(PostgresChange { model: &*self.model, transaction: self.client.transaction().await? }))
+        let rows = Rows { transaction: self.client.transaction().await?, statements: &self.statements };
+        Ok(Box::new(PostgresChange { model: &*self.model, rows }))
     }
 
     async fn positions(&mut self) -> Result<Vec<Position>, EngineError> {
@@ -99,13 +136,15 @@ impl Tables for PostgresTables {
         if self.client.is_closed() {
             self.client = connect_to_write(&self.url, &self.schema).await?;
         }
+        // They may be what does not work, as where the tables were made anew.
+        self.statements = Statements::default();
         Ok(())
     }
 }
 
 struct PostgresChange<'a> {
     model: &'a dyn ReadModel,
-    transaction: Transaction<'a>,
+    rows: Rows<'a>,
 }
 
 #[async_trait]
@@ -114,7 +153,8 @@ impl TablesChange for PostgresChange<'_> {
         let number = |position: Position| i64::try_from(position).unwrap_or(i64::MAX);
         let (partition, from, to) = (i16::try_from(partition).unwrap_or(i16::MAX), number(from), number(to));
         let sql = "UPDATE checkpoint SET position = $3 WHERE partition = $1 AND position = $2";
-        Ok(self.transaction.execute(sql, &[&partition, &from, &to]).await? == 1)
+        let statement = self.rows.prepare(sql).await?;
+        Ok(self.rows.execute(&statement, &[&partition, &from, &to]).await? == 1)
     }
 
     async fn move_cursors(&mut self, runs: &BTreeMap<String, Run>) -> Result<Vec<(String, String)>, EngineError> {
@@ -125,14 +165,14 @@ impl TablesChange for PostgresChange<'_> {
         let sql = "MERGE INTO cursor AS c USING unnest($1::text[], $2::bigint[], $3::bigint[]) AS u(account, first, last) ON c.account = u.account
                    WHEN MATCHED AND c.seq = u.first - 1 AND c.poison IS NULL THEN UPDATE SET seq = u.last
                    WHEN NOT MATCHED AND u.first = 1 THEN INSERT (account, seq) VALUES (u.account, u.last)";
-        let statement = self.transaction.prepare(sql).await?;
-        let moved = self.transaction.execute(&statement, &[&accounts, &firsts, &lasts]).await?;
+        let statement = self.rows.prepare(sql).await?;
+        let moved = self.rows.execute(&statement, &[&accounts, &firsts, &lasts]).await?;
         if moved == accounts.len() as u64 {
             return Ok(Vec::new());
         }
         let sql = "SELECT u.account, u.first, coalesce(c.seq, 0) FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS u(account, first, last)
                    LEFT JOIN cursor c USING (account) WHERE c.seq IS DISTINCT FROM u.last OR c.poison IS NOT NULL";
-        let rows = self.transaction.query(sql, &[&accounts, &firsts, &lasts]).await?;
+        let rows = self.rows.query(sql, &[&accounts, &firsts, &lasts]).await?;
         let why = |row: &tokio_postgres::Row| format!("record {} follows record {}", row.get::<_, i64>(1), row.get::<_, i64>(2));
         Ok(rows.iter().map(|row| (row.get(0), why(row))).collect())
     }
@@ -142,15 +182,15 @@ impl TablesChange for PostgresChange<'_> {
         let reasons: Vec<&str> = poison.values().map(String::as_str).collect();
         let sql = "INSERT INTO cursor AS c (account, seq, poison) SELECT account, 0, reason FROM unnest($1::text[], $2::text[]) AS u(account, reason)
                    ON CONFLICT (account) DO UPDATE SET poison = excluded.poison WHERE c.poison IS NULL RETURNING account";
-        let rows = self.transaction.query(sql, &[&accounts, &reasons]).await?;
+        let rows = self.rows.query(sql, &[&accounts, &reasons]).await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     async fn write(&mut self, records: &[Placed]) -> Result<(), EngineError> {
-        Ok(self.model.apply(&self.transaction, records).await?)
+        Ok(self.model.apply(&self.rows, records).await?)
     }
 
     async fn commit(self: Box<Self>) -> Result<(), EngineError> {
-        Ok(self.transaction.commit().await?)
+        Ok(self.rows.transaction.commit().await?)
     }
 }

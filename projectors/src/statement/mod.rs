@@ -5,9 +5,8 @@ mod store;
 pub(crate) mod words;
 
 use async_trait::async_trait;
-use tokio_postgres::Transaction;
 
-use crate::runtime::{Placed, ReadModel};
+use crate::runtime::{Placed, ReadModel, Rows};
 
 mod embedded {
     refinery::embed_migrations!("../migrations/statement");
@@ -25,7 +24,7 @@ impl ReadModel for Statement {
         embedded::migrations::runner()
     }
 
-    async fn apply(&self, transaction: &Transaction<'_>, records: &[Placed]) -> Result<(), tokio_postgres::Error> {
+    async fn apply(&self, transaction: &Rows<'_>, records: &[Placed]) -> Result<(), tokio_postgres::Error> {
         store::write(transaction, &project::fold(records)).await
     }
 }

@@ -1,9 +1,9 @@
 //! The rows: inserted a batch at a time, never changed.
 
 use jiff::Timestamp;
-use tokio_postgres::Transaction;
 
 use super::project::{Delta, Movement};
+use crate::runtime::Rows;
 
 const INSERT: &str = "
 INSERT INTO movement (program, account, account_seq, event, effective_at, recorded_at, kind, reference, reason, actor, rule_version, points,
@@ -12,7 +12,7 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::smallint[], $5::t
                      $10::text[], $11::int[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[],
                      $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::jsonb[])";
 
-pub(super) async fn write(transaction: &Transaction<'_>, rows: &[Movement<'_>]) -> Result<(), tokio_postgres::Error> {
+pub(super) async fn write(transaction: &Rows<'_>, rows: &[Movement<'_>]) -> Result<(), tokio_postgres::Error> {
     if rows.is_empty() {
         return Ok(());
     }

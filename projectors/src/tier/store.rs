@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
-use tokio_postgres::Transaction;
 
 use super::project::{Changes, Counted, Place};
+use crate::runtime::Rows;
 
 const STANDINGS: &str = "
 INSERT INTO standing (program, account, tier, since, review_at)
@@ -42,7 +42,7 @@ fn programs<'a>(places: impl Iterator<Item = &'a Place<'a>>) -> (Vec<&'a str>, V
     columns
 }
 
-pub(super) async fn write(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
+pub(super) async fn write(transaction: &Rows<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
     write_standings(transaction, changes).await?;
     write_moves(transaction, changes).await?;
     // Purchases first: a return in the same batch looks for its purchase's time.
@@ -57,7 +57,7 @@ pub(super) async fn write(transaction: &Transaction<'_>, changes: &Changes<'_>) 
     write_qualifying(transaction, &changes.returns).await
 }
 
-async fn write_standings(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
+async fn write_standings(transaction: &Rows<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
     if !changes.standings.is_empty() {
         let programs: Vec<&str> = changes.standings.keys().map(|key| key.program.as_str()).collect();
         let accounts: Vec<&str> = changes.standings.keys().map(|key| key.account.as_str()).collect();
@@ -75,7 +75,7 @@ async fn write_standings(transaction: &Transaction<'_>, changes: &Changes<'_>) -
     Ok(())
 }
 
-async fn write_moves(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
+async fn write_moves(transaction: &Rows<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
     if changes.moves.is_empty() {
         return Ok(());
     }
@@ -90,7 +90,7 @@ async fn write_moves(transaction: &Transaction<'_>, changes: &Changes<'_>) -> Re
     Ok(())
 }
 
-async fn write_qualifying(transaction: &Transaction<'_>, rows: &[Counted<'_>]) -> Result<(), tokio_postgres::Error> {
+async fn write_qualifying(transaction: &Rows<'_>, rows: &[Counted<'_>]) -> Result<(), tokio_postgres::Error> {
     if rows.is_empty() {
         return Ok(());
     }
