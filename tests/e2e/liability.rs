@@ -202,8 +202,10 @@ async fn what_a_brand_pays_for_is_told_by_period_and_as_owed() {
     assert_eq!((status, &problem["errors"][0]["pointer"]), (StatusCode::BAD_REQUEST, &json!("to")), "{problem}");
     up.stop().await;
     assert!(run(&["verify"], data.path()).await.contains("book verified"));
-    let report = run(&["report", "liability", "--program", "shop"], data.path()).await;
-    assert!(report.contains("Who pays, since"), "{report}");
+    let page = data.path().join("liability.html");
+    let report = run(&["report", "liability", "--program", "shop", "--html", page.to_str().unwrap()], data.path()).await;
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(report.contains("Who pays, since") && page.contains("<td>acme</td>"), "{report}");
 }
 
 /// Each of 12 months gives 1,000 points; of those a tenth is spent after one month, two tenths after two, a tenth after three.

@@ -9,7 +9,7 @@ const WIDTH: u32 = 900;
 const HEIGHT: u32 = 280;
 const STYLE: &str = "body{font:15px/1.4 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:.5rem 0 2rem}td,th{padding:.25rem .8rem;border-bottom:1px solid #ddd;text-align:left}
-td:not(:first-child){font-variant-numeric:tabular-nums}svg{max-width:100%;height:auto}";
+.n{text-align:right;font-variant-numeric:tabular-nums}svg{max-width:100%;height:auto}";
 
 /// The report as HTML.
 pub fn html(title: &str, sections: &[Section]) -> anyhow::Result<String> {
@@ -26,13 +26,18 @@ pub fn html(title: &str, sections: &[Section]) -> anyhow::Result<String> {
                     @if let Some(chart) = chart { figure role="img" aria-label=(section.heading) { (PreEscaped(chart)) } }
                     table {
                         thead { tr { @for column in &section.columns { th { (column) } } } }
-                        tbody { @for row in &section.rows { tr { @for cell in row { td { (cell) } } } } }
+                        tbody { @for row in &section.rows { tr { @for cell in row { td .n[is_number(cell)] { (cell) } } } } }
                     }
                 }
             }
         }
     };
     Ok(page.into_string())
+}
+
+/// Digits of numbers stand under each other.
+fn is_number(cell: &str) -> bool {
+    cell.parse::<f64>().is_ok()
 }
 
 /// Bars as SVG.
@@ -54,7 +59,15 @@ fn chart(bars: &[(String, f64)]) -> anyhow::Result<String> {
             SegmentValue::CenterOf(i) => usize::try_from(*i).ok().and_then(|i| bars.get(i)).map_or_else(String::new, |bar| bar.0.clone()),
             _ => String::new(),
         };
-        chart.configure_mesh().disable_x_mesh().x_labels(bars.len().min(12)).x_label_formatter(&label).draw()?;
+        let height = |value: &f64| if top < 10.0 { format!("{value:.2}") } else { format!("{value:.0}") };
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_labels(bars.len().min(12))
+            .x_label_formatter(&label)
+            .y_label_formatter(&height)
+            .draw()?;
         chart.draw_series(bars.iter().zip(0..).map(|((_, value), i)| {
             let mut bar = Rectangle::new([(SegmentValue::Exact(i), 0.0), (SegmentValue::Exact(i + 1), *value)], RGBColor(60, 110, 170).filled());
             bar.set_margin(0, 0, 3, 3);
