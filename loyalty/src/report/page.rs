@@ -26,7 +26,7 @@ pub fn html(title: &str, sections: &[Section]) -> anyhow::Result<String> {
                     @if let Some(chart) = chart { figure role="img" aria-label=(section.heading) { (PreEscaped(chart)) } }
                     table {
                         thead { tr { @for column in &section.columns { th { (column) } } } }
-                        tbody { @for row in &section.rows { tr { @for cell in row { td .n[is_number(cell)] { (cell) } } } } }
+                        tbody { @for row in &section.rows { tr { @for cell in row { td class=[is_number(cell).then_some("n")] { (cell) } } } } }
                     }
                 }
             }
