@@ -80,7 +80,7 @@ pub async fn serve(
 
 /// Serves `router` until SIGINT or SIGTERM or until the node fails.
 pub async fn serve_router(node: Node, listen: SocketAddr, router: Router, listening: impl FnOnce(&str)) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}; --listen names another address"))?;
     let address = format!("http://{}", listener.local_addr()?);
     println!("listening on {address}");
     listening(&address);
