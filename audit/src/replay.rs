@@ -160,7 +160,7 @@ async fn partition_of_it(
                 last = last.max(record.recorded_at);
                 pair.record(&record, name, would_be, since, &mut scratch);
             }
-            // Nothing asks for the hashes before the last one, and each takes half as long as reading the record.
+            // Nothing asks for the hashes before the last one, and each takes a third as long as reading the record.
             pair.is.last_hash = hash(&entries[of_one[of_one.len() - 1]].body);
         }
         all.records += entries.len() as u64;

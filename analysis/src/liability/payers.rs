@@ -4,7 +4,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 use tokio_postgres::Client;
 
-use super::trial::{Basis, roll_forward};
+use super::trial::{Basis, roll_forward, trial_balance};
 use crate::AnalysisError;
 
 /// What one payer pays for, in points.
@@ -33,8 +33,8 @@ pub async fn payers(client: &Client, program: &str, period: (Date, Date)) -> Res
     let row = |row: &tokio_postgres::Row| Payer { payer: row.get(0), issued: row.get(1), clawed_back: row.get(2), liability: row.get(3) };
     let mut payers: Vec<Payer> = client.query(sql, &[&program, &period.0, &period.1]).await?.iter().map(row).collect();
     let rolled = roll_forward(client, program, period, None, Basis::Booked, None).await?.total;
-    let sql = "SELECT coalesce(sum(points), 0)::bigint FROM liability.posting WHERE program = $1 AND bucket IN ('pending', 'available', 'held', 'owed')";
-    let liability: i64 = client.query_one(sql, &[&program]).await?.get(0);
+    // Of all that was ever booked.
+    let liability = trial_balance(client, program, Date::MAX, None, Basis::Booked).await?.liability_points;
     let rest = |all: i64, of: fn(&Payer) -> i64| all - payers.iter().map(of).sum::<i64>();
     let program = Payer {
         payer: None,

@@ -18,7 +18,7 @@ pub(super) struct Message {
     pub(super) body: Vec<u8>,
 }
 
-fn place(position: Position, account_seq: u64) -> [u8; 16] {
+pub(super) fn place(position: Position, account_seq: u64) -> [u8; 16] {
     (u128::from(position) << 64 | u128::from(account_seq)).to_be_bytes()
 }
 

@@ -21,7 +21,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::record_batch::RecordBatch;
+use super::record_batch::{RecordBatch, numbered};
 use super::standing::Membership;
 use super::wire::{Connection, WireError};
 use super::{KafkaOptions, PATIENCE};
@@ -362,13 +362,10 @@ impl Producer {
         for ((topic, partition), batches) in messages.batches {
             let leader = self.cluster.led.get(topic).and_then(|leaders| leaders.get(&partition)).copied();
             let leader = leader.ok_or_else(|| ProducerError::NoPartition { topic: topic.to_owned(), partition })?;
-            let (name, mut number) = (text(topic), 0);
+            let name = text(topic);
             // A request takes one batch of a partition.
-            for (round, batch) in batches.into_iter().enumerate() {
-                let records = batch.records();
-                let batch = batch.finish(session.producer.0, session.epoch, number);
-                requests.entry((round, leader)).or_default().push(Part { topic: name.clone(), partition, batch, records: i64::from(records) });
-                number += records;
+            for (round, (batch, records)) in numbered(batches, session.producer.0, session.epoch).enumerate() {
+                requests.entry((round, leader)).or_default().push(Part { topic: name.clone(), partition, batch, records });
             }
         }
         let (mut asked, mut written) = (Vec::new(), Written::new());

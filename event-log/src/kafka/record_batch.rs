@@ -5,7 +5,7 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::message::PLACE;
+use super::message::{self, PLACE};
 use crate::Position;
 
 /// From the first byte to that after the magic and the checksum, and to the first record.
@@ -79,14 +79,12 @@ impl RecordBatch {
         field(out, value);
         varint(out, 1);
         field(out, PLACE.as_bytes());
-        length(out, 16);
-        out.put_u64(place.0);
-        out.put_u64(place.1);
+        field(out, &message::place(place.0, place.1));
         self.records += 1;
     }
 
     /// The batch as it goes to the broker, as `producer`'s in `epoch`, its first record with the `number`.
-    pub(super) fn finish(self, producer: i64, epoch: i16, number: i32) -> Bytes {
+    fn finish(self, producer: i64, epoch: i16, number: i32) -> Bytes {
         let Self { mut bytes, records, timestamp_ms } = self;
         let length = i32::try_from(bytes.len() - 12).unwrap_or(i32::MAX);
         let mut header = &mut bytes[..HEADER_BYTES];
@@ -107,6 +105,15 @@ impl RecordBatch {
         bytes[CHECKED_FROM - 4..CHECKED_FROM].copy_from_slice(&checksum.to_be_bytes());
         bytes.freeze()
     }
+}
+
+/// A partition's batches as they go to the broker, whose records' numbers go on from one to the next; tells how many each holds.
+pub(super) fn numbered(batches: Vec<RecordBatch>, producer: i64, epoch: i16) -> impl Iterator<Item = (Bytes, i64)> {
+    batches.into_iter().scan(0, move |number, batch| {
+        let (first, records) = (*number, batch.records());
+        *number += records;
+        Some((batch.finish(producer, epoch, first), i64::from(records)))
+    })
 }
 
 #[cfg(test)]
@@ -151,5 +158,27 @@ mod tests {
         let written = batch.finish(0x1234_5678_9abc, 9, 4_000);
         assert_eq!(written, library(&messages, 0x1234_5678_9abc, 9, 4_000));
         assert_eq!(RecordBatchDecoder::decode(&mut written.clone()).unwrap().records.len(), 300);
+    }
+
+    #[test]
+    fn numbers_go_on_over_the_batches_of_a_partition() {
+        let length = 1_000;
+        let batch = |records: u64| {
+            let mut batch = RecordBatch::new(BytesMut::new(), 5);
+            (0..records).for_each(|position| batch.push(b"p/a", &vec![7; length], (position, position + 1)));
+            batch
+        };
+        let batches: Vec<_> = numbered([3, 3, 1].map(batch).into(), 11, 3).collect();
+        let read = |(batch, count): &(Bytes, i64)| {
+            let records = RecordBatchDecoder::decode(&mut batch.clone()).unwrap().records;
+            assert_eq!(i64::try_from(records.len()).unwrap(), *count);
+            records
+        };
+        let read: Vec<Record> = batches.iter().flat_map(read).collect();
+        assert_eq!(batches.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [3, 3, 1]);
+        for (number, record) in (0..).zip(&read) {
+            assert_eq!((record.producer_id, record.producer_epoch, record.sequence, record.transactional), (11, 3, number, true));
+            assert_eq!(record.value.as_ref().unwrap(), &vec![7; length]);
+        }
     }
 }

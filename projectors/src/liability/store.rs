@@ -83,17 +83,20 @@ async fn write_payers(transaction: &Rows<'_>, changes: &Changes<'_>) -> Result<(
     let lots: Vec<i32> = changes.funding.keys().map(|funded| number(funded.lot)).collect();
     let payers: Vec<&str> = changes.funding.keys().map(|funded| funded.payer).collect();
     let points: Vec<i64> = changes.funding.values().copied().collect();
-    transaction.execute(FUNDING, &[&programs, &accounts, &lots, &payers, &points]).await?;
+    let statement = transaction.prepare(FUNDING).await?;
+    transaction.execute(&statement, &[&programs, &accounts, &lots, &payers, &points]).await?;
     let programs: Vec<&str> = changes.payments.keys().map(|payment| payment.program).collect();
     let booked: Vec<Date> = changes.payments.keys().map(|payment| payment.booked_on).collect();
     let payers: Vec<&str> = changes.payments.keys().map(|payment| payment.payer).collect();
     let kinds: Vec<&str> = changes.payments.keys().map(|payment| payment.kind).collect();
     let points: Vec<i64> = changes.payments.values().copied().collect();
-    transaction.execute(PAYMENTS, &[&programs, &booked, &payers, &kinds, &points]).await?;
+    let statement = transaction.prepare(PAYMENTS).await?;
+    transaction.execute(&statement, &[&programs, &booked, &payers, &kinds, &points]).await?;
     let (programs, accounts) = keys(changes.returned.keys().map(|(key, _)| *key));
     let lots: Vec<i32> = changes.returned.keys().map(|(_, lot)| number(*lot)).collect();
     let points: Vec<i64> = changes.returned.values().copied().collect();
-    transaction.execute(RETURNED, &[&programs, &accounts, &lots, &points]).await?;
+    let statement = transaction.prepare(RETURNED).await?;
+    transaction.execute(&statement, &[&programs, &accounts, &lots, &points]).await?;
     Ok(())
 }
 
