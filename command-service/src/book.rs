@@ -10,13 +10,14 @@ use ledger_core::account::command::Action;
 use ledger_core::account::{Command, Context, Decision, Event, Rejection, decide};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::planted::{Bug, is_planted};
-use ledger_core::policy::Program;
+use ledger_core::policy::{Invalid, Program};
 use ledger_core::time::Moment;
 use ledger_schemas::{Hash, Outcome, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record, hash, v1};
 use prost::Message;
 use traces::{Part, Trace};
 
 use crate::accounts::Accounts;
+use crate::admit::{Admitted, admit};
 use crate::programs::{ProgramState, Programs};
 use crate::request::{Answer, Firsts, Plan, Refusal, Reply, SourceOffset, command_key, target};
 use crate::store::{StoreError, UsedId};
@@ -88,13 +89,12 @@ pub(crate) struct Book {
     /// The partitions that are decided here; of the others it only knows how they stand.
     pub(crate) owned: BTreeSet<Partition>,
     pub(crate) group: Group,
-    scratch: Vec<u8>,
     last_now: BTreeMap<Id, Moment>,
 }
 
 impl Book {
     pub(crate) fn new(accounts: Accounts, programs: Programs, next: Vec<Position>) -> Self {
-        Self { accounts, programs, next, owned: BTreeSet::new(), group: Group::default(), scratch: Vec::new(), last_now: BTreeMap::new() }
+        Self { accounts, programs, next, owned: BTreeSet::new(), group: Group::default(), last_now: BTreeMap::new() }
     }
 
     /// The program and its time, which never goes back.
@@ -136,10 +136,10 @@ impl Book {
     }
 
     /// Decides one command and stages what comes of it.
-    pub(crate) fn command(&mut self, key: AccountKey, command: Command, source: SourceOffset, reply: Reply, real_now: Moment) -> Result<(), StoreError> {
+    pub(crate) fn command(&mut self, asked: Result<Admitted, Invalid>, source: SourceOffset, reply: Reply, real_now: Moment) -> Result<(), StoreError> {
         self.group.read_up_to(source);
         let is_asked = !matches!(reply, Reply::Many(..));
-        let staged = match self.try_command(&key, &command, is_asked, real_now)? {
+        let staged = match self.try_command(asked, is_asked, real_now)? {
             Ok(Accepted::New(answer)) => Staged::Answer(reply, Ok(answer)),
             Ok(Accepted::Before(used)) => Staged::Replay(reply, used.partition, used.position),
             Err(refusal) => Staged::Answer(reply, Err(refusal)),
@@ -149,11 +149,12 @@ impl Book {
     }
 
     /// `is_asked` over the network, so that a request's span comes before this one's.
-    fn try_command(&mut self, key: &AccountKey, command: &Command, is_asked: bool, real_now: Moment) -> Result<Result<Accepted, Refusal>, StoreError> {
-        if let Err(invalid) = command.check() {
-            return Ok(Err(Refusal::Invalid(vec![invalid])));
-        }
-        let name = key.name();
+    fn try_command(&mut self, asked: Result<Admitted, Invalid>, is_asked: bool, real_now: Moment) -> Result<Result<Accepted, Refusal>, StoreError> {
+        let Admitted { key, name, command, id, content } = match asked {
+            Ok(admitted) => admitted,
+            Err(invalid) => return Ok(Err(Refusal::Invalid(vec![invalid]))),
+        };
+        let (key, command) = (&key, &command);
         if !self.is_here(&name) {
             return Ok(Err(Refusal::NotHere));
         }
@@ -164,8 +165,6 @@ impl Book {
             return Ok(Err(Refusal::ProgramNotFound(key.program.clone())));
         };
         let (now, is_due) = self.moment(key, &program, now)?;
-        let content = content_hash(&name, command, &mut self.scratch);
-        let id = command_key(&name, command.action.kind(), &command.id);
         if let Some(used) = self.accounts.used_id(&id)?.filter(|_| !is_planted(Bug::NoDedup)) {
             if used.content == content {
                 return Ok(Ok(Accepted::Before(used)));
@@ -219,7 +218,7 @@ impl Book {
         let context = Context { program, now, target_known: false };
         match decide(account, &command, &context) {
             Ok(decision) if !decision.events.is_empty() => {
-                let content = content_hash(name, &command, &mut self.scratch);
+                let content = content_hash(name, &command, &mut Vec::new());
                 self.book(key, name.to_owned(), &command, content, decision, program, now)?;
             }
             // Nothing is due after all, as where a rulebook gave more time: it goes back into the index.
@@ -333,7 +332,7 @@ impl Book {
         let planned = plan(self.accounts.get(&key, &program)?.account());
         let mut outcomes = Vec::new();
         for command in planned.commands {
-            match self.try_command(&key, &command, false, real_now)? {
+            match self.try_command(admit(key.clone(), command), false, real_now)? {
                 Ok(Accepted::New(answer)) => outcomes.push(Ok(answer)),
                 Ok(Accepted::Before(_)) => {}
                 Err(refusal) => {

@@ -393,7 +393,7 @@ impl Engine {
     fn handle(&self, book: &mut Book, request: Request) -> Result<bool, StoreError> {
         let now = (self.now)();
         match request {
-            Request::Command { key, command, source, reply } => book.command(key, command, source, reply, now)?,
+            Request::Command { asked, source, reply } => book.command(asked, source, reply, now)?,
             Request::Plan { key, firsts, plan, source, reply } => book.plan(key, firsts, plan, source, reply, now)?,
             Request::Unusable { why, source, reply } => book.unusable(why, source, reply),
             Request::Publish { program, rulebook, actor, reply } => {

@@ -13,6 +13,7 @@ use ledger_core::time::Moment;
 use ledger_schemas::Record;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::admit::Admitted;
 use crate::service::Snapshot;
 
 /// An accepted command.
@@ -145,8 +146,7 @@ pub(crate) type SourceOffset = Option<(Arc<str>, u64)>;
 
 pub(crate) enum Request {
     Command {
-        key: AccountKey,
-        command: Command,
+        asked: Result<Admitted, Invalid>,
         source: SourceOffset,
         reply: Reply,
     },

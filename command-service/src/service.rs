@@ -13,6 +13,7 @@ use ledger_core::policy::Program;
 use ledger_core::time::Moment;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::admit::admit;
 use crate::commit::SEEN_WITHIN;
 use crate::engine::{Engine, EngineError};
 use crate::programs::{Programs, ProgramsError};
@@ -207,7 +208,7 @@ impl Service {
         }
         let (reply, answer) = oneshot::channel();
         let again = self.remote.as_ref().map(|remote| (remote, key.clone(), command.clone()));
-        let request = Request::Command { key, command, source: None, reply: Reply::One(reply) };
+        let request = Request::Command { asked: admit(key, command), source: None, reply: Reply::One(reply) };
         let Some(requests) = &self.requests else { return Err(Refusal::OutcomeUnknown) };
         requests.try_send(request).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Refusal::Busy,
@@ -341,7 +342,7 @@ impl Source {
     /// Sends `command`, which was read up to `offset`.
     pub async fn send(&self, offset: u64, key: AccountKey, command: Command) {
         let (source, reply) = self.place(offset);
-        self.service.send(Request::Command { key, command, source, reply }).await;
+        self.service.send(Request::Command { asked: admit(key, command), source, reply }).await;
     }
 
     /// Lets `plan` make commands from the account's state, unless one of `firsts`, with which it would begin, was booked before.
