@@ -1,7 +1,8 @@
 //! Commands in, records out.
 //!
-//! The way of a command: whoever asks has its form checked and its hashes made; it waits in a bounded queue; the loop takes all that wait, settles what is due, decides each against the
-//! account in memory, and stages one batch; the committer appends the batch and answers, while the loop decides the next one.
+//! The way of a command: whoever asks has its form checked and its hashes made; it waits in a bounded queue; the loop takes all that
+//! wait, settles what is due, decides each against the account in memory, and stages one batch; the committer appends the batch and
+//! answers, while the loop decides the next one.
 //!
 //! Invariants: nothing is answered before it is on the log; the state in memory is ahead of the log by staged batches at most, and is
 //! thrown away and read anew when one of them fails; the state store is never ahead of the log.

@@ -7,12 +7,8 @@ use ledger_core::account::event::LotId;
 use ledger_core::id::AccountKey;
 
 use super::project::Changes;
-use super::store::{keys, number};
+use super::store::keys;
 use crate::runtime::Rows;
-
-const LOTS: &str = "
-SELECT u.n, l.issued_on, l.rule FROM unnest($1::text[], $2::text[], $3::int[]) WITH ORDINALITY AS u(program, account, lot_id, n)
-JOIN lot l USING (program, account, lot_id)";
 
 const TIERS: &str = "
 SELECT u.n, t.tier FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS u(program, account, n) JOIN tier t USING (program, account)";
@@ -38,34 +34,21 @@ impl Known<'_> {
     }
 }
 
-/// Looks up what `changes` needs.
-pub(super) async fn read<'a>(transaction: &Rows<'_>, changes: &Changes<'a>) -> Result<Known<'a>, tokio_postgres::Error> {
-    let mut known = Known::default();
-    known.lots.extend(changes.lots.iter().map(|lot| ((lot.key, lot.lot), KnownLot { issued_on: lot.issued_on, rule: lot.rule.clone() })));
-    let of_lots = changes.postings.keys().filter_map(|place| Some((place.key, place.lot?)));
-    let lots: Vec<(&AccountKey, LotId)> = of_lots.filter(|lot| !known.lots.contains_key(lot)).collect::<BTreeSet<_>>().into_iter().collect();
-    if !lots.is_empty() {
-        let (programs, accounts) = keys(lots.iter().map(|(key, _)| *key));
-        let ids: Vec<i32> = lots.iter().map(|(_, lot)| number(*lot)).collect();
-        let statement = transaction.prepare(LOTS).await?;
-        for row in transaction.query(&statement, &[&programs, &accounts, &ids]).await? {
-            known.lots.insert(lots[ordinal(&row)], KnownLot { issued_on: row.get(1), rule: row.get(2) });
-        }
-    }
+/// The tiers of accounts with something that `changes` has under none.
+pub(super) async fn tiers<'a>(transaction: &Rows<'_>, changes: &Changes<'a>) -> Result<HashMap<&'a AccountKey, String>, tokio_postgres::Error> {
     let of_postings = changes.postings.keys().filter(|place| place.tier.is_none()).map(|place| place.key);
     let of_sales = changes.sales.keys().filter(|sold| sold.tier.is_none()).map(|sold| sold.key);
     let accounts: Vec<&AccountKey> = of_postings.chain(of_sales).collect::<BTreeSet<_>>().into_iter().collect();
-    if !accounts.is_empty() {
-        let (programs, names) = keys(accounts.iter().copied());
-        let statement = transaction.prepare(TIERS).await?;
-        for row in transaction.query(&statement, &[&programs, &names]).await? {
-            known.tiers.insert(accounts[ordinal(&row)], row.get(1));
-        }
+    if accounts.is_empty() {
+        return Ok(HashMap::new());
     }
-    Ok(known)
+    let (programs, names) = keys(accounts.iter().copied());
+    let statement = transaction.prepare(TIERS).await?;
+    let rows = transaction.query(&statement, &[&programs, &names]).await?;
+    Ok(rows.iter().map(|row| (accounts[ordinal(row)], row.get(1))).collect())
 }
 
 /// Which of those that were asked for the row is about.
-fn ordinal(row: &tokio_postgres::Row) -> usize {
+pub(super) fn ordinal(row: &tokio_postgres::Row) -> usize {
     usize::try_from(row.get::<_, i64>(0) - 1).expect("ordinality counts from 1")
 }

@@ -7,7 +7,7 @@ use ledger_core::account::event::LotId;
 use ledger_core::id::AccountKey;
 use rust_decimal::Decimal;
 
-use super::known;
+use super::known::{self, Known, KnownLot, ordinal};
 use super::project::{Changes, NewLot, Place};
 use super::sums::{Cost, CostKey, PostingKey, sum};
 use crate::runtime::Rows;
@@ -21,8 +21,9 @@ const MOVED: &str = "
 UPDATE lot l SET pending = l.pending + u.pending, available = l.available + u.available, held = l.held + u.held,
     redeemed = l.redeemed + u.redeemed, expired = l.expired + u.expired, other = l.other + u.other
 FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
-  AS u(program, account, lot_id, pending, available, held, redeemed, expired, other)
-WHERE (l.program, l.account, l.lot_id) = (u.program, u.account, u.lot_id)";
+  WITH ORDINALITY AS u(program, account, lot_id, pending, available, held, redeemed, expired, other, n)
+WHERE (l.program, l.account, l.lot_id) = (u.program, u.account, u.lot_id)
+RETURNING u.n, l.issued_on, l.rule";
 
 const POSTINGS: &str = "
 INSERT INTO posting AS p (program, booked_on, effective_on, tier, cohort, kind, bucket, points)
@@ -65,7 +66,10 @@ pub(super) async fn write(transaction: &Rows<'_>, changes: &Changes<'_>) -> Resu
     // New lots are written with what has moved in them since.
     let states: Vec<[i64; COLUMNS]> = changes.lots.iter().map(|lot| moved.remove(&(lot.key, lot.lot)).unwrap_or_default()).collect();
     // One is made ready while the database is at the one before.
-    let (known, (), ()) = tokio::try_join!(known::read(transaction, changes), write_lots(transaction, &changes.lots, &states), move_lots(transaction, &moved))?;
+    let (tiers, (), old) =
+        tokio::try_join!(known::tiers(transaction, changes), write_lots(transaction, &changes.lots, &states), move_lots(transaction, &moved))?;
+    let new = changes.lots.iter().map(|lot| ((lot.key, lot.lot), KnownLot { issued_on: lot.issued_on, rule: lot.rule.clone() }));
+    let known = Known { lots: new.chain(old).collect(), tiers };
     let sums = sum(changes, &known);
     // Several write these rows at once: always these tables in this order and their rows in the order of their keys, or they lock each other out.
     write_postings(transaction, &sums.postings).await?;
@@ -145,14 +149,18 @@ fn column(bucket: &str) -> Option<usize> {
     }
 }
 
+type Lot<'a> = (&'a AccountKey, LotId);
+
 /// By lot, what has come into each column less what has left it.
-type Moved<'a> = BTreeMap<(&'a AccountKey, LotId), [i64; COLUMNS]>;
+type Moved<'a> = BTreeMap<Lot<'a>, [i64; COLUMNS]>;
 
 fn moved<'a>(postings: &BTreeMap<Place<'a>, i64>) -> Moved<'a> {
     let mut moved = Moved::new();
     for (place, points) in postings {
-        if let (Some(lot), Some(column)) = (place.lot, column(place.bucket)) {
-            moved.entry((place.key, lot)).or_default()[column] += points;
+        let Some(lot) = place.lot else { continue };
+        let columns = moved.entry((place.key, lot)).or_default();
+        if let Some(column) = column(place.bucket) {
+            columns[column] += points;
         }
     }
     moved
@@ -162,16 +170,18 @@ fn columns<'a>(rows: impl Iterator<Item = &'a [i64; COLUMNS]> + Clone) -> [Vec<i
     std::array::from_fn(|column| rows.clone().map(|row| row[column]).collect())
 }
 
-async fn move_lots(transaction: &Rows<'_>, moved: &Moved<'_>) -> Result<(), tokio_postgres::Error> {
+/// Tells of each when it was issued, and by which rule.
+async fn move_lots<'a>(transaction: &Rows<'_>, moved: &Moved<'a>) -> Result<Vec<(Lot<'a>, KnownLot)>, tokio_postgres::Error> {
     if moved.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let (programs, accounts) = keys(moved.keys().map(|(key, _)| *key));
-    let ids: Vec<i32> = moved.keys().map(|(_, lot)| number(*lot)).collect();
+    let lots: Vec<Lot<'a>> = moved.keys().copied().collect();
+    let (programs, accounts) = keys(lots.iter().map(|(key, _)| *key));
+    let ids: Vec<i32> = lots.iter().map(|(_, lot)| number(*lot)).collect();
     let [pending, available, held, redeemed, expired, other] = columns(moved.values());
     let statement = transaction.prepare(MOVED).await?;
-    transaction.execute(&statement, &[&programs, &accounts, &ids, &pending, &available, &held, &redeemed, &expired, &other]).await?;
-    Ok(())
+    let rows = transaction.query(&statement, &[&programs, &accounts, &ids, &pending, &available, &held, &redeemed, &expired, &other]).await?;
+    Ok(rows.iter().map(|row| (lots[ordinal(row)], KnownLot { issued_on: row.get(1), rule: row.get(2) })).collect())
 }
 
 async fn write_postings(transaction: &Rows<'_>, postings: &BTreeMap<PostingKey<'_>, i64>) -> Result<(), tokio_postgres::Error> {
