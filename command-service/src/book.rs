@@ -26,6 +26,9 @@ use crate::wire::{accepted, told};
 /// About as many as a record has: more would cost more in memory than growing does.
 const RECORD_BYTES: usize = 512;
 
+/// What a group may grow to before it goes to the log: more than as many ordinary records as it takes have, so that it ends the large ones' groups only.
+const GROUP_BYTES: usize = 10 << 20;
+
 /// What to answer when the staged batch is on the log.
 pub(crate) enum Staged {
     /// The answer is known.
@@ -41,6 +44,7 @@ pub(crate) enum Staged {
 pub(crate) struct Group {
     pub(crate) batch: Batch,
     pub(crate) staged: Vec<Staged>,
+    bytes: usize,
     /// The traces of what it books, where traces are sent.
     pub(crate) traces: Vec<(Trace, Part, SystemTime)>,
     /// How many commands came to what, by kind.
@@ -53,6 +57,11 @@ pub(crate) struct Group {
 impl Group {
     fn is_empty(&self) -> bool {
         self.batch.is_empty() && self.staged.is_empty() && self.offsets.is_empty() && self.consumed.is_empty() && self.clocks.is_empty()
+    }
+
+    /// Whether it should take no more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes >= GROUP_BYTES
     }
 
     /// Stages an answer. One that goes over the log comes with the batch itself.
@@ -113,6 +122,7 @@ impl Book {
             return None;
         }
         let mut group = std::mem::replace(&mut self.group, room());
+        group.bytes = 0;
         for ((kind, outcome), count) in std::mem::take(&mut group.decided) {
             metrics::counter!("loyalty_commands_total", "kind" => kind, "outcome" => outcome).increment(count);
         }
@@ -286,6 +296,7 @@ impl Book {
         self.accounts.changed(key, program);
         let position = self.next[usize::from(partition)];
         self.next[usize::from(partition)] += 1;
+        self.group.bytes += body.len();
         self.group.batch.records.push(NewRecord { partition, position, account: name, account_seq: record.account_seq, body });
         *self.group.decided.entry((command.action.kind(), "accepted")).or_default() += 1;
         Ok(Answer { record: Arc::new(record), partition, position, replayed: false })
@@ -300,7 +311,9 @@ impl Book {
             code: rejection.code().into(),
             detail: rejection.to_string(),
         };
-        self.group.batch.outcomes.push(NewOutcome { partition: self.partition(name), body: encode_outcome(&outcome) });
+        let body = encode_outcome(&outcome);
+        self.group.bytes += body.len();
+        self.group.batch.outcomes.push(NewOutcome { partition: self.partition(name), body });
         *self.group.decided.entry((command.action.kind(), rejection.code())).or_default() += 1;
     }
 

@@ -21,8 +21,8 @@ use crate::request::{Refusal, Request};
 use crate::service::{ServiceConfig, Share, Snapshot};
 use crate::store::StoreError;
 
-/// How many requests one group takes; with all that they bring, a batch stays at a few megabytes.
-const GROUP_MAX: usize = 4096;
+/// How many requests one group takes. Under load a group is this large: a transaction costs the same for few and for many.
+const GROUP_MAX: usize = 16_384;
 /// So many must wait before a group is made while another is on its way to the log. A smaller one would gain nothing by being early, and what
 /// comes after it would wait for both.
 const AHEAD_MIN: usize = 512;
@@ -225,13 +225,7 @@ impl Engine {
             if session.is_shared {
                 self.look_around(&mut session.book).await?;
             }
-            let mut stop = self.requests.is_closed() && self.waiting.is_empty();
-            let mut waiting = std::mem::take(&mut self.waiting);
-            for request in waiting.drain(..) {
-                stop |= self.handle(&mut session.book, request)?;
-            }
-            // Empty again; its room is kept for the next group.
-            self.waiting = waiting;
+            let stop = self.answer(&mut session.book)?;
             let change = self.hear(session).await?;
             more_due = self.due_work(&mut session.book)?;
             let group = session.book.seal((self.now)(), || session.done.try_recv().unwrap_or_default());
@@ -261,6 +255,23 @@ impl Engine {
         }
     }
 
+    /// Does what waits, as far as the group takes it. Whether to stop then.
+    fn answer(&mut self, book: &mut Book) -> Result<bool, EngineError> {
+        let mut stop = self.requests.is_closed() && self.waiting.is_empty();
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let mut requests = waiting.drain(..);
+        while (stop || !book.group.is_full())
+            && let Some(request) = requests.next()
+        {
+            stop |= self.handle(book, request)?;
+        }
+        let rest: Vec<_> = requests.collect();
+        // Its room is kept for the next group.
+        waiting.extend(rest);
+        self.waiting = waiting;
+        Ok(stop)
+    }
+
     /// Waits at most `idle` for something to do.
     async fn wait(&mut self, session: &mut Session, idle: Duration) {
         let idle = if session.book.accounts.is_dirty() { idle.min(CHECKPOINT_EVERY) } else { idle };
@@ -277,6 +288,9 @@ impl Engine {
     /// Decides what is asked over the log, up to a change of the partitions, which it gives back.
     async fn hear(&self, session: &mut Session) -> Result<Option<News>, EngineError> {
         for _ in 0..GROUP_MAX {
+            if session.book.group.is_full() {
+                break;
+            }
             let Some(news) = session.heard.take().or_else(|| session.news.try_recv().ok()) else { break };
             match news {
                 News::Asked(asked) => self.asked(&mut session.book, &asked).await?,

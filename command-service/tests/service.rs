@@ -12,7 +12,7 @@ use command_service::{Answer, Refusal, Running, Service, ServiceConfig, ServiceE
 use event_log::memory::MemoryLog;
 use event_log::{Batch, Crash, Entry, EventLog, LogError, Partition, Position, Writer};
 use ledger_core::account::Command;
-use ledger_core::account::command::{Action, Line, Purchase, Return, Returned};
+use ledger_core::account::command::{Action, LINES_MAX, Line, Purchase, Return, Returned};
 use ledger_core::account::{Account, Rejection};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::points::Amount;
@@ -62,6 +62,8 @@ struct Faulty {
     log: MemoryLog,
     crash: Arc<Mutex<Option<Crash>>>,
     gate: Arc<tokio::sync::Semaphore>,
+    /// The bytes of the records of each batch.
+    batch_bytes: Arc<Mutex<Vec<usize>>>,
 }
 
 struct FaultyWriter {
@@ -71,7 +73,7 @@ struct FaultyWriter {
 
 impl Faulty {
     fn new() -> Self {
-        Self { log: MemoryLog::new(4), crash: Arc::default(), gate: Arc::new(tokio::sync::Semaphore::new(1_000_000)) }
+        Self { log: MemoryLog::new(4), crash: Arc::default(), gate: Arc::new(tokio::sync::Semaphore::new(1_000_000)), batch_bytes: Arc::default() }
     }
 
     fn crash_next(&self, crash: Crash) {
@@ -118,6 +120,7 @@ impl Writer for FaultyWriter {
     }
     async fn append(&mut self, batch: Arc<Batch>) -> Result<(), LogError> {
         self.faulty.gate.acquire().await.unwrap().forget();
+        self.faulty.batch_bytes.lock().unwrap().push(batch.records.iter().map(|record| record.body.len()).sum());
         let crash = self.faulty.crash.lock().unwrap().take();
         if let Some(crash) = crash {
             self.writer.crash_next(crash);
@@ -247,6 +250,40 @@ async fn more_than_the_queue_holds_is_refused_at_once_and_nothing_waits_without_
     }
     assert!(busy > 0);
     assert_eq!(account(&service, "a").await.purchase_count, 64 - busy, "what was not refused was booked");
+    stop(service, running).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn purchases_of_many_lines_go_to_the_log_in_several_groups() {
+    let (log, folder) = (Faulty::new(), tempfile::tempdir().unwrap());
+    let (service, running) = start(&log, folder.path(), 100).await;
+    service.publish(id("shop"), RULES.into(), "test".into()).await.unwrap();
+    let mut command = purchase("p", 1);
+    let Action::Earn(purchase) = &mut command.action else { panic!("a purchase earns") };
+    let purchase = Arc::make_mut(purchase);
+    let line = Line { sku: "A".repeat(64).into(), ..purchase.lines[0].clone() };
+    purchase.lines = (0..LINES_MAX).map(|n| Line { line_id: id(&format!("{n}")), ..line.clone() }).collect();
+    let large = Arc::new(purchase.clone());
+    // All wait while the log stands still.
+    log.gate.forget_permits(usize::MAX);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..50 {
+        let (service, mut purchase) = (service.clone(), large.clone());
+        Arc::make_mut(&mut purchase).purchase_id = id(&format!("p{n}"));
+        tasks.spawn(async move {
+            let command = Command { id: purchase.purchase_id.clone(), actor: "test".into(), action: Action::Earn(purchase) };
+            service.submit(key("a"), command).await
+        });
+    }
+    log.gate.add_permits(1_000);
+    while let Some(outcome) = tasks.join_next().await {
+        outcome.unwrap().unwrap();
+    }
+    assert_eq!(account(&service, "a").await.purchase_count, 50);
+    let batches = log.batch_bytes.lock().unwrap().clone();
+    let (one, most) = (batches.iter().sum::<usize>() / 50, *batches.iter().max().unwrap());
+    assert!(most < (10 << 20) + one, "{most} bytes in one batch");
+    assert!(most > 2 * one, "several in a batch");
     stop(service, running).await.unwrap();
 }
 
