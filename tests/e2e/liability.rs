@@ -96,6 +96,41 @@ async fn example_52_of_ifrs_15_through_the_ledger() {
 }
 
 #[tokio::test]
+async fn what_has_expired_is_revenue_and_a_sale_that_comes_back_whole_defers_nothing() {
+    let data = TempDir::new().unwrap();
+    let up = Up::start(data.path(), &[]).await;
+    let mut rules = points_worth_one("0.95", "2020-01-01T00:00:00Z");
+    rules["expiry"] = json!({"mode": "rolling", "months": 2});
+    assert_eq!(up.put("/v1/programs/shop/rulebook", rules).await.0, StatusCode::CREATED);
+    for (id, account, at) in [("p1", "a", "2020-01-10T00:00:00Z"), ("p2", "b", "2020-02-10T00:00:00Z")] {
+        clock(&up, at).await;
+        let mut sale = purchase(id, account, at, "x", "10000");
+        sale["shipping"] = json!("0");
+        assert_eq!(up.post("/v1/programs/shop/purchases", sale).await.0, StatusCode::CREATED);
+    }
+    clock(&up, "2020-03-01T00:00:00Z").await;
+    let back = json!({"return_id": "t1", "account_id": "b", "purchase_id": "p2", "occurred_at": "2020-03-01T00:00:00Z", "amount": "10000.00"});
+    let (status, answer) = up.post("/v1/programs/shop/returns", back).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    // On which a's points expire.
+    clock(&up, "2020-03-10T00:00:00Z").await;
+    clock(&up, "2020-12-31T00:00:00Z").await;
+    let sale = purchase("p3", "a", "2020-12-31T00:00:00Z", "x", "1");
+    let (_, answer) = up.post("/v1/programs/shop/purchases", sale).await;
+    seen(&up, &answer).await;
+    let (_, breakage) = up.get("/v1/programs/shop/liability/breakage?as_of=2020-11-30").await;
+    assert_eq!(breakage["cohorts"][0]["ultimate"], 0.0, "{breakage}");
+    // 950 of 10,950 parts of 10,000.00, and as much in February, which March takes back.
+    assert_eq!(year(&up, 2020).await, (868, 868));
+    let (_, february) = up.get("/v1/programs/shop/liability/journal?period=2020-02").await;
+    let (_, march) = up.get("/v1/programs/shop/liability/journal?period=2020-03").await;
+    assert_eq!((&february["entries"][0]["debit"], &march["entries"][3]["credit"]), (&json!("867.58"), &json!("867.58")), "{february} {march}");
+    let (_, november) = up.get("/v1/programs/shop/liability/journal?period=2020-11").await;
+    assert_eq!(november["contract_liability"], "0.00", "{november}");
+    up.stop().await;
+}
+
+#[tokio::test]
 async fn a_period_rolls_forward_and_the_book_sums_to_zero() {
     let data = TempDir::new().unwrap();
     let up = Up::start(data.path(), &[]).await;

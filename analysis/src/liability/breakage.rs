@@ -22,7 +22,7 @@ pub struct CohortEstimate {
     pub granted: i64,
     /// Spent by now.
     pub redeemed: i64,
-    /// To be spent in the end, points.
+    /// To be spent in the end, points; no more than was spent and is left.
     pub ultimate: f64,
     /// Mack's standard error of that.
     pub standard_error: f64,
@@ -71,7 +71,7 @@ pub(super) fn estimate(flows: &Flows, period: Date, set: Option<Amount>) -> Brea
     let certain = |rate: f64, method: String| {
         let cohort = |(cohort, points): &(Date, Points)| {
             #[allow(clippy::cast_precision_loss)]
-            let ultimate = (points.granted() as f64 * rate).max(points.redeemed as f64);
+            let ultimate = points.attainable(points.granted() as f64 * rate);
             CohortEstimate { cohort: *cohort, granted: points.granted(), redeemed: points.redeemed, ultimate, standard_error: 0.0 }
         };
         let cohorts = granted.iter().map(cohort).collect();
@@ -90,8 +90,8 @@ pub(super) fn estimate(flows: &Flows, period: Date, set: Option<Amount>) -> Brea
                 cohort: *cohort,
                 granted: points.granted(),
                 redeemed: points.redeemed,
-                ultimate: all.ultimates[i],
-                standard_error: all.standard_errors[i],
+                ultimate: points.attainable(all.ultimates[i]),
+                standard_error: if points.left > 0 { all.standard_errors[i] } else { 0.0 },
             };
             let places = granted.iter().map(|(cohort, _)| place(first, *cohort));
             let cohorts = places.zip(&granted).map(cohort).collect();

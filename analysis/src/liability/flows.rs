@@ -24,6 +24,7 @@ struct Flow {
     issued: i64,
     redeemed: i64,
     clawed_back: i64,
+    left: i64,
 }
 
 pub(super) fn month(day: Date) -> Date {
@@ -38,8 +39,9 @@ impl Flows {
     pub(super) async fn load(client: &Client, program: &str) -> Result<Self, AnalysisError> {
         let sql = "SELECT cohort, date_trunc('month', effective_on)::date, date_trunc('month', booked_on)::date,
                           (-coalesce(sum(points) FILTER (WHERE bucket = 'issued'), 0))::bigint, coalesce(sum(points) FILTER (WHERE bucket = 'redeemed'), 0)::bigint,
-                          coalesce(sum(points) FILTER (WHERE bucket = 'clawed_back'), 0)::bigint
-                   FROM liability.posting WHERE program = $1 AND bucket IN ('issued', 'redeemed', 'clawed_back') GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+                          coalesce(sum(points) FILTER (WHERE bucket = 'clawed_back'), 0)::bigint,
+                          coalesce(sum(points) FILTER (WHERE bucket IN ('pending', 'available', 'held')), 0)::bigint
+                   FROM liability.posting WHERE program = $1 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
         let flow = |row: &tokio_postgres::Row| Flow {
             cohort: row.get(0),
             happened: row.get(1),
@@ -47,6 +49,7 @@ impl Flows {
             issued: row.get(3),
             redeemed: row.get(4),
             clawed_back: row.get(5),
+            left: row.get(6),
         };
         let rows = client.query(sql, &[&program]).await?.iter().map(flow).collect();
         let sql = "SELECT cohort, booked, sum(amount) FROM (
@@ -70,7 +73,7 @@ impl Flows {
         self.rows.iter().filter(move |row| row.booked <= period && row.happened <= period)
     }
 
-    /// Points issued, spent and clawed back of each issue month, as known at the end of `period`.
+    /// What became of each issue month's points, as known at the end of `period`.
     pub(super) fn points(&self, period: Date) -> BTreeMap<Date, Points> {
         let mut cohorts = BTreeMap::<Date, Points>::new();
         for row in self.known(period) {
@@ -78,6 +81,7 @@ impl Flows {
             points.issued += row.issued;
             points.redeemed += row.redeemed;
             points.clawed_back += row.clawed_back;
+            points.left += row.left;
         }
         cohorts
     }
@@ -116,9 +120,17 @@ pub(super) struct Points {
     pub(super) issued: i64,
     pub(super) redeemed: i64,
     pub(super) clawed_back: i64,
+    /// What members still have.
+    pub(super) left: i64,
 }
 
 impl Points {
+    /// `ultimate` as far as it can still come true: what was spent has been, and what is lost (expired, forfeited, taken by hand) will not be.
+    #[allow(clippy::cast_precision_loss, reason = "points far below 2^53")]
+    pub(super) fn attainable(self, ultimate: f64) -> f64 {
+        ultimate.min((self.redeemed + self.left) as f64).max(self.redeemed as f64)
+    }
+
     /// Issued and not taken back with returned goods.
     pub(super) fn granted(self) -> i64 {
         (self.issued - self.clawed_back).max(0)

@@ -68,7 +68,9 @@ pub async fn journal(client: &Client, name: &str, program: &Program, day: Date) 
     let currency = latest.rulebook.currency.clone();
     let decimals = Currency::from_code(&currency).and_then(Currency::exponent).map_or(2, u32::from);
     let mut then = states(&flows, program, period.saturating_sub(Span::new().months(1)), decimals)?;
-    let now = states(&flows, program, period, decimals)?;
+    let mut now = states(&flows, program, period, decimals)?;
+    // Where nothing is deferred any more, since all was given back.
+    then.keys().for_each(|cohort| _ = now.entry(*cohort).or_default());
     let mut entries = Vec::new();
     for (cohort, state) in &now {
         let before = then.remove(cohort).unwrap_or_default();
@@ -80,7 +82,7 @@ pub async fn journal(client: &Client, name: &str, program: &Program, day: Date) 
             }
         };
         transfer(state.deferred - before.deferred, "revenue_goods", "contract_liability", "deferred for points given");
-        transfer(state.recognised - before.recognised, "contract_liability", "revenue_points", "points spent, of those expected to be");
+        transfer(state.recognised - before.recognised, "contract_liability", "revenue_points", "points spent, of those expected to be; all when none is left");
     }
     Ok(Journal { period, entries, contract_liability: now.values().map(|state| state.deferred - state.recognised).sum() })
 }
@@ -113,7 +115,10 @@ fn states(flows: &Flows, program: &Program, period: Date, decimals: u32) -> Resu
         }
         let deferred = allocate(sold, sold, alone, decimals).map_err(revenue)?.points;
         let expected = ultimate(&now, cohort).max(Decimal::from(points.redeemed)).max(Decimal::ONE);
-        let recognised = recognise(deferred, Decimal::ZERO, Decimal::from(points.redeemed), expected, decimals).map_err(revenue)?;
+        // Where nothing is left, nothing is owed, whether it was spent or lost.
+        let is_done = points.left <= 0;
+        let recognised =
+            if is_done { deferred } else { recognise(deferred, Decimal::ZERO, Decimal::from(points.redeemed), expected, decimals).map_err(revenue)? };
         states.insert(cohort, State { deferred, recognised });
     }
     Ok(states)
