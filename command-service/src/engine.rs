@@ -22,7 +22,7 @@ use crate::service::{ServiceConfig, Share, Snapshot};
 use crate::store::StoreError;
 
 /// How many requests one group takes. Under load a group is this large: a transaction costs the same for few and for many.
-const GROUP_MAX: usize = 16_384;
+const GROUP_MAX: usize = 8192;
 /// So many must wait before a group is made while another is on its way to the log. A smaller one would gain nothing by being early, and what
 /// comes after it would wait for both.
 const AHEAD_MIN: usize = 512;

@@ -16,7 +16,7 @@ use super::{Figure, rate, ratio, service_config};
 pub const ACCOUNTS: u64 = 100_000;
 pub const COMMANDS: u64 = 500_000;
 /// As many records as the service has in a group under load.
-pub const BARE_BATCH: usize = 16_384;
+pub const BARE_BATCH: usize = 8192;
 const USUAL_CLIENTS: u64 = 8;
 const USUAL_TIME: Duration = Duration::from_secs(5);
 

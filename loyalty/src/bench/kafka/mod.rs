@@ -91,7 +91,7 @@ async fn throughput(brokers: &str, prefix: &str, folder: &Path, is_taken_over: b
     let to_bare = ratio(again, bare);
     let mut figures = vec![
         Figure::new("commands through the Kafka log, 100,000 accounts, 80 % earn / 20 % redeem", format!("{ours:.0}/s, again {again:.0}/s"), ""),
-        Figure::new("  to a bare transactional producer of the same records in groups of 16,384", format!("{to_bare:.2} of {bare:.0}/s"), "0.5"),
+        Figure::new("  to a bare transactional producer of the same records in groups of 8,192", format!("{to_bare:.2} of {bare:.0}/s"), "0.5"),
     ];
     figures.extend(taken);
     Ok(figures)
