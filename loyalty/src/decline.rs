@@ -63,7 +63,8 @@ pub async fn last_day(client: &Client, program: &str) -> Result<Option<Date>, to
 #[allow(clippy::float_arithmetic, reason = "shares, shown in per cent")]
 fn table(backtest: &Backtest) -> Table {
     let mut table = Table::new();
-    let header = ["score", "target", "ROC-AUC", "precision of the first tenth", "base rate", "days before 90 of silence, median"];
+    let lead = ["days before 90 of silence, median of the right", "by warning given"];
+    let header = ["score", "target", "ROC-AUC", "precision of the first tenth", "base rate"].into_iter().chain(lead);
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
     for m in &backtest.measures {
         table.add_row([
@@ -73,6 +74,7 @@ fn table(backtest: &Backtest) -> Table {
             format!("{:.1} %", 100.0 * m.top_tenth_precision),
             format!("{:.1} %", 100.0 * m.base_rate),
             format!("{:.0}", m.lead_days_median),
+            format!("{:.1}", m.lead_days_per_warning),
         ]);
     }
     table

@@ -27,6 +27,8 @@ pub struct Measured {
     pub base_rate: f64,
     /// Of those rightly warned of in the first tenth: the median of days from the warning until they had been silent for the window.
     pub lead_days_median: f64,
+    /// The same days summed, by warning given in the first tenth, right or wrong: what a warning is worth, as one score may be right seldom but early.
+    pub lead_days_per_warning: f64,
 }
 
 /// A back-test.
@@ -99,5 +101,6 @@ fn measure(score: &'static str, target: &'static str, rows: &[Row], of: impl Fn(
         top_tenth_precision: right.len() as f64 / top.len() as f64,
         base_rate: outcomes.iter().filter(|outcome| **outcome).count() as f64 / rows.len() as f64,
         lead_days_median: insight::robust::median(&leads).unwrap_or(f64::NAN),
+        lead_days_per_warning: leads.iter().sum::<f64>() / top.len() as f64,
     }
 }
