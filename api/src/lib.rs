@@ -8,6 +8,7 @@ mod answer;
 mod body;
 mod http;
 mod keys;
+mod parameters;
 mod problem;
 mod reads;
 mod state;

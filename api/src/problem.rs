@@ -71,6 +71,7 @@ pub const CODES: &[Code] = &[
     Code { code: "unauthorized", status: 401, meaning: "The API key is missing or unknown. Send Authorization: Bearer KEY." },
     Code { code: "forbidden", status: 403, meaning: "The API key lacks the scope." },
     Code { code: "not_found", status: 404, meaning: "There is no such resource." },
+    Code { code: "method_not_allowed", status: 405, meaning: "The path takes other methods; Allow names them." },
     Code { code: "program_not_found", status: 404, meaning: "No rulebook was published for the program." },
     Code { code: "account_not_found", status: 404, meaning: "The account was never opened." },
     Code { code: "command_not_found", status: 404, meaning: "The account has no accepted command with this id." },

@@ -137,6 +137,11 @@ async fn bad_input_is_told_what_would_be_right() {
     assert_eq!(answer.1["errors"][0]["pointer"], "/lines/0/quantity");
     let answer = up.post(&format!("{P}/accounts"), json!({"account_id": "jane@example.org"})).await;
     assert_eq!((code(&answer), &answer.1["errors"][0]["pointer"]), ((400, "malformed"), &json!("/account_id")));
+    for (path, pointer) in [("liability/roll-forward?to=2010-03-01", "from"), ("audit/commands?limit=few", "limit"), ("accounts/%ff/clv", "path")] {
+        let answer = up.get(&format!("{P}/{path}")).await;
+        assert_eq!((code(&answer), &answer.1["errors"][0]["pointer"]), ((400, "malformed"), &json!(pointer)));
+    }
+    assert_eq!(code(&up.post(&format!("{P}/liability/lots"), json!({})).await), (405, "method_not_allowed"));
     let mut float = purchase("P1", "m1", at, "A", "1.00");
     float["lines"][0]["unit_price"] = json!(1.1);
     assert_eq!(up.post(&format!("{P}/purchases"), float).await.1["errors"][0]["pointer"], "/lines/0/unit_price");

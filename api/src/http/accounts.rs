@@ -1,7 +1,7 @@
 //! Accounts: their life, and what they have.
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use command_service::ProgramState;
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ use super::auth::Actor;
 use super::submit::{ReasonBody, id_or_new, submit};
 use crate::answer::{Accepted, BalanceView, position};
 use crate::body::Body;
+use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, ReadParams, limit, moment, wait_for};
 use crate::state::{ApiState, path_id, real_now};

@@ -1,7 +1,7 @@
 //! Aliases: other names by which an account can be found, such as its cards. Only keyed hashes of them are kept.
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use ledger_core::account::command::Action;
 use ledger_core::id::{Alias, Id};
@@ -13,6 +13,7 @@ use super::auth::Actor;
 use super::submit::{id_or_new, submit};
 use crate::answer::Accepted;
 use crate::body::Body;
+use crate::parameters::{Path, Query};
 use crate::problem::{FieldError, Problem};
 use crate::reads::{Page, ReadParams, wait_for};
 use crate::state::{ApiState, path_id};

@@ -2,12 +2,13 @@
 
 use analysis::AnalysisError;
 use analysis::clv::{self, Fit, Member, Score, Share};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::accounts::require_account;
+use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, by_value, limit, wait_for};
 use crate::state::{ApiState, path_id, real_now};

@@ -2,7 +2,7 @@
 
 use analysis::decline::{self, ActionEffect, Contact, Offer, Standing, Transition};
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use jiff::civil::Date;
 use ledger_core::id::Id;
 use ledger_core::policy::InsightRules;
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::auth::Actor;
+use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, by_value, limit};
 use crate::state::{ApiState, path_id, real_now};

@@ -1,10 +1,11 @@
 //! Explain: every point of the balance.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::accounts::{LotView, lot_view, require_account};
+use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{ReadParams, wait_for};
 use crate::state::ApiState;

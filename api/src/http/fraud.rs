@@ -2,7 +2,7 @@
 
 use analysis::fraud::{self, Case, CaseEvent, RuleRecord, Step};
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use ledger_core::policy::FraudRule;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Actor;
 use crate::body::Body;
+use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, limit};
 use crate::state::{ApiState, path_id, real_now};

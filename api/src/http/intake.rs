@@ -1,7 +1,7 @@
 //! What was published to the topic of purchases and not booked at once.
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use ledger_core::account::Command;
 use ledger_core::id::{AccountKey, Id};
@@ -13,6 +13,7 @@ use super::accounts::time;
 use super::auth::Actor;
 use crate::answer::{Accepted, respond};
 use crate::body::Body;
+use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, limit};
 use crate::state::ApiState;

@@ -1,7 +1,7 @@
 //! What the points owe: trial balance, roll-forward, lots, breakage, journal, expiry ahead.
 
 use analysis::liability::{self, Basis, Breakage, Budget, BudgetAlert, Journal, Payer, RollForward, Rolled, TrialBalance};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::civil::Date;
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::clv::day;
+use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, cursor, limit, moment, wait_for};
 use crate::state::{ApiState, path_id, real_now};

@@ -147,6 +147,7 @@ pub fn router(state: ApiState) -> Router {
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
         .route("/problems/{code}", axum::routing::get(ops::problem))
         .fallback(async || Problem::new("not_found", "there is no such path; see /docs"))
+        .method_not_allowed_fallback(async || Problem::new("method_not_allowed", "the path takes other methods; see Allow and /docs"))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .with_state(state)
 }

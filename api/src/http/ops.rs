@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, routing};
@@ -13,6 +13,7 @@ use projectors::{Health, lags, read_models};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::parameters::Path;
 use crate::problem::{CODES, Problem};
 use crate::state::ApiState;
 

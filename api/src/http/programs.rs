@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use ledger_core::time::Moment;
@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Actor;
 use crate::body::Body;
+use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, wait_for_all};
 use crate::state::{ApiState, path_id, real_now};

@@ -1,6 +1,6 @@
 //! Changes by hand that take two people: proposed by one, approved or declined by another.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use axum::{Extension, Json};
 use ledger_core::account::command::{Action, Reason};
@@ -12,6 +12,7 @@ use super::auth::Actor;
 use super::submit::submit;
 use crate::answer::Accepted;
 use crate::body::Body;
+use crate::parameters::Path;
 use crate::problem::Problem;
 use crate::state::{ApiState, path_id};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use ledger_core::account::command::{Action, Line, Origin, Purchase};
 use ledger_core::id::Id;
@@ -16,6 +16,7 @@ use super::auth::Actor;
 use super::submit::submit;
 use crate::answer::Accepted;
 use crate::body::Body;
+use crate::parameters::Path;
 use crate::problem::Problem;
 use crate::state::ApiState;
 

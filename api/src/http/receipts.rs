@@ -1,9 +1,10 @@
 //! Receipts: where a command stands in the book, with the proof that it does.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::wait_for;
 use crate::state::{ApiState, path_id};

@@ -1,7 +1,7 @@
 //! Redemptions: at once, or hold → capture → release; and their return.
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use ledger_core::account::command::Action;
 use ledger_core::id::Id;
@@ -12,6 +12,7 @@ use super::auth::Actor;
 use super::submit::submit;
 use crate::answer::Accepted;
 use crate::body::Body;
+use crate::parameters::Path;
 use crate::problem::Problem;
 use crate::state::{ApiState, path_id};
 

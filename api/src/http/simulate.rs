@@ -1,7 +1,7 @@
 //! Simulate: the same body, the same answer, nothing written.
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use command_service::simulate;
 use ledger_core::account::Command;
 use ledger_core::account::command::Action;
@@ -15,6 +15,7 @@ use super::redemptions::RedemptionBody;
 use super::returns::ReturnBody;
 use crate::answer::{BalanceView, EventView, PointsMoved};
 use crate::body::Body;
+use crate::parameters::Path;
 use crate::problem::Problem;
 use crate::state::{ApiState, path_id};
 

@@ -1,6 +1,6 @@
 //! The tier that a member had at a moment, as the book knew it at another.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use ledger_core::id::AccountKey;
 use ledger_core::time::Moment;
@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::accounts::{AsOfParams, PAST_ONLY, time};
+use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{moment, wait_for};
 use crate::state::{ApiState, real_now};

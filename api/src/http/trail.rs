@@ -1,11 +1,12 @@
 //! Who did what: accepted and refused commands, searched by time, account, actor and kind. Nothing here can be written.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use ledger_core::time::Moment;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, cursor, limit, moment, wait_for};
 use crate::state::{ApiState, path_id};
