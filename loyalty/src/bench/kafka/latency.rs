@@ -19,7 +19,7 @@ use crate::bench::{Figure, listening, ratio, service_config};
 
 pub const LONG: Duration = Duration::from_secs(15);
 /// The first seconds are not counted: connections and caches are made then, and the broker compiles what it finds hot.
-pub const WARM: Duration = Duration::from_secs(30);
+const WARM: Duration = Duration::from_secs(30);
 const REST_RATE: u32 = 200;
 
 /// Measures over REST, with the account here and elsewhere, beside the bare commit.
