@@ -61,14 +61,14 @@ impl EventLog for NodeLog {
         self.gate(2000).await?;
         let id = self.world.new_writer();
         let next = self.world.acquire(id);
-        Ok(Box::new(NodeWriter { log: self.clone(), id, next }))
+        Ok(Box::new(NodeWriter::new(self, id, next)))
     }
 
     async fn join(&self, _owner: &str) -> Result<(Box<dyn Writer>, mpsc::UnboundedReceiver<News>), LogError> {
         self.gate(2000).await?;
         let id = self.world.new_writer();
         let news = self.world.join(self.node.unwrap_or_default());
-        Ok((Box::new(NodeWriter { log: self.clone(), id, next: self.world.ends() }), news))
+        Ok((Box::new(NodeWriter::new(self, id, self.world.ends())), news))
     }
 
     async fn asker(&self) -> Result<Option<Arc<dyn Asker>>, LogError> {
@@ -131,6 +131,13 @@ struct NodeWriter {
     log: NodeLog,
     id: u64,
     next: Vec<Position>,
+    before_end: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl NodeWriter {
+    fn new(log: &NodeLog, id: u64, next: Vec<Position>) -> Self {
+        Self { log: log.clone(), id, next, before_end: Arc::new(|| {}) }
+    }
 }
 
 #[async_trait]
@@ -144,6 +151,9 @@ impl Writer for NodeWriter {
         let world = &self.log.world;
         let fate = self.log.node.and_then(|node| world.inner().fates[node].pop_front());
         let torn = world.inner().torn.take();
+        // The next batch is made while this one ends, whichever way.
+        (self.before_end)();
+        self.log.gate(2000).await?;
         match fate {
             Some(Fate::FailsBefore) => return Err(unavailable("append")),
             Some(Fate::LandsLate(ms)) => {
@@ -162,6 +172,10 @@ impl Writer for NodeWriter {
             Some(Fate::FailsAfter) => Err(unavailable("append")),
             _ => Ok(()),
         }
+    }
+
+    fn before_ends(&mut self, tell: Arc<dyn Fn() + Send + Sync>) {
+        self.before_end = tell;
     }
 
     async fn take(&mut self, partitions: &[Partition]) -> Result<Taken, LogError> {
