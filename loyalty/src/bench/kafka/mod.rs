@@ -18,7 +18,7 @@ use embedded_kafka::Broker;
 use event_log::EventLog;
 use event_log::kafka::{KafkaLog, KafkaOptions};
 
-use super::log::{ACCOUNTS, COMMANDS, service};
+use super::log::{ACCOUNTS, BARE_BATCH, COMMANDS, service};
 use super::{Figure, ratio, service_config};
 
 const PARTITIONS: u16 = 8;
@@ -52,6 +52,7 @@ pub async fn run(broker: &str, streams: Option<&Path>, wanted: impl Fn(&str) -> 
 }
 
 /// Kafka Streams with the same commands on the same broker.
+#[allow(clippy::float_arithmetic, reason = "a mean of rates")]
 async fn beside_streams(brokers: &str, prefix: &str, program: &Path, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     // Before and after, as the machine's own speed drifts.
     let before = warm(brokers, &format!("{prefix}.before-streams"), folder).await?;
@@ -97,7 +98,11 @@ async fn throughput(brokers: &str, prefix: &str, folder: &Path, is_taken_over: b
     let to_bare = ratio(again, bare);
     let mut figures = vec![
         Figure::new("commands through the Kafka log, 100,000 accounts, 80 % earn / 20 % redeem", format!("{ours:.0}/s, again {again:.0}/s"), ""),
-        Figure::new("  to a bare transactional producer of the same records in groups of 8,192", format!("{to_bare:.2} of {bare:.0}/s"), "0.5"),
+        Figure::new(
+            &format!("  to a bare transactional producer of the same records in groups of {BARE_BATCH}"),
+            format!("{to_bare:.2} of {bare:.0}/s"),
+            "0.5",
+        ),
     ];
     figures.extend(taken);
     Ok(figures)
