@@ -20,7 +20,7 @@ use crate::record::Record;
 
 /// Goes through the fields of a message; those with other numbers are passed over, as they may be of a later schema.
 macro_rules! each_field {
-    ($bytes:expr, $value:ident, { $($number:literal => $read:expr),* $(,)? }) => {
+    ($bytes:expr, $value:ident, { $($number:pat => $read:expr),* $(,)? }) => {
         let mut fields = Fields($bytes);
         while let Some((number, $value)) = fields.next()? {
             match number {
@@ -92,16 +92,20 @@ fn balance(bytes: &[u8]) -> Decoded<Balance> {
     Ok(balance)
 }
 
+/// An event, which is of one kind: where it names two, this program and the generated types could each believe another.
 fn event(bytes: &[u8]) -> Decoded<Event> {
-    let (mut at, mut kind) = (0, None);
+    let (mut at, mut kind, mut kinds) = (0, None, 0_usize);
     each_field!(bytes, value, {
         1 => at = value.int()?,
-        9 => kind = Some(EventKind::PointsEarned(Box::new(earned(value.bytes()?)?))),
-        11 => kind = Some(EventKind::PointsRedeemed(spent(value.bytes()?)?)),
-        17 => kind = Some(EventKind::PointsExpired(part(value.bytes()?)?)),
+        9 => (kind, kinds) = (Some(EventKind::PointsEarned(Box::new(earned(value.bytes()?)?))), kinds + 1),
+        11 => (kind, kinds) = (Some(EventKind::PointsRedeemed(spent(value.bytes()?)?)), kinds + 1),
+        17 => (kind, kinds) = (Some(EventKind::PointsExpired(part(value.bytes()?)?)), kinds + 1),
+        2..=29 => kinds += 1,
     });
-    let kind = kind.map_or_else(|| rare_event(bytes), Ok)?;
-    Ok(Event { at: moment(at, "at_us")?, kind })
+    if kinds > 1 {
+        return Err(bad("event.kind"));
+    }
+    Ok(Event { at: moment(at, "at_us")?, kind: kind.map_or_else(|| rare_event(bytes), Ok)? })
 }
 
 fn earned(bytes: &[u8]) -> Decoded<Earned> {
@@ -163,6 +167,8 @@ fn purchase(bytes: &[u8]) -> Decoded<Purchase> {
         5 => store = value.text()?,
         6 => lines.push(line(value.bytes()?)?),
         7 => shipping = Some(amount(value.bytes()?, "shipping")?),
+        // Only on the topic of purchases: a record has its account elsewhere.
+        8..=11 => _ = value.text()?,
         12 => origin = Some(Box::new(self::origin(value.bytes()?)?)),
     });
     Ok(Purchase {
@@ -289,4 +295,34 @@ fn part(bytes: &[u8]) -> Decoded<Part> {
         3 => part.pending = value.bool()?,
     });
     Ok(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::v1;
+
+    #[test]
+    fn what_is_only_on_the_topic_is_text_here_too() {
+        let purchase_of = |account_id: &str| v1::Purchase { account_id: account_id.into(), ..v1::Purchase::default() }.encode_to_vec();
+        let shipping = v1::Purchase { purchase_id: "p".into(), shipping: Some(v1::Amount::default()), ..v1::Purchase::default() }.encode_to_vec();
+        let with = |more: &[u8]| purchase(&[&shipping, more].concat()).is_ok();
+        assert!(with(&purchase_of("m1")));
+        assert!(!with(&[9 << 3, 1]));
+        assert!(!with(&[9 << 3 | 2, 1, 0xff]));
+    }
+
+    #[test]
+    fn an_event_is_of_one_kind() {
+        let event_of = |kind| v1::Event { at_us: 7, kind: Some(kind) }.encode_to_vec();
+        let expired = event_of(v1::event::Kind::PointsExpired(v1::Part { lot: 1, points: 5, pending: false }));
+        let with = |more: &[u8]| event(&[&expired, more].concat()).is_ok();
+        assert!(with(&[]));
+        assert!(!with(&expired));
+        assert!(!with(&event_of(v1::event::Kind::AccountLapsed(v1::Empty {}))));
+        assert!(!with(&[12 << 3, 1]), "what would be another kind, if it were a message");
+        assert!(with(&[0xf0, 1, 1]), "a field that a later schema may have");
+    }
 }
