@@ -52,14 +52,12 @@ pub async fn run(broker: &str, streams: Option<&Path>, wanted: impl Fn(&str) -> 
 }
 
 /// Kafka Streams with the same commands on the same broker.
-#[allow(clippy::float_arithmetic, reason = "a mean of rates")]
 async fn beside_streams(brokers: &str, prefix: &str, program: &Path, folder: &Path) -> anyhow::Result<Vec<Figure>> {
-    // Before and after, as the machine's own speed drifts.
     let before = warm(brokers, &format!("{prefix}.before-streams"), folder).await?;
     let per_second = streams::throughput(brokers, &format!("{prefix}-streams"), program, folder).await?;
     let after = warm(brokers, &format!("{prefix}.after-streams"), folder).await?;
     let (p50, p99) = streams::latency(brokers, &format!("{prefix}-streams-soon"), program, folder).await?;
-    let to_streams = ratio((before + after) / 2.0, per_second);
+    let to_streams = ratio(mean(before, after), per_second);
     Ok(vec![
         Figure::new("commands through the Kafka log, before and after Kafka Streams", format!("{before:.0}/s, {after:.0}/s"), ""),
         Figure::new(
@@ -69,6 +67,12 @@ async fn beside_streams(brokers: &str, prefix: &str, program: &Path, folder: &Pa
         ),
         Figure::new("  over the topics, 2,000 commands/s, commits of 10 ms: p50, p99", format!("{p50:.1?}, {p99:.1?}"), ""),
     ])
+}
+
+/// Of what ran before and after another: the machine's own speed drifts.
+#[allow(clippy::float_arithmetic, reason = "a mean of rates")]
+fn mean(before: f64, after: f64) -> f64 {
+    (before + after) / 2.0
 }
 
 /// Commands through a log of its own, on a broker that has compiled what it needs, as it has for what is measured after.
@@ -93,11 +97,12 @@ async fn throughput(brokers: &str, prefix: &str, folder: &Path, is_taken_over: b
     records.truncate(usize::try_from(COMMANDS)?);
     let (topic, to) = (format!("{prefix}.bare"), brokers.to_owned());
     make_topic(brokers, &topic).await?;
-    let again = warm(brokers, &format!("{prefix}.beside-bare"), folder).await?;
+    let before = warm(brokers, &format!("{prefix}.before-bare"), folder).await?;
     let bare = tokio::task::spawn_blocking(move || bare::groups(&to, &topic, &records)).await??;
-    let to_bare = ratio(again, bare);
+    let after = warm(brokers, &format!("{prefix}.after-bare"), folder).await?;
+    let to_bare = ratio(mean(before, after), bare);
     let mut figures = vec![
-        Figure::new("commands through the Kafka log, 100,000 accounts, 80 % earn / 20 % redeem", format!("{ours:.0}/s, again {again:.0}/s"), ""),
+        Figure::new("commands through the Kafka log, 100,000 accounts, 80 % earn / 20 % redeem", format!("{ours:.0}/s, again {before:.0}/s, {after:.0}/s"), ""),
         Figure::new(
             &format!("  to a bare transactional producer of the same records in groups of {BARE_BATCH}"),
             format!("{to_bare:.2} of {bare:.0}/s"),
