@@ -63,9 +63,15 @@ pub async fn last_day(client: &Client, program: &str) -> Result<Option<Date>, to
 #[allow(clippy::float_arithmetic, reason = "shares, shown in per cent")]
 fn table(backtest: &Backtest) -> Table {
     let mut table = Table::new();
-    let lead = ["days before 90 of silence, median of the right", "by warning given"];
-    let header = ["score", "target", "ROC-AUC", "precision of the first tenth", "base rate"].into_iter().chain(lead);
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header([
+        "score",
+        "target",
+        "ROC-AUC",
+        "precision of the first tenth",
+        "base rate",
+        "days before 90 of silence, median of the right",
+        "by warning given",
+    ]);
     for m in &backtest.measures {
         table.add_row([
             m.score.to_owned(),

@@ -100,6 +100,7 @@ fn event(bytes: &[u8]) -> Decoded<Event> {
         9 => (kind, kinds) = (Some(EventKind::PointsEarned(Box::new(earned(value.bytes()?)?))), kinds + 1),
         11 => (kind, kinds) = (Some(EventKind::PointsRedeemed(spent(value.bytes()?)?)), kinds + 1),
         17 => (kind, kinds) = (Some(EventKind::PointsExpired(part(value.bytes()?)?)), kinds + 1),
+        // The rare ones.
         2..=29 => kinds += 1,
     });
     if kinds > 1 {

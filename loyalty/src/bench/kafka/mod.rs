@@ -53,26 +53,32 @@ pub async fn run(broker: &str, streams: Option<&Path>, wanted: impl Fn(&str) -> 
 
 /// Kafka Streams with the same commands on the same broker.
 async fn beside_streams(brokers: &str, prefix: &str, program: &Path, folder: &Path) -> anyhow::Result<Vec<Figure>> {
-    let before = warm(brokers, &format!("{prefix}.before-streams"), folder).await?;
-    let per_second = streams::throughput(brokers, &format!("{prefix}-streams"), program, folder).await?;
-    let after = warm(brokers, &format!("{prefix}.after-streams"), folder).await?;
+    let topics = format!("{prefix}-streams");
+    let streams = streams::throughput(brokers, &topics, program, folder);
+    let Between { before, other, after, ratio } = between(brokers, &format!("{prefix}.streams"), folder, streams).await?;
     let (p50, p99) = streams::latency(brokers, &format!("{prefix}-streams-soon"), program, folder).await?;
-    let to_streams = ratio(mean(before, after), per_second);
     Ok(vec![
         Figure::new("commands through the Kafka log, before and after Kafka Streams", format!("{before:.0}/s, {after:.0}/s"), ""),
-        Figure::new(
-            "Kafka Streams, exactly_once_v2, RocksDB, as many commands, warm",
-            format!("{per_second:.0}/s, {to_streams:.1} × of it reached on average"),
-            "2 ×",
-        ),
+        Figure::new("Kafka Streams, exactly_once_v2, RocksDB, as many commands, warm", format!("{other:.0}/s, {ratio:.1} × of it reached on average"), "2 ×"),
         Figure::new("  over the topics, 2,000 commands/s, commits of 10 ms: p50, p99", format!("{p50:.1?}, {p99:.1?}"), ""),
     ])
 }
 
-/// Of what ran before and after another: the machine's own speed drifts.
+/// Rates a second: of another, of ours before and after it, as the machine's own speed drifts, and their mean as a ratio to it.
+struct Between {
+    before: f64,
+    other: f64,
+    after: f64,
+    ratio: f64,
+}
+
+/// Runs `other` between two of ours.
 #[allow(clippy::float_arithmetic, reason = "a mean of rates")]
-fn mean(before: f64, after: f64) -> f64 {
-    (before + after) / 2.0
+async fn between(brokers: &str, prefix: &str, folder: &Path, other: impl Future<Output = anyhow::Result<f64>>) -> anyhow::Result<Between> {
+    let before = warm(brokers, &format!("{prefix}.before"), folder).await?;
+    let other = other.await?;
+    let after = warm(brokers, &format!("{prefix}.after"), folder).await?;
+    Ok(Between { before, other, after, ratio: ratio((before + after) / 2.0, other) })
 }
 
 /// Commands through a log of its own, on a broker that has compiled what it needs, as it has for what is measured after.
@@ -97,17 +103,11 @@ async fn throughput(brokers: &str, prefix: &str, folder: &Path, is_taken_over: b
     records.truncate(usize::try_from(COMMANDS)?);
     let (topic, to) = (format!("{prefix}.bare"), brokers.to_owned());
     make_topic(brokers, &topic).await?;
-    let before = warm(brokers, &format!("{prefix}.before-bare"), folder).await?;
-    let bare = tokio::task::spawn_blocking(move || bare::groups(&to, &topic, &records)).await??;
-    let after = warm(brokers, &format!("{prefix}.after-bare"), folder).await?;
-    let to_bare = ratio(mean(before, after), bare);
+    let bare = async { tokio::task::spawn_blocking(move || bare::groups(&to, &topic, &records)).await? };
+    let Between { before, other, after, ratio } = between(brokers, &format!("{prefix}.bare"), folder, bare).await?;
     let mut figures = vec![
         Figure::new("commands through the Kafka log, 100,000 accounts, 80 % earn / 20 % redeem", format!("{ours:.0}/s, again {before:.0}/s, {after:.0}/s"), ""),
-        Figure::new(
-            &format!("  to a bare transactional producer of the same records in groups of {BARE_BATCH}"),
-            format!("{to_bare:.2} of {bare:.0}/s"),
-            "0.5",
-        ),
+        Figure::new(&format!("  to a bare transactional producer of the same records in groups of {BARE_BATCH}"), format!("{ratio:.2} of {other:.0}/s"), "0.5"),
     ];
     figures.extend(taken);
     Ok(figures)
