@@ -17,6 +17,17 @@ sim N="5000":
     cargo run --release -p sim -- --seeds {{N}}
     cargo run --release -p sim -- --planted
 
+# The property and fuzz tests N times, each time with cases of its own; a failure names the seed.
+fuzz N="100":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo test --quiet --workspace --no-run
+    for (( n = 0; n < {{N}}; n++ )); do
+        export PROPTEST_RNG_SEED=$RANDOM$RANDOM
+        echo "PROPTEST_RNG_SEED=$PROPTEST_RNG_SEED"
+        cargo test --quiet -p ledger-core -p ledger-schemas -p intake -p loyalty --lib --bins --test specs --test fuzz -- fuzz model returns > target/fuzz.log 2>&1 || { cat target/fuzz.log; exit 1; }
+    done
+
 # The demo: import, verify, serve.
 run *ARGS:
     cargo run --release -- demo {{ARGS}}

@@ -44,7 +44,9 @@ fn words(lot: &ExplainedLot) -> String {
         parts.push(format!("{} points held", row.held));
     }
     let expiry = row.expires_at.as_ref().map_or_else(|| "never expiring".to_owned(), |at| format!("expiring at {at}"));
-    format!("{}, {expiry}: {} of {} given for {}", parts.join(" and "), row.remaining + row.held, row.points, lot.because)
+    let left = row.remaining + row.held;
+    // A return can leave more than was given first: what is kept may earn a bonus that all together had missed.
+    format!("{}, {expiry}: {left} of {} given for {}", parts.join(" and "), row.points.max(left), lot.because)
 }
 
 /// Every point of the balance: which purchase gave it, which rule and version, when it matures, when it expires.

@@ -62,6 +62,20 @@ fn a_return_takes_its_own_lot_first_pending_or_not_then_the_oldest_expiry() {
 }
 
 #[test]
+fn goods_kept_that_earn_more_than_all_together_did_put_the_difference_into_their_lot() {
+    let mut book = Book::new(json!({"earn": {"bonus": [{"id": "small", "when": "purchase.total < 50.0", "multiply": "3"}]}}));
+    book.ask("p", Action::Earn(purchase("p", book.now, &[("1", "A", "1", "40"), ("2", "B", "1", "10")]))).unwrap();
+    assert_eq!(book.available(), 50);
+    book.redeem("r", 20).unwrap();
+    let events = book.give_back("ret", "p", &[("2", "1")]).unwrap();
+    let EventKind::PurchaseReturned(reversed) = &events[0].kind else { unreachable!("a return") };
+    assert_eq!(reversed.parts.iter().map(|part| (part.lot, part.points)).collect::<Vec<_>>(), [(1, -70)], "3 x 40 instead of 50");
+    assert_eq!((book.available(), book.account.lots.len()), (100, 1));
+    book.give_back("ret2", "p", &[("1", "1")]).unwrap();
+    assert_eq!((book.available(), book.account.total(Bucket::Shortfall)), (0, 20));
+}
+
+#[test]
 fn points_that_expired_are_not_taken_twice() {
     let mut book = Book::new(json!({"expiry": {"mode": "rolling", "months": 1}}));
     book.buy("a", "100");

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Returned};
 use ledger_core::account::decide::due_at;
-use ledger_core::account::state::Balance;
+use ledger_core::account::event::LotId;
+use ledger_core::account::state::{Balance, LotState};
 use ledger_core::account::{Account, Command, Context, Event, EventKind, Rejection, decide};
 use ledger_core::id::Id;
-use ledger_core::points::Amount;
+use ledger_core::points::{Amount, Points};
 use ledger_core::policy::{Program, Rulebook, read_rulebook};
 use ledger_core::posting::{Bucket, postings};
 use ledger_core::time::Moment;
@@ -95,8 +96,18 @@ impl Book {
         assert_eq!(lots(false), account.total(Bucket::Available), "available is in the other lots");
         assert_eq!(account.lots.iter().map(|lot| lot.held).sum::<i64>(), account.total(Bucket::Held), "held is held of lots");
         assert_eq!(account.holds.iter().map(ledger_core::account::state::Hold::points).sum::<i64>(), account.total(Bucket::Held), "and by holds");
-        assert!(account.lots.iter().all(|lot| lot.remaining >= 0 && lot.held >= 0 && lot.remaining + lot.held <= lot.points), "{:?}", account.lots);
+        let within = |lot: &LotState| lot.remaining >= 0 && lot.held >= 0 && lot.remaining + lot.held <= lot.points + self.grown(lot.lot);
+        assert!(account.lots.iter().all(within), "{:?}", account.lots);
         assert!(due_at(account, &self.program).is_none_or(|due| due > self.now), "all that is due is done");
+    }
+
+    /// What returns put into a lot, because the goods kept earn more than all together did.
+    fn grown(&self, lot: LotId) -> Points {
+        let parts = self.events.iter().flat_map(|event| match &event.kind {
+            EventKind::PurchaseReturned(reversed) => reversed.parts.as_slice(),
+            _ => &[],
+        });
+        parts.filter(|part| part.lot == lot).map(|part| (-part.points).max(0)).sum()
     }
 
     fn context(&self) -> Context<'_> {
