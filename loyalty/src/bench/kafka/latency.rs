@@ -17,7 +17,7 @@ use super::topics::{self, Till};
 use crate::bench::workload::{RULEBOOK, earn, key};
 use crate::bench::{Figure, listening, ratio, service_config};
 
-pub const LONG: Duration = Duration::from_secs(15);
+const LONG: Duration = Duration::from_secs(15);
 /// The first seconds are not counted: connections and caches are made then, and the broker compiles what it finds hot.
 const WARM: Duration = Duration::from_secs(30);
 const REST_RATE: u32 = 200;
