@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::support::{Up, purchase, rulebook};
 
+const P: &str = "/v1/programs/shop";
 const HISTORIES: usize = 6;
 const ACCOUNTS: [&str; 2] = ["a", "b"];
 /// Of a movement or a balance, what is not an echo of the question.
@@ -213,6 +214,34 @@ async fn what_was_told_is_told_again_page_by_page_and_comes_about() {
         history.check_ahead().await;
         // Still, when months have gone by.
         history.check_told().await;
+    }
+    up.stop().await;
+}
+
+/// Whether the account is there, is asked of another read model than what is read.
+#[tokio::test]
+async fn an_account_whose_balance_is_not_written_yet_is_waited_for() {
+    let data = tempfile::tempdir().unwrap();
+    let up = Up::start(data.path(), &[]).await;
+    up.put(&format!("{P}/rulebook"), rulebook()).await;
+    up.put(&format!("{P}/clock"), json!({"now": "2010-03-01T12:00:00Z"})).await;
+    let url = embedded_postgres::Server::running(&data.path().join("postgres")).unwrap();
+    let (mut client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let held = client.transaction().await.unwrap();
+    held.batch_execute("LOCK TABLE balance.balance IN EXCLUSIVE MODE").await.unwrap();
+    let (_, answer) = up.post(&format!("{P}/purchases"), purchase("p1", "m1", "2010-03-01T12:00:00Z", "A", "10.00")).await;
+    let position = answer["position"].as_str().unwrap();
+    let path = |what: &str| format!("{P}/accounts/m1/{what}?min_position={position}");
+    let paths = ["tier", "clv", "statement"].map(path);
+    let [tier, clv, statement] = &paths;
+    let told = tokio::join!(up.get(tier), up.get(clv), up.get(statement));
+    for (status, problem) in [told.0, told.1, told.2] {
+        assert_eq!((status.as_u16(), &problem["code"]), (503, &json!("not_yet_visible")), "{problem}");
+    }
+    held.commit().await.unwrap();
+    for what in ["tier", "clv", "statement"] {
+        up.read(&format!("{P}/accounts/m1/{what}"), &answer).await;
     }
     up.stop().await;
 }

@@ -101,14 +101,12 @@ pub(super) async fn get(
     if let Some(weeks) = params.weeks.filter(|weeks| !(1..=520).contains(weeks)) {
         return Err(Problem::parameter("weeks", &weeks.to_string(), "1 to 520"));
     }
-    for model in ["balance", "clv"] {
-        wait_for(&state, model, params.min_position.as_deref()).await?;
-    }
+    wait_for(&state, "clv", params.min_position.as_deref()).await?;
     let version = program.program.at_or_first(program.now(real_now())).ok_or_else(|| Problem::program_not_found(&key.program))?;
     let today = version.zone.date(program.now(real_now()));
     let as_of = params.as_of.as_deref().map_or(Ok(today), |text| day("as_of", text))?;
+    require_account(&state, &key, params.min_position.as_deref()).await?;
     let database = state.database().await?;
-    require_account(&database, &key).await?;
     let member = clv::member(&database, key.program.as_str(), key.account.as_str(), as_of).await?;
     let fit = clv::in_force(&database, key.program.as_str()).await?;
     let forecast = member

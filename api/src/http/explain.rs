@@ -59,9 +59,8 @@ pub(super) async fn get(
 ) -> Result<axum::Json<ExplainView>, Problem> {
     let (key, _) = state.key(&program, &account)?;
     wait_for(&state, "statement", params.min_position.as_deref()).await?;
-    wait_for(&state, "balance", params.min_position.as_deref()).await?;
+    require_account(&state, &key, params.min_position.as_deref()).await?;
     let database = state.database().await?;
-    require_account(&database, &key).await?;
     let sql = "SELECT l.lot_id, l.points, l.remaining, l.held, l.pending, l.available_at, l.expires_at, l.source, l.rule_version, coalesce(m.reason, '')
                FROM balance.lot l LEFT JOIN statement.movement m
                  ON m.program = l.program AND m.account = l.account AND m.reference = l.source AND m.kind IN ('points_earned', 'points_added')
