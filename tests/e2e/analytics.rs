@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
-use tokio_postgres::NoTls;
 
-use super::support::Up;
+use super::support::{Up, postgres};
 
 const SCHEMAS: [(&str, &str); 6] = [
     ("clv", "What members bought and gave back."),
@@ -30,9 +29,7 @@ Written by `ANALYTICS=write cargo test -p loyalty --test e2e analytics` from the
 async fn every_column_says_what_it_is() {
     let data = TempDir::new().unwrap();
     let up = Up::start(data.path(), &[]).await;
-    let url = embedded_postgres::Server::running(&data.path().join("postgres")).unwrap();
-    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
-    tokio::spawn(connection);
+    let client = postgres(data.path()).await;
     let mut page = HEAD.to_owned();
     for (schema, about) in SCHEMAS {
         write!(page, "\n## {schema}\n{about}\n").unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{Up, ask_again, insist, loyalty, purchase, rulebook, run};
+use crate::support::{Up, ask_again, insist, loyalty, postgres, purchase, rulebook, run};
 
 const RETAIL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/online-retail/sample.csv.gz");
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/demo-program.json");
@@ -21,9 +21,7 @@ async fn records(data: &Path) -> Option<i64> {
 /// Every account's row of the read model, as text.
 async fn balances(data: &Path) -> Vec<String> {
     let up = Up::start(data, &[]).await;
-    let url = std::fs::read_to_string(data.join("postgres/postgres.url")).unwrap();
-    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
+    let client = postgres(data).await;
     let sql = "SELECT (program, account, status, issued, pending, available, held, redeemed, expired, clawed_back, owed, shortfall, lifetime_earned)::text
                FROM balance.balance ORDER BY account";
     let rows = client.query(sql, &[]).await.unwrap();

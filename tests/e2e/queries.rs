@@ -7,7 +7,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
-use super::support::{Up, purchase, rulebook};
+use super::support::{Up, postgres, purchase, rulebook};
 
 const P: &str = "/v1/programs/shop";
 const HISTORIES: usize = 6;
@@ -225,23 +225,20 @@ async fn an_account_whose_balance_is_not_written_yet_is_waited_for() {
     let up = Up::start(data.path(), &[]).await;
     up.put(&format!("{P}/rulebook"), rulebook()).await;
     up.put(&format!("{P}/clock"), json!({"now": "2010-03-01T12:00:00Z"})).await;
-    let url = embedded_postgres::Server::running(&data.path().join("postgres")).unwrap();
-    let (mut client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
+    let mut client = postgres(data.path()).await;
     let held = client.transaction().await.unwrap();
     held.batch_execute("LOCK TABLE balance.balance IN EXCLUSIVE MODE").await.unwrap();
     let (_, answer) = up.post(&format!("{P}/purchases"), purchase("p1", "m1", "2010-03-01T12:00:00Z", "A", "10.00")).await;
     let position = answer["position"].as_str().unwrap();
-    let path = |what: &str| format!("{P}/accounts/m1/{what}?min_position={position}");
-    let paths = ["tier", "clv", "statement"].map(path);
-    let [tier, clv, statement] = &paths;
-    let told = tokio::join!(up.get(tier), up.get(clv), up.get(statement));
+    let reads = ["tier", "clv", "statement"].map(|what| format!("{P}/accounts/m1/{what}"));
+    let [tier, clv, statement] = reads.each_ref().map(|path| format!("{path}?min_position={position}"));
+    let told = tokio::join!(up.get(&tier), up.get(&clv), up.get(&statement));
     for (status, problem) in [told.0, told.1, told.2] {
         assert_eq!((status.as_u16(), &problem["code"]), (503, &json!("not_yet_visible")), "{problem}");
     }
     held.commit().await.unwrap();
-    for what in ["tier", "clv", "statement"] {
-        up.read(&format!("{P}/accounts/m1/{what}"), &answer).await;
+    for path in reads {
+        up.read(&path, &answer).await;
     }
     up.stop().await;
 }

@@ -127,6 +127,14 @@ pub async fn ask_again(address: &str, tills: tokio::task::JoinSet<Vec<(Value, Va
     count
 }
 
+/// A connection to the running Postgres of `data`.
+pub async fn postgres(data: &Path) -> tokio_postgres::Client {
+    let url = embedded_postgres::Server::running(&data.join("postgres")).unwrap();
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
 pub fn rulebook() -> Value {
     json!({"program": "shop", "mode": "sandbox", "currency": "GBP", "time_zone": "Europe/London", "effective_from": "2010-01-01T00:00:00Z",
         "earn": {"base": {"points": "1", "per": "1.00"}, "pending_days": 14,

@@ -285,8 +285,7 @@ pub(super) async fn lots(
 ) -> Result<axum::Json<Page<LotView>>, Problem> {
     let (key, _) = state.key(&program, &account)?;
     let limit = limit(params.limit)?;
-    require_account(&state, &key, params.min_position.as_deref()).await?;
-    let database = state.database().await?;
+    let database = require_account(&state, &key, params.min_position.as_deref()).await?;
     let sql = "SELECT lot_id, points, remaining, held, pending, available_at, expires_at, source, rule_version FROM balance.lot
                WHERE program = $1 AND account = $2 AND lot_id > $3 AND (remaining > 0 OR held > 0) ORDER BY lot_id LIMIT $4";
     let after = params.cursor.unwrap_or(0);
@@ -309,13 +308,13 @@ pub(super) fn lot_view(row: &tokio_postgres::Row) -> LotView {
     }
 }
 
-/// Refuses where the account does not exist, as far as the book is known up to `min_position`.
-pub(super) async fn require_account(state: &ApiState, key: &AccountKey, min_position: Option<&str>) -> Result<(), Problem> {
+/// A connection to read the account by; refuses where it does not exist, as far as the book is known up to `min_position`.
+pub(super) async fn require_account(state: &ApiState, key: &AccountKey, min_position: Option<&str>) -> Result<deadpool_postgres::Object, Problem> {
     wait_for(state, "balance", min_position).await?;
     let database = state.database().await?;
     let sql = "SELECT FROM balance.balance WHERE program = $1 AND account = $2";
     let row = database.query_opt(sql, &[&key.program.as_str(), &key.account.as_str()]).await?;
-    row.map(drop).ok_or_else(Problem::account_not_found)
+    row.map(|_| database).ok_or_else(Problem::account_not_found)
 }
 
 /// What the account had at a moment of the past, or will have by the clock alone.
@@ -330,8 +329,7 @@ pub(super) async fn balance(
     wait_for(&state, "statement", params.min_position.as_deref()).await?;
     let now = program.now(real_now());
     let as_of = params.as_of.as_deref().map_or(Ok(now), |text| moment("as_of", text))?;
-    require_account(&state, &key, params.min_position.as_deref()).await?;
-    let database = state.database().await?;
+    let database = require_account(&state, &key, params.min_position.as_deref()).await?;
     let known_at = params.known_at.as_deref().map(|text| moment("known_at", text)).transpose()?;
     if let Some(known_at) = known_at.filter(|known_at| as_of > *known_at) {
         return Err(Problem::parameter("known_at", &known_at.to_string(), PAST_ONLY));

@@ -107,8 +107,7 @@ pub(super) async fn list(
 ) -> Result<axum::Json<Page<AliasView>>, Problem> {
     let (key, _) = state.key(&program, &account)?;
     wait_for(&state, "alias", params.min_position.as_deref()).await?;
-    require_account(&state, &key, params.min_position.as_deref()).await?;
-    let database = state.database().await?;
+    let database = require_account(&state, &key, params.min_position.as_deref()).await?;
     let sql = "SELECT encode(alias, 'hex'), added_at FROM alias.alias WHERE program = $1 AND account = $2 ORDER BY added_at, alias";
     let rows = database.query(sql, &[&key.program.as_str(), &key.account.as_str()]).await?;
     let view = |row: &tokio_postgres::Row| AliasView { alias: row.get(0), added_at: time(row.get(1)) };

@@ -105,8 +105,7 @@ pub(super) async fn get(
     let version = program.program.at_or_first(program.now(real_now())).ok_or_else(|| Problem::program_not_found(&key.program))?;
     let today = version.zone.date(program.now(real_now()));
     let as_of = params.as_of.as_deref().map_or(Ok(today), |text| day("as_of", text))?;
-    require_account(&state, &key, params.min_position.as_deref()).await?;
-    let database = state.database().await?;
+    let database = require_account(&state, &key, params.min_position.as_deref()).await?;
     let member = clv::member(&database, key.program.as_str(), key.account.as_str(), as_of).await?;
     let fit = clv::in_force(&database, key.program.as_str()).await?;
     let forecast = member

@@ -59,8 +59,7 @@ pub(super) async fn get(
 ) -> Result<axum::Json<ExplainView>, Problem> {
     let (key, _) = state.key(&program, &account)?;
     wait_for(&state, "statement", params.min_position.as_deref()).await?;
-    require_account(&state, &key, params.min_position.as_deref()).await?;
-    let database = state.database().await?;
+    let database = require_account(&state, &key, params.min_position.as_deref()).await?;
     let sql = "SELECT l.lot_id, l.points, l.remaining, l.held, l.pending, l.available_at, l.expires_at, l.source, l.rule_version, coalesce(m.reason, '')
                FROM balance.lot l LEFT JOIN statement.movement m
                  ON m.program = l.program AND m.account = l.account AND m.reference = l.source AND m.kind IN ('points_earned', 'points_added')
@@ -69,4 +68,20 @@ pub(super) async fn get(
     let lots: Vec<ExplainedLot> = rows.iter().map(|row| ExplainedLot { lot: lot_view(row), because: row.get(9) }).collect();
     let points = lots.iter().map(|lot| lot.lot.remaining + lot.lot.held).sum();
     Ok(axum::Json(ExplainView { account_id: key.account.to_string(), points, words: lots.iter().map(words).collect(), lots }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_never_told_as_more_than_was_given() {
+        let told = |remaining, held| {
+            let (available_at, expires_at, source) = (None, None, "p1".into());
+            let lot = LotView { lot_id: 1, points: 50, remaining, held, pending: false, available_at, expires_at, source, rule_version: 1 };
+            words(&ExplainedLot { lot, because: "purchase p1".into() })
+        };
+        assert_eq!(told(30, 0), "30 points available, never expiring: 30 of 50 given for purchase p1");
+        assert_eq!(told(100, 20), "100 points available and 20 points held, never expiring: 120 of 120 given for purchase p1");
+    }
 }

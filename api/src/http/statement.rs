@@ -90,8 +90,7 @@ pub(super) async fn get(
     let time = |name: &str, text: &Option<String>| text.as_deref().map(|text| moment(name, text).map(Moment::timestamp)).transpose();
     let (as_of, known_at) = (time("as_of", &params.as_of)?, time("known_at", &params.known_at)?);
     wait_for(&state, "statement", params.min_position.as_deref()).await?;
-    require_account(&state, &key, params.min_position.as_deref()).await?;
-    let database = state.database().await?;
+    let database = require_account(&state, &key, params.min_position.as_deref()).await?;
     let sql = "SELECT account_seq, event, effective_at, recorded_at, kind, reference, reason, actor, rule_version, points, lots, available, pending, held, owed
                FROM statement.movement WHERE program = $1 AND account = $2 AND (account_seq, event) < ($3, $4)
                  AND ($6::timestamptz IS NULL OR effective_at <= $6) AND ($7::timestamptz IS NULL OR recorded_at <= $7)

@@ -49,8 +49,7 @@ pub(super) async fn get(
     if as_of > known_at.unwrap_or(now) {
         return Err(Problem::parameter("as_of", &as_of.to_string(), PAST_ONLY));
     }
-    super::accounts::require_account(&state, &key, params.min_position.as_deref()).await?;
-    let database = state.database().await?;
+    let database = super::accounts::require_account(&state, &key, params.min_position.as_deref()).await?;
     Ok(axum::Json(tier_then(&database, &key, as_of, known_at).await?))
 }
 

@@ -96,7 +96,7 @@ pub(super) fn join(options: &KafkaOptions, standing: Arc<Standing>) -> Result<Jo
         .set("heartbeat.interval.ms", (session.as_millis() / 5).to_string())
         .set("queued.max.messages.kbytes", "16384")
         // While something waits here, more is not asked for at once: else each question that comes alone is an answer of the broker to itself, and
-        // at 2,000 a second those took a quarter of two cores, for which all that follows waited longer than the questions do now.
+        // at 2,000 a second those took a tenth to a fifth of two cores, and all that follows waited longer for them than the questions do now.
         .set("queued.min.messages", "1")
         .set("fetch.queue.backoff.ms", "1");
     let consumer: BaseConsumer<Member> = config.create_with_context(Member { news, standing }).map_err(failed("connect a consumer"))?;
