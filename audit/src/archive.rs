@@ -16,14 +16,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use event_log::{Batch, Crash, Entry, EventLog, LogError, Partition, Position, Writer};
-use ledger_schemas::v1;
+use ledger_schemas::{Archived, ArchivedRecords, v1};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::tree::write;
 use crate::{AuditError, file};
 
-const CHUNK: usize = 20_000;
+/// Records in a file.
+pub(crate) const CHUNK: usize = 20_000;
 const LEVEL: i32 = 3;
 const ROOM_BYTES_MAX: u64 = 64 << 20;
 const SCHEMAS: [(&str, &str); 2] = [
@@ -47,24 +48,29 @@ fn chunk_path(folder: &Path, stream: &str, partition: Partition, first: u64) -> 
     folder.join(format!("{stream}/{partition:03}/{first:010}.zst"))
 }
 
-fn write_chunk(path: &Path, messages: &[impl Message]) -> Result<(), AuditError> {
-    let bytes: Vec<u8> = messages.iter().flat_map(Message::encode_length_delimited_to_vec).collect();
-    let packed = zstd::bulk::compress(&bytes, LEVEL).map_err(file("compress", path))?;
+fn write_chunk(path: &Path, bytes: &[u8]) -> Result<(), AuditError> {
+    let packed = zstd::bulk::compress(bytes, LEVEL).map_err(file("compress", path))?;
     write(path, &packed)
 }
 
-fn read_chunk<M: Message + Default>(path: &Path) -> Result<Vec<M>, AuditError> {
+fn read_chunk(path: &Path) -> Result<Vec<u8>, AuditError> {
     let packed = std::fs::read(path).map_err(file("read", path))?;
-    // It says how large it is, which is believed up to a point: room for all of it at once saves copying.
-    let room = zstd::zstd_safe::get_frame_content_size(&packed).ok().flatten().unwrap_or(0).min(ROOM_BYTES_MAX);
-    let mut bytes = Vec::with_capacity(usize::try_from(room).unwrap_or(0));
-    zstd::stream::copy_decode(packed.as_slice(), &mut bytes).map_err(file("unpack", path))?;
-    let mut rest = bytes.as_slice();
-    let mut messages = Vec::new();
-    while !rest.is_empty() {
-        messages.push(M::decode_length_delimited(&mut rest).map_err(|e| AuditError::Wrong(format!("{}: {e}", path.display())))?);
-    }
-    Ok(messages)
+    // It says how large it is, which is believed up to a point: into room for all of it, it is unpacked without a copy.
+    let room = zstd::zstd_safe::get_frame_content_size(&packed).ok().flatten().filter(|bytes| *bytes <= ROOM_BYTES_MAX);
+    let bytes = match room.and_then(|bytes| usize::try_from(bytes).ok()) {
+        Some(room) => zstd::bulk::decompress(&packed, room),
+        None => zstd::stream::decode_all(packed.as_slice()),
+    };
+    bytes.map_err(file("unpack", path))
+}
+
+fn damaged(path: &Path, error: &dyn std::error::Error) -> AuditError {
+    AuditError::Wrong(format!("{}: {error}", path.display()))
+}
+
+/// As it is archived.
+pub(crate) fn archived(entry: &Entry) -> Archived<'_> {
+    Archived { position: entry.position, account: &entry.account, account_seq: entry.account_seq, body: &entry.body }
 }
 
 /// Writes what `log` has into `folder`, which must be empty or not there, with the seal of `seal`, if there is one; tells how many records.
@@ -96,7 +102,9 @@ pub async fn export(log: &dyn EventLog, folder: &Path, seal: Option<&Path>, mut 
             let path = chunk_path(folder, "records", partition, next);
             next += entries.len() as u64;
             count += entries.len() as u64;
-            write_chunk(&path, &entries)?;
+            let mut bytes = Vec::new();
+            entries.iter().for_each(|entry| archived(entry).encode(&mut bytes));
+            write_chunk(&path, &bytes)?;
             progress(count);
         }
         let mut next = 0;
@@ -122,12 +130,12 @@ pub async fn export(log: &dyn EventLog, folder: &Path, seal: Option<&Path>, mut 
     Ok(count)
 }
 
-fn bodies(bodies: Vec<Vec<u8>>) -> Vec<v1::ArchivedBody> {
-    bodies.into_iter().map(|body| v1::ArchivedBody { body }).collect()
+fn bodies(bodies: Vec<Vec<u8>>) -> Vec<u8> {
+    bodies.into_iter().flat_map(|body| v1::ArchivedBody { body }.encode_length_delimited_to_vec()).collect()
 }
 
 /// A full chunk, or what there is up to `end`.
-async fn chunk(log: &dyn EventLog, partition: Partition, from: Position, end: Position) -> Result<Vec<v1::ArchivedRecord>, AuditError> {
+async fn chunk(log: &dyn EventLog, partition: Partition, from: Position, end: Position) -> Result<Vec<Entry>, AuditError> {
     let want = usize::try_from(end - from).unwrap_or(usize::MAX).min(CHUNK);
     let mut records = Vec::with_capacity(want);
     while records.len() < want {
@@ -135,8 +143,7 @@ async fn chunk(log: &dyn EventLog, partition: Partition, from: Position, end: Po
         if entries.is_empty() {
             return Err(AuditError::Wrong(format!("partition {partition} ends at {}, {end} was told", from + records.len() as u64)));
         }
-        let archived = |entry: Entry| v1::ArchivedRecord { position: entry.position, account: entry.account, account_seq: entry.account_seq, body: entry.body };
-        records.extend(entries.into_iter().map(archived));
+        records.extend(entries);
     }
     Ok(records)
 }
@@ -190,12 +197,19 @@ impl ArchiveLog {
         self.manifest.records.get(usize::from(partition)).copied().unwrap_or(0)
     }
 
-    /// The records of the chunk that begins at `first`.
-    pub(crate) fn records(&self, partition: Partition, first: u64) -> Result<Vec<Entry>, AuditError> {
-        let records: Vec<v1::ArchivedRecord> = read_chunk(&chunk_path(&self.folder, "records", partition, first))?;
-        let entry =
-            |record: v1::ArchivedRecord| Entry { position: record.position, account: record.account, account_seq: record.account_seq, body: record.body };
-        Ok(records.into_iter().map(entry).collect())
+    /// The records of the chunk that begins at `first`, one behind the other.
+    pub(crate) fn chunk(&self, partition: Partition, first: u64) -> Result<Vec<u8>, AuditError> {
+        read_chunk(&chunk_path(&self.folder, "records", partition, first))
+    }
+
+    fn records(&self, partition: Partition, first: u64) -> Result<Vec<Entry>, AuditError> {
+        let path = chunk_path(&self.folder, "records", partition, first);
+        let (bytes, mut entries) = (read_chunk(&path)?, Vec::with_capacity(CHUNK));
+        for record in ArchivedRecords(&bytes) {
+            let Archived { position, account, account_seq, body } = record.map_err(|error| damaged(&path, &error))?;
+            entries.push(Entry { position, account: account.into(), account_seq, body: body.into() });
+        }
+        Ok(entries)
     }
 
     /// Where the chunks of `partition` begin.
@@ -214,8 +228,13 @@ impl ArchiveLog {
     }
 
     fn bodies(&self, stream: &str, partition: Partition, first: u64) -> Result<Vec<Vec<u8>>, AuditError> {
-        let bodies: Vec<v1::ArchivedBody> = read_chunk(&chunk_path(&self.folder, stream, partition, first))?;
-        Ok(bodies.into_iter().map(|body| body.body).collect())
+        let path = chunk_path(&self.folder, stream, partition, first);
+        let bytes = read_chunk(&path)?;
+        let (mut rest, mut bodies) = (bytes.as_slice(), Vec::new());
+        while !rest.is_empty() {
+            bodies.push(v1::ArchivedBody::decode_length_delimited(&mut rest).map_err(|error| damaged(&path, &error))?.body);
+        }
+        Ok(bodies)
     }
 
     /// The program stream.
@@ -226,6 +245,13 @@ impl ArchiveLog {
 
 fn failed(error: AuditError) -> LogError {
     LogError::Unavailable { action: "read the archive", source: Box::new(error) }
+}
+
+fn checked(partition: Partition, from: Position, read: Vec<Entry>) -> Result<Vec<Entry>, LogError> {
+    match read.first() {
+        Some(entry) if entry.position != from => Err(LogError::Gap { partition, expected: from, found: entry.position }),
+        _ => Ok(read),
+    }
 }
 
 #[async_trait]
@@ -247,6 +273,10 @@ impl EventLog for ArchiveLog {
             return Ok(Vec::new());
         }
         let first = from - from % CHUNK as u64;
+        if from == first && max >= CHUNK {
+            // Whoever takes it whole doesn't come back for the rest of it.
+            return checked(partition, from, self.records(partition, first).map_err(failed)?);
+        }
         let mut chunks = self.chunks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if chunks.get(&partition).is_none_or(|(start, _)| *start != first) {
             let entries = Arc::new(self.records(partition, first).map_err(failed)?);
@@ -255,11 +285,7 @@ impl EventLog for ArchiveLog {
         let entries = chunks.get(&partition).map(|(_, entries)| Arc::clone(entries)).unwrap_or_default();
         drop(chunks);
         let start = usize::try_from(from - first).unwrap_or(usize::MAX);
-        let read: Vec<Entry> = entries.iter().skip(start).take(max).cloned().collect();
-        match read.first() {
-            Some(entry) if entry.position != from => Err(LogError::Gap { partition, expected: from, found: entry.position }),
-            _ => Ok(read),
-        }
+        checked(partition, from, entries.iter().skip(start).take(max).cloned().collect())
     }
 
     async fn read_outcomes(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Vec<u8>>, LogError> {

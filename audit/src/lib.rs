@@ -9,6 +9,7 @@
 
 mod again;
 mod archive;
+mod by_account;
 mod head;
 mod receipt;
 mod record;
@@ -16,9 +17,8 @@ mod replay;
 mod seal;
 mod tree;
 mod verify;
-mod window;
 
-pub use again::{Again, Programs, command_of};
+pub use again::{Again, Programs};
 pub use archive::{ArchiveLog, export};
 pub use head::Head;
 pub use receipt::{Receipt, Sealed};

@@ -1,16 +1,15 @@
 //! What must hold of a record by itself and after those before it, whoever looks.
 
-use event_log::Entry;
 use ledger_core::account::Event;
 use ledger_core::posting::{BUCKETS, Bucket, Posting, postings};
 use ledger_schemas::{Hash, Record};
 
-/// Why `record` does not follow the account's record of number `seq` with `hash`; nothing if it does.
+/// Why `record`, which stands as number `account_seq` of `account`, does not follow that of number `seq` with `hash`; nothing if it does.
 #[must_use]
-pub fn follows(seq: u64, hash: Hash, entry: &Entry, record: &Record) -> Vec<String> {
+pub fn follows(seq: u64, hash: Hash, account: &str, account_seq: u64, record: &Record) -> Vec<String> {
     let mut wrong = Vec::new();
-    let (program, account) = (record.key.program.as_str(), record.key.account.as_str());
-    if entry.account.split_once('/') != Some((program, account)) || record.account_seq != entry.account_seq {
+    let says = (record.key.program.as_str(), record.key.account.as_str());
+    if account.split_once('/') != Some(says) || record.account_seq != account_seq {
         wrong.push(format!("it says that it is record {} of {}", record.account_seq, record.key));
     }
     if record.account_seq != seq + 1 {

@@ -1,23 +1,21 @@
 //! What if: the history decided again under another rulebook. Nothing is written.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use event_log::{Entry, EventLog, Partition};
+use event_log::{EventLog, Partition};
 use ledger_core::account::command::Action;
 use ledger_core::account::decide::due_at;
 use ledger_core::account::{Account, Command, Context, decide};
 use ledger_core::id::Id;
 use ledger_core::policy::{Program, Rulebook, read_rulebook};
 use ledger_core::time::Moment;
-use ledger_schemas::{Record, hash};
+use ledger_schemas::{Archived, Hash, Record, hash};
 
 use crate::AuditError;
-use crate::again::{Programs, command_of};
-use crate::window::{WINDOW, by_account};
-
-const READ_MAX: usize = 5000;
+use crate::again::{Programs, command_believed};
+use crate::archive::{CHUNK, archived};
+use crate::by_account::ByAccount;
 
 /// What would be different of one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +24,8 @@ pub struct Difference {
     pub account: String,
     /// The number of its last record.
     pub account_seq: u64,
-    /// The BLAKE3 hash of that, in hexadecimal.
-    pub last_hash: String,
+    /// The BLAKE3 hash of that.
+    pub last_hash: Hash,
     /// Pending, available and held together, less what is owed.
     pub points_is: i64,
     /// The same under the other rulebook.
@@ -89,16 +87,15 @@ pub async fn replay(log: Arc<dyn EventLog>, rulebook: Rulebook, since: Moment, p
         }));
     }
     let mut all = Replayed::default();
-    let mut differences = BTreeMap::new();
     for task in tasks {
         let part = task.await.map_err(|error| AuditError::Wrong(error.to_string()))??;
         all.records += part.records;
         all.accounts += part.accounts;
         all.points_is += part.points_is;
         all.points_would_be += part.points_would_be;
-        differences.extend(part.differences.into_iter().map(|difference| (difference.account.clone(), difference)));
+        all.differences.extend(part.differences);
     }
-    all.differences = differences.into_values().collect();
+    all.differences.sort_unstable_by(|one, other| one.account.cmp(&other.account));
     Ok(all)
 }
 
@@ -130,60 +127,65 @@ async fn partition_of_it(
     since: Moment,
     told: impl Fn(u64),
 ) -> Result<Replayed, AuditError> {
-    let mut pairs: HashMap<String, Pair> = HashMap::new();
-    let mut all = Replayed::default();
-    let (mut next, mut scratch, mut last) = (0, Vec::new(), since);
+    let end = log.ends().await?.get(usize::from(partition)).copied().unwrap_or(0);
+    let (mut sorted, mut all, mut next, mut last) = (ByAccount::new(end)?, Replayed::default(), 0, since);
     loop {
-        let mut entries = Vec::new();
-        loop {
-            let read = log.read(partition, next, READ_MAX).await?;
-            let Some(newest) = read.last() else { break };
-            next = newest.position + 1;
-            entries.extend(read);
-            if entries.len() >= WINDOW {
-                break;
-            }
-        }
-        if entries.is_empty() {
-            break;
-        }
-        let order = by_account(&entries);
-        for of_one in order.chunk_by(|one, next| entries[*one].account == entries[*next].account) {
-            let name = &entries[of_one[0]].account;
-            if name.split_once('/').is_none_or(|(program, _)| program != id.as_str()) {
-                continue;
-            }
-            let pair = pairs.entry(name.clone()).or_default();
-            for i in of_one {
-                let Entry { position, body, .. } = &entries[*i];
-                let record = Record::decode(body).map_err(|error| AuditError::Wrong(format!("partition {partition} position {position}: {error}")))?;
-                last = last.max(record.recorded_at);
-                pair.record(&record, name, would_be, since, &mut scratch);
-            }
-            // Nothing asks for the hashes before the last one, and each takes a third as long as reading the record.
-            pair.is.last_hash = hash(&entries[of_one[of_one.len() - 1]].body);
-        }
+        let entries = log.read(partition, next, CHUNK).await?;
+        let Some(newest) = entries.last() else { break };
+        next = newest.position + 1;
+        last = last.max(record(partition, &archived(newest))?.recorded_at);
         all.records += entries.len() as u64;
         told(entries.len() as u64);
-    }
-    for (name, mut pair) in pairs {
-        // Both as they stand when the last record was made.
-        let mut other = pair.would_be.take().unwrap_or_else(|| pair.is.clone());
-        settle(&mut pair.is, was, last);
-        settle(&mut other, would_be, last);
-        all.accounts += 1;
-        let (points_is, points_would_be) = (points(&pair.is), points(&other));
-        all.points_is += points_is;
-        all.points_would_be += points_would_be;
-        let (tier_is, tier_would_be) = (pair.is.standing.tier.to_string(), other.standing.tier.to_string());
-        if points_is != points_would_be || tier_is != tier_would_be || pair.refused > 0 {
-            let account = name.split_once('/').map_or(name.as_str(), |(_, account)| account).to_owned();
-            let last_hash = pair.is.last_hash.iter().map(|byte| format!("{byte:02x}")).collect();
-            let account_seq = pair.is.seq;
-            all.differences.push(Difference { account, account_seq, last_hash, points_is, points_would_be, tier_is, tier_would_be, refused: pair.refused });
+        for entry in &entries {
+            if entry.account.split_once('/').is_some_and(|(program, _)| program == id.as_str()) {
+                sorted.push(&archived(entry))?;
+            }
         }
     }
+    let mut scratch = Vec::new();
+    sorted.each(&mut |records| {
+        let Some(newest) = records.last() else { return Ok(()) };
+        let mut pair = Pair::default();
+        for archived in records {
+            pair.record(&record(partition, archived)?, newest.account, would_be, since, &mut scratch);
+        }
+        // Nothing asks for the hashes before the last one, and each takes a third as long as reading the record.
+        pair.is.last_hash = hash(newest.body);
+        // Both as they stand when the last record was made.
+        let mut other = pair.would_be.take().unwrap_or_else(|| pair.is.clone());
+        let now = last.max(pair.is.recorded_at);
+        settle(&mut pair.is, was, now);
+        settle(&mut other, would_be, now);
+        all.add(newest.account, &pair, &other);
+        Ok(())
+    })?;
     Ok(all)
+}
+
+fn record(partition: Partition, archived: &Archived<'_>) -> Result<Record, AuditError> {
+    let wrong = |error| AuditError::Wrong(format!("partition {partition} position {}: {error}", archived.position));
+    Record::decode(archived.body).map_err(wrong)
+}
+
+impl Replayed {
+    fn add(&mut self, name: &str, pair: &Pair, other: &Account) {
+        self.accounts += 1;
+        let (points_is, points_would_be) = (points(&pair.is), points(other));
+        self.points_is += points_is;
+        self.points_would_be += points_would_be;
+        if points_is != points_would_be || pair.is.standing.tier != other.standing.tier || pair.refused > 0 {
+            self.differences.push(Difference {
+                account: name.split_once('/').map_or(name, |(_, account)| account).to_owned(),
+                account_seq: pair.is.seq,
+                last_hash: pair.is.last_hash,
+                points_is,
+                points_would_be,
+                tier_is: pair.is.standing.tier.to_string(),
+                tier_would_be: other.standing.tier.to_string(),
+                refused: pair.refused,
+            });
+        }
+    }
 }
 
 /// Does what is due of the account by `now`.
@@ -211,7 +213,7 @@ impl Pair {
         }
         let would_be = self.would_be.get_or_insert_with(|| before.unwrap_or_default());
         settle(would_be, program, record.recorded_at);
-        let Some(command) = command_of(record, name, scratch).filter(|command| command.action != Action::Expire) else { return };
+        let Some(command) = command_believed(record, name, scratch).filter(|command| command.action != Action::Expire) else { return };
         match decide(would_be, &command, &Context { program, now: record.recorded_at, target_known: false }) {
             Ok(decision) => {
                 decision.events.iter().for_each(|event| would_be.evolve(event));

@@ -1,20 +1,19 @@
 //! Verifying an archive: with nothing but its files and a public key.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
-use event_log::{Entry, EventLog, Partition};
+use event_log::{EventLog, Partition};
 use ledger_core::account::Account;
-use ledger_schemas::{Record, hash};
+use ledger_schemas::{Archived, ArchivedRecords, Record, hash};
 use tlog_tiles::{Hash, record_hash};
 
 use crate::again::{Again, Programs};
 use crate::archive::ArchiveLog;
+use crate::by_account::ByAccount;
 use crate::head::{Head, Reached};
 use crate::record::{agrees_with, balanced, follows};
 use crate::seal::{Key, heads, leaf, leaf_of_hash};
 use crate::tree::{Frontier, Tree};
-use crate::window::{WINDOW, by_account};
 use crate::{AuditError, file};
 
 const FINDINGS_MAX: usize = 20;
@@ -84,18 +83,18 @@ pub fn verify(archive: &ArchiveLog, key: &Key, progress: &(dyn Fn(u64) + Sync)) 
         loop {
             let partition = next.fetch_add(1, Ordering::Relaxed);
             if partition >= archive.partitions() {
-                return part;
+                return Ok(part);
             }
             let told = |records: u64| progress(count.fetch_add(records, Ordering::Relaxed) + records);
-            one(archive, partition, &heads, &programs, &told, &mut part);
+            one(archive, partition, &heads, &programs, &told, &mut part)?;
         }
     };
-    let parts: Vec<Option<Verified>> = std::thread::scope(|scope| {
+    let parts: Vec<Option<Result<Verified, AuditError>>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
         workers.into_iter().map(|worker| worker.join().ok()).collect()
     });
     for part in parts {
-        verified.join(part.ok_or_else(|| AuditError::Wrong("a part of the verification broke down".into()))?);
+        verified.join(part.ok_or_else(|| AuditError::Wrong("a part of the verification broke down".into()))??);
     }
     Ok(verified)
 }
@@ -151,7 +150,7 @@ fn stream(archive: &ArchiveLog, name: &str, what: &str, bodies: &[Vec<u8>], reac
     }
 }
 
-fn one(archive: &ArchiveLog, partition: Partition, heads: &[Head], programs: &Programs, told: &dyn Fn(u64), verified: &mut Verified) {
+fn one(archive: &ArchiveLog, partition: Partition, heads: &[Head], programs: &Programs, told: &dyn Fn(u64), verified: &mut Verified) -> Result<(), AuditError> {
     let of = |streams: fn(&Head) -> &Vec<Reached>| -> Vec<Reached> {
         heads.iter().map(|head| streams(head).get(usize::from(partition)).copied().unwrap_or((0, tlog_tiles::EMPTY_HASH))).collect()
     };
@@ -168,91 +167,94 @@ fn one(archive: &ArchiveLog, partition: Partition, heads: &[Head], programs: &Pr
         verified.find(wrong);
         Vec::new()
     });
-    let mut book = Book { partition, sealed, next: 0, accounts: HashMap::new(), again: Again::new(programs) };
-    let mut window = Vec::new();
+    let end = archive.end(partition);
+    let (mut sorted, mut next) = (ByAccount::new(end)?, 0);
+    let mut book = Book { sealed, again: Again::new(programs), wrong: Vec::new() };
     for first in archive.chunk_starts(partition) {
-        match archive.records(partition, first) {
-            Ok(entries) => window.extend(entries),
-            Err(error) => verified.find(error.to_string()),
-        }
-        if window.len() >= WINDOW {
-            book.take(&mut window, told, verified);
+        let bytes = archive.chunk(partition, first).unwrap_or_else(|error| {
+            verified.find(error.to_string());
+            Vec::new()
+        });
+        for record in ArchivedRecords(&bytes) {
+            match record {
+                Ok(record) => {
+                    if record.position != next {
+                        book.find(&record, format!("position {next} should stand here: a record was dropped, repeated or moved"));
+                    }
+                    next = record.position + 1;
+                    sorted.push(&record)?;
+                }
+                Err(error) => verified.find(format!("partition {partition}, after position {next}: {error}")),
+            }
         }
     }
-    book.take(&mut window, told, verified);
-    let expected = archive.end(partition).max(book.sealed.len() as u64);
-    if book.next != expected {
-        verified.find(format!("partition {partition} ends at {}, {expected} records were told or sealed", book.next));
+    sorted.each(&mut |records| {
+        book.account(records);
+        verified.accounts += 1;
+        verified.records += records.len() as u64;
+        told(records.len() as u64);
+        Ok(())
+    })?;
+    for (position, account, what) in book.first_findings() {
+        verified.find(format!("partition {partition} position {position} account {account}: {what}"));
     }
-    verified.accounts += book.accounts.len() as u64;
+    let expected = end.max(book.sealed.len() as u64);
+    if next != expected {
+        verified.find(format!("partition {partition} ends at {next}, {expected} records were told or sealed"));
+    }
+    Ok(())
 }
 
-/// A partition as its records go by.
+/// A partition, account by account.
 struct Book<'a> {
-    partition: Partition,
     sealed: Vec<Hash>,
-    next: u64,
-    /// None where a record did not follow.
-    accounts: HashMap<String, Option<Account>>,
     again: Again<'a>,
+    /// Where, of which account, what.
+    wrong: Vec<(u64, String, String)>,
 }
 
 impl Book<'_> {
-    /// Checks what is in `window`, which goes on where the last one ended, and empties it.
-    fn take(&mut self, window: &mut Vec<Entry>, told: &dyn Fn(u64), verified: &mut Verified) {
-        let mut wrong: Vec<(usize, String)> = Vec::new();
-        let mut hashes = Vec::with_capacity(window.len());
-        for (i, entry) in window.iter().enumerate() {
-            let own = hash(&entry.body);
-            wrong.extend(self.place(entry, &own).into_iter().map(|what| (i, what)));
-            hashes.push(own);
+    fn find(&mut self, at: &Archived<'_>, what: String) {
+        self.wrong.push((at.position, at.account.to_owned(), what));
+        if self.wrong.len() > 100 * FINDINGS_MAX {
+            self.first_findings();
         }
-        let order = by_account(window);
-        for of_one in order.chunk_by(|one, next| window[*one].account == window[*next].account) {
-            let account = self.accounts.entry(window[of_one[0]].account.clone()).or_insert_with(|| Some(Account::default()));
-            for i in of_one {
-                let entry = &window[*i];
-                match Record::decode(&entry.body) {
-                    Ok(record) => wrong.extend(check(account, &mut self.again, entry, &record, hashes[*i]).into_iter().map(|what| (*i, what))),
-                    Err(error) => wrong.push((*i, error.to_string())),
-                }
-            }
-        }
-        wrong.sort_by_key(|(i, _)| *i);
-        for (i, what) in wrong {
-            let Entry { position, account, .. } = &window[i];
-            verified.find(format!("partition {} position {position} account {account}: {what}", self.partition));
-        }
-        verified.records += window.len() as u64;
-        told(window.len() as u64);
-        window.clear();
     }
 
-    /// What is wrong with where the entry stands.
-    fn place(&mut self, entry: &Entry, own: &[u8; 32]) -> Vec<String> {
-        let mut wrong = Vec::new();
-        if entry.position != self.next {
-            wrong.push(format!("position {} should stand here: a record was dropped, repeated or moved", self.next));
+    /// Those that are told, in the order of the log.
+    fn first_findings(&mut self) -> Vec<(u64, String, String)> {
+        self.wrong.sort_by_key(|(position, ..)| *position);
+        self.wrong.truncate(FINDINGS_MAX);
+        self.wrong.clone()
+    }
+
+    /// Checks all records of one account.
+    fn account(&mut self, records: &[Archived<'_>]) {
+        let mut state = Some(Account::default());
+        for archived in records {
+            let own = hash(archived.body);
+            let sealed = usize::try_from(archived.position).ok().and_then(|position| self.sealed.get(position));
+            if sealed.is_some_and(|sealed| leaf_of_hash(&own) != *sealed) {
+                self.find(archived, "the record is not the one that was sealed".into());
+            }
+            match Record::decode(archived.body) {
+                Ok(record) => check(&mut state, &mut self.again, archived, &record, own).into_iter().for_each(|what| self.find(archived, what)),
+                Err(error) => self.find(archived, error.to_string()),
+            }
         }
-        self.next = entry.position + 1;
-        let sealed = usize::try_from(entry.position).ok().and_then(|position| self.sealed.get(position));
-        if sealed.is_some_and(|sealed| leaf_of_hash(own) != *sealed) {
-            wrong.push("the record is not the one that was sealed".into());
-        }
-        wrong
     }
 }
 
 /// What is wrong with the account's next record; `state` is none from where one did not follow.
-fn check(state: &mut Option<Account>, again: &mut Again<'_>, entry: &Entry, record: &Record, own: [u8; 32]) -> Vec<String> {
+fn check(state: &mut Option<Account>, again: &mut Again<'_>, archived: &Archived<'_>, record: &Record, own: [u8; 32]) -> Vec<String> {
     // What comes after a record that does not follow can't be judged.
     let Some(account) = state else { return Vec::new() };
-    let mut wrong = follows(account.seq, account.last_hash, entry, record);
+    let mut wrong = follows(account.seq, account.last_hash, archived.account, archived.account_seq, record);
     if record.recorded_at < account.recorded_at {
         wrong.push(format!("it was booked {}, before the record before it ({})", record.recorded_at, account.recorded_at));
     }
     if wrong.is_empty() {
-        wrong.extend(again.agrees(account, record, &entry.account).err());
+        wrong.extend(again.agrees(account, record, archived.account).err());
         wrong.extend(fold(account, record, own));
     } else {
         *state = None;

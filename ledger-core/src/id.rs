@@ -19,14 +19,25 @@ pub struct IdError {
     pub value: String,
 }
 
+/// The alphabet, looked up: ids are most of what a record is made of.
+const ALLOWED: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let letter = byte as u8;
+        allowed[byte] = letter.is_ascii_alphanumeric() || matches!(letter, b'.' | b'_' | b':' | b'-');
+        byte += 1;
+    }
+    allowed
+};
+
 impl Id {
     /// Checks and takes `text`.
     ///
     /// # Errors
     /// [`IdError`] when it is empty, longer than 64 characters, or holds a character outside the alphabet.
     pub fn parse(text: &str) -> Result<Self, IdError> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
-        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+        if (1..=64).contains(&text.len()) && text.bytes().all(|byte| ALLOWED[usize::from(byte)]) {
             Ok(Self(CompactString::new(text)))
         } else {
             Err(IdError { value: text.chars().take(80).collect() })

@@ -39,7 +39,10 @@ pub async fn propose(server: &ServerOptions, program: &str, rulebook: &[u8], sin
             points: difference.points_would_be - difference.points_is,
             evidence: format!(
                 "decided again since {since} under rulebook {rules} (BLAKE3): {} points, would be {}; after record {} with hash {}",
-                difference.points_is, difference.points_would_be, difference.account_seq, difference.last_hash
+                difference.points_is,
+                difference.points_would_be,
+                difference.account_seq,
+                blake3::Hash::from_bytes(difference.last_hash)
             ),
         };
         let body = json!({"proposal_id": correction.proposal_id, "account_id": correction.account_id, "points": correction.points,

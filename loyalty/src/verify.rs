@@ -55,7 +55,7 @@ impl BookCheck {
             Err(error) => return self.find(format!("{place}: {error}")),
         };
         let tail = tails.entry(entry.account.clone()).or_default();
-        let mut wrong = follows(tail.seq, tail.hash, entry, &record);
+        let mut wrong = follows(tail.seq, tail.hash, &entry.account, entry.account_seq, &record);
         for event in &record.events {
             wrong.extend(balanced(event, |posting| {
                 tail.totals[posting.bucket as usize] += posting.points;

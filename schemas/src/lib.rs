@@ -3,6 +3,7 @@
 //! Invariants: what was ever written can be read; a record of a newer schema than this is refused, never skipped or guessed at;
 //! a record's hash is BLAKE3 over its bytes as stored.
 
+mod archived;
 mod ask;
 mod decode;
 mod decode_record;
@@ -12,6 +13,7 @@ mod read;
 mod record;
 mod wire;
 
+pub use archived::{Archived, ArchivedRecords};
 pub use ask::{Ask, What};
 pub use decode::DecodeError;
 pub use encode::{content_hash, encode_outcome, encode_program_entry, encode_record};

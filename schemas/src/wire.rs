@@ -82,19 +82,28 @@ impl Wire<'_> {
     /// A message that is set, or one of a repeated one.
     pub(crate) fn message(&mut self, number: u32, write: impl FnOnce(&mut Wire<'_>)) {
         self.key(number, LENGTH_DELIMITED);
-        // Most are short, so one byte is kept for the length; what is longer moves up.
+        self.delimited(1, write);
+    }
+
+    /// What is written, with its length before it, for which `room` bytes are kept: if it takes more or fewer, what is written moves up or down.
+    pub(crate) fn delimited(&mut self, room: usize, write: impl FnOnce(&mut Wire<'_>)) {
         let at = self.0.len();
-        self.0.push(0);
+        self.0.resize(at + room, 0);
         write(self);
-        let length = self.0.len() - at - 1;
-        if length <= 0x7f {
+        let end = self.0.len();
+        let length = end - at - room;
+        if room == 1 && length <= 0x7f {
             self.0[at] = (length & 0x7f) as u8;
+            return;
+        }
+        self.varint(length as u64);
+        let bytes = self.0.len() - end;
+        if bytes == room {
+            self.0.copy_within(end.., at);
+            self.0.truncate(end);
         } else {
-            let end = self.0.len();
-            self.varint(length as u64);
-            let bytes = self.0.len() - end;
-            self.0[at + 1..].rotate_right(bytes);
-            self.0.remove(at);
+            self.0[at + room..].rotate_right(bytes);
+            self.0.drain(at..at + room);
         }
     }
 }

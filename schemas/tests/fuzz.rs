@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use ledger_schemas::{Ask, Outcome, ProgramEntry, Published, Record, encode_outcome, encode_program_entry, encode_record, v1};
+use ledger_schemas::{Archived, ArchivedRecords, Ask, Outcome, ProgramEntry, Published, Record, encode_outcome, encode_program_entry, encode_record, v1};
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -48,6 +48,37 @@ proptest! {
             let generated = v1::Record::decode(&*bytes);
             prop_assert!(generated.is_ok(), "the generated types refuse what is read here: {generated:?}");
         }
+    }
+
+    #[test]
+    fn an_archives_records_are_read_and_written_as_by_the_generated_types(
+        entries in prop::collection::vec((any::<u64>(), "[a-zé]{0,9}", 0..9_u64, prop::collection::vec(any::<u8>(), 0..200)), 0..4),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+    ) {
+        let (mut bytes, mut generated) = (Vec::new(), Vec::new());
+        for (position, account, account_seq, body) in entries {
+            Archived { position, account: &account, account_seq, body: &body }.encode(&mut bytes);
+            v1::ArchivedRecord { position, account, account_seq, body }.encode_length_delimited(&mut generated).unwrap();
+        }
+        prop_assert_eq!(&bytes, &generated);
+        for (at, byte) in edits {
+            if !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+        }
+        let mut rest = bytes.as_slice();
+        for read in ArchivedRecords(&bytes) {
+            let generated = v1::ArchivedRecord::decode_length_delimited(&mut rest);
+            match read {
+                Ok(Archived { position, account, account_seq, body }) => {
+                    let read = v1::ArchivedRecord { position, account: account.into(), account_seq, body: body.into() };
+                    prop_assert_eq!(generated.unwrap(), read);
+                }
+                Err(_) => return Ok(()),
+            }
+        }
+        prop_assert!(rest.is_empty());
     }
 
     #[test]
