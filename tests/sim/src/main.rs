@@ -7,6 +7,7 @@ mod fault;
 mod model;
 mod node;
 mod plan;
+mod read_models;
 mod rules;
 mod run;
 mod tables;
@@ -40,6 +41,9 @@ struct Args {
     /// Run this seed alone and tell its steps.
     #[arg(long)]
     seed: Option<u64>,
+    /// Take what so many seeds leave through every read model, in a real Postgres, from `--from` on.
+    #[arg(long)]
+    read_models: Option<u64>,
     /// Plant bugs, one at a time, and show how soon each is found.
     #[arg(long)]
     planted: bool,
@@ -56,6 +60,9 @@ fn main() -> ExitCode {
     if args.planted {
         return planted(args.patience, &args.only);
     }
+    if let Some(seeds) = args.read_models {
+        return through_read_models(args.from..args.from + seeds);
+    }
     if let Some(seed) = args.seed {
         let plan = plan::draw(seed);
         return if fails(&plan, None).is_some() { report(&plan) } else { ExitCode::SUCCESS };
@@ -70,6 +77,26 @@ fn main() -> ExitCode {
             report(&plan::draw(*seed))
         }
         None => ExitCode::SUCCESS,
+    }
+}
+
+/// What the runs leave, through every read model.
+fn through_read_models(seeds: std::ops::Range<u64>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let found = runtime.block_on(async {
+        let url = embedded_postgres::testing::database("sim").await;
+        read_models::check(seeds, &url).await
+    });
+    match found {
+        Ok(findings) if findings.is_empty() => ExitCode::SUCCESS,
+        Ok(findings) => {
+            findings.iter().for_each(|finding| println!("{finding}"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            println!("{error}: {:?}", error.source().map(ToString::to_string));
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -263,6 +290,13 @@ mod tests {
         let hunt = hunt(0..700, None);
         assert!(hunt.failed.is_empty(), "failing seeds: {:?}; cargo run --release -p sim -- --seed {}", hunt.failed, hunt.failed[0]);
         assert_eq!(hunt.covered.len(), check::EVENTS.len() * Fault::KINDS.len());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_hundred_seeds_leave_is_the_same_in_every_read_model() {
+        let url = embedded_postgres::testing::database("sim").await;
+        let findings = super::read_models::check(0..100, &url).await.expect("a database");
+        assert!(findings.is_empty(), "{findings:#?}");
     }
 
     #[test]

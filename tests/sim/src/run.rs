@@ -122,6 +122,8 @@ pub struct Outcome {
     pub commands: usize,
     /// A hash of the whole log, in hexadecimal.
     pub records: String,
+    /// The log, by partition.
+    pub log: Vec<Vec<Entry>>,
     /// The book where something was found, a line a record.
     pub book: Vec<String>,
     pub covered: std::collections::BTreeSet<(usize, usize)>,
@@ -251,7 +253,8 @@ impl Site {
         let answered = self.answered();
         let covered = check::covered(&answered, &faults);
         let records = check::fingerprint(&self);
-        Outcome { findings, commands: answered.len(), covered, book, records }
+        let log = self.world.inner().records.clone();
+        Outcome { findings, commands: answered.len(), covered, book, records, log }
     }
 
     /// All steps of the plan, then the end of all faults; returns when everything is answered.

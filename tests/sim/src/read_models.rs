@@ -1,0 +1,259 @@
+//! What the simulator's histories become in every read model, by the real projectors and a real Postgres. The log is cut into batches by chance,
+//! and a projector is killed now and then in the middle of one. Then each read model equals a fold in one go, and tells of each account what the
+//! core's own fold of its records says.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use event_log::postgres::connect;
+use event_log::{Entry, EventLog, LogError, Partition, Position, Writer, partition_of};
+use ledger_core::account::Account;
+use ledger_core::account::state::{LotState, Status};
+use ledger_core::id::Id;
+use ledger_core::points::Amount;
+use ledger_core::posting::Bucket;
+use ledger_schemas::{Record, encode_record, hash};
+use projectors::{Projector, ProjectorError, ReadModel, read_models, verify};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use crate::plan;
+use crate::run::Findings;
+
+const PARTITIONS: u16 = 4;
+const SLICE_MAX: usize = 40;
+
+/// Runs `seeds`, and what they leave through every read model of the database at `url`.
+///
+/// # Errors
+/// What a projector or Postgres says.
+pub async fn check(seeds: Range<u64>, url: &str) -> Result<Findings, Box<dyn std::error::Error + Send + Sync>> {
+    let (log, accounts) = histories(seeds.clone());
+    let log = Arc::new(log);
+    let mut findings = Vec::new();
+    for (n, model) in (0..).zip(read_models()) {
+        project(&model, &log, seeds.start.wrapping_add(n), url).await?;
+        let verified = verify(Arc::clone(&model), log.clone(), url).await?;
+        findings.extend(verified.differences.into_iter().map(|difference| format!("read model {}: {difference}", model.name())));
+    }
+    let client = connect(url, "sim").await?;
+    for Told { what, sql, expected } in told(&accounts) {
+        let rows = client.query(&sql, &[]).await?;
+        let found: BTreeMap<String, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let differs = |key: &&String| found.get(*key) != expected.get(*key);
+        let keys: std::collections::BTreeSet<&String> = found.keys().chain(expected.keys()).filter(differs).collect();
+        findings.extend(keys.into_iter().take(5).map(|key| format!("{what} of {key}: {:?}, the account says {:?}", found.get(key), expected.get(key))));
+    }
+    Ok(findings)
+}
+
+/// A projector from the beginning to the end of the log, killed now and then.
+async fn project(model: &Arc<dyn ReadModel>, whole: &Arc<Histories>, seed: u64, url: &str) -> Result<(), ProjectorError> {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let sliced = Histories { records: whole.records.clone(), slices: Some(Mutex::new(SmallRng::seed_from_u64(seed))) };
+    let (log, ends) = (Arc::new(sliced), whole.ends().await?);
+    loop {
+        let mut projector = Projector::open(Arc::clone(model), log.clone(), url).await?;
+        loop {
+            let patience = if rng.random_bool(0.1) { Duration::from_micros(rng.random_range(200..20_000)) } else { Duration::from_secs(60) };
+            match tokio::time::timeout(patience, projector.step()).await {
+                Ok(Ok(_)) if projector.positions() == ends => return Ok(()),
+                Ok(Ok(_)) => {}
+                // What one that was killed had committed, the next does not know yet.
+                Ok(Err(ProjectorError::Overtaken { .. })) | Err(_) => break,
+                Ok(Err(error)) => return Err(error),
+            }
+        }
+    }
+}
+
+/// What the runs of `seeds` left, each under a program of its own, dealt together at random; and every account as it is at the end.
+fn histories(seeds: Range<u64>) -> (Histories, BTreeMap<String, Account>) {
+    let mut rng = SmallRng::seed_from_u64(seeds.start);
+    let mut queues: Vec<VecDeque<Entry>> = Vec::new();
+    let mut accounts = BTreeMap::new();
+    for seed in seeds {
+        for (name, entries) in of_a_program(seed) {
+            let account = accounts.entry(name).or_insert_with(Account::default);
+            for (record, own) in entries.iter().map(|entry| (Record::decode(&entry.body).expect("just encoded"), hash(&entry.body))) {
+                record.events.iter().for_each(|event| account.evolve(event));
+                account.seal(record.recorded_at, own);
+            }
+            queues.push(entries);
+        }
+    }
+    let mut records = vec![Vec::new(); usize::from(PARTITIONS)];
+    while !queues.is_empty() {
+        let next = rng.random_range(0..queues.len());
+        let Some(mut entry) = queues[next].pop_front() else {
+            queues.swap_remove(next);
+            continue;
+        };
+        let partition: &mut Vec<Entry> = &mut records[usize::from(partition_of(&entry.account, PARTITIONS))];
+        entry.position = partition.len() as u64;
+        partition.push(entry);
+    }
+    (Histories { records, slices: None }, accounts)
+}
+
+/// The records of a run by account, as if its program had another name.
+fn of_a_program(seed: u64) -> BTreeMap<String, VecDeque<Entry>> {
+    let program = Id::parse(&format!("s{seed}")).expect("letters and digits");
+    let mut accounts: BTreeMap<String, VecDeque<Entry>> = BTreeMap::new();
+    for entry in crate::outcome(&plan::draw(seed), None).log.into_iter().flatten() {
+        let mut record = Record::decode(&entry.body).expect("the run has read it");
+        record.key.program = program.clone();
+        let entries = accounts.entry(record.key.to_string()).or_default();
+        record.previous_hash = entries.back().map_or([0; 32], |last| hash(&last.body));
+        let mut body = Vec::new();
+        encode_record(&record, &mut body);
+        entries.push_back(Entry { account: record.key.to_string(), body, ..entry });
+    }
+    accounts
+}
+
+/// Something that a read model tells, and that the core's fold of the records tells too.
+struct Told {
+    what: &'static str,
+    /// Of what, and in words.
+    sql: String,
+    expected: BTreeMap<String, String>,
+}
+
+fn told(accounts: &BTreeMap<String, Account>) -> Vec<Told> {
+    let of_accounts = |what, rest: &str, words: &dyn Fn(&Account) -> Option<String>| {
+        let expected = accounts.iter().filter_map(|(name, account)| Some((name.clone(), words(account)?))).collect();
+        Told { what, sql: format!("SELECT program || '/' || account, {rest}"), expected }
+    };
+    let points = |account: &Account| {
+        let balance = account.balance();
+        format!("{} {} {} {}", balance.available, balance.pending, balance.held, balance.owed)
+    };
+    let us = |column: &str| format!("coalesce((extract(epoch FROM {column}) * 1000000)::bigint::text, '-')");
+    let standing = |account: &Account| {
+        let standing = &account.standing;
+        let review = standing.review_at.map_or("-".into(), |at| at.as_micros().to_string());
+        (account.status != Status::Unopened).then(|| format!("{} {} {review}", standing.tier, standing.since.as_micros()))
+    };
+    let qualifying = |account: &Account| {
+        let sum = account.qualifying_recent.plus(account.qualifying_before);
+        (sum != Amount::ZERO).then(|| sum.0.normalize().to_string())
+    };
+    vec![
+        of_accounts("the balance", "concat_ws(' ', status, available, pending, held, owed, lifetime_earned) FROM balance.balance", &|account| {
+            Some(format!("{} {} {}", account.status.name(), points(account), account.lifetime_earned))
+        }),
+        of_accounts(
+            "the last line of the statement",
+            "(array_agg(concat_ws(' ', available, pending, held, owed) ORDER BY account_seq DESC, event DESC))[1] FROM statement.movement GROUP BY program, account",
+            &|account| Some(points(account)),
+        ),
+        of_accounts(
+            "the sum of the statement",
+            "concat_ws(' ', sum(available_delta), sum(pending_delta), sum(held_delta), sum(owed_delta), sum(earned_delta))
+             FROM statement.movement GROUP BY program, account",
+            &|account| Some(format!("{} {}", points(account), account.lifetime_earned)),
+        ),
+        of_accounts("the tier", &format!("concat_ws(' ', tier, {}, {}) FROM tier.standing", us("since"), us("review_at")), &standing),
+        of_accounts(
+            "what counts towards a tier",
+            "trim_scale(sum(amount))::text FROM tier.qualifying GROUP BY program, account HAVING sum(amount) <> 0",
+            &qualifying,
+        ),
+        of_accounts("the tier that points are owed under", "tier FROM liability.tier", &|account| standing(account).map(|_| account.standing.tier.to_string())),
+        of_accounts("how many purchases there are", "count(*)::text FROM clv.purchase GROUP BY program, account", &|account| {
+            (account.purchase_count > 0).then(|| account.purchase_count.to_string())
+        }),
+        of_accounts(
+            "how many commands there were",
+            "max(account_seq)::text FROM audit.command GROUP BY program, account HAVING max(account_seq) = count(*)",
+            &|account| Some(account.seq.to_string()),
+        ),
+        of_accounts("how many other names there are", "count(*)::text FROM alias.alias GROUP BY program, account", &|account| {
+            (!account.aliases.is_empty()).then(|| account.aliases.len().to_string())
+        }),
+        lots(accounts),
+        trial_balance(accounts),
+        Told {
+            what: "goods given back",
+            sql: "SELECT program || '/' || account || ' ' || purchase_id, concat_ws(' ', spend, returned, refunded) FROM clv.purchase
+                  LEFT JOIN (SELECT program, account, purchase_id, sum(amount) AS refunded FROM clv.refund GROUP BY 1, 2, 3) r
+                    USING (program, account, purchase_id) WHERE returned < 0 OR returned > spend OR returned <> coalesce(refunded, 0)"
+                .into(),
+            expected: BTreeMap::new(),
+        },
+    ]
+}
+
+/// Each lot with points in it.
+fn lots(accounts: &BTreeMap<String, Account>) -> Told {
+    let words = |lot: &LotState| {
+        let (pending, available) = if lot.pending { (lot.remaining, 0) } else { (0, lot.remaining) };
+        format!("{pending} {available} {}", lot.held)
+    };
+    let of_account = |(name, account): (&String, &Account)| {
+        let full = account.lots.iter().filter(|lot| lot.remaining > 0 || lot.held > 0);
+        full.map(|lot| (format!("{name} {}", lot.lot), words(lot))).collect::<Vec<_>>()
+    };
+    let sql =
+        "SELECT program || '/' || account || ' ' || lot_id, concat_ws(' ', pending, available, held) FROM liability.lot WHERE pending + available + held > 0";
+    Told { what: "the lot", sql: sql.into(), expected: accounts.iter().flat_map(of_account).collect() }
+}
+
+/// What each bucket has in all, program by program.
+fn trial_balance(accounts: &BTreeMap<String, Account>) -> Told {
+    use Bucket::{Adjusted, Available, ClawedBack, Expired, Forfeited, Held, Issued, Owed, Pending, Redeemed, Shortfall, Uncollected};
+    let mut sums: BTreeMap<String, i64> = BTreeMap::new();
+    for (name, account) in accounts {
+        let program = name.split_once('/').map_or(name.as_str(), |(program, _)| program);
+        for bucket in [Issued, Pending, Available, Held, Redeemed, Expired, ClawedBack, Forfeited, Adjusted, Owed, Shortfall, Uncollected] {
+            *sums.entry(format!("{program} {}", bucket.name())).or_default() += account.total(bucket);
+        }
+    }
+    let sums = sums.into_iter().filter(|(_, points)| *points != 0).map(|(bucket, points)| (bucket, points.to_string()));
+    let sql = "SELECT program || ' ' || bucket, points::text FROM liability.trial_balance WHERE points <> 0";
+    Told { what: "the trial balance", sql: sql.into(), expected: sums.collect() }
+}
+
+/// Histories as a log that is only read.
+struct Histories {
+    records: Vec<Vec<Entry>>,
+    /// How much is read at a time, by chance; as much as is asked for, if none.
+    slices: Option<Mutex<SmallRng>>,
+}
+
+#[async_trait::async_trait]
+impl EventLog for Histories {
+    fn book_id(&self) -> &str {
+        "histories"
+    }
+    fn partitions(&self) -> u16 {
+        PARTITIONS
+    }
+    async fn acquire(&self, _owner: &str) -> Result<Box<dyn Writer>, LogError> {
+        Err(LogError::Unavailable { action: "write", source: "histories are only read".into() })
+    }
+    async fn read(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Entry>, LogError> {
+        let slice = self.slices.as_ref().map(|rng| rng.lock().unwrap_or_else(std::sync::PoisonError::into_inner).random_range(1..=SLICE_MAX));
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        Ok(self.records[usize::from(partition)].iter().skip(from).take(slice.unwrap_or(max).min(max)).cloned().collect())
+    }
+    async fn read_outcomes(&self, _partition: Partition, _from: Position, _max: usize) -> Result<Vec<Vec<u8>>, LogError> {
+        Ok(Vec::new())
+    }
+    async fn read_programs(&self, _from: Position) -> Result<Vec<Vec<u8>>, LogError> {
+        Ok(Vec::new())
+    }
+    async fn ends(&self) -> Result<Vec<Position>, LogError> {
+        Ok(self.records.iter().map(|records| records.len() as u64).collect())
+    }
+    async fn offsets(&self) -> Result<BTreeMap<String, u64>, LogError> {
+        Ok(BTreeMap::new())
+    }
+    async fn wait_beyond(&self, _ends: &[Position], patience: Duration) -> Result<bool, LogError> {
+        tokio::time::sleep(patience).await;
+        Ok(false)
+    }
+}
