@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::event::{Earned, Event, EventKind, Lot, LotId, Part, Reversed, Spent, TierMove};
+use super::event::{Earned, Event, EventKind, Lot, LotId, Part, Reversed, Spent, TierCause, TierMove};
 use super::state::{Account, Hold, LotState, Pool, PurchaseState, RedemptionState, Standing, Status};
 use crate::id::Id;
 use crate::planted::{Bug, is_planted};
@@ -210,13 +210,16 @@ impl Account {
     }
 
     fn unqualify(&mut self, at: Moment, amount: Amount) {
-        match self.qualifying.iter_mut().rev().find(|(other, left)| *other == at && *left >= amount) {
-            Some((_, left)) => {
-                *left = left.minus(amount);
-                self.qualifying_recent = self.qualifying_recent.minus(amount);
-            }
-            None => self.qualifying_before = self.qualifying_before.minus(amount),
+        self.qualifying_recent = self.qualifying_recent.minus(amount);
+        let mut left = amount;
+        // Which of those of one moment it was makes no difference: they leave every window together.
+        for (_, counted) in self.qualifying.iter_mut().rev().filter(|(other, _)| *other == at) {
+            let gone = left.min(*counted);
+            (*counted, left) = (counted.minus(gone), left.minus(gone));
         }
+        // What is not kept one by one any more is counted with all before.
+        self.qualifying_recent = self.qualifying_recent.plus(left);
+        self.qualifying_before = self.qualifying_before.minus(left);
     }
 
     fn expire(&mut self, part: Part) {
@@ -291,7 +294,11 @@ impl Account {
             self.standing.since = at;
         }
         self.standing.tier = moved.to.clone();
-        self.standing.since_seq = self.seq + 1;
+        // Where a return leaves enough of the purchases that had counted for a lower tier, it is they who hold it, not those booked since.
+        let is_rest = moved.cause == TierCause::Returned && self.standing.basis == Some(moved.qualifying);
+        if !is_rest {
+            self.standing.since_seq = self.seq + 1;
+        }
         self.standing.basis = moved.earned.then_some(moved.qualifying);
         self.standing.counted_from = moved.counted_from;
         self.standing.review_at = moved.review_at;

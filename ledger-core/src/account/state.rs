@@ -199,7 +199,7 @@ pub struct Standing {
     pub tier: CompactString,
     /// Since when.
     pub since: Moment,
-    /// The record that gave it.
+    /// The last record with purchases that counted towards it.
     pub since_seq: u64,
     /// What of the purchases that reached it is still kept; none if it is the entry tier or held by grace.
     pub basis: Option<Amount>,

@@ -60,6 +60,36 @@ fn a_return_costs_the_tier_that_its_goods_had_reached_and_no_other() {
 }
 
 #[test]
+fn purchases_of_one_moment_stop_counting_as_their_goods_come_back_whichever_is_first() {
+    let mut book = ladder(json!({}));
+    book.buy("a", "400");
+    book.buy("b", "700");
+    assert_eq!(tier(&book), "silver");
+    book.give_back_amount("r1", "a", "100").unwrap();
+    assert_eq!(tier(&book), "silver");
+    book.give_back("r2", "b", &[("1", "1")]).unwrap();
+    assert_eq!(tier(&book), "member", "300 are left");
+}
+
+#[test]
+fn what_was_bought_after_a_tier_was_reached_does_not_hold_up_what_returns_leave_of_it() {
+    // Given gold by a purchase of last year, and a purchase of this one, which does not reach it.
+    let mut book = ladder(json!({"window": "calendar_year"}));
+    book.until("2010-12-01").buy("a", "5200");
+    assert_eq!(book.until("2011-01-10").buy("b", "100"), 150);
+    // When so much of the first comes back that the rest makes silver,
+    book.give_back_amount("r1", "a", "1000").unwrap();
+    assert_eq!(tier(&book), "silver");
+    book.give_back_amount("r2", "a", "3100").unwrap();
+    assert_eq!(tier(&book), "silver", "1100 are left of what had reached it");
+    // Then the second is not one of those that reached it.
+    book.give_back("r3", "b", &[("1", "1")]).unwrap();
+    assert_eq!(tier(&book), "silver");
+    book.give_back_amount("r4", "a", "200").unwrap();
+    assert_eq!(tier(&book), "member");
+}
+
+#[test]
 fn a_review_after_12_months_keeps_or_lowers() {
     for (downgrade, after_one, after_two) in [("never", "gold", "gold"), ("one_level", "silver", "member"), ("to_level", "member", "member")] {
         let mut book = ladder(json!({"downgrade": downgrade}));

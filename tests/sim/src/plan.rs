@@ -141,6 +141,8 @@ struct Draw {
     rng: SmallRng,
     now_us: i64,
     zone: &'static str,
+    /// Whether tiers are lost as time goes by.
+    is_reviewed: bool,
     /// Per account: the steps that asked for purchases, with their lines, and for redemptions.
     purchases: Vec<Vec<(usize, Vec<LineSpec>)>>,
     redemptions: Vec<Vec<usize>>,
@@ -186,11 +188,14 @@ impl Draw {
         }
         let whole_steps = bonus.is_empty() && self.chance(15);
         let mut tiers = json!({"levels": [{"name": "member", "at": 0}]});
-        if self.chance(50) {
+        if self.chance(75) {
             let points = self.chance(50);
             let second = json!({"name": "silver", "at": if points { 60 } else { 3 }, "multiplier": self.of(&["1", "1.25", "2"])});
             let third = json!({"name": "gold", "at": if points { 200 } else { 7 }, "multiplier": "2.5"});
-            tiers = json!({"qualify_by": if points { "points" } else { "purchases" }, "downgrade": "never", "levels": [{"name": "member", "at": 0}, second, third]});
+            let window = self.of(&["lifetime", "lifetime", "calendar_year", "rolling_12_months"]);
+            let downgrade = self.of(&["never", "one_level", "one_level", "to_level"]);
+            let qualify_by = if points { "points" } else { "purchases" };
+            tiers = json!({"qualify_by": qualify_by, "window": window, "downgrade": downgrade, "levels": [{"name": "member", "at": 0}, second, third]});
         }
         let mut accounts =
             json!({"open_on_earn": self.chance(80), "activation_required": self.chance(20), "on_close": self.of(&["forfeit", "keep", "refuse"])});
@@ -327,6 +332,8 @@ impl Draw {
 
     fn wait(&mut self) -> i64 {
         match self.rng.random_range(0..6) {
+            // So far that tiers are reviewed and purchases don't count any more.
+            _ if self.is_reviewed && self.chance(40) => DAY_US * self.rng.random_range(30..400),
             0 => MINUTE_US * self.of(&[1, 30, 1440]),
             1 => MINUTE_US * self.rng.random_range(1..600),
             2 => DAY_US * self.rng.random_range(1..5),
@@ -385,9 +392,18 @@ pub fn draw(seed: u64) -> Plan {
     let shared = rng.random_range(0..3) > 0;
     let nodes = if shared { rng.random_range(2..4) } else { 1 };
     let per_account = || vec![Vec::new(); accounts];
-    let mut draw =
-        Draw { rng, now_us: begin_us, zone, purchases: vec![Vec::new(); accounts], redemptions: per_account(), proposals: per_account(), asked: per_account() };
+    let mut draw = Draw {
+        rng,
+        now_us: begin_us,
+        zone,
+        is_reviewed: false,
+        purchases: vec![Vec::new(); accounts],
+        redemptions: per_account(),
+        proposals: per_account(),
+        asked: per_account(),
+    };
     let mut rulebooks = vec![draw.rulebook(begin_us)];
+    draw.is_reviewed = rulebooks[0]["tiers"].get("downgrade").is_some_and(|downgrade| downgrade != "never");
     let length = draw.rng.random_range(20..140);
     let mut steps = Vec::new();
     for number in 0..length {

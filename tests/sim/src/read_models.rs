@@ -24,6 +24,8 @@ use crate::run::Findings;
 
 const PARTITIONS: u16 = 4;
 const SLICE_MAX: usize = 40;
+/// How many accounts are dealt from at a time: few, so that a batch has several records of one.
+const AT_ONCE: usize = 6;
 
 /// Runs `seeds`, and what they leave through every read model of the database at `url`.
 ///
@@ -86,9 +88,9 @@ fn histories(seeds: Range<u64>) -> (Histories, BTreeMap<String, Account>) {
     }
     let mut records = vec![Vec::new(); usize::from(PARTITIONS)];
     while !queues.is_empty() {
-        let next = rng.random_range(0..queues.len());
+        let next = rng.random_range(0..queues.len().min(AT_ONCE));
         let Some(mut entry) = queues[next].pop_front() else {
-            queues.swap_remove(next);
+            queues.remove(next);
             continue;
         };
         let partition: &mut Vec<Entry> = &mut records[usize::from(partition_of(&entry.account, PARTITIONS))];

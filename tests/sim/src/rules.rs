@@ -50,6 +50,10 @@ pub fn plus_days(us: i64, days: i64, rules: &Value) -> i64 {
     micros(&zoned(us, rules).checked_add(days.days()).expect("a day"))
 }
 
+pub fn plus_months(us: i64, months: i64, rules: &Value) -> i64 {
+    micros(&zoned(us, rules).checked_add(months.months()).expect("a month"))
+}
+
 fn start_of(day: Date, rules: &Value) -> i64 {
     let zone = TimeZone::get(rules["time_zone"].as_str().expect("a zone")).expect("a zone");
     micros(&day.to_zoned(zone).expect("a day").start_of_day().expect("a day begins"))

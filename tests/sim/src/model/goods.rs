@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{At, Bought, Model, Point, Status};
 use crate::plan::{BackSpec, DAY_US, LineSpec, MINUTE_US};
-use crate::rules::{expiry, in_force, level, number, paid, plus_days, rate, ratio, whole_number, zoned};
+use crate::rules::{expiry, in_force, level, number, paid, plus_days, plus_months, rate, ratio, whole_number, zoned};
 
 impl Model {
     pub(super) fn earn(&mut self, id: &str, occurred_us: i64, lines: &[LineSpec], currency: &str, now_us: i64, rules: &[Value]) -> Result<(), &'static str> {
@@ -56,18 +56,54 @@ impl Model {
         self.give(points, Some(id), occurred_us, matures_us, expires_us);
         let qualifying = if current["tiers"]["qualify_by"] == "purchases" { 1 } else { points };
         self.purchases.get_mut(id).expect("just bought").qualifying = qualifying;
-        self.qualifying += qualifying;
         self.pay(None);
-        let reached = level(current, self.qualifying);
+        let counts = self.counting(now_us, current);
+        let reached = level(current, self.qualifying(&counts));
         if reached > self.tier {
-            self.move_tier(reached, occurred_us.max(self.tier_since_us));
+            self.move_tier(reached, occurred_us.max(self.tier_since_us), Some(counts), current);
         }
         Ok(())
     }
 
-    fn move_tier(&mut self, to: usize, since_us: i64) {
-        self.tiers_before.push((self.tier_since_us, self.tier));
-        (self.tier, self.tier_since_us) = (to, since_us);
+    /// The tier's name, and when it is reviewed.
+    pub fn tier(&self) -> (&'static str, Option<i64>) {
+        (["member", "silver", "gold"][self.tier], self.review_us)
+    }
+
+    /// The purchases in the window that ends at `us`.
+    fn counting(&self, us: i64, rules: &Value) -> Vec<String> {
+        let counts = |occurred_us: i64| match rules["tiers"]["window"].as_str() {
+            Some("calendar_year") => zoned(occurred_us, rules).year() >= zoned(us, rules).year(),
+            Some("rolling_12_months") => occurred_us > plus_months(us, -12, rules),
+            _ => true,
+        };
+        self.purchases.iter().filter(|(_, bought)| counts(bought.occurred_us)).map(|(id, _)| id.clone()).collect()
+    }
+
+    fn qualifying(&self, purchases: &[String]) -> i64 {
+        purchases.iter().map(|id| self.purchases[id].qualifying).sum()
+    }
+
+    /// To a tier that `by` has reached, or to one by grace.
+    fn move_tier(&mut self, to: usize, at_us: i64, by: Option<Vec<String>>, rules: &Value) {
+        if to != self.tier {
+            self.tiers_before.push((self.tier_since_us, self.tier));
+            (self.tier, self.tier_since_us) = (to, at_us);
+        }
+        self.tier_by = by.filter(|_| to > 0);
+        self.review_us = (to > 0 && rules["tiers"]["downgrade"] != "never").then(|| plus_months(at_us, 12, rules));
+    }
+
+    pub(super) fn review(&mut self, at_us: i64, rules: &[Value]) {
+        let rules = &rules[in_force(rules, at_us).unwrap_or(0)];
+        let counts = self.counting(at_us, rules);
+        let reached = level(rules, self.qualifying(&counts));
+        let to = match rules["tiers"]["downgrade"].as_str() {
+            _ if reached >= self.tier => self.tier,
+            Some("one_level") => self.tier - 1,
+            _ => reached,
+        };
+        self.move_tier(to, at_us, (reached >= to).then_some(counts), rules);
     }
 
     fn tier_at(&self, us: i64) -> usize {
@@ -134,13 +170,19 @@ impl Model {
             (false, _) => points.min(bought.qualifying),
         };
         bought.qualifying -= gone;
-        self.qualifying -= gone;
-        let current = &rules[in_force(rules, now_us).unwrap_or(0)];
-        let supported = level(current, self.qualifying);
-        if supported < self.tier {
-            self.move_tier(supported, occurred_us.max(self.tier_since_us));
-        }
+        self.lose_tier(occurred_us, now_us, &rules[in_force(rules, now_us).unwrap_or(0)]);
         Ok(())
+    }
+
+    /// What is left of the purchases that reached the tier may not reach it any more, nor those of the window.
+    fn lose_tier(&mut self, occurred_us: i64, now_us: i64, rules: &Value) {
+        let Some(by) = self.tier_by.clone() else { return };
+        let counts = self.counting(now_us, rules);
+        let by = if self.qualifying(&counts) > self.qualifying(&by) { counts } else { by };
+        let supported = level(rules, self.qualifying(&by));
+        if supported < self.tier {
+            self.move_tier(supported, occurred_us.max(self.tier_since_us), Some(by), rules);
+        }
     }
 
     fn claw_back(&mut self, purchase: &str, n: i64, negative: bool) {

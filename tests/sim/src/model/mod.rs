@@ -114,7 +114,9 @@ pub struct Model {
     tier: usize,
     tier_since_us: i64,
     tiers_before: Vec<(i64, usize)>,
-    qualifying: i64,
+    /// The purchases that reached the tier; none if it is the entry tier or held by grace.
+    tier_by: Option<Vec<String>>,
+    review_us: Option<i64>,
 }
 
 impl Model {
@@ -165,7 +167,15 @@ impl Model {
     }
 
     /// Lets the clock go to `now`, moment by moment.
-    pub fn tick(&mut self, now_us: i64) {
+    pub fn tick(&mut self, now_us: i64, rules: &[Value]) {
+        while let Some(at_us) = self.review_us.filter(|at_us| *at_us <= now_us && self.status != Status::Closed) {
+            self.moments(at_us);
+            self.review(at_us, rules);
+        }
+        self.moments(now_us);
+    }
+
+    fn moments(&mut self, now_us: i64) {
         let mut times: Vec<i64> = self.points.iter().flat_map(|point| [Some(point.matures_us), point.expires_us]).flatten().collect();
         times.extend(self.holds.iter().map(|hold| hold.lapses_us));
         times.push(now_us);
@@ -199,9 +209,9 @@ impl Model {
 
     /// Does `deed` at `now`, when `rules` have been published; an error is the refusal's code.
     pub fn act(&mut self, deed: &Deed, now_us: i64, rules: &[Value]) -> Result<(), &'static str> {
-        self.tick(now_us);
+        self.tick(now_us, rules);
         let outcome = self.do_it(deed, now_us, rules);
-        self.tick(now_us);
+        self.tick(now_us, rules);
         outcome
     }
 
