@@ -211,7 +211,7 @@ impl Draw {
                      "pending_days": self.of(&[0, 0, 1, 3, 14]), "exclude": {"skus": ["GIFT"]}, "bonus": bonus, "caps": caps},
             "expiry": expiry,
             "redeem": {"minimum": minimum, "multiple_of": self.of(&[1, 1, 5]), "value": {"points": 100, "amount": "1.00"}},
-            "return": {"window_days": self.of(&[60, 90, 365]), "on_shortfall": self.of(&["clamp", "negative"])},
+            "return": {"window_days": self.of(&[60, 90, 365]), "on_shortfall": self.of(&["clamp", "negative", "negative"])},
             "tiers": tiers
         })
     }
@@ -323,8 +323,8 @@ impl Draw {
     fn way(&mut self, ask: &Ask, shared: bool) -> Way {
         let is_published = matches!(ask, Ask::Earn { .. } | Ask::Return { .. } | Ask::Again { .. } | Ask::Changed { .. });
         match (self.rng.random_range(0..100), shared) {
-            (0..14, _) if is_published => Way::Card(self.of(&[1, 2])),
-            (0..30, _) if is_published => Way::Topic,
+            (0..20, _) if is_published => Way::Card(self.of(&[1, 2])),
+            (0..34, _) if is_published => Way::Topic,
             (60.., true) => Way::Log,
             _ => Way::Node,
         }
@@ -333,7 +333,7 @@ impl Draw {
     fn wait(&mut self) -> i64 {
         match self.rng.random_range(0..6) {
             // So far that tiers are reviewed and purchases don't count any more.
-            _ if self.is_reviewed && self.chance(40) => DAY_US * self.rng.random_range(30..400),
+            _ if self.is_reviewed && self.chance(20) => DAY_US * self.rng.random_range(30..400),
             0 => MINUTE_US * self.of(&[1, 30, 1440]),
             1 => MINUTE_US * self.rng.random_range(1..600),
             2 => DAY_US * self.rng.random_range(1..5),
@@ -351,7 +351,7 @@ impl Draw {
     fn fault(&mut self, nodes: usize) -> Fault {
         let node = self.rng.random_range(0..nodes);
         let ms = self.rng.random_range(1..3000);
-        match self.rng.random_range(0..25) {
+        match self.rng.random_range(0..27) {
             0 => Fault::Crash { node },
             1 => Fault::Restart { node },
             2 => Fault::Pause { node, ms: self.of(&[500, 9000, 20_000]) },
@@ -373,7 +373,7 @@ impl Draw {
             18 => Fault::RecordUnreadable,
             19 => Fault::StateDamaged { node },
             20 => Fault::StateFull { node },
-            21 => Fault::IntakeCrash,
+            21 | 25 | 26 => Fault::IntakeCrash,
             22 => Fault::IntakeTwice { ms },
             23 => Fault::IntakeFails,
             _ => Fault::MessageUnreadable,
