@@ -17,7 +17,7 @@ use crate::run::{Answered, Findings, Refused, Site, key};
 use crate::tables::MemoryTables;
 
 /// Kinds of events, as they are counted.
-pub const EVENTS: [&str; 26] = [
+pub const EVENTS: [&str; 25] = [
     "opened",
     "activated",
     "woken",
@@ -43,7 +43,6 @@ pub const EVENTS: [&str; 26] = [
     "adjustment proposed",
     "adjustment approved",
     "adjustment declined",
-    "tier kept",
 ];
 
 fn kind(kind: &EventKind) -> Option<usize> {
@@ -73,8 +72,7 @@ fn kind(kind: &EventKind) -> Option<usize> {
         EventKind::AdjustmentProposed(_) => 22,
         EventKind::AdjustmentApproved { .. } => 23,
         EventKind::AdjustmentDeclined { .. } => 24,
-        EventKind::TierKept(_) => 25,
-        EventKind::AliasAdded(_) | EventKind::AliasRemoved(_) => return None,
+        EventKind::TierKept(_) | EventKind::AliasAdded(_) | EventKind::AliasRemoved(_) => return None,
     })
 }
 

@@ -33,7 +33,7 @@ use world::LogBug;
 #[derive(Parser)]
 struct Args {
     /// How many seeds to run.
-    #[arg(long, default_value_t = 700)]
+    #[arg(long, default_value_t = 1000)]
     seeds: u64,
     /// The first of them.
     #[arg(long, default_value_t = 0)]
@@ -293,8 +293,8 @@ mod tests {
     use crate::fault::Fault;
 
     #[test]
-    fn seven_hundred_seeds_find_nothing_and_leave_no_cell_of_events_and_faults_empty() {
-        let hunt = hunt(0..700, None);
+    fn a_thousand_seeds_find_nothing_and_leave_no_cell_of_events_and_faults_empty() {
+        let hunt = hunt(0..1000, None);
         assert!(hunt.failed.is_empty(), "failing seeds: {:?}; cargo run --release -p sim -- --seed {}", hunt.failed, hunt.failed[0]);
         assert_eq!(hunt.covered.len(), check::EVENTS.len() * Fault::KINDS.len());
     }

@@ -141,8 +141,8 @@ struct Draw {
     rng: SmallRng,
     now_us: i64,
     zone: &'static str,
-    /// Whether tiers are lost as time goes by.
-    is_reviewed: bool,
+    /// Where tiers are reviewed, and the clock goes so far that they are.
+    reviews: Option<SmallRng>,
     /// Per account: the steps that asked for purchases, with their lines, and for redemptions.
     purchases: Vec<Vec<(usize, Vec<LineSpec>)>>,
     redemptions: Vec<Vec<usize>>,
@@ -188,12 +188,18 @@ impl Draw {
         }
         let whole_steps = bonus.is_empty() && self.chance(15);
         let mut tiers = json!({"levels": [{"name": "member", "at": 0}]});
-        if self.chance(75) {
+        if self.chance(50) {
             let points = self.chance(50);
             let second = json!({"name": "silver", "at": if points { 60 } else { 3 }, "multiplier": self.of(&["1", "1.25", "2"])});
             let third = json!({"name": "gold", "at": if points { 200 } else { 7 }, "multiplier": "2.5"});
-            let window = self.of(&["lifetime", "lifetime", "calendar_year", "rolling_12_months"]);
-            let downgrade = self.of(&["never", "one_level", "one_level", "to_level"]);
+            tiers = json!({"qualify_by": if points { "points" } else { "purchases" }, "downgrade": "never", "levels": [{"name": "member", "at": 0}, second, third]});
+        }
+        if let Some(rng) = &mut self.reviews {
+            let points = rng.random_bool(0.5);
+            let second = json!({"name": "silver", "at": if points { 60 } else { 3 }, "multiplier": "1.25"});
+            let third = json!({"name": "gold", "at": if points { 200 } else { 7 }, "multiplier": "2.5"});
+            let window = ["lifetime", "calendar_year", "rolling_12_months"][rng.random_range(0..3)];
+            let downgrade = ["one_level", "to_level"][rng.random_range(0..2)];
             let qualify_by = if points { "points" } else { "purchases" };
             tiers = json!({"qualify_by": qualify_by, "window": window, "downgrade": downgrade, "levels": [{"name": "member", "at": 0}, second, third]});
         }
@@ -211,7 +217,7 @@ impl Draw {
                      "pending_days": self.of(&[0, 0, 1, 3, 14]), "exclude": {"skus": ["GIFT"]}, "bonus": bonus, "caps": caps},
             "expiry": expiry,
             "redeem": {"minimum": minimum, "multiple_of": self.of(&[1, 1, 5]), "value": {"points": 100, "amount": "1.00"}},
-            "return": {"window_days": self.of(&[60, 90, 365]), "on_shortfall": self.of(&["clamp", "negative", "negative"])},
+            "return": {"window_days": self.of(&[60, 90, 365]), "on_shortfall": self.of(&["clamp", "negative"])},
             "tiers": tiers
         })
     }
@@ -323,17 +329,20 @@ impl Draw {
     fn way(&mut self, ask: &Ask, shared: bool) -> Way {
         let is_published = matches!(ask, Ask::Earn { .. } | Ask::Return { .. } | Ask::Again { .. } | Ask::Changed { .. });
         match (self.rng.random_range(0..100), shared) {
-            (0..20, _) if is_published => Way::Card(self.of(&[1, 2])),
-            (0..34, _) if is_published => Way::Topic,
+            (0..14, _) if is_published => Way::Card(self.of(&[1, 2])),
+            (0..30, _) if is_published => Way::Topic,
             (60.., true) => Way::Log,
             _ => Way::Node,
         }
     }
 
     fn wait(&mut self) -> i64 {
+        if let Some(rng) = &mut self.reviews
+            && rng.random_bool(0.4)
+        {
+            return DAY_US * rng.random_range(30..400);
+        }
         match self.rng.random_range(0..6) {
-            // So far that tiers are reviewed and purchases don't count any more.
-            _ if self.is_reviewed && self.chance(20) => DAY_US * self.rng.random_range(30..400),
             0 => MINUTE_US * self.of(&[1, 30, 1440]),
             1 => MINUTE_US * self.rng.random_range(1..600),
             2 => DAY_US * self.rng.random_range(1..5),
@@ -351,7 +360,7 @@ impl Draw {
     fn fault(&mut self, nodes: usize) -> Fault {
         let node = self.rng.random_range(0..nodes);
         let ms = self.rng.random_range(1..3000);
-        match self.rng.random_range(0..27) {
+        match self.rng.random_range(0..25) {
             0 => Fault::Crash { node },
             1 => Fault::Restart { node },
             2 => Fault::Pause { node, ms: self.of(&[500, 9000, 20_000]) },
@@ -373,7 +382,7 @@ impl Draw {
             18 => Fault::RecordUnreadable,
             19 => Fault::StateDamaged { node },
             20 => Fault::StateFull { node },
-            21 | 25 | 26 => Fault::IntakeCrash,
+            21 => Fault::IntakeCrash,
             22 => Fault::IntakeTwice { ms },
             23 => Fault::IntakeFails,
             _ => Fault::MessageUnreadable,
@@ -392,18 +401,18 @@ pub fn draw(seed: u64) -> Plan {
     let shared = rng.random_range(0..3) > 0;
     let nodes = if shared { rng.random_range(2..4) } else { 1 };
     let per_account = || vec![Vec::new(); accounts];
+    let reviews = (seed % 3 == 1).then(|| SmallRng::seed_from_u64(!seed));
     let mut draw = Draw {
         rng,
         now_us: begin_us,
         zone,
-        is_reviewed: false,
+        reviews,
         purchases: vec![Vec::new(); accounts],
         redemptions: per_account(),
         proposals: per_account(),
         asked: per_account(),
     };
     let mut rulebooks = vec![draw.rulebook(begin_us)];
-    draw.is_reviewed = rulebooks[0]["tiers"].get("downgrade").is_some_and(|downgrade| downgrade != "never");
     let length = draw.rng.random_range(20..140);
     let mut steps = Vec::new();
     for number in 0..length {
