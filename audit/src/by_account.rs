@@ -1,8 +1,7 @@
 //! A partition's records sorted by account: each account is checked from its first record to its last, and its state's room is the next one's. So
 //! what is needed grows neither with the book nor with how many accounts it has.
 //!
-//! They are dealt out by account into shares that the processor's cache has room for, of which one after the other is sorted: a record that is
-//! fetched from memory takes as long as reading it. (Shatdal, Kant, Naughton: Cache conscious algorithms for relational query processing, 1994.)
+//! They are dealt out by account into shares that the processor's cache has room for, of which one after the other is sorted. (Shatdal, Kant, Naughton: Cache conscious algorithms for relational query processing, 1994.)
 //!
 //! Invariant: an account's records stay in the order in which they came.
 

@@ -195,7 +195,8 @@ fn one(archive: &ArchiveLog, partition: Partition, heads: &[Head], programs: &Pr
         told(records.len() as u64);
         Ok(())
     })?;
-    for (position, account, what) in book.first_findings() {
+    book.keep_first();
+    for (position, account, what) in book.wrong {
         verified.find(format!("partition {partition} position {position} account {account}: {what}"));
     }
     let expected = end.max(book.sealed.len() as u64);
@@ -217,15 +218,14 @@ impl Book<'_> {
     fn find(&mut self, at: &Archived<'_>, what: String) {
         self.wrong.push((at.position, at.account.to_owned(), what));
         if self.wrong.len() > 100 * FINDINGS_MAX {
-            self.first_findings();
+            self.keep_first();
         }
     }
 
-    /// Those that are told, in the order of the log.
-    fn first_findings(&mut self) -> Vec<(u64, String, String)> {
+    /// Keeps those that are told, in the order of the log.
+    fn keep_first(&mut self) {
         self.wrong.sort_by_key(|(position, ..)| *position);
         self.wrong.truncate(FINDINGS_MAX);
-        self.wrong.clone()
     }
 
     /// Checks all records of one account.

@@ -124,7 +124,7 @@ pub fn rate(bought: &Bought, rules: &Value) -> i64 {
 pub fn expiry(rules: &Value, at_us: i64, last_activity_us: i64) -> Option<i64> {
     let expiry = &rules["expiry"];
     let after = |us: i64| match (expiry["months"].as_i64(), expiry["days"].as_i64()) {
-        (Some(months), _) => micros(&zoned(us, rules).checked_add(months.months()).expect("a month")),
+        (Some(months), _) => plus_months(us, months, rules),
         (_, days) => plus_days(us, days.unwrap_or(0), rules),
     };
     match expiry["mode"].as_str() {
