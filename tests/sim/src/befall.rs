@@ -37,11 +37,11 @@ impl Site {
                 self.with_node(node, |own| own.clock.skew_us.fetch_add(us, Ordering::Relaxed));
             }
             Fault::ProjectorSlow { ms } => {
-                self.projector_pause.send_replace(true);
+                self.projector_pause.update(|_| true);
                 let site = Arc::clone(self);
                 tokio::task::spawn_local(async move {
                     tokio::time::sleep(Duration::from_millis(ms)).await;
-                    site.projector_pause.send_replace(false);
+                    site.projector_pause.update(|_| false);
                 });
             }
             Fault::ProjectorCrash => {
@@ -54,7 +54,7 @@ impl Site {
             Fault::RecordUnreadable => self.want_unreadable.store(true, Ordering::Relaxed),
             Fault::StateDamaged { node } => self.with_node(node, |own| own.disk.is_damaged.store(true, Ordering::Relaxed)),
             Fault::IntakeCrash => {
-                self.kill_intake.send_modify(|n| *n += 1);
+                self.kill_intake.update(|n| n + 1);
             }
             Fault::IntakeTwice { ms } => {
                 let second = tokio::task::spawn_local(Arc::clone(self).take_in());
@@ -91,7 +91,7 @@ impl Site {
 
     /// Stops a node for a while; beyond its session it wakes as a zombie.
     fn pause(self: &Arc<Self>, node: usize, time: Duration) {
-        self.with_node(node, |own| own.pause.send_replace(true));
+        self.with_node(node, |own| own.pause.update(|_| true));
         let site = Arc::clone(self);
         tokio::task::spawn_local(async move {
             if time > SESSION {
@@ -99,7 +99,7 @@ impl Site {
                 site.world.expel(node, Some(time - SESSION));
             }
             tokio::time::sleep(time).await;
-            site.with_node(node, |own| own.pause.send_replace(false));
+            site.with_node(node, |own| own.pause.update(|_| false));
         });
     }
 }

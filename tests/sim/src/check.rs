@@ -366,5 +366,10 @@ pub fn tell(site: &Site) -> Vec<String> {
 pub fn fingerprint(site: &Site) -> String {
     let inner = site.world.inner();
     let bytes: Vec<u8> = inner.records.iter().flatten().flat_map(|entry| hash(&entry.body)).collect();
-    hash(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    in_hex(&bytes)
+}
+
+/// A hash of `bytes`, in hexadecimal.
+pub fn in_hex(bytes: &[u8]) -> String {
+    hash(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -13,10 +13,11 @@ mod run;
 mod tables;
 mod till;
 mod topic;
+mod watched;
 mod work;
 mod world;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -70,6 +71,8 @@ fn main() -> ExitCode {
     let begin = Instant::now();
     let hunt = hunt(args.from..args.from + args.seeds, None);
     println!("{} seeds, {} commands answered, {} runs failed, in {:.1} s", hunt.runs, hunt.commands, hunt.failed.len(), begin.elapsed().as_secs_f32());
+    let books: String = hunt.books.into_values().collect();
+    println!("BLAKE3 of all their books, the same each time: {}", check::in_hex(books.as_bytes()));
     coverage(&hunt.covered);
     match hunt.failed.first() {
         Some(seed) => {
@@ -130,6 +133,8 @@ struct Hunt {
     commands: usize,
     failed: Vec<u64>,
     covered: BTreeSet<(usize, usize)>,
+    /// A hash of each run's log, in hexadecimal, by seed.
+    books: BTreeMap<u64, String>,
 }
 
 /// Runs `seeds` on all cores.
@@ -138,7 +143,7 @@ fn hunt(seeds: std::ops::Range<u64>, bug: Option<LogBug>) -> Hunt {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let parts: Vec<Hunt> = std::thread::scope(|scope| {
         let worker = || {
-            let mut part = Hunt { runs: 0, commands: 0, failed: Vec::new(), covered: BTreeSet::new() };
+            let mut part = Hunt { runs: 0, commands: 0, failed: Vec::new(), covered: BTreeSet::new(), books: BTreeMap::new() };
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
                 if seed >= seeds.end {
@@ -148,6 +153,7 @@ fn hunt(seeds: std::ops::Range<u64>, bug: Option<LogBug>) -> Hunt {
                 part.runs += 1;
                 part.commands += outcome.commands;
                 part.covered.extend(outcome.covered);
+                part.books.insert(seed, outcome.records);
                 if !outcome.findings.is_empty() {
                     part.failed.push(seed);
                 }
@@ -156,12 +162,13 @@ fn hunt(seeds: std::ops::Range<u64>, bug: Option<LogBug>) -> Hunt {
         let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
         workers.into_iter().filter_map(|worker| worker.join().ok()).collect()
     });
-    let mut all = Hunt { runs: 0, commands: 0, failed: Vec::new(), covered: BTreeSet::new() };
+    let mut all = Hunt { runs: 0, commands: 0, failed: Vec::new(), covered: BTreeSet::new(), books: BTreeMap::new() };
     for part in parts {
         all.runs += part.runs;
         all.commands += part.commands;
         all.failed.extend(part.failed);
         all.covered.extend(part.covered);
+        all.books.extend(part.books);
     }
     all.failed.sort_unstable();
     all
@@ -243,6 +250,10 @@ fn planted(patience: u64, only: &str) -> ExitCode {
     }
 }
 
+/// How many seeds are run before it is looked whether one of them found the bug.
+#[cfg(feature = "planted")]
+const AT_ONCE: usize = 4;
+
 #[cfg(feature = "planted")]
 fn planted(patience: u64, only: &str) -> ExitCode {
     use ledger_core::planted::{Bug, plant};
@@ -269,7 +280,8 @@ fn planted(patience: u64, only: &str) -> ExitCode {
     let mut missed = 0;
     for (name, bug, log_bug) in bugs.filter(|(name, ..)| name.contains(only)) {
         plant(bug);
-        let found = (0..patience).find_map(|seed| Some((seed + 1, fails(&plan::draw(seed), log_bug)?)));
+        let failing = (0..patience).step_by(AT_ONCE).find_map(|from| hunt(from..from + AT_ONCE as u64, log_bug).failed.first().copied());
+        let found = failing.map(|seed| (seed + 1, fails(&plan::draw(seed), log_bug).unwrap_or_default()));
         missed += usize::from(found.is_none());
         match found {
             Some((seeds, what)) => println!("| {name} | {seeds} | {} |", what.chars().take(110).collect::<String>().replace('|', "/")),
@@ -299,14 +311,11 @@ mod tests {
         assert!(findings.is_empty(), "{findings:#?}");
     }
 
+    /// Whatever takes its order from elsewhere than the seed (hash tables, `select!`, `watch`) shows in some seeds in a hundred.
     #[test]
     fn a_seed_is_a_run() {
-        let told = |seed| {
-            let outcome = super::run::run(&plan::draw(seed), None);
-            (outcome.commands, outcome.records)
-        };
-        for seed in [3, 17, 40] {
-            assert_eq!(told(seed), told(seed), "seed {seed} tells the same story twice");
-        }
+        let (told, again) = (hunt(0..200, None).books, hunt(0..200, None).books);
+        let differ: Vec<&u64> = told.iter().filter(|(seed, book)| again.get(*seed) != Some(*book)).map(|(seed, _)| seed).collect();
+        assert!(differ.is_empty(), "seeds that tell another story the second time: {differ:?}");
     }
 }

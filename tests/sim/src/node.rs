@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use command_service::{Change, Pair, Space, State, StateError, StateHome};
 use event_log::{Asker, Batch, Crash, Entry, EventLog, LogError, News, Partition, Position, Taken, Writer};
 use rand::Rng;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::watched::Watched;
 use crate::world::{Fate, World};
 
 /// The log as one process sees it, until that process is killed.
@@ -21,18 +22,18 @@ pub struct NodeLog {
     /// Which node; none for readers that nothing befalls.
     pub node: Option<usize>,
     pub alive: Arc<AtomicBool>,
-    pub paused: watch::Receiver<bool>,
+    pub paused: Arc<Watched<bool>>,
 }
 
 impl NodeLog {
     /// What is killed stops where it stands; what is paused goes on later.
     async fn gate(&self, up_to_us: u64) -> Result<(), LogError> {
-        let mut paused = self.paused.clone();
         let us = if up_to_us > 0 { self.world.inner().rng.random_range(0..up_to_us) } else { 0 };
         if us > 0 {
             tokio::time::sleep(Duration::from_micros(us)).await;
         }
-        if paused.wait_for(|paused| !paused).await.is_err() || !self.alive.load(Ordering::Relaxed) {
+        self.paused.wait_for(|paused| !paused).await;
+        if !self.alive.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
         if self.node.is_some() && Instant::now() < self.world.inner().unavailable_until {
@@ -103,8 +104,8 @@ impl EventLog for NodeLog {
     async fn wait_beyond(&self, ends: &[Position], patience: Duration) -> Result<bool, LogError> {
         self.gate(0).await?;
         let deadline = Instant::now() + patience;
-        let mut appended = self.world.subscribe();
         loop {
+            let appended = self.world.appended.get();
             if self.world.seen_ends().iter().zip(ends).any(|(end, before)| end > before) {
                 return Ok(true);
             }
@@ -113,7 +114,7 @@ impl EventLog for NodeLog {
             }
             // What was appended may be seen later than it is told of.
             let again = deadline.min(Instant::now() + Duration::from_millis(100));
-            let _ = tokio::time::timeout_at(again, appended.changed()).await;
+            let _ = tokio::time::timeout_at(again, self.world.appended.wait_for(|n| n != appended)).await;
         }
     }
 }

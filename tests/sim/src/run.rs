@@ -15,7 +15,7 @@ use ledger_schemas::v1;
 use projectors::Projector;
 use prost::Message;
 use rand::Rng;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -25,6 +25,7 @@ use crate::node::{Clock, Disk, NodeLog};
 use crate::plan::{Plan, What};
 use crate::tables::MemoryTables;
 use crate::topic::{self, Became, Reader, Topic};
+use crate::watched::Watched;
 use crate::world::{LogBug, World};
 
 /// How long a till waits for one answer.
@@ -75,7 +76,7 @@ pub struct ByCard {
 pub struct Node {
     pub disk: Disk,
     pub clock: Clock,
-    pub pause: watch::Sender<bool>,
+    pub pause: Arc<Watched<bool>>,
     pub alive: Arc<AtomicBool>,
     pub service: Option<Service>,
     pub task: Option<JoinHandle<()>>,
@@ -100,9 +101,9 @@ pub struct Site {
     pub kill_projector: AtomicBool,
     /// Asked, not answered yet.
     pub pending: AtomicI64,
-    pub projector_pause: watch::Sender<bool>,
+    pub projector_pause: Watched<bool>,
     pub topic: Arc<Topic>,
-    pub kill_intake: watch::Sender<u64>,
+    pub kill_intake: Watched<u64>,
     pub by_card: Mutex<Vec<ByCard>>,
     pub unreadable_messages: Mutex<Vec<Place>>,
 }
@@ -145,7 +146,7 @@ impl Site {
         let node = |_| Node {
             disk: Disk::default(),
             clock: Clock { base_us: Arc::clone(&base_us), skew_us: Arc::default() },
-            pause: watch::Sender::new(false),
+            pause: Arc::default(),
             alive: Arc::default(),
             service: None,
             task: None,
@@ -166,9 +167,9 @@ impl Site {
             want_unreadable: AtomicBool::new(false),
             kill_projector: AtomicBool::new(false),
             pending: AtomicI64::new(0),
-            projector_pause: watch::Sender::new(false),
+            projector_pause: Watched::default(),
             topic: Topic::new(),
-            kill_intake: watch::Sender::new(0),
+            kill_intake: Watched::default(),
             by_card: Mutex::default(),
             unreadable_messages: Mutex::default(),
         })
@@ -183,7 +184,7 @@ impl Site {
         let alive = Arc::new(AtomicBool::new(true));
         let (log, state, clock) = self.with_node(node, |own| {
             own.alive = Arc::clone(&alive);
-            let log = NodeLog { world: Arc::clone(&self.world), node: Some(node), alive: Arc::clone(&alive), paused: own.pause.subscribe() };
+            let log = NodeLog { world: Arc::clone(&self.world), node: Some(node), alive: Arc::clone(&alive), paused: Arc::clone(&own.pause) };
             (log, own.disk.clone(), own.clock.clone())
         });
         let share = match (self.plan.shared, self.plan.follows) {
@@ -299,12 +300,12 @@ impl Site {
     async fn end(self: &Arc<Self>, tills: Vec<JoinHandle<()>>) {
         for node in 0..self.plan.nodes {
             self.with_node(node, |own| {
-                own.pause.send_replace(false);
+                own.pause.update(|_| false);
                 own.clock.skew_us.store(0, Ordering::Relaxed);
                 own.disk.is_full.store(false, Ordering::Relaxed);
             });
         }
-        self.projector_pause.send_replace(false);
+        self.projector_pause.update(|_| false);
         {
             let mut inner = self.world.inner();
             inner.fates.iter_mut().for_each(std::collections::VecDeque::clear);
@@ -354,13 +355,12 @@ impl Site {
     async fn project(self: Arc<Self>) {
         let log = Arc::new(ProjectorLog { site: Arc::clone(&self), log: self.reader() });
         loop {
-            let mut pause = self.projector_pause.subscribe();
-            let _ = pause.wait_for(|paused| !paused).await;
+            self.projector_pause.wait_for(|paused| !paused).await;
             let lanes: Vec<Box<dyn projectors::Tables>> = vec![Box::new(self.tables.clone()), Box::new(self.tables.clone())];
             // One lane writes at a time: two would need rows of their own.
             let lanes = lanes.into_iter().take(1).collect();
             let Ok(mut projector) = Projector::over("balance", log.clone(), lanes).await else { continue };
-            while !self.kill_projector.swap(false, Ordering::Relaxed) && !*pause.borrow_and_update() {
+            while !self.kill_projector.swap(false, Ordering::Relaxed) && !self.projector_pause.get() {
                 // Killed at any moment, if it is to be.
                 let us = self.world.inner().rng.random_range(500..20_000);
                 let step = tokio::time::timeout(Duration::from_micros(us), projector.step()).await;
@@ -375,7 +375,7 @@ impl Site {
 
     /// Intake, in the process of some node: it ends with that and is started again, here or elsewhere.
     pub async fn take_in(self: Arc<Self>) {
-        let mut killed = self.kill_intake.subscribe();
+        let mut kills = self.kill_intake.get();
         loop {
             let node = self.world.inner().rng.random_range(0..self.plan.nodes);
             if let Some(service) = self.with_node(node, |own| own.service.clone()) {
@@ -390,7 +390,7 @@ impl Site {
                 tokio::select! {
                     biased;
                     _ = intake.read_on(&mut source, &store) => {}
-                    _ = killed.changed() => {}
+                    () = self.kill_intake.wait_for(|n| n != kills) => kills = self.kill_intake.get(),
                     () = ended => {}
                 }
             }
@@ -401,8 +401,7 @@ impl Site {
 
     /// The log for one to whom nothing happens.
     pub fn reader(&self) -> NodeLog {
-        let (_, paused) = watch::channel(false);
-        NodeLog { world: Arc::clone(&self.world), node: None, alive: Arc::new(AtomicBool::new(true)), paused }
+        NodeLog { world: Arc::clone(&self.world), node: None, alive: Arc::new(AtomicBool::new(true)), paused: Arc::default() }
     }
 }
 

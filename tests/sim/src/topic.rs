@@ -12,8 +12,8 @@ use ledger_core::account::{Command, EventKind};
 use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_schemas::Record;
 use rand::Rng;
-use tokio::sync::watch;
 
+use crate::watched::Watched;
 use crate::world::World;
 
 pub const NAME: &str = "purchases";
@@ -72,12 +72,12 @@ pub struct Claim {
 
 pub struct Topic {
     inner: Mutex<Inner>,
-    changed: watch::Sender<u64>,
+    changed: Watched<u64>,
 }
 
 impl Topic {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::default(), changed: watch::Sender::new(0) })
+        Arc::new(Self { inner: Mutex::default(), changed: Watched::default() })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -90,16 +90,13 @@ impl Topic {
         let place = Place { topic: NAME.into(), partition: 0, offset };
         inner.messages.push(Message { place: place.clone(), headers: vec![("message-type".into(), kind.as_bytes().to_vec())], body });
         drop(inner);
-        self.changed.send_modify(|n| *n += 1);
+        self.changed.update(|n| n + 1);
         place
     }
 
     /// Waits until intake is done with a message.
     pub async fn done(&self, place: &Place) -> Became {
-        let mut changed = self.changed.subscribe();
-        while self.inner().committed <= index(place) {
-            let _ = changed.changed().await;
-        }
+        self.changed.wait_for(|_| self.inner().committed > index(place)).await;
         let inner = self.inner();
         match inner.rejected.get(place) {
             Some(code) => Became::Rejected(code.clone()),
@@ -216,10 +213,7 @@ impl Reader {
 #[async_trait]
 impl Source for Reader {
     async fn next(&mut self) -> Result<Vec<Message>, EngineError> {
-        let mut changed = self.topic.changed.subscribe();
-        while self.topic.inner().messages.len() <= self.position {
-            changed.changed().await?;
-        }
+        self.topic.changed.wait_for(|_| self.topic.inner().messages.len() > self.position).await;
         let count = self.world.inner().rng.random_range(1..6);
         let messages: Vec<Message> = self.topic.inner().messages.iter().skip(self.position).take(count).cloned().collect();
         self.position += messages.len();
@@ -234,7 +228,7 @@ impl Source for Reader {
         let mut inner = self.call().await?;
         inner.committed = inner.committed.max(next);
         drop(inner);
-        self.topic.changed.send_modify(|n| *n += 1);
+        self.topic.changed.update(|n| n + 1);
         Ok(())
     }
 }

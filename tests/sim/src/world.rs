@@ -8,8 +8,10 @@ use std::time::Duration;
 use event_log::{Asked, Batch, Entry, LogError, NewReply, News, Partition, Position, ReplyTo, Slot};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+
+use crate::watched::Watched;
 
 /// What becomes of an append.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +84,8 @@ pub struct Inner {
 /// Everything that outlives the nodes.
 pub struct World {
     inner: Mutex<Inner>,
-    appended: watch::Sender<u64>,
+    /// How often something was appended.
+    pub appended: Watched<u64>,
     rebalance: mpsc::UnboundedSender<()>,
     pub partitions: u16,
 }
@@ -120,7 +123,7 @@ impl World {
             log_bug,
         };
         let (rebalance, wanted) = mpsc::unbounded_channel();
-        let world = Arc::new(Self { inner: Mutex::new(inner), appended: watch::Sender::new(0), rebalance, partitions });
+        let world = Arc::new(Self { inner: Mutex::new(inner), appended: Watched::default(), rebalance, partitions });
         tokio::task::spawn_local(rebalances(Arc::clone(&world), wanted));
         world
     }
@@ -129,12 +132,8 @@ impl World {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.appended.subscribe()
-    }
-
     fn changed(&self) {
-        self.appended.send_modify(|n| *n += 1);
+        self.appended.update(|n| n + 1);
     }
 
     pub fn new_writer(&self) -> u64 {
