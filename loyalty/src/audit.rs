@@ -4,24 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ::audit::{ArchiveLog, Key, Receipt, Replayed, Sealer, make_key, replay};
+use ::audit::{ArchiveLog, Key, Receipt, Sealer, make_key};
 use anyhow::{Context, bail, ensure};
 use api::real_now;
-use comfy_table::{Table, presets};
 use event_log::EventLog;
 use indicatif::{ProgressBar, ProgressStyle};
-use ledger_core::policy::Rulebook;
 use ledger_core::time::Moment;
 use ledger_schemas::Record;
 
 use crate::args::{AuditAction, DataOptions};
-use crate::correct;
 use crate::node::Database;
 use crate::objects::{Here, Place};
 use crate::ops::open;
-
-/// How many accounts a table shows.
-const ROWS_MAX: usize = 20;
+use crate::{correct, replay};
 
 pub async fn run(action: AuditAction) -> anyhow::Result<()> {
     match action {
@@ -34,9 +29,9 @@ pub async fn run(action: AuditAction) -> anyhow::Result<()> {
             let book = Book::open(archive.as_deref(), &data).await?;
             let bytes = std::fs::read(&rulebook).with_context(|| format!("can't read {}", rulebook.display()))?;
             let since = Moment::parse(&since).with_context(|| format!("--since {since:?}"))?;
-            let (program, replayed) = what_if(book.log, &bytes, since).await.with_context(|| rulebook.display().to_string())?;
+            let (program, replayed) = replay::run(book.log, &bytes, since).await.with_context(|| rulebook.display().to_string())?;
             if let Some(path) = csv {
-                write_differences(&replayed, &path)?;
+                replay::write(&replayed, &path)?;
             }
             match correct {
                 Some(file) => correct::propose(&server, &program, &bytes, since, &replayed.differences, &file).await,
@@ -69,7 +64,7 @@ impl Book {
     }
 }
 
-fn bar(length: u64, what: &str) -> ProgressBar {
+pub fn bar(length: u64, what: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len}, {per_sec}, {eta} left");
     ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_message(what.to_owned())
 }
@@ -169,49 +164,6 @@ fn prove(receipt: &Path, key: &str) -> anyhow::Result<()> {
     println!("{} {} of {}/{} stands in book {}", receipt.kind, receipt.command_id, receipt.program, receipt.account_id, head.book);
     println!("at position {} of partition {}, sealed {} among {} records", receipt.position, receipt.partition, head.at, head.record_count());
     Ok(())
-}
-
-/// Decides again and prints what would be different; tells of which program.
-async fn what_if(log: Arc<dyn EventLog>, rulebook: &[u8], since: Moment) -> anyhow::Result<(String, Replayed)> {
-    let rulebook: Rulebook = serde_json::from_slice(rulebook).context("it is not a rulebook")?;
-    let program = rulebook.program.to_string();
-    let bar = bar(log.ends().await?.iter().sum(), "deciding again");
-    let shown = bar.clone();
-    let begin = Instant::now();
-    let replayed = replay(log, rulebook, since, move |count| shown.set_position(count)).await?;
-    let seconds = begin.elapsed().as_secs_f64();
-    bar.finish_and_clear();
-    let mut largest: Vec<_> = replayed.differences.iter().collect();
-    largest.sort_by_key(|difference| std::cmp::Reverse((difference.points_would_be - difference.points_is).abs()));
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(vec!["account", "points", "would be", "difference", "tier", "would be", "would be refused"]);
-    for difference in largest.iter().take(ROWS_MAX) {
-        table.add_row([
-            difference.account.clone(),
-            difference.points_is.to_string(),
-            difference.points_would_be.to_string(),
-            (difference.points_would_be - difference.points_is).to_string(),
-            difference.tier_is.clone(),
-            difference.tier_would_be.clone(),
-            difference.refused.to_string(),
-        ]);
-    }
-    println!("{table}");
-    let (is, would_be) = (replayed.points_is, replayed.points_would_be);
-    println!("{} of {} accounts would be different; points in all: {is}, would be {would_be} ({:+})", largest.len(), replayed.accounts, would_be - is);
-    println!("{} records in {seconds:.1} s", replayed.records);
-    Ok((program, replayed))
-}
-
-fn write_differences(replayed: &Replayed, path: &Path) -> anyhow::Result<()> {
-    let mut writer = csv::Writer::from_path(path).with_context(|| format!("can't write {}", path.display()))?;
-    writer.write_record(["account_id", "points", "points_would_be", "difference", "tier", "tier_would_be", "refused"])?;
-    for d in &replayed.differences {
-        let change = d.points_would_be - d.points_is;
-        let [points, would_be, change] = [d.points_is, d.points_would_be, change].map(|n| n.to_string());
-        writer.write_record([d.account.as_str(), &points, &would_be, &change, &d.tier_is, &d.tier_would_be, &d.refused.to_string()])?;
-    }
-    Ok(writer.flush()?)
 }
 
 async fn explain(log: &dyn EventLog, account: &str, at: Option<&str>) -> anyhow::Result<()> {

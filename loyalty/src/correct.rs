@@ -30,17 +30,17 @@ pub async fn propose(server: &ServerOptions, program: &str, rulebook: &[u8], sin
     let (client, mut list) = (Client::of(server)?, csv::Writer::from_path(file).with_context(|| format!("can't write {}", file.display()))?);
     let (mut proposed, mut refused) = (0_u64, Vec::new());
     let bar = ProgressBar::new(differences.len() as u64).with_message("proposing");
-    for difference in differences.iter().filter(|difference| difference.points_is != difference.points_would_be) {
+    for difference in differences.iter().filter(|difference| difference.is.points != difference.would_be.points) {
         bar.inc(1);
         let correction = Correction {
             program: program.to_owned(),
             proposal_id: proposal_id.clone(),
             account_id: difference.account.clone(),
-            points: difference.points_would_be - difference.points_is,
+            points: difference.would_be.points - difference.is.points,
             evidence: format!(
                 "decided again since {since} under rulebook {rules} (BLAKE3): {} points, would be {}; after record {} with hash {}",
-                difference.points_is,
-                difference.points_would_be,
+                difference.is.points,
+                difference.would_be.points,
                 difference.account_seq,
                 blake3::Hash::from_bytes(difference.last_hash)
             ),

@@ -16,6 +16,7 @@ mod memory;
 mod node;
 mod objects;
 mod ops;
+mod replay;
 mod report;
 mod serve;
 mod summary;

@@ -1,0 +1,153 @@
+//! One account decided twice: as it was, and again under the other rulebook.
+//!
+//! A refused command does not say after which record of its account it came, only when. Of those of a record's moment it is the first place at
+//! which it would be refused for the same reason by the rules of then: under the same rules nothing is different.
+
+use std::collections::VecDeque;
+
+use ledger_core::account::command::Action;
+use ledger_core::account::decide::due_at;
+use ledger_core::account::{Account, Command, Context, decide};
+use ledger_core::id::Id;
+use ledger_core::points::Amount;
+use ledger_core::policy::Program;
+use ledger_core::time::Moment;
+use ledger_schemas::{Outcome, Record, hash};
+
+use super::Standing;
+use crate::again::command_believed;
+
+/// By which rules it was decided, and by which it is decided again from when on.
+pub(super) struct Again {
+    pub was: Program,
+    pub would_be: Program,
+    pub since: Moment,
+}
+
+/// One account, as it is and as it would be.
+pub(super) struct Twice<'a> {
+    again: &'a Again,
+    name: &'a str,
+    is: Account,
+    /// From the first command on that is decided again.
+    would_be: Option<Account>,
+    /// What was refused and is still to come, in its order.
+    refusals: VecDeque<Outcome>,
+    refused: u64,
+    granted: u64,
+    scratch: Vec<u8>,
+}
+
+/// What came of it.
+pub(super) struct Ended<'a> {
+    again: &'a Again,
+    pub name: &'a str,
+    pub is: Account,
+    pub would_be: Account,
+    now: Moment,
+    pub refused: u64,
+    pub granted: u64,
+}
+
+/// All points less what is owed, and all points.
+pub(super) fn points(account: &Account) -> (i64, i64) {
+    let balance = account.balance();
+    let outstanding = balance.available + balance.pending + balance.held;
+    (outstanding - balance.owed, outstanding)
+}
+
+/// What `points` are worth at `now`.
+pub(super) fn worth(program: &Program, points: i64, now: Moment) -> Option<Amount> {
+    program.at(now)?.rulebook.redeem.value.money(points)
+}
+
+/// Does what is due of the account by `now`.
+fn settle(account: &mut Account, program: &Program, now: Moment) {
+    if due_at(account, program).is_none_or(|at| at > now) {
+        return;
+    }
+    let command = Command { id: Id::parse("due").expect("letters are an id"), actor: "clock".into(), action: Action::Expire };
+    if let Ok(decision) = decide(account, &command, &Context { program, now, target_known: false }) {
+        decision.events.iter().for_each(|event| account.evolve(event));
+    }
+}
+
+/// Stands for the hash of a record that is not the account's last.
+const NOT_ASKED: [u8; 32] = [0; 32];
+
+impl<'a> Twice<'a> {
+    /// The account `name` (`PROGRAM/ACCOUNT`) before its first record; of it `refusals` were refused.
+    pub fn new(again: &'a Again, name: &'a str, refusals: VecDeque<Outcome>) -> Self {
+        Self { again, name, is: Account::default(), would_be: None, refusals, refused: 0, granted: 0, scratch: Vec::new() }
+    }
+
+    /// Takes the account's next record.
+    pub fn record(&mut self, record: &Record) {
+        while self.refusals.front().is_some_and(|refusal| refusal.recorded_at <= record.recorded_at && self.is_next(refusal, record)) {
+            self.refusal();
+        }
+        // As it was before this record, if nothing was decided again yet.
+        let before = (record.recorded_at >= self.again.since && self.would_be.is_none()).then(|| self.is.clone());
+        record.events.iter().for_each(|event| self.is.evolve(event));
+        self.is.seal(record.recorded_at, NOT_ASKED);
+        if record.recorded_at < self.again.since {
+            return;
+        }
+        let would_be = self.would_be.get_or_insert_with(|| before.unwrap_or_default());
+        let program = &self.again.would_be;
+        settle(would_be, program, record.recorded_at);
+        let Some(command) = command_believed(record, self.name, &mut self.scratch).filter(|command| command.action != Action::Expire) else { return };
+        if !decide_again(would_be, &command, program, record.recorded_at) {
+            self.refused += 1;
+        }
+    }
+
+    /// Whether it was refused before `record` was made.
+    fn is_next(&self, refusal: &Outcome, record: &Record) -> bool {
+        let context = Context { program: &self.again.was, now: refusal.recorded_at, target_known: false };
+        let why = || decide(&self.is, &refusal.command, &context).err();
+        refusal.recorded_at < record.recorded_at || why().is_some_and(|why| why.code() == refusal.code)
+    }
+
+    /// Decides the next one that was refused again.
+    fn refusal(&mut self) {
+        let Some(Outcome { command, recorded_at, .. }) = self.refusals.pop_front() else { return };
+        let would_be = self.would_be.get_or_insert_with(|| self.is.clone());
+        settle(would_be, &self.again.would_be, recorded_at);
+        self.granted += u64::from(decide_again(would_be, &command, &self.again.would_be, recorded_at));
+    }
+
+    /// Both as they stand at `last`, if nothing is later; `newest` are the bytes of the account's last record.
+    pub fn end(mut self, last: Moment, newest: Option<&[u8]>) -> Ended<'a> {
+        while !self.refusals.is_empty() {
+            self.refusal();
+        }
+        // Nothing asks for the hashes before the last one, and each takes a third as long as reading the record.
+        self.is.last_hash = newest.map_or(NOT_ASKED, hash);
+        let mut would_be = self.would_be.take().unwrap_or_else(|| self.is.clone());
+        let now = last.max(self.is.recorded_at).max(would_be.recorded_at);
+        settle(&mut self.is, &self.again.was, now);
+        settle(&mut would_be, &self.again.would_be, now);
+        Ended { again: self.again, name: self.name, is: self.is, would_be, now, refused: self.refused, granted: self.granted }
+    }
+}
+
+/// Whether `command` is granted now.
+fn decide_again(account: &mut Account, command: &Command, program: &Program, now: Moment) -> bool {
+    let Ok(decision) = decide(account, command, &Context { program, now, target_known: false }) else { return false };
+    decision.events.iter().for_each(|event| account.evolve(event));
+    account.seal(now, NOT_ASKED);
+    true
+}
+
+impl Ended<'_> {
+    /// As it is, and as it would be.
+    pub fn standings(&self) -> (Standing, Standing) {
+        let told = |account: &Account, program: &Program| {
+            let (points, outstanding) = points(account);
+            let liability = worth(program, outstanding, self.now);
+            Standing { points, liability, tier: account.standing.tier.to_string() }
+        };
+        (told(&self.is, &self.again.was), told(&self.would_be, &self.again.would_be))
+    }
+}
