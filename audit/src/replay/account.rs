@@ -1,8 +1,10 @@
 //! One account decided twice: as it was, and again under the other rulebook.
 //!
-//! A refused command does not say after which record of its account it came, only when. Of those of a record's moment it is the first place at
-//! which it would be refused for the same reason by the rules of then: under the same rules nothing is different.
+//! A refused command does not say after which record of its account it came, only when. Of a record's moment it is the first place at which it
+//! would be refused for the same reason by the rules of then. Where there is none, it is left alone: not the rules had refused it (its id was
+//! used before), or two processes' clocks were apart. So under the same rules nothing is different.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use ledger_core::account::command::Action;
@@ -12,7 +14,7 @@ use ledger_core::id::Id;
 use ledger_core::points::Amount;
 use ledger_core::policy::Program;
 use ledger_core::time::Moment;
-use ledger_schemas::{Outcome, Record, hash};
+use ledger_schemas::{Hash, Outcome, Record, hash};
 
 use super::Standing;
 use crate::again::command_believed;
@@ -43,6 +45,8 @@ pub(super) struct Ended<'a> {
     again: &'a Again,
     pub name: &'a str,
     pub is: Account,
+    /// Its number, and its hash.
+    pub last_record: (u64, Hash),
     pub would_be: Account,
     now: Moment,
     pub refused: u64,
@@ -61,19 +65,21 @@ pub(super) fn worth(program: &Program, points: i64, now: Moment) -> Option<Amoun
     program.at(now)?.rulebook.redeem.value.money(points)
 }
 
+fn is_due(account: &Account, program: &Program, now: Moment) -> bool {
+    due_at(account, program).is_some_and(|at| at <= now)
+}
+
 /// Does what is due of the account by `now`.
 fn settle(account: &mut Account, program: &Program, now: Moment) {
-    if due_at(account, program).is_none_or(|at| at > now) {
+    if !is_due(account, program, now) {
         return;
     }
     let command = Command { id: Id::parse("due").expect("letters are an id"), actor: "clock".into(), action: Action::Expire };
-    if let Ok(decision) = decide(account, &command, &Context { program, now, target_known: false }) {
-        decision.events.iter().for_each(|event| account.evolve(event));
-    }
+    decide_again(account, &command, program, now);
 }
 
 /// Stands for the hash of a record that is not the account's last.
-const NOT_ASKED: [u8; 32] = [0; 32];
+const NOT_ASKED: Hash = [0; 32];
 
 impl<'a> Twice<'a> {
     /// The account `name` (`PROGRAM/ACCOUNT`) before its first record; of it `refusals` were refused.
@@ -83,9 +89,7 @@ impl<'a> Twice<'a> {
 
     /// Takes the account's next record.
     pub fn record(&mut self, record: &Record) {
-        while self.refusals.front().is_some_and(|refusal| refusal.recorded_at <= record.recorded_at && self.is_next(refusal, record)) {
-            self.refusal();
-        }
+        self.refusals_by(Some(record.recorded_at));
         // As it was before this record, if nothing was decided again yet.
         let before = (record.recorded_at >= self.again.since && self.would_be.is_none()).then(|| self.is.clone());
         record.events.iter().for_each(|event| self.is.evolve(event));
@@ -102,33 +106,41 @@ impl<'a> Twice<'a> {
         }
     }
 
-    /// Whether it was refused before `record` was made.
-    fn is_next(&self, refusal: &Outcome, record: &Record) -> bool {
-        let context = Context { program: &self.again.was, now: refusal.recorded_at, target_known: false };
-        let why = || decide(&self.is, &refusal.command, &context).err();
-        refusal.recorded_at < record.recorded_at || why().is_some_and(|why| why.code() == refusal.code)
+    /// Decides again what was refused before a record of `next`, or at all, as far as this is the place for it.
+    fn refusals_by(&mut self, next: Option<Moment>) {
+        while let Some(refusal) = self.refusals.front().filter(|refusal| next.is_none_or(|next| refusal.recorded_at <= next)) {
+            let is_here = self.is_here(refusal);
+            if !is_here && next == Some(refusal.recorded_at) {
+                // After the record perhaps.
+                return;
+            }
+            let Some(Outcome { command, recorded_at, .. }) = self.refusals.pop_front().filter(|_| is_here) else { continue };
+            let would_be = self.would_be.get_or_insert_with(|| self.is.clone());
+            settle(would_be, &self.again.would_be, recorded_at);
+            self.granted += u64::from(decide_again(would_be, &command, &self.again.would_be, recorded_at));
+        }
     }
 
-    /// Decides the next one that was refused again.
-    fn refusal(&mut self) {
-        let Some(Outcome { command, recorded_at, .. }) = self.refusals.pop_front() else { return };
-        let would_be = self.would_be.get_or_insert_with(|| self.is.clone());
-        settle(would_be, &self.again.would_be, recorded_at);
-        self.granted += u64::from(decide_again(would_be, &command, &self.again.would_be, recorded_at));
+    /// Whether the account as it is shows the reason for which it was refused.
+    fn is_here(&self, refusal: &Outcome) -> bool {
+        let (program, now) = (&self.again.was, refusal.recorded_at);
+        let mut account = Cow::Borrowed(&self.is);
+        if is_due(&account, program, now) {
+            settle(account.to_mut(), program, now);
+        }
+        decide(&account, &refusal.command, &Context { program, now, target_known: false }).is_err_and(|why| why.code() == refusal.code)
     }
 
     /// Both as they stand at `last`, if nothing is later; `newest` are the bytes of the account's last record.
     pub fn end(mut self, last: Moment, newest: Option<&[u8]>) -> Ended<'a> {
-        while !self.refusals.is_empty() {
-            self.refusal();
-        }
+        self.refusals_by(None);
         // Nothing asks for the hashes before the last one, and each takes a third as long as reading the record.
-        self.is.last_hash = newest.map_or(NOT_ASKED, hash);
+        let last_record = (self.is.seq, newest.map_or(NOT_ASKED, hash));
         let mut would_be = self.would_be.take().unwrap_or_else(|| self.is.clone());
         let now = last.max(self.is.recorded_at).max(would_be.recorded_at);
         settle(&mut self.is, &self.again.was, now);
         settle(&mut would_be, &self.again.would_be, now);
-        Ended { again: self.again, name: self.name, is: self.is, would_be, now, refused: self.refused, granted: self.granted }
+        Ended { again: self.again, name: self.name, is: self.is, last_record, would_be, now, refused: self.refused, granted: self.granted }
     }
 }
 

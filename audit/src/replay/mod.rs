@@ -199,7 +199,8 @@ fn outcome(partition: Partition, position: u64, body: &[u8]) -> Result<Outcome, 
 
 impl Replayed {
     fn add(&mut self, ended: &account::Ended<'_>) -> Result<(), AuditError> {
-        self.accounts += u64::from(ended.is.seq > 0);
+        let (account_seq, last_hash) = ended.last_record;
+        self.accounts += u64::from(account_seq > 0);
         self.is.add(&ended.is)?;
         self.would_be.add(&ended.would_be)?;
         let (is, would_be) = ended.standings();
@@ -211,8 +212,8 @@ impl Replayed {
         if is != would_be || ended.refused > 0 || ended.granted > 0 {
             self.differences.push(Difference {
                 account: ended.name.split_once('/').map_or(ended.name, |(_, account)| account).to_owned(),
-                account_seq: ended.is.seq,
-                last_hash: ended.is.last_hash,
+                account_seq,
+                last_hash,
                 is,
                 would_be,
                 refused: ended.refused,

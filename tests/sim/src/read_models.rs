@@ -8,22 +8,22 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use event_log::postgres::connect;
-use event_log::{Entry, EventLog, LogError, Partition, Position, Writer, partition_of};
+use event_log::{Entry, EventLog, partition_of};
 use ledger_core::account::Account;
 use ledger_core::account::state::{LotState, Status};
 use ledger_core::id::Id;
 use ledger_core::points::Amount;
 use ledger_core::posting::Bucket;
-use ledger_schemas::{Record, encode_record, hash};
-use projectors::{Projector, ProjectorError, ReadModel, read_models, verify};
+use ledger_schemas::{Outcome, Record, encode_outcome, encode_record, hash};
+use projectors::{Projector, ProjectorError, ReadModel, Refusals, read_models, verify};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use crate::book::{Book, ReadLog};
 use crate::plan;
 use crate::run::Findings;
 
 const PARTITIONS: u16 = 4;
-const SLICE_MAX: usize = 40;
 /// How many accounts are dealt from at a time: few, so that a batch has several records of one.
 const AT_ONCE: usize = 6;
 
@@ -32,16 +32,17 @@ const AT_ONCE: usize = 6;
 /// # Errors
 /// What a projector or Postgres says.
 pub async fn check(seeds: Range<u64>, url: &str) -> Result<Findings, Box<dyn std::error::Error + Send + Sync>> {
-    let (log, accounts) = histories(seeds.clone());
-    let log = Arc::new(log);
+    let (book, accounts) = histories(seeds.clone());
+    let log = Arc::new(ReadLog { book: Arc::new(book), slices: None });
     let mut findings = Vec::new();
     for (n, model) in (0..).zip(read_models()) {
         project(&model, &log, seeds.start.wrapping_add(n), url).await?;
         let verified = verify(Arc::clone(&model), log.clone(), url).await?;
         findings.extend(verified.differences.into_iter().map(|difference| format!("read model {}: {difference}", model.name())));
     }
+    refusals(&log, seeds.start, url).await?;
     let client = connect(url, "sim").await?;
-    for Told { what, sql, expected } in told(&accounts) {
+    for Told { what, sql, expected } in told(&accounts).into_iter().chain([refused(&log.book)]) {
         let rows = client.query(&sql, &[]).await?;
         let found: BTreeMap<String, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         let differs = |key: &&String| found.get(*key) != expected.get(*key);
@@ -52,15 +53,13 @@ pub async fn check(seeds: Range<u64>, url: &str) -> Result<Findings, Box<dyn std
 }
 
 /// A projector from the beginning to the end of the log, killed now and then.
-async fn project(model: &Arc<dyn ReadModel>, whole: &Arc<Histories>, seed: u64, url: &str) -> Result<(), ProjectorError> {
+async fn project(model: &Arc<dyn ReadModel>, whole: &ReadLog, seed: u64, url: &str) -> Result<(), ProjectorError> {
     let mut rng = SmallRng::seed_from_u64(seed);
-    let sliced = Histories { records: whole.records.clone(), slices: Some(Mutex::new(SmallRng::seed_from_u64(seed))) };
-    let (log, ends) = (Arc::new(sliced), whole.ends().await?);
+    let (log, ends) = (sliced(whole, seed), whole.ends().await?);
     loop {
         let mut projector = Projector::open(Arc::clone(model), log.clone(), url).await?;
         loop {
-            let patience = if rng.random_bool(0.1) { Duration::from_micros(rng.random_range(200..20_000)) } else { Duration::from_secs(60) };
-            match tokio::time::timeout(patience, projector.step()).await {
+            match tokio::time::timeout(patience(&mut rng), projector.step()).await {
                 Ok(Ok(_)) if projector.positions() == ends => return Ok(()),
                 Ok(Ok(_)) => {}
                 // What one that was killed had committed, the next does not know yet.
@@ -71,13 +70,43 @@ async fn project(model: &Arc<dyn ReadModel>, whole: &Arc<Histories>, seed: u64, 
     }
 }
 
+/// The same for what was refused.
+async fn refusals(whole: &ReadLog, seed: u64, url: &str) -> Result<(), ProjectorError> {
+    let (mut rng, log) = (SmallRng::seed_from_u64(seed), sliced(whole, seed));
+    loop {
+        let mut refusals = Refusals::open(log.clone(), url).await?;
+        match tokio::time::timeout(patience(&mut rng), refusals.catch_up()).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(ProjectorError::Overtaken { .. })) | Err(_) => {}
+            Ok(Err(error)) => return Err(error),
+        }
+    }
+}
+
+fn sliced(whole: &ReadLog, seed: u64) -> Arc<ReadLog> {
+    Arc::new(ReadLog { book: Arc::clone(&whole.book), slices: Some(Mutex::new(SmallRng::seed_from_u64(seed))) })
+}
+
+/// How long one of them lives.
+fn patience(rng: &mut SmallRng) -> Duration {
+    if rng.random_bool(0.1) { Duration::from_micros(rng.random_range(200..20_000)) } else { Duration::from_secs(60) }
+}
+
 /// What the runs of `seeds` left, each under a program of its own, dealt together at random; and every account as it is at the end.
-fn histories(seeds: Range<u64>) -> (Histories, BTreeMap<String, Account>) {
+fn histories(seeds: Range<u64>) -> (Book, BTreeMap<String, Account>) {
     let mut rng = SmallRng::seed_from_u64(seeds.start);
     let mut queues: Vec<VecDeque<Entry>> = Vec::new();
     let mut accounts = BTreeMap::new();
+    let mut outcomes = vec![Vec::new(); usize::from(PARTITIONS)];
     for seed in seeds {
-        for (name, entries) in of_a_program(seed) {
+        let book = crate::outcome(&plan::draw(seed), None).book;
+        let program = Id::parse(&format!("s{seed}")).expect("letters and digits");
+        for body in book.outcomes.iter().flatten() {
+            let mut outcome = Outcome::decode(body).expect("the run has written it");
+            outcome.key.program = program.clone();
+            outcomes[usize::from(partition_of(&outcome.key.name(), PARTITIONS))].push(encode_outcome(&outcome));
+        }
+        for (name, entries) in of_a_program(&program, book) {
             let account = accounts.entry(name).or_insert_with(Account::default);
             for (record, own) in entries.iter().map(|entry| (Record::decode(&entry.body).expect("just encoded"), hash(&entry.body))) {
                 record.events.iter().for_each(|event| account.evolve(event));
@@ -97,14 +126,13 @@ fn histories(seeds: Range<u64>) -> (Histories, BTreeMap<String, Account>) {
         entry.position = partition.len() as u64;
         partition.push(entry);
     }
-    (Histories { records, slices: None }, accounts)
+    (Book { records, outcomes, programs: Vec::new() }, accounts)
 }
 
 /// The records of a run by account, as if its program had another name.
-fn of_a_program(seed: u64) -> BTreeMap<String, VecDeque<Entry>> {
-    let program = Id::parse(&format!("s{seed}")).expect("letters and digits");
+fn of_a_program(program: &Id, book: Book) -> BTreeMap<String, VecDeque<Entry>> {
     let mut accounts: BTreeMap<String, VecDeque<Entry>> = BTreeMap::new();
-    for entry in crate::outcome(&plan::draw(seed), None).log.into_iter().flatten() {
+    for entry in book.records.into_iter().flatten() {
         let mut record = Record::decode(&entry.body).expect("the run has read it");
         record.key.program = program.clone();
         let entries = accounts.entry(record.key.to_string()).or_default();
@@ -189,6 +217,21 @@ fn told(accounts: &BTreeMap<String, Account>) -> Vec<Told> {
     ]
 }
 
+/// Every refused command, in its place.
+fn refused(book: &Book) -> Told {
+    let place = |partition: usize, position: usize, body: &[u8]| {
+        let outcome = Outcome::decode(body).expect("just encoded");
+        let at_us = outcome.recorded_at.as_micros();
+        let (account, kind, id) = (outcome.key.name(), outcome.command.action.kind(), &outcome.command.id);
+        (format!("{partition} {position}"), format!("{account} {kind} {id} {} {at_us} {} {}", outcome.command.actor, outcome.code, outcome.detail))
+    };
+    let of_partition =
+        |(partition, outcomes): (usize, &Vec<Vec<u8>>)| outcomes.iter().enumerate().map(move |(n, body)| place(partition, n, body)).collect::<Vec<_>>();
+    let sql = "SELECT partition || ' ' || position, concat_ws(' ', program || '/' || account, kind, command_id, actor,
+                 (extract(epoch FROM recorded_at) * 1000000)::bigint, code, detail) FROM refusal.refusal";
+    Told { what: "the refused command", sql: sql.into(), expected: book.outcomes.iter().enumerate().flat_map(of_partition).collect() }
+}
+
 /// Each lot with points in it.
 fn lots(accounts: &BTreeMap<String, Account>) -> Told {
     let words = |lot: &LotState| {
@@ -217,45 +260,4 @@ fn trial_balance(accounts: &BTreeMap<String, Account>) -> Told {
     let sums = sums.into_iter().filter(|(_, points)| *points != 0).map(|(bucket, points)| (bucket, points.to_string()));
     let sql = "SELECT program || ' ' || bucket, points::text FROM liability.trial_balance WHERE points <> 0";
     Told { what: "the trial balance", sql: sql.into(), expected: sums.collect() }
-}
-
-/// Histories as a log that is only read.
-struct Histories {
-    records: Vec<Vec<Entry>>,
-    /// How much is read at a time, by chance; as much as is asked for, if none.
-    slices: Option<Mutex<SmallRng>>,
-}
-
-#[async_trait::async_trait]
-impl EventLog for Histories {
-    fn book_id(&self) -> &str {
-        "histories"
-    }
-    fn partitions(&self) -> u16 {
-        PARTITIONS
-    }
-    async fn acquire(&self, _owner: &str) -> Result<Box<dyn Writer>, LogError> {
-        Err(LogError::Unavailable { action: "write", source: "histories are only read".into() })
-    }
-    async fn read(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Entry>, LogError> {
-        let slice = self.slices.as_ref().map(|rng| rng.lock().unwrap_or_else(std::sync::PoisonError::into_inner).random_range(1..=SLICE_MAX));
-        let from = usize::try_from(from).unwrap_or(usize::MAX);
-        Ok(self.records[usize::from(partition)].iter().skip(from).take(slice.unwrap_or(max).min(max)).cloned().collect())
-    }
-    async fn read_outcomes(&self, _partition: Partition, _from: Position, _max: usize) -> Result<Vec<Vec<u8>>, LogError> {
-        Ok(Vec::new())
-    }
-    async fn read_programs(&self, _from: Position) -> Result<Vec<Vec<u8>>, LogError> {
-        Ok(Vec::new())
-    }
-    async fn ends(&self) -> Result<Vec<Position>, LogError> {
-        Ok(self.records.iter().map(|records| records.len() as u64).collect())
-    }
-    async fn offsets(&self) -> Result<BTreeMap<String, u64>, LogError> {
-        Ok(BTreeMap::new())
-    }
-    async fn wait_beyond(&self, _ends: &[Position], patience: Duration) -> Result<bool, LogError> {
-        tokio::time::sleep(patience).await;
-        Ok(false)
-    }
 }

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::book::Book;
 use crate::check;
 use crate::model::Deed;
 use crate::node::{Clock, Disk, NodeLog};
@@ -123,10 +124,10 @@ pub struct Outcome {
     pub commands: usize,
     /// A hash of the whole log, in hexadecimal.
     pub records: String,
-    /// The log, by partition.
-    pub log: Vec<Vec<Entry>>,
-    /// The book where something was found, a line a record.
-    pub book: Vec<String>,
+    /// The log.
+    pub book: Book,
+    /// The book in words where something was found, a line a record.
+    pub told: Vec<String>,
     pub covered: std::collections::BTreeSet<(usize, usize)>,
 }
 
@@ -250,12 +251,12 @@ impl Site {
         };
         projector.abort();
         intake.abort();
-        let book = if findings.is_empty() { Vec::new() } else { check::tell(&self) };
+        let told = if findings.is_empty() { Vec::new() } else { check::tell(&self) };
         let answered = self.answered();
         let covered = check::covered(&answered, &faults);
         let records = check::fingerprint(&self);
-        let log = self.world.inner().records.clone();
-        Outcome { findings, commands: answered.len(), covered, book, records, log }
+        let book = self.world.book();
+        Outcome { findings, commands: answered.len(), covered, told, records, book }
     }
 
     /// All steps of the plan, then the end of all faults; returns when everything is answered.

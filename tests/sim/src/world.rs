@@ -11,6 +11,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::book::Book;
 use crate::watched::Watched;
 
 /// What becomes of an append.
@@ -126,6 +127,12 @@ impl World {
         let world = Arc::new(Self { inner: Mutex::new(inner), appended: Watched::default(), rebalance, partitions });
         tokio::task::spawn_local(rebalances(Arc::clone(&world), wanted));
         world
+    }
+
+    /// All that stands on the log.
+    pub fn book(&self) -> Book {
+        let inner = self.inner();
+        Book { records: inner.records.clone(), outcomes: inner.outcomes.clone(), programs: inner.programs.clone() }
     }
 
     pub fn inner(&self) -> MutexGuard<'_, Inner> {
