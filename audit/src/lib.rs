@@ -48,6 +48,12 @@ pub enum AuditError {
         #[source]
         source: std::io::Error,
     },
+    /// Another process is at work there.
+    #[error("another process seals in {}", folder.display())]
+    Taken {
+        /// Where.
+        folder: PathBuf,
+    },
     /// Something is not what it should be.
     #[error("{0}")]
     Wrong(String),

@@ -106,13 +106,13 @@ impl Sealer {
     /// The only one at work in `folder`.
     ///
     /// # Errors
-    /// [`AuditError::Key`], or where another is at work.
+    /// [`AuditError::Key`]; [`AuditError::Taken`] where another is at work.
     pub fn open(folder: &Path, secret: &str) -> Result<Self, AuditError> {
         let signer = StandardSigner::new(secret.trim()).map_err(|error| AuditError::Key(error.to_string()))?;
         std::fs::create_dir_all(folder).map_err(file("make", folder))?;
         let path = folder.join("lock");
         let lock = std::fs::File::create(&path).map_err(file("make", &path))?;
-        lock.try_lock().map_err(|_| AuditError::Wrong(format!("another process seals in {}", folder.display())))?;
+        lock.try_lock().map_err(|_| AuditError::Taken { folder: folder.to_owned() })?;
         Ok(Self { folder: folder.to_owned(), signer, _lock: lock })
     }
 

@@ -83,15 +83,14 @@ fn key(name: &str, file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who seals in `folder` with the secret key in `key`.
-pub fn sealer(key: &Path, folder: &Path) -> anyhow::Result<Sealer> {
-    let secret = std::fs::read_to_string(key).with_context(|| format!("can't read the key {}: `loyalty audit key NAME` makes one", key.display()))?;
-    Ok(Sealer::open(folder, &secret)?)
+/// The secret key in the file `key`.
+pub fn secret(key: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(key).with_context(|| format!("can't read the key {}: `loyalty audit key NAME` makes one", key.display()))
 }
 
 async fn checkpoint(key: &Path, data: &DataOptions) -> anyhow::Result<()> {
     let folder = data.seal_folder();
-    let sealer = sealer(key, &folder)?;
+    let sealer = Sealer::open(&folder, &secret(key)?)?;
     let (_database, log) = open(data).await?;
     let (head, is_new) = sealer.seal(&*log, real_now()).await?;
     let what = if is_new { "sealed" } else { "sealed before" };

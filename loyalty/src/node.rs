@@ -1,11 +1,12 @@
 //! A node: the database, the log, the command service and the projectors, started together and stopped in turn.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use api::real_now;
-use audit::Sealer;
+use audit::{AuditError, Sealer};
 use command_service::{Running, Service, ServiceConfig, Share, StatePlace};
 use embedded_postgres::{PostgresError, Server};
 use event_log::EventLog;
@@ -90,6 +91,24 @@ pub enum Models {
 impl Role {
     /// Takes the whole book to itself, for a while.
     pub const ALONE: Self = Self { share: Some(Share::Alone), queue_max: 10_000, models: Models::Projects };
+}
+
+/// How often one that waits to seal looks whether it is its turn.
+const SEAL_TURN: Duration = Duration::from_secs(1);
+
+/// Who seals in `folder` once nobody else does; none if it is told to stop before.
+async fn in_turn(folder: &Path, secret: &str, stop: &mut watch::Receiver<bool>) -> Option<Sealer> {
+    while tokio::time::timeout(SEAL_TURN, stop.wait_for(|stop| *stop)).await.is_err() {
+        match Sealer::open(folder, secret) {
+            Ok(sealer) => {
+                tracing::info!("nobody else seals any more; this one does");
+                return Some(sealer);
+            }
+            Err(AuditError::Taken { .. }) => {}
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the book can't be sealed; trying again"),
+        }
+    }
+    None
 }
 
 /// A node that runs.
@@ -178,9 +197,27 @@ impl Node {
         self.tasks.push(tokio::spawn(crate::estimate::run(self.service.clone(), self.url().to_owned(), every, self.stop.subscribe())));
     }
 
-    /// Seals the book again and again until the node stops, and once more then.
-    pub fn seal(&mut self, sealer: Sealer, every: Duration) {
-        self.tasks.push(tokio::spawn(sealer.run(Arc::clone(&self.log), every, real_now, self.stop.subscribe())));
+    /// Seals the book again and again until the node stops, and once more then; while another process seals in `folder`, it waits for its turn.
+    pub fn seal(&mut self, key: &Path, folder: PathBuf, every: Duration) -> anyhow::Result<()> {
+        let secret = crate::audit::secret(key)?;
+        let first = match Sealer::open(&folder, &secret) {
+            Err(taken @ AuditError::Taken { .. }) => {
+                tracing::info!(%taken, "this one waits for its turn");
+                None
+            }
+            opened => Some(opened?),
+        };
+        let (log, mut stop) = (Arc::clone(&self.log), self.stop.subscribe());
+        self.tasks.push(tokio::spawn(async move {
+            let sealer = match first {
+                Some(sealer) => Some(sealer),
+                None => in_turn(&folder, &secret, &mut stop).await,
+            };
+            if let Some(sealer) = sealer {
+                sealer.run(log, every, real_now, stop).await;
+            }
+        }));
+        Ok(())
     }
 
     /// Where the database is.

@@ -1,6 +1,7 @@
 //! `loyalty serve`: one part in a process of its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use projectors::{Projector, Refusals, read_models};
 
@@ -39,6 +40,14 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             let metrics = up::metrics()?;
             let mut node = Node::start(&data, role).await?;
             node.watch();
+            let router = api::ops_router(node.service.clone(), node.log.clone(), metrics);
+            up::serve_router(node, listen, router, |_| {}).await
+        }
+        Part::Seal { listen, audit_key, seal_seconds, data } => {
+            let metrics = up::metrics()?;
+            let role = Role { share: None, queue_max: 0, models: Models::None };
+            let mut node = Node::start(&data, role).await?;
+            node.seal(&audit_key, data.seal_folder(), Duration::from_secs(seal_seconds))?;
             let router = api::ops_router(node.service.clone(), node.log.clone(), metrics);
             up::serve_router(node, listen, router, |_| {}).await
         }

@@ -32,7 +32,7 @@ pub async fn run(options: UpOptions) -> anyhow::Result<()> {
         node.estimate(Duration::from_secs(hours * 3600));
     }
     if let Some(key) = &options.audit_key {
-        node.seal(crate::audit::sealer(key, &options.data.seal_folder())?, Duration::from_secs(options.seal_seconds));
+        node.seal(key, options.data.seal_folder(), Duration::from_secs(options.seal_seconds))?;
     }
     serve(node, &options.data, options.listen, options.api_keys.as_deref(), metrics, |_| {}).await
 }

@@ -24,7 +24,7 @@ async fn refused(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-async fn said(arguments: &[&str]) -> String {
+pub async fn said(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_loyalty")).args(arguments).output().await.unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -14,6 +14,7 @@ use prost::Message as _;
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::audit::said;
 use crate::support::{Up, ask_again, insist, loyalty, purchase, rulebook, run};
 
 /// One Kafka and one Postgres, and a folder for each process.
@@ -237,4 +238,33 @@ async fn services_come_and_go_under_load() {
     one.stop().await;
     api.stop().await;
     assert!(site.verified().await.contains("book verified: 400 records"), "each once");
+}
+
+#[tokio::test]
+async fn of_several_that_seal_one_does_and_when_it_dies_the_next_goes_on() {
+    let site = Site::new("seal").await;
+    let (key, seal) = (site.folder(0).join("audit.key"), site.folder(0).join("seal"));
+    let (key, seal) = (key.to_str().unwrap(), seal.to_str().unwrap());
+    let public = said(&["audit", "key", "test.example/book", "--file", key]).await;
+    let sealing = ["serve", "seal", "--audit-key", key, "--seal-seconds", "1", "--seal", seal];
+    let (_decides, api) = (site.serve(&["serve", "command-service"], 0).await, site.serve(&["up", "--seal", seal], 1).await);
+    let (one, _two) = (site.serve(&sealing, 2).await, site.serve(&sealing, 3).await);
+    assert_eq!(api.put("/v1/programs/shop/rulebook", rulebook()).await.0.as_u16(), 201);
+    let sealed = async |id: &str| {
+        let (status, answer) = api.post("/v1/programs/shop/purchases", purchase(id, "m1", "2010-01-01T00:00:00Z", "A", "150.00")).await;
+        assert_eq!(status.as_u16(), 201, "{answer}");
+        loop {
+            let receipt = api.read(&format!("/v1/programs/shop/accounts/m1/receipts/{id}"), &answer).await;
+            if !receipt["sealed"].is_null() {
+                return receipt;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    sealed("P1").await;
+    one.kill().await;
+    let (receipt, file) = (sealed("P2").await, site.folder(0).join("receipt.json"));
+    std::fs::write(&file, receipt.to_string()).unwrap();
+    let proven = said(&["audit", "prove", file.to_str().unwrap(), "--key", public.trim()]).await;
+    assert!(proven.contains("sealed"), "{proven}");
 }

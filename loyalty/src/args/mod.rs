@@ -251,6 +251,21 @@ pub enum Part {
         #[command(flatten)]
         data: DataOptions,
     },
+    /// Seal the book on a schedule; of several at once over one seal, one does. Needs --kafka, no database.
+    Seal {
+        /// The address of health and metrics.
+        #[arg(long, env = "LOYALTY_LISTEN", default_value = "127.0.0.1:8084")]
+        listen: SocketAddr,
+        /// The file of the secret key, as `loyalty audit key` makes it.
+        #[arg(long, env = "LOYALTY_AUDIT_KEY")]
+        audit_key: PathBuf,
+        /// How many seconds lie between two checkpoints.
+        #[arg(long, env = "LOYALTY_SEAL_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+        seal_seconds: u64,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
     /// Bring read models up to date; of several processes with the same one, each record is applied by one.
     Projector {
         /// The read models: alias, audit, balance, clv, fraud, liability, refusal, statement, tier, or all.
