@@ -289,7 +289,8 @@ async fn another_rulebook_is_tried_and_the_same_one_changes_nothing() {
     assert_eq!((redeem("r1", 50).await, redeem("r2", 200).await), (StatusCode::UNPROCESSABLE_ENTITY, StatusCode::UNPROCESSABLE_ENTITY));
     let adjustment = json!({"adjustment_id": "a1", "account_id": "m1", "points": 100, "reason_code": "goodwill", "note": "late parcel"});
     assert_eq!(up.post(&format!("{P}/adjustments"), adjustment).await.0, StatusCode::CREATED);
-    assert_eq!(redeem("r3", 200).await, StatusCode::CREATED);
+    // Both sent again: one is still too few.
+    assert_eq!((redeem("r1", 50).await, redeem("r2", 200).await), (StatusCode::UNPROCESSABLE_ENTITY, StatusCode::CREATED));
     up.stop().await;
 
     let (file, csv) = (data.path().join("rules.json"), data.path().join("differences.csv"));
@@ -312,6 +313,11 @@ async fn another_rulebook_is_tried_and_the_same_one_changes_nothing() {
     ] {
         assert!(told.contains(words), "only the purchases since then are rated anew, and {words:?}: {told}");
     }
-    let rows = std::fs::read_to_string(&csv).unwrap();
-    assert_eq!(rows.lines().skip(1).collect::<Vec<_>>(), ["m1,40,70,30,0.4,1.4,member,member,0,1", "m2,1200,3600,2400,12,72,silver,gold,0,0"]);
+    let rows = || std::fs::read_to_string(&csv).unwrap().lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(rows(), ["m1,40,70,30,0.4,1.4,member,member,0,1", "m2,1200,3600,2400,12,72,silver,gold,0,0"]);
+    // The larger one, granted the first time it was sent, is not granted again when it is sent again.
+    let mut lavish = rulebook();
+    (lavish["earn"]["base"]["points"], lavish["redeem"]["minimum"]) = (json!("5"), json!(10));
+    replayed(lavish).await;
+    assert_eq!(rows()[0], "m1,40,150,110,0.4,1.5,member,member,0,2");
 }

@@ -5,7 +5,7 @@
 //! used before), or two processes' clocks were apart. So under the same rules nothing is different.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use ledger_core::account::command::Action;
 use ledger_core::account::decide::due_at;
@@ -36,7 +36,8 @@ pub(super) struct Twice<'a> {
     /// What was refused and is still to come, in its order.
     refusals: VecDeque<Outcome>,
     refused: u64,
-    granted: u64,
+    /// What was refused and would be granted, by kind and id: sent again, it would hear that answer.
+    granted: HashSet<(&'static str, Id)>,
     scratch: Vec<u8>,
 }
 
@@ -84,7 +85,7 @@ const NOT_ASKED: Hash = [0; 32];
 impl<'a> Twice<'a> {
     /// The account `name` (`PROGRAM/ACCOUNT`) before its first record; of it `refusals` were refused.
     pub fn new(again: &'a Again, name: &'a str, refusals: VecDeque<Outcome>) -> Self {
-        Self { again, name, is: Account::default(), would_be: None, refusals, refused: 0, granted: 0, scratch: Vec::new() }
+        Self { again, name, is: Account::default(), would_be: None, refusals, refused: 0, granted: HashSet::new(), scratch: Vec::new() }
     }
 
     /// Takes the account's next record.
@@ -101,7 +102,8 @@ impl<'a> Twice<'a> {
         let program = &self.again.would_be;
         settle(would_be, program, record.recorded_at);
         let Some(command) = command_believed(record, self.name, &mut self.scratch).filter(|command| command.action != Action::Expire) else { return };
-        if !decide_again(would_be, &command, program, record.recorded_at) {
+        let is_answered = !self.granted.is_empty() && self.granted.contains(&(command.action.kind(), command.id.clone()));
+        if !is_answered && !decide_again(would_be, &command, program, record.recorded_at) {
             self.refused += 1;
         }
     }
@@ -117,7 +119,10 @@ impl<'a> Twice<'a> {
             let Some(Outcome { command, recorded_at, .. }) = self.refusals.pop_front().filter(|_| is_here) else { continue };
             let would_be = self.would_be.get_or_insert_with(|| self.is.clone());
             settle(would_be, &self.again.would_be, recorded_at);
-            self.granted += u64::from(decide_again(would_be, &command, &self.again.would_be, recorded_at));
+            let named = (command.action.kind(), command.id.clone());
+            if !self.granted.contains(&named) && decide_again(would_be, &command, &self.again.would_be, recorded_at) {
+                self.granted.insert(named);
+            }
         }
     }
 
@@ -140,7 +145,7 @@ impl<'a> Twice<'a> {
         let now = last.max(self.is.recorded_at).max(would_be.recorded_at);
         settle(&mut self.is, &self.again.was, now);
         settle(&mut would_be, &self.again.would_be, now);
-        Ended { again: self.again, name: self.name, is: self.is, last_record, would_be, now, refused: self.refused, granted: self.granted }
+        Ended { again: self.again, name: self.name, is: self.is, last_record, would_be, now, refused: self.refused, granted: self.granted.len() as u64 }
     }
 }
 
