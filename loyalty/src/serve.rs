@@ -1,8 +1,10 @@
 //! `loyalty serve`: one part in a process of its own.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use projectors::{Projector, Refusals, read_models};
 
 use crate::args::{DataOptions, Part, ServeOptions};
@@ -17,8 +19,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             let metrics = up::metrics()?;
             let role = Role { share: Some(deciding.share()), queue_max: deciding.queue_max, models: Models::None };
             let node = Node::start(&data, role).await?;
-            let router = api::ops_router(node.service.clone(), node.log.clone(), metrics);
-            up::serve_router(node, listen, router, |_| {}).await
+            serve_ops(node, listen, metrics).await
         }
         Part::Api { listen, api_keys, data } => {
             up::check(listen, api_keys.is_some())?;
@@ -32,27 +33,30 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             let role = Role { share: None, queue_max: 0, models: Models::Reads };
             let mut node = Node::start(&data, role).await?;
             node.take_in(&data, &intake).await?;
-            let router = api::ops_router(node.service.clone(), node.log.clone(), metrics);
-            up::serve_router(node, listen, router, |_| {}).await
+            serve_ops(node, listen, metrics).await
         }
         Part::Fraud { listen, data } => {
             let role = Role { share: None, queue_max: 0, models: Models::Reads };
             let metrics = up::metrics()?;
             let mut node = Node::start(&data, role).await?;
             node.watch();
-            let router = api::ops_router(node.service.clone(), node.log.clone(), metrics);
-            up::serve_router(node, listen, router, |_| {}).await
+            serve_ops(node, listen, metrics).await
         }
         Part::Seal { listen, audit_key, seal_seconds, data } => {
             let metrics = up::metrics()?;
             let role = Role { share: None, queue_max: 0, models: Models::None };
             let mut node = Node::start(&data, role).await?;
             node.seal(&audit_key, data.seal_folder(), Duration::from_secs(seal_seconds))?;
-            let router = api::ops_router(node.service.clone(), node.log.clone(), metrics);
-            up::serve_router(node, listen, router, |_| {}).await
+            serve_ops(node, listen, metrics).await
         }
         Part::Projector { names, data } => projectors(&names, &data).await,
     }
+}
+
+/// Health and metrics alone, until it is told to stop.
+async fn serve_ops(node: Node, listen: SocketAddr, metrics: PrometheusHandle) -> anyhow::Result<()> {
+    let router = api::ops_router(node.service.clone(), node.log.clone(), metrics);
+    up::serve_router(node, listen, router, |_| {}).await
 }
 
 async fn projectors(names: &[String], data: &DataOptions) -> anyhow::Result<()> {

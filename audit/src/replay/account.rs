@@ -20,7 +20,7 @@ use super::Standing;
 use crate::again::command_believed;
 
 /// By which rules it was decided, and by which it is decided again from when on.
-pub(super) struct Again {
+pub(super) struct Rules {
     pub was: Program,
     pub would_be: Program,
     pub since: Moment,
@@ -28,7 +28,7 @@ pub(super) struct Again {
 
 /// One account, as it is and as it would be.
 pub(super) struct Twice<'a> {
-    again: &'a Again,
+    rules: &'a Rules,
     name: &'a str,
     is: Account,
     /// From the first command on that is decided again.
@@ -43,22 +43,15 @@ pub(super) struct Twice<'a> {
 
 /// What came of it.
 pub(super) struct Ended<'a> {
-    again: &'a Again,
+    rules: &'a Rules,
     pub name: &'a str,
-    pub is: Account,
+    is: Account,
     /// Its number, and its hash.
     pub last_record: (u64, Hash),
-    pub would_be: Account,
+    would_be: Account,
     now: Moment,
     pub refused: u64,
     pub granted: u64,
-}
-
-/// All points less what is owed, and all points.
-pub(super) fn points(account: &Account) -> (i64, i64) {
-    let balance = account.balance();
-    let outstanding = balance.available + balance.pending + balance.held;
-    (outstanding - balance.owed, outstanding)
 }
 
 /// What `points` are worth at `now`.
@@ -84,22 +77,22 @@ const NOT_ASKED: Hash = [0; 32];
 
 impl<'a> Twice<'a> {
     /// The account `name` (`PROGRAM/ACCOUNT`) before its first record; of it `refusals` were refused.
-    pub fn new(again: &'a Again, name: &'a str, refusals: VecDeque<Outcome>) -> Self {
-        Self { again, name, is: Account::default(), would_be: None, refusals, refused: 0, granted: HashSet::new(), scratch: Vec::new() }
+    pub fn new(rules: &'a Rules, name: &'a str, refusals: VecDeque<Outcome>) -> Self {
+        Self { rules, name, is: Account::default(), would_be: None, refusals, refused: 0, granted: HashSet::new(), scratch: Vec::new() }
     }
 
     /// Takes the account's next record.
     pub fn record(&mut self, record: &Record) {
         self.refusals_by(Some(record.recorded_at));
         // As it was before this record, if nothing was decided again yet.
-        let before = (record.recorded_at >= self.again.since && self.would_be.is_none()).then(|| self.is.clone());
+        let before = (record.recorded_at >= self.rules.since && self.would_be.is_none()).then(|| self.is.clone());
         record.events.iter().for_each(|event| self.is.evolve(event));
         self.is.seal(record.recorded_at, NOT_ASKED);
-        if record.recorded_at < self.again.since {
+        if record.recorded_at < self.rules.since {
             return;
         }
         let would_be = self.would_be.get_or_insert_with(|| before.unwrap_or_default());
-        let program = &self.again.would_be;
+        let program = &self.rules.would_be;
         settle(would_be, program, record.recorded_at);
         let Some(command) = command_believed(record, self.name, &mut self.scratch).filter(|command| command.action != Action::Expire) else { return };
         let is_answered = !self.granted.is_empty() && self.granted.contains(&(command.action.kind(), command.id.clone()));
@@ -118,9 +111,9 @@ impl<'a> Twice<'a> {
             }
             let Some(Outcome { command, recorded_at, .. }) = self.refusals.pop_front().filter(|_| is_here) else { continue };
             let would_be = self.would_be.get_or_insert_with(|| self.is.clone());
-            settle(would_be, &self.again.would_be, recorded_at);
+            settle(would_be, &self.rules.would_be, recorded_at);
             let named = (command.action.kind(), command.id.clone());
-            if !self.granted.contains(&named) && decide_again(would_be, &command, &self.again.would_be, recorded_at) {
+            if !self.granted.contains(&named) && decide_again(would_be, &command, &self.rules.would_be, recorded_at) {
                 self.granted.insert(named);
             }
         }
@@ -128,7 +121,7 @@ impl<'a> Twice<'a> {
 
     /// Whether the account as it is shows the reason for which it was refused.
     fn is_here(&self, refusal: &Outcome) -> bool {
-        let (program, now) = (&self.again.was, refusal.recorded_at);
+        let (program, now) = (&self.rules.was, refusal.recorded_at);
         let mut account = Cow::Borrowed(&self.is);
         if is_due(&account, program, now) {
             settle(account.to_mut(), program, now);
@@ -143,9 +136,9 @@ impl<'a> Twice<'a> {
         let last_record = (self.is.seq, newest.map_or(NOT_ASKED, hash));
         let mut would_be = self.would_be.take().unwrap_or_else(|| self.is.clone());
         let now = last.max(self.is.recorded_at).max(would_be.recorded_at);
-        settle(&mut self.is, &self.again.was, now);
-        settle(&mut would_be, &self.again.would_be, now);
-        Ended { again: self.again, name: self.name, is: self.is, last_record, would_be, now, refused: self.refused, granted: self.granted.len() as u64 }
+        settle(&mut self.is, &self.rules.was, now);
+        settle(&mut would_be, &self.rules.would_be, now);
+        Ended { rules: self.rules, name: self.name, is: self.is, last_record, would_be, now, refused: self.refused, granted: self.granted.len() as u64 }
     }
 }
 
@@ -161,10 +154,11 @@ impl Ended<'_> {
     /// As it is, and as it would be.
     pub fn standings(&self) -> (Standing, Standing) {
         let told = |account: &Account, program: &Program| {
-            let (points, outstanding) = points(account);
+            let balance = account.balance();
+            let outstanding = balance.available + balance.pending + balance.held;
             let liability = worth(program, outstanding, self.now);
-            Standing { points, liability, tier: account.standing.tier.to_string() }
+            Standing { points: outstanding - balance.owed, outstanding, liability, tier: account.standing.tier.to_string() }
         };
-        (told(&self.is, &self.again.was), told(&self.would_be, &self.again.would_be))
+        (told(&self.is, &self.rules.was), told(&self.would_be, &self.rules.would_be))
     }
 }

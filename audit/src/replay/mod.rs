@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use event_log::{EventLog, Partition};
-use ledger_core::account::Account;
 use ledger_core::id::Id;
 use ledger_core::points::Amount;
 use ledger_core::policy::{Program, Rulebook, read_rulebook};
@@ -18,14 +17,16 @@ use crate::AuditError;
 use crate::again::Programs;
 use crate::archive::{CHUNK, archived};
 use crate::by_account::ByAccount;
-use account::{Again, Twice, worth};
+use account::{Rules, Twice, worth};
 
 /// An account, one way or the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {
     /// Pending, available and held together, less what is owed.
     pub points: i64,
-    /// What the program owes the member: pending, available and held together, in money by the rules at the end; none where it is beyond all decimals.
+    /// Pending, available and held together: what the program owes the member.
+    pub outstanding: i64,
+    /// That in money by the rules at the end; none where it is beyond all decimals.
     pub liability: Option<Amount>,
     /// The tier; empty where there is no such account.
     pub tier: String,
@@ -93,14 +94,14 @@ pub async fn replay(log: Arc<dyn EventLog>, rulebook: Rulebook, since: Moment, p
     let (id, currency) = (rulebook.program.clone(), rulebook.currency.clone());
     let was = programs.latest(&id).ok_or_else(|| AuditError::Wrong(format!("there is no program {id}")))?.clone();
     let would_be = other_program(&was, rulebook, since)?;
-    let shared = Arc::new((id, Again { was, would_be, since }, AtomicU64::new(0), progress));
+    let shared = Arc::new((id, Rules { was, would_be, since }, AtomicU64::new(0), progress));
     let mut tasks = Vec::new();
     for partition in 0..log.partitions() {
         let (log, shared) = (Arc::clone(&log), Arc::clone(&shared));
         tasks.push(tokio::spawn(async move {
-            let (id, again, count, progress) = &*shared;
+            let (id, rules, count, progress) = &*shared;
             let told = |records: u64| progress(count.fetch_add(records, Ordering::Relaxed) + records);
-            partition_of_it(&*log, partition, id, again, told).await
+            partition_of_it(&*log, partition, id, rules, told).await
         }));
     }
     let mut all = Replayed { currency, ..Replayed::default() };
@@ -110,9 +111,9 @@ pub async fn replay(log: Arc<dyn EventLog>, rulebook: Rulebook, since: Moment, p
         all.join(part)?;
         last = last.max(until);
     }
-    let (_, again, ..) = &*shared;
-    all.is.liability = worth(&again.was, all.is.outstanding, last);
-    all.would_be.liability = worth(&again.would_be, all.would_be.outstanding, last);
+    let (_, rules, ..) = &*shared;
+    all.is.liability = worth(&rules.was, all.is.outstanding, last);
+    all.would_be.liability = worth(&rules.would_be, all.would_be.outstanding, last);
     all.differences.sort_unstable_by(|one, other| one.account.cmp(&other.account));
     Ok(all)
 }
@@ -137,10 +138,10 @@ fn other_program(was: &Program, mut rulebook: Rulebook, since: Moment) -> Result
 }
 
 /// What comes of it, and when its last record was made.
-async fn partition_of_it(log: &dyn EventLog, partition: Partition, id: &Id, again: &Again, told: impl Fn(u64)) -> Result<(Replayed, Moment), AuditError> {
+async fn partition_of_it(log: &dyn EventLog, partition: Partition, id: &Id, rules: &Rules, told: impl Fn(u64)) -> Result<(Replayed, Moment), AuditError> {
     let end = log.ends().await?.get(usize::from(partition)).copied().unwrap_or(0);
-    let (mut sorted, mut all, mut next, mut last) = (ByAccount::new(end)?, Replayed::default(), 0, again.since);
-    refusals(log, partition, id, again.since, &mut sorted).await?;
+    let (mut sorted, mut all, mut next, mut last) = (ByAccount::new(end)?, Replayed::default(), 0, rules.since);
+    refusals(log, partition, id, rules.since, &mut sorted).await?;
     loop {
         let entries = log.read(partition, next, CHUNK).await?;
         let Some(newest) = entries.last() else { break };
@@ -158,7 +159,7 @@ async fn partition_of_it(log: &dyn EventLog, partition: Partition, id: &Id, agai
         let (refusals, records) = entries.split_at(entries.partition_point(|entry| entry.account_seq == REFUSED));
         let name = entries.first().map_or("", |entry| entry.account);
         let refusals = refusals.iter().map(|entry| outcome(partition, entry.position, entry.body)).collect::<Result<_, _>>()?;
-        let mut twice = Twice::new(again, name, refusals);
+        let mut twice = Twice::new(rules, name, refusals);
         for archived in records {
             twice.record(&record(partition, archived)?);
         }
@@ -201,9 +202,9 @@ impl Replayed {
     fn add(&mut self, ended: &account::Ended<'_>) -> Result<(), AuditError> {
         let (account_seq, last_hash) = ended.last_record;
         self.accounts += u64::from(account_seq > 0);
-        self.is.add(&ended.is)?;
-        self.would_be.add(&ended.would_be)?;
         let (is, would_be) = ended.standings();
+        self.is.add(&is)?;
+        self.would_be.add(&would_be)?;
         self.refused += ended.refused;
         self.granted += ended.granted;
         if is.tier != would_be.tier {
@@ -239,9 +240,8 @@ impl Replayed {
 }
 
 impl Sums {
-    fn add(&mut self, account: &Account) -> Result<(), AuditError> {
-        let (points, outstanding) = account::points(account);
-        self.join(&Self { points, outstanding, liability: None })
+    fn add(&mut self, account: &Standing) -> Result<(), AuditError> {
+        self.join(&Self { points: account.points, outstanding: account.outstanding, liability: None })
     }
 
     fn join(&mut self, other: &Self) -> Result<(), AuditError> {

@@ -299,7 +299,7 @@ fn planted(patience: u64, only: &str) -> ExitCode {
     let mut missed = 0;
     for (name, bug, log_bug) in bugs.filter(|(name, ..)| name.contains(only)) {
         plant(bug);
-        let failing = (0..patience).step_by(AT_ONCE).find_map(|from| hunt(from..from + AT_ONCE as u64, log_bug).failed.first().copied());
+        let failing = (0..patience).step_by(AT_ONCE).find_map(|from| hunt(from..patience.min(from + AT_ONCE as u64), log_bug).failed.first().copied());
         let found = failing.map(|seed| (seed + 1, fails(&plan::draw(seed), log_bug).unwrap_or_default()));
         missed += usize::from(found.is_none());
         match found {
