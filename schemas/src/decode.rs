@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Return, Returned};
-use ledger_core::account::event::{Lot, Part, Proposal, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::event::{Lot, Part, Proposal, Reversed, RunPoints, Spent, TierCause, TierMove};
+use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::Status;
 use ledger_core::account::{Command, EventKind};
 use ledger_core::id::{AccountKey, Alias, Id};
@@ -315,7 +316,13 @@ fn purchase_returned(returned: v1::PurchaseReturned) -> Decoded<Reversed> {
         owed: returned.owed,
         qualifying: amount(returned.qualifying, "qualifying")?,
         paid_by: returned.paid_by.into_iter().map(paid).collect::<Decoded<_>>()?,
+        counted: returned.counted.map(counted).transpose()?,
+        day_points_by_run: returned.day_points_by_run.into_iter().map(|run| RunPoints { first_seq: run.first_seq, points: run.points }).collect(),
     })
+}
+
+fn counted(counted: v1::Qualifying) -> Decoded<Qualifying> {
+    Ok(Qualifying { points: counted.points, spend: amount(counted.spend, "counted.spend")?, purchases: counted.purchases })
 }
 
 fn paid(paid: v1::Paid) -> Decoded<Paid> {
@@ -334,6 +341,7 @@ fn tier_move(moved: v1::TierMove) -> Decoded<TierMove> {
         earned: moved.earned,
         counted_from: optional_moment(moved.counted_from_us, "counted_from_us")?,
         review_at: optional_moment(moved.review_at_us, "review_at_us")?,
+        counted: moved.counted.map(counted).transpose()?,
         from: moved.from.into(),
         to: moved.to.into(),
         cause,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use ledger_core::account::command::{Line, Origin, Purchase};
 use ledger_core::account::event::{Earned, Lot, Part, Spent};
+use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::Balance;
 use ledger_core::account::{Event, EventKind};
 use ledger_core::edition::FIRST_EDITION;
@@ -121,7 +122,7 @@ fn event(bytes: &[u8]) -> Decoded<Event> {
 fn earned(bytes: &[u8]) -> Decoded<Earned> {
     let (mut purchase, mut facts, mut lot, mut qualifying) = (None, None, None, None);
     let (mut rule_version, mut pending, mut day, mut return_until) = (0, false, 0, 0);
-    let (mut uncapped_points, mut day_points) = (0, 0);
+    let (mut uncapped_points, mut day_points, mut counted) = (0, 0, None);
     let (mut lines, mut failures, mut paid_by) = (Vec::new(), Vec::new(), Vec::new());
     each_field!(bytes, value, {
         1 => purchase = Some(self::purchase(value.bytes()?)?),
@@ -137,6 +138,7 @@ fn earned(bytes: &[u8]) -> Decoded<Earned> {
         11 => failures.push(failure(value.bytes()?)?),
         12 => return_until = value.int()?,
         13 => paid_by.push(paid(value.bytes()?)?),
+        14 => counted = Some(self::counted(value.bytes()?)?),
     });
     Ok(Earned {
         purchase: Arc::new(purchase.ok_or_else(|| bad("purchase"))?),
@@ -152,7 +154,18 @@ fn earned(bytes: &[u8]) -> Decoded<Earned> {
         failures,
         return_until: moment(return_until, "return_until_us")?,
         paid_by,
+        counted,
     })
+}
+
+fn counted(bytes: &[u8]) -> Decoded<Qualifying> {
+    let (mut points, mut spend, mut purchases) = (0, None, 0);
+    each_field!(bytes, value, {
+        1 => points = value.sint()?,
+        2 => spend = Some(amount(value.bytes()?, "counted.spend")?),
+        3 => purchases = value.sint()?,
+    });
+    Ok(Qualifying { points, spend: spend.ok_or_else(|| bad("counted.spend"))?, purchases })
 }
 
 fn paid(bytes: &[u8]) -> Decoded<Paid> {

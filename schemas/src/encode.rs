@@ -2,6 +2,7 @@
 
 use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Returned};
 use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::Balance;
 use ledger_core::account::{Command, Event, EventKind};
 use ledger_core::edition::FIRST_EDITION;
@@ -332,6 +333,17 @@ fn points_earned(to: &mut Wire<'_>, earned: &Earned) {
     }
     to.int(12, earned.return_until.as_micros());
     paid_by(to, 13, &earned.paid_by);
+    counted(to, 14, earned.counted.as_ref());
+}
+
+fn counted(to: &mut Wire<'_>, field: u32, counted: Option<&Qualifying>) {
+    if let Some(counted) = counted {
+        to.message(field, |to| {
+            to.sint(1, counted.points);
+            amount(to, 2, counted.spend);
+            to.sint(3, counted.purchases);
+        });
+    }
 }
 
 fn paid_by(to: &mut Wire<'_>, field: u32, all: &[Paid]) {
@@ -384,6 +396,13 @@ fn purchase_returned(to: &mut Wire<'_>, reversed: &Reversed) {
     to.sint(9, reversed.owed);
     amount(to, 10, reversed.qualifying);
     paid_by(to, 11, &reversed.paid_by);
+    counted(to, 12, reversed.counted.as_ref());
+    for each in &reversed.day_points_by_run {
+        to.message(13, |to| {
+            to.uint(1, each.first_seq);
+            to.sint(2, each.points);
+        });
+    }
 }
 
 fn tier_move(to: &mut Wire<'_>, moved: &TierMove) {
@@ -399,4 +418,5 @@ fn tier_move(to: &mut Wire<'_>, moved: &TierMove) {
     to.optional_int(5, moved.counted_from.map(Moment::as_micros));
     to.optional_int(6, moved.review_at.map(Moment::as_micros));
     to.int(7, i64::from(i32::from(cause)));
+    counted(to, 8, moved.counted.as_ref());
 }

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Return, Returned};
-use ledger_core::account::event::{Earned, Lot, Part, Proposal, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::event::{Earned, Lot, Part, Proposal, Reversed, RunPoints, Spent, TierCause, TierMove};
+use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::{Balance, Status};
 use ledger_core::account::{Command, Event, EventKind};
 use ledger_core::edition::{EDITION, FIRST_EDITION};
@@ -90,6 +91,7 @@ fn tier_move() -> TierMove {
         counted_from: Some(at("2008-12-01T00:00:00Z")),
         review_at: Some(at("2010-12-01T00:00:00Z")),
         cause: TierCause::Earned,
+        counted: None,
     }
 }
 
@@ -108,7 +110,12 @@ fn earned() -> Earned {
         failures: vec![RateFailure { line: 0, bonus: id("odd"), error: "division by zero".into() }],
         return_until: at("2010-12-01T07:45:00Z"),
         paid_by: Vec::new(),
+        counted: None,
     }
+}
+
+fn counted() -> Option<Qualifying> {
+    Some(Qualifying { points: 126, spend: amount("126.5"), purchases: 1 })
 }
 
 fn paid_by() -> Vec<Paid> {
@@ -129,6 +136,8 @@ fn events() -> Vec<EventKind> {
         owed: 7,
         qualifying: amount("126"),
         paid_by: Vec::new(),
+        counted: None,
+        day_points_by_run: Vec::new(),
     };
     vec![
         EventKind::AccountOpened { pending: true, tier: "member".into() },
@@ -163,6 +172,13 @@ fn events() -> Vec<EventKind> {
         EventKind::AdjustmentDeclined { proposal: id("A-2"), reason: reason() },
         EventKind::PointsEarned(Box::new(Earned { paid_by: paid_by(), ..earned() })),
         EventKind::PurchaseReturned(Box::new(Reversed { paid_by: paid_by(), ..reversed(Returned::Amount(amount("19.99"))) })),
+        EventKind::PointsEarned(Box::new(Earned { counted: counted(), ..earned() })),
+        EventKind::PurchaseReturned(Box::new(Reversed {
+            counted: counted(),
+            day_points_by_run: vec![RunPoints { first_seq: 3, points: 130 }, RunPoints { first_seq: 300, points: -4 }],
+            ..reversed(Returned::Amount(amount("19.99")))
+        })),
+        EventKind::TierChanged(TierMove { counted: counted(), ..tier_move() }),
     ]
 }
 

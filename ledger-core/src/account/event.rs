@@ -5,6 +5,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::command::{Purchase, Reason, Return};
+use super::qualifying::Qualifying;
 use super::state::Status;
 use crate::id::{Alias, Id};
 use crate::points::{Amount, Points};
@@ -223,6 +224,8 @@ pub struct Earned {
     pub return_until: Moment,
     /// Who else than the program pays for how many of the lot's points.
     pub paid_by: Vec<Paid>,
+    /// What it counts towards a tier in every unit; none in records of edition 1.
+    pub counted: Option<Qualifying>,
 }
 
 /// Points that were spent.
@@ -263,6 +266,19 @@ pub struct Reversed {
     pub qualifying: Amount,
     /// How many of `points` somebody else than the program does not pay for any more: of all who paid before or pay now.
     pub paid_by: Vec<Paid>,
+    /// What the goods given back had counted in every unit; none in records of edition 1.
+    pub counted: Option<Qualifying>,
+    /// Of `day_points`, how many by run of the member's pool, where they are not all of the purchase's own (see [`super::pool`]).
+    pub day_points_by_run: Vec<RunPoints>,
+}
+
+/// Points of a run of purchases under a cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunPoints {
+    /// The run.
+    pub first_seq: u64,
+    /// How many.
+    pub points: Points,
 }
 
 /// A tier reached, lost or kept.
@@ -282,6 +298,8 @@ pub struct TierMove {
     pub review_at: Option<Moment>,
     /// Why.
     pub cause: TierCause,
+    /// What counted towards it in every unit; none in records of edition 1.
+    pub counted: Option<Qualifying>,
 }
 
 /// Why a tier changed.

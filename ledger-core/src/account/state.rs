@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::command::Purchase;
 use super::event::{LotId, Part, Proposal};
+use super::pool::Pools;
+use super::qualifying::Qualifying;
 use crate::id::{Alias, Id};
-use crate::points::{Amount, Points};
+use crate::points::Points;
 use crate::policy::{Facts, Kept, Version};
 use crate::posting::{BUCKETS, Bucket};
 use crate::time::Moment;
@@ -100,6 +102,8 @@ pub struct LotState {
     pub rule_version: u32,
     /// Until when points may come back to it.
     pub keep_until: Moment,
+    /// When the last of its points came, or came to be available: nothing that takes them is dated before.
+    pub points_since: Moment,
 }
 
 /// Points set aside.
@@ -156,40 +160,9 @@ pub struct PurchaseState {
     /// Points of its lot that expired and were not counted against a return yet.
     pub expired: Points,
     /// What it still counts towards a tier.
-    pub qualifying: Amount,
+    pub qualifying: Qualifying,
     /// Until when it can be returned.
     pub return_until: Moment,
-}
-
-/// A cap that purchases share: what they would give together, and what they gave.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pool {
-    /// The local day, where the pool is of a day.
-    pub day: i32,
-    /// Without the cap.
-    pub uncapped: Points,
-    /// With it.
-    pub granted: Points,
-}
-
-impl Pool {
-    /// What more the pool grants if `points` come in.
-    #[must_use]
-    pub fn room(&self, points: Points, cap: Option<Points>) -> Points {
-        cap.map_or(points, |cap| points.min(cap - self.granted).max(0))
-    }
-
-    /// What the pool grants less if `points` go out.
-    #[must_use]
-    pub fn without(&self, points: Points, cap: Option<Points>) -> Points {
-        let left = self.uncapped - points;
-        (self.granted - cap.map_or(left, |cap| left.min(cap))).clamp(0, self.granted)
-    }
-
-    pub(super) fn book(&mut self, uncapped: Points, granted: Points) {
-        self.uncapped += uncapped;
-        self.granted += granted;
-    }
 }
 
 /// The tier an account has.
@@ -202,7 +175,7 @@ pub struct Standing {
     /// The last record with purchases that counted towards it.
     pub since_seq: u64,
     /// What of the purchases that reached it is still kept; none if it is the entry tier or held by grace.
-    pub basis: Option<Amount>,
+    pub basis: Option<Qualifying>,
     /// Purchases after this moment counted towards it.
     pub counted_from: Option<Moment>,
     /// When it is reviewed next.
@@ -244,20 +217,20 @@ pub struct Account {
     pub purchases: Vec<Arc<PurchaseState>>,
     /// Redemptions that can still be returned.
     pub redemptions: Vec<RedemptionState>,
-    /// The caps per day that returns may still touch.
-    pub days: Vec<Pool>,
-    /// The cap per member.
-    pub member_pool: Pool,
+    /// The caps that purchases share.
+    pub pools: Pools,
+    /// When an earlier return last could not take all: nothing that pays for it is dated before.
+    pub debt_since: Moment,
     /// The tier.
     pub standing: Standing,
     /// The tiers before, oldest first, with the moment each began.
     pub tier_history: Vec<(Moment, CompactString)>,
     /// What counts towards a tier, by the purchase's time, of the last 400 days.
-    pub qualifying: VecDeque<(Moment, Amount)>,
+    pub qualifying: VecDeque<(Moment, Qualifying)>,
     /// The sum of `qualifying`.
-    pub qualifying_recent: Amount,
+    pub qualifying_recent: Qualifying,
     /// What counted before that.
-    pub qualifying_before: Amount,
+    pub qualifying_before: Qualifying,
     /// The other names it can be found by.
     pub aliases: Vec<Alias>,
     /// Changes by hand that wait for somebody else.
@@ -309,21 +282,15 @@ impl Account {
         self.redemptions.iter().rev().find(|state| state.redemption == *id)
     }
 
-    /// The pool of the cap on `day`.
-    #[must_use]
-    pub fn day_pool(&self, day: i32) -> Pool {
-        self.days.iter().rev().find(|pool| pool.day == day).copied().unwrap_or(Pool { day, ..Pool::default() })
-    }
-
     /// What counts towards a tier in the window of `version` that ends at `at`.
     #[must_use]
-    pub fn qualifying_at(&self, version: &Version, at: Moment) -> Amount {
+    pub fn qualifying_at(&self, version: &Version, at: Moment) -> Qualifying {
         self.qualifying_after(version.window_start(at))
     }
 
     /// What counts towards a tier after `start`; all if none.
     #[must_use]
-    pub fn qualifying_after(&self, start: Option<Moment>) -> Amount {
+    pub fn qualifying_after(&self, start: Option<Moment>) -> Qualifying {
         match start {
             None => self.qualifying_recent.plus(self.qualifying_before),
             Some(start) => {

@@ -34,7 +34,8 @@ impl Version {
         match &self.rulebook.expiry {
             Expiry::Never => None,
             Expiry::Rolling { months, days } => Some(self.after(occurred_at, Span { months: *months, days: *days })),
-            Expiry::FixedDate { date } => Some(self.zone.midnight(*date)),
+            // What is bought after that day is lost as it comes.
+            Expiry::FixedDate { date } => Some(self.zone.midnight(*date).max(occurred_at)),
             Expiry::Calendar { period, grace_days } => Some(self.zone.end_of(*period, occurred_at, *grace_days)),
             Expiry::Inactivity { months, days } => Some(self.after(last_activity, Span { months: *months, days: *days })),
         }
@@ -118,6 +119,23 @@ impl Program {
     #[must_use]
     pub fn at_or_first(&self, at: Moment) -> Option<&Arc<Version>> {
         self.at(at).or_else(|| self.versions.first())
+    }
+
+    /// When an account that was last used at `last_activity` falls asleep, by the versions that are in force from then on; none if never.
+    #[must_use]
+    pub fn sleeps_at(&self, last_activity: Moment) -> Option<Moment> {
+        if self.versions.iter().all(|version| version.rulebook.accounts.inactive_after.is_none()) {
+            return None;
+        }
+        let mut starts: Vec<Moment> = self.versions.iter().map(|version| version.rulebook.effective_from).filter(|at| *at > last_activity).collect();
+        starts.sort_unstable();
+        starts.insert(0, last_activity);
+        let ends = starts.iter().skip(1).copied().map(Some).chain([None]);
+        starts.iter().zip(ends).find_map(|(start, end)| {
+            let version = self.at_or_first(*start)?;
+            let at = version.after(last_activity, version.rulebook.accounts.inactive_after?).max(*start);
+            end.is_none_or(|end| at < end).then_some(at)
+        })
     }
 
     /// The version published last.

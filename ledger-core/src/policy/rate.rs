@@ -132,15 +132,33 @@ fn amount_factor(purchase: &Purchase, kept: &Kept) -> Result<Option<Exact>, TooL
     gross(purchase, kept)?.over(gross(purchase, &without)?).map(Some)
 }
 
+/// What of a line is left after returns: goods by quantity, and money that was given back without a line in proportion.
+pub(super) struct KeptLine {
+    pub(super) quantity: Amount,
+    pub(super) discount: Amount,
+    pub(super) tax: Amount,
+    pub(super) amount: Amount,
+}
+
+/// The line at `index` of `purchase`, as far as it is kept.
+pub(super) fn kept_line(purchase: &Purchase, kept: &Kept, index: usize, line: &Line) -> Result<KeptLine, TooLarge> {
+    let quantity = kept.quantity(index, line);
+    let left = amount_factor(purchase, kept)?.unwrap_or(Exact::ONE);
+    let discount = share(line.discount, quantity, line.quantity)?;
+    let charged = Exact::of(quantity).times(Exact::of(line.unit_price))?.minus(discount)?;
+    let tax = share(line.tax, quantity, line.quantity)?.times(left)?;
+    Ok(KeptLine { quantity, discount: discount.to_amount()?, tax: tax.to_amount()?, amount: charged.times(left)?.to_amount()? })
+}
+
 struct Bonuses {
     factor: Exact,
     held: Vec<Id>,
 }
 
-fn bonuses(version: &Version, scope: &mut Scope<'_>, index: u32, line: &Line, failures: &mut Vec<RateFailure>) -> Result<Bonuses, TooLarge> {
+fn bonuses(version: &Version, scope: &mut Scope<'_>, (i, index): (usize, u32), line: &Line, failures: &mut Vec<RateFailure>) -> Result<Bonuses, TooLarge> {
     let mut bonuses = Bonuses { factor: Exact::ONE, held: Vec::new() };
     for (bonus, condition) in version.rulebook.earn.bonus.iter().zip(&version.conditions) {
-        match condition.holds(scope, line) {
+        match condition.holds(scope, i, line) {
             Ok(true) => {
                 bonuses.factor = bonuses.factor.times(Exact::of(bonus.multiply))?;
                 bonuses.held.push(bonus.id.clone());
@@ -187,7 +205,7 @@ pub fn rate(purchase: &Purchase, kept: &Kept, version: &Version, facts: &Facts) 
         if !(earn.base.whole_steps && per_order) {
             spend = spend.plus(base)?;
         }
-        let bonuses = bonuses(version, &mut scope, index, line, &mut rated.failures)?;
+        let bonuses = bonuses(version, &mut scope, (i, index), line, &mut rated.failures)?;
         let stepped = match per_unit {
             Some(per_unit) => base.times(per_unit)?,
             None => Exact::from(base.over(per)?.round(Rounding::Floor)?).times(points)?,

@@ -183,7 +183,14 @@ fn check_redeem_and_expiry(rulebook: &Rulebook, invalid: &mut Vec<Invalid>) {
         Expiry::Calendar { grace_days, .. } if grace_days > 3650 => {
             invalid.push(Invalid::new("/expiry/grace_days", grace_days, "0 to 3650"));
         }
-        Expiry::Never | Expiry::FixedDate { .. } | Expiry::Calendar { .. } => {}
+        Expiry::FixedDate { date } => {
+            let is_before = Zone::parse(&rulebook.time_zone).is_some_and(|zone| zone.midnight(date) < rulebook.effective_from);
+            if is_before {
+                let expected = format!("a day after effective_from, {}", rulebook.effective_from);
+                invalid.push(Invalid::new("/expiry/date", date, expected));
+            }
+        }
+        Expiry::Never | Expiry::Calendar { .. } => {}
     }
     if rulebook.returns.window_days > 36_500 {
         invalid.push(Invalid::new("/return/window_days", rulebook.returns.window_days, "0 to 36500"));

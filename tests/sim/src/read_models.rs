@@ -169,7 +169,7 @@ fn told(accounts: &BTreeMap<String, Account>) -> Vec<Told> {
     };
     let qualifying = |account: &Account| {
         let sum = account.qualifying_recent.plus(account.qualifying_before);
-        (sum != Amount::ZERO).then(|| sum.0.normalize().to_string())
+        (sum != Qualifying::default()).then(|| format!("{} {} {}", sum.points, sum.spend.0.normalize(), sum.purchases))
     };
     vec![
         of_accounts("the balance", "concat_ws(' ', status, available, pending, held, owed, lifetime_earned) FROM balance.balance", &|account| {

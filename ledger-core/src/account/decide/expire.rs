@@ -7,7 +7,7 @@ use crate::account::rejection::Rejection;
 use crate::account::state::{Account, Status};
 use crate::id::Id;
 use crate::planted::{Bug, is_planted};
-use crate::policy::{Program, Version};
+use crate::policy::Program;
 use crate::time::Moment;
 
 // The order of the variants is the order of what falls due at one moment.
@@ -38,11 +38,12 @@ pub fn due_at(account: &Account, program: &Program) -> Option<Moment> {
 fn each_due(account: &Account, program: &Program, mut each: impl FnMut(Moment, &dyn Fn() -> Due)) {
     for lot in account.lots.iter().filter(|lot| lot.remaining > 0) {
         if lot.pending {
-            each(lot.available_at, &|| Due::Mature(lot.lot));
+            each(lot.available_at.max(lot.points_since), &|| Due::Mature(lot.lot));
         }
         if let Some(at) = lot.expires_at {
             let at = if is_planted(Bug::ExpiryOffByOneInstant) { at.plus_micros(1) } else { at };
-            each(at, &|| Due::Expire(lot.lot));
+            // Points that came back after their expiry are lost as they come, not before.
+            each(at.max(lot.points_since), &|| Due::Expire(lot.lot));
         }
     }
     for hold in &account.holds {
@@ -55,16 +56,15 @@ fn each_due(account: &Account, program: &Program, mut each: impl FnMut(Moment, &
         each(at, &|| Due::Review);
     }
     if account.status == Status::Active
-        && let Some(version) = program.latest()
-        && let Some(span) = version.rulebook.accounts.inactive_after
+        && let Some(at) = program.sleeps_at(account.last_activity)
     {
-        each(version.after(account.last_activity, span), &|| Due::Sleep);
+        each(at, &|| Due::Sleep);
     }
 }
 
 /// Whether an account last used at `last_activity` is asleep by `now`.
-pub(super) fn lapses_by(version: &Version, last_activity: Moment, now: Moment) -> bool {
-    version.rulebook.accounts.inactive_after.is_some_and(|span| version.after(last_activity, span) <= now)
+pub(super) fn lapses_by(program: &Program, last_activity: Moment, now: Moment) -> bool {
+    program.sleeps_at(last_activity).is_some_and(|at| at <= now)
 }
 
 fn next(account: &Account, context: &Context<'_>) -> Option<(Moment, Due)> {
@@ -93,9 +93,6 @@ pub(super) fn settle(draft: &mut Draft<'_>) {
             }
             Due::Expire(lot) => {
                 let Some(state) = draft.account.lot(lot) else { return };
-                // All else was settled in the order of time, so what is due before points came back is those points: they are
-                // lost as they come, not before.
-                let at = draft.restored_at.map_or(at, |restored_at| at.max(restored_at));
                 let part = Part { lot, points: state.remaining, pending: state.pending };
                 draft.emit(at, EventKind::PointsExpired(part));
             }

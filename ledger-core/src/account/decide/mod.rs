@@ -21,7 +21,8 @@ use super::command::{Action, Command};
 use super::event::{Event, EventKind};
 use super::rejection::Rejection;
 use super::state::{Account, Status};
-use crate::policy::{Program, Version};
+use crate::points::Points;
+use crate::policy::{Caps, Program, Version};
 use crate::time::{MINUTE_US, Moment};
 
 /// How far a till's clock may run ahead.
@@ -82,12 +83,11 @@ struct Draft<'a> {
     events: Vec<Event>,
     context: &'a Context<'a>,
     version: &'a Version,
-    restored_at: Option<Moment>,
 }
 
 impl<'a> Draft<'a> {
     fn new(account: &Account, context: &'a Context<'a>) -> Result<Self, Rejection> {
-        Ok(Self { account: account.clone(), events: Vec::new(), context, version: rules(context)?, restored_at: None })
+        Ok(Self { account: account.clone(), events: Vec::new(), context, version: rules(context)? })
     }
 
     fn emit(&mut self, at: Moment, kind: EventKind) {
@@ -126,6 +126,17 @@ fn require_spending(account: &Account) -> Result<(), Rejection> {
         Status::Pending => Err(Rejection::AccountPending),
         _ => Ok(()),
     }
+}
+
+/// The cap of a version of the rulebook, by the version's number.
+fn cap_of(program: &Program, cap: impl Fn(&Caps) -> Option<Points>) -> impl Fn(u32) -> Option<Points> {
+    move |version| program.version(version).and_then(|version| cap(&version.rulebook.earn.caps))
+}
+
+/// When something that says to occur at `occurred_at` is booked to have happened: a till's clock may run ahead, but what takes the points now
+/// is not dated before they came.
+fn happened_at(occurred_at: Moment, now: Moment) -> Moment {
+    occurred_at.min(now)
 }
 
 fn require_past(occurred_at: Moment, now: Moment) -> Result<(), Rejection> {

@@ -58,8 +58,15 @@ pub(super) fn move_expiry(account: &Account, version: &Version, at: Moment) -> O
 fn pay(draft: &mut Draft<'_>, at: Moment, points: Points, owed: bool) {
     let parts = take_from(draft.account.lots.iter(), points);
     if !parts.is_empty() {
+        let at = at.max(draft.account.debt_since).max(since(&draft.account, &parts));
         draft.emit(at, EventKind::DebtPaid { parts, owed });
     }
+}
+
+/// When the last of the points that `parts` take came: what takes them is dated no earlier.
+pub(super) fn since(account: &Account, parts: &[Part]) -> Moment {
+    let taken = parts.iter().filter(|part| part.points > 0);
+    taken.filter_map(|part| account.lot(part.lot)).map(|lot| lot.points_since).max().unwrap_or_default()
 }
 
 /// Lets an account pay what it owes.
@@ -70,7 +77,6 @@ pub(super) fn pay_owed(draft: &mut Draft<'_>, at: Moment) {
 /// Lets `restored` points, which came back from a redemption or a hold, pay what an earlier return could not take: first what is
 /// owed, then the shortfall. So returning the goods and the redemption ends alike in either order.
 pub(super) fn pay_debts(draft: &mut Draft<'_>, at: Moment, restored: Points) {
-    draft.restored_at = Some(at);
     pay_owed(draft, at);
     let shortfall = draft.account.total(Bucket::Shortfall);
     pay(draft, at, shortfall.min(restored), false);
