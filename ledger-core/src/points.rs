@@ -51,6 +51,18 @@ impl Amount {
         self.0.scale()
     }
 
+    /// Whether it has more decimals than `decimals`; zeros at the end are none.
+    #[must_use]
+    pub fn is_finer_than(self, decimals: u32) -> bool {
+        self.0.scale() > decimals && self.0.normalize().scale() > decimals
+    }
+
+    /// The smallest amount with `decimals`: a cent for 2.
+    #[must_use]
+    pub fn unit(decimals: u32) -> Self {
+        Self(Decimal::new(1, decimals))
+    }
+
     /// Whether it has at most 6 decimals and lies within ± 10^12.
     #[must_use]
     pub fn in_range(self) -> bool {
@@ -268,13 +280,28 @@ impl Exact {
         }
     }
 
+    /// Whether it is above zero.
+    #[must_use]
+    pub fn is_positive(self) -> bool {
+        self.numerator > 0
+    }
+
     /// To 6 decimals, half even: for spend that counts towards a tier and for conditions, never on the way to points.
     ///
     /// # Errors
     /// [`TooLarge`] when it has more digits than a decimal holds.
     pub fn to_amount(self) -> Result<Amount, TooLarge> {
-        let millionths = self.times(Self::from(1_000_000))?.whole(Rounding::HalfEven);
-        Decimal::try_from_i128_with_scale(millionths, 6).map(|value| Amount(value.normalize())).map_err(|_| TooLarge)
+        self.to_decimals(6, Rounding::HalfEven).map(|amount| Amount(amount.0.normalize()))
+    }
+
+    /// To `decimals` by `rounding`.
+    ///
+    /// # Errors
+    /// [`TooLarge`] when it has more digits than a decimal holds.
+    pub fn to_decimals(self, decimals: u32, rounding: Rounding) -> Result<Amount, TooLarge> {
+        let power = usize::try_from(decimals).ok().and_then(|decimals| POWERS_OF_TEN.get(decimals)).ok_or(TooLarge)?;
+        let units = self.times(Self { numerator: *power, denominator: 1 })?.whole(rounding);
+        Decimal::try_from_i128_with_scale(units, decimals).map(Amount).map_err(|_| TooLarge)
     }
 
     /// Whole points by `rounding`.

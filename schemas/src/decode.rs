@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Return, Returned};
-use ledger_core::account::event::{Lot, Part, Proposal, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::event::{Lot, Part, Proposal, Refunded, Reversed, Spent, TierCause, TierMove};
 use ledger_core::account::state::Status;
 use ledger_core::account::{Command, EventKind};
 use ledger_core::id::{AccountKey, Alias, Id};
@@ -69,6 +69,10 @@ pub(crate) fn optional_moment(us: Option<i64>, field: &'static str) -> Decoded<O
 fn amount(amount: Option<v1::Amount>, field: &'static str) -> Decoded<Amount> {
     let amount = amount.ok_or_else(|| bad(field))?;
     Amount::from_wire(amount.units, amount.scale).ok_or_else(|| bad(field))
+}
+
+fn optional_amount(given: Option<v1::Amount>, field: &'static str) -> Decoded<Option<Amount>> {
+    given.map(|given| amount(Some(given), field)).transpose()
 }
 
 pub(crate) fn fixed_hash(bytes: &[u8], field: &'static str) -> Decoded<Hash> {
@@ -186,6 +190,7 @@ fn line(line: v1::Line) -> Decoded<Line> {
         unit_price: amount(line.unit_price, "unit_price")?,
         discount: amount(line.discount, "discount")?,
         tax: amount(line.tax, "tax")?,
+        amount: optional_amount(line.amount, "line.amount")?,
     })
 }
 
@@ -198,7 +203,8 @@ pub(crate) fn purchase_return(body: v1::PurchaseReturn) -> Decoded<Return> {
         }
     };
     let purchase_id = id(&body.purchase_id, "purchase_id")?;
-    Ok(Return { purchase_id, occurred_at: moment(body.occurred_at_us, "occurred_at_us")?, what })
+    let (occurred_at, shipping) = (moment(body.occurred_at_us, "occurred_at_us")?, optional_amount(body.shipping, "shipping")?);
+    Ok(Return { purchase_id, occurred_at, what, shipping })
 }
 
 /// What happened in an event, by the generated types; those that are read elsewhere have no place here.
@@ -303,7 +309,13 @@ fn purchase_returned(returned: v1::PurchaseReturned) -> Decoded<Reversed> {
         owed: returned.owed,
         qualifying: amount(returned.qualifying, "qualifying")?,
         paid_by: returned.paid_by.into_iter().map(paid).collect::<Decoded<_>>()?,
+        refunded: returned.refunded.map(refunded).transpose()?,
     })
+}
+
+fn refunded(refunded: v1::Refunded) -> Decoded<Refunded> {
+    let (goods, shipping) = (amount(refunded.goods, "refunded.goods")?, amount(refunded.shipping, "refunded.shipping")?);
+    Ok(Refunded { goods, shipping, all_goods: refunded.all_goods })
 }
 
 fn paid(paid: v1::Paid) -> Decoded<Paid> {

@@ -180,6 +180,9 @@ fn line(to: &mut Wire<'_>, line: &Line) {
     amount(to, 5, line.unit_price);
     amount(to, 6, line.discount);
     amount(to, 7, line.tax);
+    if let Some(charged) = line.amount {
+        amount(to, 8, charged);
+    }
 }
 
 fn purchase_return(to: &mut Wire<'_>, body: &Return) {
@@ -195,6 +198,9 @@ fn purchase_return(to: &mut Wire<'_>, body: &Return) {
                 });
             }
         }
+    }
+    if let Some(shipping) = body.shipping {
+        amount(to, 13, shipping);
     }
 }
 
@@ -310,6 +316,7 @@ fn points_earned(to: &mut Wire<'_>, earned: &Earned) {
     }
     to.int(12, earned.return_until.as_micros());
     paid_by(to, 13, &earned.paid_by);
+    to.optional_uint(20, earned.decimals);
 }
 
 fn paid_by(to: &mut Wire<'_>, field: u32, all: &[Paid]) {
@@ -362,6 +369,13 @@ fn purchase_returned(to: &mut Wire<'_>, reversed: &Reversed) {
     to.sint(9, reversed.owed);
     amount(to, 10, reversed.qualifying);
     paid_by(to, 11, &reversed.paid_by);
+    if let Some(refunded) = &reversed.refunded {
+        to.message(20, |to| {
+            amount(to, 1, refunded.goods);
+            amount(to, 2, refunded.shipping);
+            to.bool(3, refunded.all_goods);
+        });
+    }
 }
 
 fn tier_move(to: &mut Wire<'_>, moved: &TierMove) {

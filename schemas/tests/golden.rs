@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Return, Returned};
-use ledger_core::account::event::{Earned, Lot, Part, Proposal, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::event::{Earned, Lot, Part, Proposal, Refunded, Reversed, Spent, TierCause, TierMove};
 use ledger_core::account::state::{Balance, Status};
 use ledger_core::account::{Command, Event, EventKind};
 use ledger_core::id::{AccountKey, Alias, Id};
@@ -58,6 +58,7 @@ fn purchase() -> Arc<Purchase> {
         unit_price: amount("2.955"),
         discount: amount("0.5"),
         tax: amount("5.91"),
+        amount: None,
     };
     Arc::new(Purchase {
         purchase_id: id("489434"),
@@ -76,8 +77,18 @@ fn purchase_with_origin() -> Arc<Purchase> {
     Arc::new(Purchase { origin: Some(Box::new(origin)), ..(*purchase()).clone() })
 }
 
+fn purchase_with_amount() -> Arc<Purchase> {
+    let mut purchase = (*purchase()).clone();
+    purchase.lines[0].amount = Some(amount("34.96"));
+    Arc::new(purchase)
+}
+
 fn returned(what: Returned) -> Arc<Return> {
-    Arc::new(Return { purchase_id: id("489434"), occurred_at: at("2009-12-05T09:00:00Z"), what })
+    Arc::new(Return { purchase_id: id("489434"), occurred_at: at("2009-12-05T09:00:00Z"), what, shipping: None })
+}
+
+fn returned_with_shipping(what: Returned) -> Arc<Return> {
+    Arc::new(Return { shipping: Some(amount("3.5")), ..(*returned(what)).clone() })
 }
 
 fn tier_move() -> TierMove {
@@ -107,7 +118,12 @@ fn earned() -> Earned {
         failures: vec![RateFailure { line: 0, bonus: id("odd"), error: "division by zero".into() }],
         return_until: at("2010-12-01T07:45:00Z"),
         paid_by: Vec::new(),
+        decimals: None,
     }
+}
+
+fn refunded() -> Refunded {
+    Refunded { goods: amount("16.49"), shipping: amount("3.5"), all_goods: true }
 }
 
 fn paid_by() -> Vec<Paid> {
@@ -128,6 +144,7 @@ fn events() -> Vec<EventKind> {
         owed: 7,
         qualifying: amount("126"),
         paid_by: Vec::new(),
+        refunded: None,
     };
     vec![
         EventKind::AccountOpened { pending: true, tier: "member".into() },
@@ -162,6 +179,12 @@ fn events() -> Vec<EventKind> {
         EventKind::AdjustmentDeclined { proposal: id("A-2"), reason: reason() },
         EventKind::PointsEarned(Box::new(Earned { paid_by: paid_by(), ..earned() })),
         EventKind::PurchaseReturned(Box::new(Reversed { paid_by: paid_by(), ..reversed(Returned::Amount(amount("19.99"))) })),
+        EventKind::PointsEarned(Box::new(Earned { purchase: purchase_with_amount(), decimals: Some(2), ..earned() })),
+        EventKind::PurchaseReturned(Box::new(Reversed {
+            body: returned_with_shipping(Returned::Amount(amount("19.99"))),
+            refunded: Some(refunded()),
+            ..reversed(Returned::Amount(amount("19.99")))
+        })),
     ]
 }
 
@@ -236,6 +259,8 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         Action::Propose { points: -70, reason: reason() },
         Action::Approve { proposal: id("A-2") },
         Action::Decline { proposal: id("A-2"), reason: reason() },
+        Action::Earn(purchase_with_amount()),
+        Action::Return(returned_with_shipping(Returned::Lines(vec![(id("1"), amount("2.5"))]))),
     ];
     for (n, action) in actions.into_iter().enumerate() {
         let command = Command { id: id("R-1"), actor: "till-7".into(), action };

@@ -223,6 +223,16 @@ pub struct Earned {
     pub return_until: Moment,
     /// Who else than the program pays for how many of the lot's points.
     pub paid_by: Vec<Paid>,
+    /// To how many decimals its lines' charges were rounded; not at all, if none.
+    pub decimals: Option<u32>,
+}
+
+impl Earned {
+    /// What was charged for its goods, after discounts, shipping not.
+    #[must_use]
+    pub fn charge(&self) -> Amount {
+        self.purchase.charge(self.decimals)
+    }
 }
 
 /// Points that were spent.
@@ -261,8 +271,21 @@ pub struct Reversed {
     pub owed: Points,
     /// What the goods given back had counted towards a tier.
     pub qualifying: Amount,
+    /// What of the money went back; older records don't say.
+    pub refunded: Option<Refunded>,
     /// How many of `points` somebody else than the program does not pay for any more: of all who paid before or pay now.
     pub paid_by: Vec<Paid>,
+}
+
+/// What of the money went back with a return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Refunded {
+    /// For goods, to 6 decimals; the refunds of a purchase sum to what was charged for the goods given back.
+    pub goods: Amount,
+    /// For shipping.
+    pub shipping: Amount,
+    /// Whether money without a line took the last of the goods, so that none of them is kept.
+    pub all_goods: bool,
 }
 
 /// A tier reached, lost or kept.

@@ -186,7 +186,7 @@ impl Condition {
             unit_price: double(line.unit_price),
             discount: double(line.discount),
             tax: double(line.tax),
-            amount: double(line.spend()),
+            amount: double(line.charge(scope.kept.decimals)),
         };
         let context = scope.context()?;
         context.add_variable("line", cel::to_value(view).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;

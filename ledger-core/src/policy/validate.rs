@@ -8,6 +8,7 @@ use cel::Env;
 use super::condition::Condition;
 use super::program::{Program, Version};
 use super::rulebook::{Expiry, Rulebook, Span};
+use crate::currency;
 use crate::points::{Amount, POINTS_MAX, Points};
 use crate::time::Zone;
 
@@ -47,6 +48,7 @@ pub fn read_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version, V
         invalid.push(Invalid::new("/time_zone", &rulebook.time_zone, "an IANA time zone, such as Europe/London"));
     }
     check_general(&rulebook, program, &mut invalid);
+    check_money(&rulebook, &mut invalid);
     check_earn(&rulebook, &mut invalid);
     check_redeem_and_expiry(&rulebook, &mut invalid);
     check_tiers(&rulebook, &mut invalid);
@@ -69,8 +71,12 @@ pub fn read_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version, V
     }
 }
 
+fn is_currency_code(code: &str) -> bool {
+    code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase())
+}
+
 fn check_general(rulebook: &Rulebook, program: &Program, invalid: &mut Vec<Invalid>) {
-    if rulebook.currency.len() != 3 || !rulebook.currency.bytes().all(|b| b.is_ascii_uppercase()) {
+    if !is_currency_code(&rulebook.currency) {
         invalid.push(Invalid::new("/currency", &rulebook.currency, "an ISO 4217 code of three capital letters, such as GBP"));
     }
     if let Some(latest) = program.latest() {
@@ -88,6 +94,18 @@ fn check_general(rulebook: &Rulebook, program: &Program, invalid: &mut Vec<Inval
     }
     if let Some(span) = rulebook.accounts.inactive_after {
         check_span("/accounts/inactive_after", span, invalid);
+    }
+}
+
+/// Only of a rulebook that is published now: one that was published before these checks goes on as it is.
+fn check_money(rulebook: &Rulebook, invalid: &mut Vec<Invalid>) {
+    let (currency, value) = (&rulebook.currency, rulebook.redeem.value.amount);
+    if is_currency_code(currency) && !currency::is_known(currency) {
+        invalid.push(Invalid::new("/currency", currency, "a currency of ISO 4217, such as GBP"));
+    }
+    if let Some(decimals) = currency::decimals(currency).filter(|decimals| value.is_finer_than(*decimals)) {
+        let expected = format!("an amount that can be paid in {currency}, at most {decimals} decimals: say what more points are worth");
+        invalid.push(Invalid::new("/redeem/value/amount", value, expected));
     }
 }
 

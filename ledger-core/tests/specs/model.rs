@@ -307,7 +307,7 @@ impl Pair {
 
     fn give_back(&mut self, which: usize, quantity: i64) {
         let lines = vec![(id("1"), amount(&quantity.to_string()))];
-        let body = Return { purchase_id: id(&format!("p{which}")), occurred_at: self.book.now, what: Returned::Lines(lines) };
+        let body = Return { purchase_id: id(&format!("p{which}")), occurred_at: self.book.now, what: Returned::Lines(lines), shipping: None };
         let outcome = self.ask(Action::Return(body.into()));
         let kept = self.purchases.get(which).copied();
         assert_eq!(outcome.is_ok(), kept.is_some_and(|(kept, _)| kept >= quantity), "{outcome:?}");

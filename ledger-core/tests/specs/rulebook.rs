@@ -15,6 +15,11 @@ fn each_thing_wrong_is_named() {
     let table = [
         (json!({"time_zone": "Europe/Atlantis"}), "/time_zone: Europe/Atlantis is wrong: an IANA time zone, such as Europe/London"),
         (json!({"currency": "pounds"}), "/currency: pounds is wrong: an ISO 4217 code of three capital letters, such as GBP"),
+        (json!({"currency": "ZZZ"}), "/currency: ZZZ is wrong: a currency of ISO 4217, such as GBP"),
+        (
+            json!({"redeem": {"value": {"points": 1, "amount": "0.005"}}}),
+            "/redeem/value/amount: 0.005 is wrong: an amount that can be paid in GBP, at most 2 decimals: say what more points are worth",
+        ),
         (json!({"earn": {"base": {"per": "0"}}}), "/earn/base/per: 0 is wrong: a decimal above 0, at most 1000000"),
         (json!({"expiry": {"mode": "rolling"}}), "/expiry: {} is wrong: either months (1 to 1200) or days (1 to 36500)"),
         (json!({"redeem": {"minimum": 0}}), "/redeem/minimum: 0 is wrong: 1 or more points"),

@@ -66,8 +66,8 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
 
 fn bought<'a>(key: &'a AccountKey, earned: &'a Earned, booked_on: Date) -> Bought<'a> {
     let purchase = &*earned.purchase;
-    let lines = purchase.lines.iter().map(|line| line.spend().0).collect();
-    let spend = purchase.spend().0;
+    let lines = purchase.lines.iter().map(|line| line.charge(earned.decimals).0).collect();
+    let spend = earned.charge().0;
     Bought { key, purchase, day: date_of(earned.day), booked_on, occurred_at: purchase.occurred_at.timestamp(), spend, lines }
 }
 
