@@ -286,22 +286,22 @@ impl Exact {
         self.numerator > 0
     }
 
+    /// As many whole `unit`s as are in it.
+    ///
+    /// # Errors
+    /// [`TooLarge`] when it has more digits than a decimal holds.
+    pub fn whole_units(self, unit: Amount) -> Result<Amount, TooLarge> {
+        let units = self.over(Self::of(unit))?.whole(Rounding::Floor);
+        Decimal::try_from_i128_with_scale(units, 0).ok().and_then(|units| units.checked_mul(unit.0)).map(Amount).ok_or(TooLarge)
+    }
+
     /// To 6 decimals, half even: for spend that counts towards a tier and for conditions, never on the way to points.
     ///
     /// # Errors
     /// [`TooLarge`] when it has more digits than a decimal holds.
     pub fn to_amount(self) -> Result<Amount, TooLarge> {
-        self.to_decimals(6, Rounding::HalfEven).map(|amount| Amount(amount.0.normalize()))
-    }
-
-    /// To `decimals` by `rounding`.
-    ///
-    /// # Errors
-    /// [`TooLarge`] when it has more digits than a decimal holds.
-    pub fn to_decimals(self, decimals: u32, rounding: Rounding) -> Result<Amount, TooLarge> {
-        let power = usize::try_from(decimals).ok().and_then(|decimals| POWERS_OF_TEN.get(decimals)).ok_or(TooLarge)?;
-        let units = self.times(Self { numerator: *power, denominator: 1 })?.whole(rounding);
-        Decimal::try_from_i128_with_scale(units, decimals).map(Amount).map_err(|_| TooLarge)
+        let millionths = self.times(Self::from(1_000_000))?.whole(Rounding::HalfEven);
+        Decimal::try_from_i128_with_scale(millionths, 6).map(|value| Amount(value.normalize())).map_err(|_| TooLarge)
     }
 
     /// Whole points by `rounding`.

@@ -8,7 +8,7 @@ use compact_str::CompactString;
 use rust_decimal::RoundingStrategy;
 use serde::{Deserialize, Serialize};
 
-use crate::currency;
+use crate::currency::minor_digits;
 use crate::id::{Alias, Id};
 use crate::points::{Amount, POINTS_MAX, Points};
 use crate::policy::Invalid;
@@ -283,7 +283,9 @@ fn check_unsigned(pointer: impl Display, amount: Amount, positive: bool, instead
 
 /// Money that changes hands has no more decimals than the currency's minor unit.
 fn check_paid(pointer: impl Display, amount: Amount, currency: &str) -> Result<(), Invalid> {
-    match currency::decimals(currency).filter(|decimals| amount.is_finer_than(*decimals)) {
+    // Most are whole, and need no look at the table.
+    let decimals = if amount.scale() == 0 { None } else { minor_digits(currency) };
+    match decimals.filter(|decimals| amount.is_finer_than(*decimals)) {
         Some(decimals) => Err(Invalid::new(pointer.to_string(), amount, format!("an amount that can be paid in {currency}: at most {decimals} decimals"))),
         None => Ok(()),
     }
@@ -397,7 +399,7 @@ impl Line {
             let pointer = format!("/lines/{i}/amount");
             check_unsigned(&pointer, amount, false, OFF)?;
             check_paid(&pointer, amount, currency)?;
-            let decimals = currency::decimals(currency);
+            let decimals = minor_digits(currency);
             let (off, unit) = (amount.minus(charge), Amount::unit(decimals.unwrap_or(6)));
             if off > unit || Amount::ZERO.minus(off) > unit {
                 let right = Self { amount: None, ..self.clone() }.charge(decimals);

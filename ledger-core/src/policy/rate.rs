@@ -14,7 +14,7 @@ use super::program::Version;
 use super::rulebook::RoundPer;
 use crate::account::command::{Line, Purchase, Returned};
 use crate::account::event::Refunded;
-use crate::currency;
+use crate::currency::minor_digits;
 use crate::id::Id;
 use crate::points::{Amount, Exact, Points, Rounding, TooLarge};
 
@@ -31,7 +31,7 @@ pub struct Facts {
     pub age_days: u32,
 }
 
-/// What of a purchase has been given back.
+/// What of a purchase has been given back, and how its lines are charged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// Quantities given back, by the line's position.
@@ -48,7 +48,7 @@ impl Kept {
     /// All of `purchase`, its lines charged in the currency's minor unit.
     #[must_use]
     pub fn all(purchase: &Purchase) -> Self {
-        Self { decimals: currency::decimals(&purchase.currency), ..Self::default() }
+        Self { decimals: minor_digits(&purchase.currency), ..Self::default() }
     }
 
     /// The quantity of line `index` that is kept.

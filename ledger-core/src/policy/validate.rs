@@ -8,7 +8,7 @@ use cel::Env;
 use super::condition::Condition;
 use super::program::{Program, Version};
 use super::rulebook::{Expiry, Rulebook, Span};
-use crate::currency;
+use crate::currency::minor_digits;
 use crate::points::{Amount, POINTS_MAX, Points};
 use crate::time::Zone;
 
@@ -100,10 +100,11 @@ fn check_general(rulebook: &Rulebook, program: &Program, invalid: &mut Vec<Inval
 /// Only of a rulebook that is published now: one that was published before these checks goes on as it is.
 fn check_money(rulebook: &Rulebook, invalid: &mut Vec<Invalid>) {
     let (currency, value) = (&rulebook.currency, rulebook.redeem.value.amount);
-    if is_currency_code(currency) && !currency::is_known(currency) {
+    let decimals = minor_digits(currency);
+    if is_currency_code(currency) && decimals.is_none() {
         invalid.push(Invalid::new("/currency", currency, "a currency of ISO 4217, such as GBP"));
     }
-    if let Some(decimals) = currency::decimals(currency).filter(|decimals| value.is_finer_than(*decimals)) {
+    if let Some(decimals) = decimals.filter(|decimals| value.is_finer_than(*decimals)) {
         let expected = format!("an amount that can be paid in {currency}, at most {decimals} decimals: say what more points are worth");
         invalid.push(Invalid::new("/redeem/value/amount", value, expected));
     }

@@ -150,6 +150,9 @@ fn what_is_left_in_parts_of_a_cent_comes_back_with_the_cent() {
     assert_eq!(book.refund("r2", "p", "0.666667", None).unwrap_err(), too_fine);
     assert_eq!(refunded(&book.refund("r2", "p", "0.67", None).unwrap()), of("0.666667", "0", true));
     assert_eq!(book.account.purchase(&id("p")).unwrap().uncapped_points, 0);
+    let mut shipped = bought(&[("1", "3", "1.00", "1.00")], "5.00");
+    shipped.give_back("r1", "p", &[("1", "2")]).unwrap();
+    assert_eq!(refunded(&shipped.refund("r2", "p", "0.67", None).unwrap()), of("0.666667", "0", true), "and not a part of the shipping instead");
 }
 
 /// What an older record booked beyond what was left shrinks the goods to nothing, not below.

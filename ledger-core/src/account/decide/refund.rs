@@ -7,9 +7,9 @@ use crate::account::command::{Purchase, Return, Returned};
 use crate::account::event::Refunded;
 use crate::account::rejection::Rejection;
 use crate::account::state::PurchaseState;
-use crate::currency;
+use crate::currency::minor_digits;
 use crate::id::Id;
-use crate::points::{Amount, Exact, Rounding, TooLarge};
+use crate::points::{Amount, Exact, TooLarge};
 use crate::policy::{Kept, gross};
 
 /// What of a purchase is not given back yet.
@@ -26,7 +26,7 @@ struct Left<'a> {
 pub(super) fn divide(state: &PurchaseState, body: &Return) -> Result<(Kept, Refunded), Rejection> {
     let (purchase, kept) = (&*state.purchase, &state.kept);
     let goods = gross(purchase, kept).map_err(too_large)?;
-    let decimals = currency::decimals(&purchase.currency).unwrap_or(6);
+    let decimals = minor_digits(&purchase.currency).unwrap_or(6);
     let left = Left { purchase, kept, goods, shipping: purchase.shipping.minus(kept.returned_shipping), decimals };
     let refunded = match &body.what {
         Returned::Lines(lines) => left.lines(lines, body.shipping)?,
@@ -77,7 +77,7 @@ impl Left<'_> {
         let over = Exact::of(amount).minus(self.goods).map_err(too_large)?;
         let shipping = match named {
             Some(shipping) => shipping,
-            None if over.is_positive() => over.to_decimals(self.decimals, Rounding::HalfUp).map_err(too_large)?.min(self.shipping),
+            None if over.is_positive() => over.whole_units(Amount::unit(self.decimals)).map_err(too_large)?.min(self.shipping),
             None => Amount::ZERO,
         };
         let goods = amount.minus(shipping);
