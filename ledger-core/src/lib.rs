@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod currency;
+pub mod edition;
 pub mod id;
 #[doc(hidden)]
 pub mod planted;
