@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Return, Returned};
-use ledger_core::account::event::{Lot, Part, Proposal, Reversed, RunPoints, Spent, TierCause, TierMove};
+use ledger_core::account::event::{Lot, Part, Proposal, Refunded, Reversed, RunPoints, Spent, TierCause, TierMove};
 use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::Status;
 use ledger_core::account::{Command, EventKind};
@@ -72,6 +72,10 @@ fn amount(amount: Option<v1::Amount>, field: &'static str) -> Decoded<Amount> {
     Amount::from_wire(amount.units, amount.scale).ok_or_else(|| bad(field))
 }
 
+fn optional_amount(given: Option<v1::Amount>, field: &'static str) -> Decoded<Option<Amount>> {
+    given.map(|given| amount(Some(given), field)).transpose()
+}
+
 pub(crate) fn fixed_hash(bytes: &[u8], field: &'static str) -> Decoded<Hash> {
     bytes.try_into().map_err(|_| bad(field))
 }
@@ -120,11 +124,7 @@ impl ProgramEntry {
             v1::program_entry::Kind::ClockSet(set) => ProgramChange::ClockSet { program: program()?, now: moment(set.now_us, "now_us")? },
             v1::program_entry::Kind::EditionEntered(entered) => ProgramChange::EditionEntered(edition_entered(entered)?),
         };
-        Ok(Self {
-            recorded_at: moment(message.recorded_at_us, "recorded_at_us")?,
-            actor: message.actor.into(),
-            change,
-        })
+        Ok(Self { recorded_at: moment(message.recorded_at_us, "recorded_at_us")?, actor: message.actor.into(), change })
     }
 }
 
@@ -199,6 +199,7 @@ fn line(line: v1::Line) -> Decoded<Line> {
         unit_price: amount(line.unit_price, "unit_price")?,
         discount: amount(line.discount, "discount")?,
         tax: amount(line.tax, "tax")?,
+        amount: optional_amount(line.amount, "line.amount")?,
     })
 }
 
@@ -211,7 +212,8 @@ pub(crate) fn purchase_return(body: v1::PurchaseReturn) -> Decoded<Return> {
         }
     };
     let purchase_id = id(&body.purchase_id, "purchase_id")?;
-    Ok(Return { purchase_id, occurred_at: moment(body.occurred_at_us, "occurred_at_us")?, what })
+    let (occurred_at, shipping) = (moment(body.occurred_at_us, "occurred_at_us")?, optional_amount(body.shipping, "shipping")?);
+    Ok(Return { purchase_id, occurred_at, what, shipping })
 }
 
 /// What happened in an event, by the generated types; those that are read elsewhere have no place here.
@@ -318,11 +320,17 @@ fn purchase_returned(returned: v1::PurchaseReturned) -> Decoded<Reversed> {
         paid_by: returned.paid_by.into_iter().map(paid).collect::<Decoded<_>>()?,
         counted: returned.counted.map(counted).transpose()?,
         day_points_by_run: returned.day_points_by_run.into_iter().map(|run| RunPoints { first_seq: run.first_seq, points: run.points }).collect(),
+        refunded: returned.refunded.map(refunded).transpose()?,
     })
 }
 
 fn counted(counted: v1::Qualifying) -> Decoded<Qualifying> {
     Ok(Qualifying { points: counted.points, spend: amount(counted.spend, "counted.spend")?, purchases: counted.purchases })
+}
+
+fn refunded(refunded: v1::Refunded) -> Decoded<Refunded> {
+    let (goods, shipping) = (amount(refunded.goods, "refunded.goods")?, amount(refunded.shipping, "refunded.shipping")?);
+    Ok(Refunded { goods, shipping, all_goods: refunded.all_goods })
 }
 
 fn paid(paid: v1::Paid) -> Decoded<Paid> {

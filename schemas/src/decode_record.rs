@@ -122,7 +122,7 @@ fn event(bytes: &[u8]) -> Decoded<Event> {
 fn earned(bytes: &[u8]) -> Decoded<Earned> {
     let (mut purchase, mut facts, mut lot, mut qualifying) = (None, None, None, None);
     let (mut rule_version, mut pending, mut day, mut return_until) = (0, false, 0, 0);
-    let (mut uncapped_points, mut day_points, mut counted) = (0, 0, None);
+    let (mut uncapped_points, mut day_points, mut counted, mut decimals) = (0, 0, None, None);
     let (mut lines, mut failures, mut paid_by) = (Vec::new(), Vec::new(), Vec::new());
     each_field!(bytes, value, {
         1 => purchase = Some(self::purchase(value.bytes()?)?),
@@ -139,6 +139,7 @@ fn earned(bytes: &[u8]) -> Decoded<Earned> {
         12 => return_until = value.int()?,
         13 => paid_by.push(paid(value.bytes()?)?),
         14 => counted = Some(self::counted(value.bytes()?)?),
+        20 => decimals = Some(value.uint32()?),
     });
     Ok(Earned {
         purchase: Arc::new(purchase.ok_or_else(|| bad("purchase"))?),
@@ -155,6 +156,7 @@ fn earned(bytes: &[u8]) -> Decoded<Earned> {
         return_until: moment(return_until, "return_until_us")?,
         paid_by,
         counted,
+        decimals,
     })
 }
 
@@ -219,7 +221,7 @@ fn origin(bytes: &[u8]) -> Decoded<Origin> {
 
 fn line(bytes: &[u8]) -> Decoded<Line> {
     let (mut line_id, mut sku, mut category) = ("", "", "");
-    let (mut quantity, mut unit_price, mut discount, mut tax) = (None, None, None, None);
+    let (mut quantity, mut unit_price, mut discount, mut tax, mut charged) = (None, None, None, None, None);
     each_field!(bytes, value, {
         1 => line_id = value.text()?,
         2 => sku = value.text()?,
@@ -228,6 +230,7 @@ fn line(bytes: &[u8]) -> Decoded<Line> {
         5 => unit_price = Some(amount(value.bytes()?, "unit_price")?),
         6 => discount = Some(amount(value.bytes()?, "discount")?),
         7 => tax = Some(amount(value.bytes()?, "tax")?),
+        8 => charged = Some(amount(value.bytes()?, "line.amount")?),
     });
     Ok(Line {
         line_id: id(line_id, "line_id")?,
@@ -237,6 +240,7 @@ fn line(bytes: &[u8]) -> Decoded<Line> {
         unit_price: unit_price.ok_or_else(|| bad("unit_price"))?,
         discount: discount.ok_or_else(|| bad("discount"))?,
         tax: tax.ok_or_else(|| bad("tax"))?,
+        amount: charged,
     })
 }
 

@@ -203,6 +203,9 @@ fn line(to: &mut Wire<'_>, line: &Line) {
     amount(to, 5, line.unit_price);
     amount(to, 6, line.discount);
     amount(to, 7, line.tax);
+    if let Some(charged) = line.amount {
+        amount(to, 8, charged);
+    }
 }
 
 fn purchase_return(to: &mut Wire<'_>, body: &Return) {
@@ -218,6 +221,9 @@ fn purchase_return(to: &mut Wire<'_>, body: &Return) {
                 });
             }
         }
+    }
+    if let Some(shipping) = body.shipping {
+        amount(to, 13, shipping);
     }
 }
 
@@ -334,6 +340,7 @@ fn points_earned(to: &mut Wire<'_>, earned: &Earned) {
     to.int(12, earned.return_until.as_micros());
     paid_by(to, 13, &earned.paid_by);
     counted(to, 14, earned.counted.as_ref());
+    to.optional_uint(20, earned.decimals);
 }
 
 fn counted(to: &mut Wire<'_>, field: u32, counted: Option<&Qualifying>) {
@@ -401,6 +408,13 @@ fn purchase_returned(to: &mut Wire<'_>, reversed: &Reversed) {
         to.message(13, |to| {
             to.uint(1, each.first_seq);
             to.sint(2, each.points);
+        });
+    }
+    if let Some(refunded) = &reversed.refunded {
+        to.message(20, |to| {
+            amount(to, 1, refunded.goods);
+            amount(to, 2, refunded.shipping);
+            to.bool(3, refunded.all_goods);
         });
     }
 }

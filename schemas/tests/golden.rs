@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Return, Returned};
-use ledger_core::account::event::{Earned, Lot, Part, Proposal, Reversed, RunPoints, Spent, TierCause, TierMove};
+use ledger_core::account::event::{Earned, Lot, Part, Proposal, Refunded, Reversed, RunPoints, Spent, TierCause, TierMove};
 use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::{Balance, Status};
 use ledger_core::account::{Command, Event, EventKind};
@@ -20,7 +20,10 @@ use ledger_core::points::Amount;
 use ledger_core::policy::{Facts, LinePoints, Paid, RateFailure};
 use ledger_core::time::Moment;
 use ledger_schemas::v1;
-use ledger_schemas::{Ask, DecodeError, EditionEntered, Outcome, ProgramChange, ProgramEntry, Record, What, content_hash, encode_outcome, encode_program_entry, encode_record};
+use ledger_schemas::{
+    Ask, DecodeError, EditionEntered, Outcome, ProgramChange, ProgramEntry, Published, Record, What, content_hash, encode_outcome, encode_program_entry,
+    encode_record,
+};
 use prost::Message;
 
 fn id(text: &str) -> Id {
@@ -60,6 +63,7 @@ fn purchase() -> Arc<Purchase> {
         unit_price: amount("2.955"),
         discount: amount("0.5"),
         tax: amount("5.91"),
+        amount: None,
     };
     Arc::new(Purchase {
         purchase_id: id("489434"),
@@ -78,8 +82,18 @@ fn purchase_with_origin() -> Arc<Purchase> {
     Arc::new(Purchase { origin: Some(Box::new(origin)), ..(*purchase()).clone() })
 }
 
+fn purchase_with_amount() -> Arc<Purchase> {
+    let mut purchase = (*purchase()).clone();
+    purchase.lines[0].amount = Some(amount("34.96"));
+    Arc::new(purchase)
+}
+
 fn returned(what: Returned) -> Arc<Return> {
-    Arc::new(Return { purchase_id: id("489434"), occurred_at: at("2009-12-05T09:00:00Z"), what })
+    Arc::new(Return { purchase_id: id("489434"), occurred_at: at("2009-12-05T09:00:00Z"), what, shipping: None })
+}
+
+fn returned_with_shipping(what: Returned) -> Arc<Return> {
+    Arc::new(Return { shipping: Some(amount("3.5")), ..(*returned(what)).clone() })
 }
 
 fn tier_move() -> TierMove {
@@ -111,6 +125,7 @@ fn earned() -> Earned {
         return_until: at("2010-12-01T07:45:00Z"),
         paid_by: Vec::new(),
         counted: None,
+        decimals: None,
     }
 }
 
@@ -118,13 +133,16 @@ fn counted() -> Option<Qualifying> {
     Some(Qualifying { points: 126, spend: amount("126.5"), purchases: 1 })
 }
 
+fn refunded() -> Refunded {
+    Refunded { goods: amount("16.49"), shipping: amount("3.5"), all_goods: true }
+}
+
 fn paid_by() -> Vec<Paid> {
     vec![Paid { lot: 7, payer: id("acme"), points: 63 }, Paid { lot: 7, payer: id("zeta"), points: -2 }]
 }
 
-/// Every kind of event; a new one does not compile into `name` without a place here.
-fn events() -> Vec<EventKind> {
-    let reversed = |what: Returned| Reversed {
+fn reversed(what: Returned) -> Reversed {
+    Reversed {
         return_id: id("C489449-1.1"),
         body: returned(what),
         points: 126,
@@ -138,7 +156,12 @@ fn events() -> Vec<EventKind> {
         paid_by: Vec::new(),
         counted: None,
         day_points_by_run: Vec::new(),
-    };
+        refunded: None,
+    }
+}
+
+/// Every kind of event; a new one does not compile into `name` without a place here.
+fn events() -> Vec<EventKind> {
     vec![
         EventKind::AccountOpened { pending: true, tier: "member".into() },
         EventKind::AccountActivated,
@@ -230,6 +253,31 @@ fn every_kind_of_event_has_its_golden_bytes() {
         kinds.insert(name);
     }
     assert_eq!(kinds.len(), 28, "every kind of event is here");
+}
+
+/// What a receipt says was charged, how it was rounded, and how a refund divides.
+#[test]
+fn receipts_and_refunds_have_their_golden_bytes() {
+    let refund = returned_with_shipping(Returned::Amount(amount("19.99")));
+    let events = [
+        ("earned", EventKind::PointsEarned(Box::new(Earned { purchase: purchase_with_amount(), decimals: Some(0), ..earned() }))),
+        ("refunded", EventKind::PurchaseReturned(Box::new(Reversed { refunded: Some(refunded()), ..reversed(Returned::Amount(amount("19.99"))) }))),
+        ("shipping", EventKind::PurchaseReturned(Box::new(Reversed { body: Arc::clone(&refund), ..reversed(refund.what.clone()) }))),
+    ];
+    for (name, kind) in events {
+        let record = record(kind);
+        let mut bytes = Vec::new();
+        encode_record(&record, &mut bytes);
+        let golden = golden(&format!("record-receipt-{name}.hex"), &bytes);
+        assert_eq!(bytes, golden, "{name}");
+        assert_eq!(Record::decode(&golden).unwrap(), record, "{name}");
+        assert_eq!(v1::Record::decode(&*golden).unwrap().encode_to_vec(), golden, "{name}");
+    }
+    for (name, action) in [("earn", Action::Earn(purchase_with_amount())), ("return", Action::Return(refund))] {
+        let command = Command { id: id("R-1"), actor: "till-7".into(), action };
+        let hash = content_hash("shop/13085", &command, &mut Vec::new());
+        assert_eq!(hash.to_vec(), golden(&format!("content-receipt-{name}.hex"), &hash), "{name}");
+    }
 }
 
 #[test]
@@ -352,6 +400,42 @@ fn what_is_asked_over_the_log_is_read_as_it_was_asked() {
         newer[1] = 3;
         assert!(matches!(Ask::decode(&newer), Err(DecodeError::NewerSchema { found: 3 })));
     }
+}
+
+#[test]
+fn what_shops_publish_may_say_what_was_charged_and_what_of_a_refund_is_shipping() {
+    let money = |units: i64| Some(v1::Amount { units, scale: 2 });
+    let line = v1::Line {
+        line_id: "1".into(),
+        quantity: money(50),
+        unit_price: money(199),
+        discount: money(0),
+        tax: money(0),
+        amount: money(99),
+        ..v1::Line::default()
+    };
+    let (program, account_id): (String, String) = ("shop".into(), "m1".into());
+    let bought = v1::Purchase {
+        program: program.clone(),
+        account_id: account_id.clone(),
+        purchase_id: "p".into(),
+        lines: vec![line],
+        shipping: money(0),
+        ..v1::Purchase::default()
+    };
+    let read = Published::decode("loyalty.v1.Purchase", &bought.encode_to_vec()).unwrap().action;
+    assert!(matches!(read, Action::Earn(purchase) if purchase.lines[0].amount == Some(amount("0.99"))));
+    let back = v1::PurchaseReturn {
+        program,
+        account_id,
+        purchase_id: "p".into(),
+        return_id: "r".into(),
+        amount: money(4500),
+        shipping: money(500),
+        ..v1::PurchaseReturn::default()
+    };
+    let read = Published::decode("loyalty.v1.PurchaseReturn", &back.encode_to_vec()).unwrap().action;
+    assert!(matches!(read, Action::Return(body) if body.shipping == Some(amount("5.00"))));
 }
 
 #[test]

@@ -226,6 +226,16 @@ pub struct Earned {
     pub paid_by: Vec<Paid>,
     /// What it counts towards a tier in every unit; none in records of edition 1.
     pub counted: Option<Qualifying>,
+    /// To how many decimals its lines' charges were rounded; not at all, if none.
+    pub decimals: Option<u32>,
+}
+
+impl Earned {
+    /// What was charged for its goods, after discounts, shipping not.
+    #[must_use]
+    pub fn charge(&self) -> Amount {
+        self.purchase.charge(self.decimals)
+    }
 }
 
 /// Points that were spent.
@@ -264,6 +274,8 @@ pub struct Reversed {
     pub owed: Points,
     /// What the goods given back had counted towards a tier.
     pub qualifying: Amount,
+    /// What of the money went back; older records don't say.
+    pub refunded: Option<Refunded>,
     /// How many of `points` somebody else than the program does not pay for any more: of all who paid before or pay now.
     pub paid_by: Vec<Paid>,
     /// What the goods given back had counted in every unit; none in records of edition 1.
@@ -279,6 +291,17 @@ pub struct RunPoints {
     pub first_seq: u64,
     /// How many.
     pub points: Points,
+}
+
+/// What of the money went back with a return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Refunded {
+    /// For goods, to 6 decimals; the refunds of a purchase sum to what was charged for the goods given back.
+    pub goods: Amount,
+    /// For shipping.
+    pub shipping: Amount,
+    /// Whether money without a line took the last of the goods, so that none of them is kept.
+    pub all_goods: bool,
 }
 
 /// A tier reached, lost or kept.

@@ -193,7 +193,7 @@ impl Account {
             facts: earned.facts.clone(),
             seq: self.seq + 1,
             lot: earned.lot.as_ref().map(|lot| lot.lot),
-            kept: crate::policy::Kept::default(),
+            kept: crate::policy::Kept { decimals: earned.decimals, ..crate::policy::Kept::default() },
             points,
             uncapped_points: earned.uncapped_points,
             day: earned.day,
@@ -278,7 +278,7 @@ impl Account {
         let Some(i) = self.purchases.iter().rposition(|state| state.purchase.purchase_id == reversed.body.purchase_id) else { return };
         let state = Arc::make_mut(&mut self.purchases[i]);
         let uncapped = state.uncapped_points - reversed.uncapped_points;
-        state.kept.give_back(&state.purchase, &reversed.body.what);
+        state.kept.give_back(&state.purchase, &reversed.body.what, reversed.refunded.as_ref());
         let uncounted = reversed.counted.unwrap_or_else(|| uncounted_by_first_edition(state, reversed));
         state.points -= reversed.points;
         state.uncapped_points = reversed.uncapped_points;

@@ -22,7 +22,7 @@ impl Qualifying {
     /// What a record of edition 1 counts, which states one amount and not in which unit. As spend it counts no more than the goods cost.
     #[must_use]
     pub fn of_first_edition(stated: Amount, points: Points, purchase: &Purchase) -> Self {
-        Self { points, spend: stated.min(purchase.spend()), purchases: 1 }
+        Self { points, spend: stated.min(purchase.charge(None)), purchases: 1 }
     }
 
     /// What a tier of edition 1 was reached by: the stated amount, in whichever unit it was.

@@ -105,6 +105,18 @@ pub enum Rejection {
         /// Kept until now.
         kept: Amount,
     },
+    /// More money is given back than was paid and kept.
+    #[error("{refunded} is refunded, {shipping} of it for shipping, but only {goods_left} of the goods and {shipping_left} of the shipping are left")]
+    RefundExceedsPurchase {
+        /// The refund.
+        refunded: Amount,
+        /// Of it, what is for shipping.
+        shipping: Amount,
+        /// What the goods kept had cost.
+        goods_left: Amount,
+        /// What of the shipping was not given back.
+        shipping_left: Amount,
+    },
     /// More points are given back than the redemption spent.
     #[error("{points} points are given back, but only {left} are left of the redemption")]
     ReturnExceedsRedemption {
@@ -187,6 +199,16 @@ pub enum Rejection {
         /// How many.
         most: usize,
     },
+    /// Money is given back in less than can be paid.
+    #[error("{amount} can't be paid in {currency}, which has {decimals} decimals")]
+    AmountTooFine {
+        /// The amount.
+        amount: Amount,
+        /// The purchase's.
+        currency: String,
+        /// Of its minor unit.
+        decimals: u32,
+    },
     /// The id was used before, for something else.
     #[error("the id was used before with other content")]
     IdReused,
@@ -219,7 +241,7 @@ impl Rejection {
             Self::ReturnWindowForgotten => 44,
             Self::ReturnBeforePurchase { .. } => 45,
             Self::LineNotFound { .. } => 46,
-            Self::ReturnExceedsPurchase { .. } => 47,
+            Self::ReturnExceedsPurchase { .. } | Self::RefundExceedsPurchase { .. } => 47,
             Self::ReturnExceedsRedemption { .. } => 48,
             Self::CaptureExceedsHold { .. } => 49,
             Self::BelowMinimum { .. } => 50,
@@ -229,6 +251,7 @@ impl Rejection {
             Self::AliasExists => 54,
             Self::AliasNotFound => 55,
             Self::TooManyAliases { .. } => 56,
+            Self::AmountTooFine { .. } => 58,
             Self::IdReused => 60,
         }
     }
@@ -254,7 +277,7 @@ impl Rejection {
             Self::OutsideReturnWindow { .. } | Self::ReturnWindowForgotten => "outside_return_window",
             Self::ReturnBeforePurchase { .. } => "return_before_purchase",
             Self::LineNotFound { .. } => "line_not_found",
-            Self::ReturnExceedsPurchase { .. } => "return_exceeds_purchase",
+            Self::ReturnExceedsPurchase { .. } | Self::RefundExceedsPurchase { .. } => "return_exceeds_purchase",
             Self::ReturnExceedsRedemption { .. } => "return_exceeds_redemption",
             Self::CaptureExceedsHold { .. } => "capture_exceeds_hold",
             Self::BelowMinimum { .. } => "below_minimum",
@@ -268,6 +291,7 @@ impl Rejection {
             Self::ApprovalByMaker { .. } => "approval_by_maker",
             Self::ApprovalRequired { .. } => "approval_required",
             Self::TooManyProposals { .. } => "too_many_proposals",
+            Self::AmountTooFine { .. } => "amount_too_fine",
             Self::IdReused => "id_reused",
         }
     }

@@ -101,12 +101,14 @@ pub(super) struct Scope<'a> {
     purchase: &'a Purchase,
     kept: &'a Kept,
     facts: &'a Facts,
+    /// What money that was given back without a line leaves of every line.
+    left: Exact,
     context: Option<Context<'a, 'a>>,
 }
 
 impl<'a> Scope<'a> {
-    pub(super) fn new(env: &'a Arc<Env>, purchase: &'a Purchase, kept: &'a Kept, facts: &'a Facts) -> Self {
-        Self { env, purchase, kept, facts, context: None }
+    pub(super) fn new(env: &'a Arc<Env>, purchase: &'a Purchase, kept: &'a Kept, facts: &'a Facts, left: Exact) -> Self {
+        Self { env, purchase, kept, facts, left, context: None }
     }
 
     fn context(&mut self) -> Result<&mut Context<'a, 'a>, String> {
@@ -158,7 +160,7 @@ impl Condition {
 
     fn try_on_sample(&self, env: &Arc<Env>) -> Result<(), ConditionError> {
         let (purchase, kept, facts) = (Purchase::sample(), Kept::default(), Facts::default());
-        let mut scope = Scope::new(env, &purchase, &kept, &facts);
+        let mut scope = Scope::new(env, &purchase, &kept, &facts, Exact::ONE);
         // What fails only on some values (a division by zero) is for run time; what fails on its types is not.
         match self.evaluate(&mut scope, 0, &purchase.lines[0]) {
             Ok(_) => Ok(()),
@@ -185,7 +187,7 @@ impl Condition {
     }
 
     fn evaluate(&self, scope: &mut Scope<'_>, index: usize, line: &Line) -> Result<bool, String> {
-        let kept = kept_line(scope.purchase, scope.kept, index, line).map_err(|error| error.to_string())?;
+        let kept = kept_line(scope.kept, index, line, scope.left).map_err(|error| error.to_string())?;
         let view = LineView {
             sku: &line.sku,
             category: &line.category,
@@ -295,7 +297,7 @@ mod tests {
         let condition = Condition::compile(&env, "1 / account.purchases > 0").unwrap();
         let purchase = Purchase::sample();
         let kept = Kept::default();
-        let mut scope = Scope::new(&env, &purchase, &kept, &facts);
+        let mut scope = Scope::new(&env, &purchase, &kept, &facts, Exact::ONE);
         assert!(condition.holds(&mut scope, 0, &purchase.lines[0]).unwrap_err().contains("zero"));
     }
 }

@@ -8,6 +8,7 @@ use cel::Env;
 use super::condition::Condition;
 use super::program::{Program, Version};
 use super::rulebook::{Expiry, Rulebook, Span};
+use crate::currency::minor_digits;
 use crate::points::{Amount, POINTS_MAX, Points};
 use crate::time::Zone;
 
@@ -43,6 +44,7 @@ pub fn json_schema() -> schemars::Schema {
 pub fn read_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version, Vec<Invalid>> {
     let mut invalid = Vec::new();
     check_general(&rulebook, program, &mut invalid);
+    check_money(&rulebook, program, &mut invalid);
     check_earn(&rulebook, &mut invalid);
     check_redeem_and_expiry(&rulebook, &mut invalid);
     check_tiers(&rulebook, &mut invalid);
@@ -75,7 +77,7 @@ pub fn compile_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version
         invalid.push(Invalid::new("/time_zone", &rulebook.time_zone, "an IANA time zone, such as Europe/London"));
     }
     if rulebook.tiers.levels.is_empty() {
-        invalid.push(Invalid::new("/tiers/levels", "none", "at least one tier"));
+        invalid.push(Invalid::new("/tiers/levels/0/at", "none", "an entry tier at 0"));
     }
     let env = Arc::new(Env::stdlib());
     let mut conditions = Vec::new();
@@ -94,8 +96,12 @@ pub fn compile_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version
     }
 }
 
+fn is_currency_code(code: &str) -> bool {
+    code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase())
+}
+
 fn check_general(rulebook: &Rulebook, program: &Program, invalid: &mut Vec<Invalid>) {
-    if rulebook.currency.len() != 3 || !rulebook.currency.bytes().all(|b| b.is_ascii_uppercase()) {
+    if !is_currency_code(&rulebook.currency) {
         invalid.push(Invalid::new("/currency", &rulebook.currency, "an ISO 4217 code of three capital letters, such as GBP"));
     }
     if let Some(latest) = program.latest() {
@@ -113,6 +119,20 @@ fn check_general(rulebook: &Rulebook, program: &Program, invalid: &mut Vec<Inval
     }
     if let Some(span) = rulebook.accounts.inactive_after {
         check_span("/accounts/inactive_after", span, invalid);
+    }
+}
+
+fn check_money(rulebook: &Rulebook, program: &Program, invalid: &mut Vec<Invalid>) {
+    let (currency, value) = (&rulebook.currency, rulebook.redeem.value.amount);
+    let decimals = minor_digits(currency);
+    // A program keeps its currency, also one that was not asked for in ISO 4217 when it began.
+    let is_kept = program.latest().is_some_and(|latest| latest.rulebook.currency == *currency);
+    if is_currency_code(currency) && decimals.is_none() && !is_kept {
+        invalid.push(Invalid::new("/currency", currency, "a currency of ISO 4217, such as GBP"));
+    }
+    if let Some(decimals) = decimals.filter(|decimals| value.is_finer_than(*decimals)) {
+        let expected = format!("an amount that can be paid in {currency}, at most {decimals} decimals: say what more points are worth");
+        invalid.push(Invalid::new("/redeem/value/amount", value, expected));
     }
 }
 

@@ -11,6 +11,7 @@ mod model;
 mod payers;
 mod propose;
 mod redeem;
+mod refunds;
 mod returns;
 mod rulebook;
 mod support;

@@ -2,7 +2,6 @@
 
 use ledger_core::account::Rejection;
 use ledger_core::account::command::{Action, Return, Returned};
-use ledger_core::points::Amount;
 use ledger_core::posting::Bucket;
 use ledger_core::time::{DAY_US, MINUTE_US, Moment};
 use proptest::prelude::*;
@@ -307,7 +306,7 @@ impl Pair {
 
     fn give_back(&mut self, which: usize, quantity: i64) {
         let lines = vec![(id("1"), amount(&quantity.to_string()))];
-        let body = Return { purchase_id: id(&format!("p{which}")), occurred_at: self.book.now, what: Returned::Lines(lines) };
+        let body = Return { purchase_id: id(&format!("p{which}")), occurred_at: self.book.now, what: Returned::Lines(lines), shipping: None };
         let outcome = self.ask(Action::Return(body.into()));
         let kept = self.purchases.get(which).copied();
         assert_eq!(outcome.is_ok(), kept.is_some_and(|(kept, _)| kept >= quantity), "{outcome:?}");

@@ -21,13 +21,15 @@ pub struct LineSpec {
     pub price: i64,
     pub discount: i64,
     pub tax: i64,
+    /// What the receipt says was charged, where the shop tells.
+    pub amount: Option<i64>,
 }
 
-/// What goods are given back: lines with quantities in thousandths, or money in hundredths.
+/// What goods are given back: lines with quantities in thousandths, or money in hundredths; and what of the shipping, where that is told.
 #[derive(Clone, Debug)]
 pub enum BackSpec {
-    Lines(Vec<(usize, i64)>),
-    Money(i64),
+    Lines(Vec<(usize, i64)>, Option<i64>),
+    Money(i64, Option<i64>),
 }
 
 /// A command; those that refer to another name the step that asked it.
@@ -42,6 +44,7 @@ pub enum Ask {
         occurred_us: i64,
         lines: Vec<LineSpec>,
         currency: &'static str,
+        shipping: i64,
     },
     Redeem {
         points: i64,
@@ -143,8 +146,10 @@ struct Draw {
     zone: &'static str,
     /// Where tiers are reviewed, and the clock goes so far that they are.
     reviews: Option<SmallRng>,
+    /// What receipts say, and refunds to the cent: drawn apart, so that all else is as it was without them.
+    receipts: SmallRng,
     /// Per account: the steps that asked for purchases, with their lines, and for redemptions.
-    purchases: Vec<Vec<(usize, Vec<LineSpec>)>>,
+    purchases: Vec<Vec<(usize, Vec<LineSpec>, i64)>>,
     redemptions: Vec<Vec<usize>>,
     proposals: Vec<Vec<usize>>,
     asked: Vec<Vec<usize>>,
@@ -234,7 +239,27 @@ impl Draw {
         let value = quantity * price / 1000;
         let discount = if self.chance(25) { self.rng.random_range(0..=value / 3) } else { 0 };
         let tax = if self.chance(30) { self.rng.random_range(0..=value / 3) } else { 0 };
-        LineSpec { sku, category, quantity, price, discount, tax }
+        let mut line = LineSpec { sku, category, quantity, price, discount, tax, amount: None };
+        if self.receipts.random_bool(0.25) {
+            // Up, down or to the nearer cent.
+            let (floor, rest) = (quantity * price / 1000 - discount, quantity * price % 1000);
+            line.amount = Some(floor + i64::from(rest > 0 && self.receipts.random_bool(0.6)));
+        }
+        line
+    }
+
+    /// Refunds to the cent: of all that the receipt says, with the shipping or without, a cent or three more or less.
+    fn refund(&mut self, lines: &[LineSpec], shipping: i64) -> BackSpec {
+        let goods: i64 = lines.iter().map(|line| line.amount.unwrap_or((line.quantity * line.price + 500) / 1000 - line.discount)).sum();
+        let off = [-1, 0, 0, 1, 1, 2, 3][self.receipts.random_range(0..7)];
+        match self.receipts.random_range(0..6) {
+            0 => BackSpec::Money((goods + off).max(1), None),
+            1 => BackSpec::Money((goods + shipping + off).max(1), None),
+            2 => BackSpec::Money((goods + shipping + off).max(shipping).max(1), Some(shipping)),
+            3 => BackSpec::Money((shipping + off).max(1), Some(shipping.min((shipping + off).max(1)))),
+            4 => BackSpec::Money((goods / 2 + off).max(1), Some(0)),
+            _ => BackSpec::Lines(vec![(0, lines[0].quantity)], Some((shipping + off.min(1)).max(0))),
+        }
     }
 
     fn occurred(&mut self) -> i64 {
@@ -247,9 +272,14 @@ impl Draw {
         }
     }
 
-    fn back(&mut self, lines: &[LineSpec]) -> BackSpec {
+    fn back(&mut self, lines: &[LineSpec], shipping: i64) -> BackSpec {
+        let back = self.back_of(lines);
+        if self.receipts.random_bool(0.3) { self.refund(lines, shipping) } else { back }
+    }
+
+    fn back_of(&mut self, lines: &[LineSpec]) -> BackSpec {
         if self.chance(15) {
-            return BackSpec::Money(self.rng.random_range(1..3000));
+            return BackSpec::Money(self.rng.random_range(1..3000), None);
         }
         let mut back = Vec::new();
         for (i, line) in lines.iter().enumerate() {
@@ -263,7 +293,7 @@ impl Draw {
                 back.push((i, quantity));
             }
         }
-        if back.is_empty() { BackSpec::Lines(vec![(0, lines[0].quantity)]) } else { BackSpec::Lines(back) }
+        if back.is_empty() { BackSpec::Lines(vec![(0, lines[0].quantity)], None) } else { BackSpec::Lines(back, None) }
     }
 
     fn ask(&mut self, step: usize, account: usize) -> Ask {
@@ -295,7 +325,7 @@ impl Draw {
                     Ask::Unfreeze
                 }
             }
-            (8..20, Some((of, lines)), ..) => Ask::Return { of, occurred_us: self.now_us, back: self.back(&lines) },
+            (8..20, Some((of, lines, shipping)), ..) => Ask::Return { of, occurred_us: self.now_us, back: self.back(&lines, shipping) },
             (20..32, ..) => Ask::Redeem { points },
             (32..39, ..) => Ask::Hold { points, minutes: self.of(&[1, 30, 1440, 20_000]) },
             (39..46, _, Some(of), _) => Ask::Capture { of, points: self.of(&[1, 5, points]) },
@@ -311,8 +341,9 @@ impl Draw {
             (71 | 80..83, ..) => Ask::RemoveAlias(self.of(&[1, 2])),
             _ => {
                 let lines = self.lines();
-                self.purchases[account].push((step, lines.clone()));
-                Ask::Earn { occurred_us: self.occurred(), lines, currency: if self.chance(3) { "USD" } else { "EUR" } }
+                let shipping = if self.receipts.random_bool(0.3) { self.receipts.random_range(1..1000) } else { 0 };
+                self.purchases[account].push((step, lines.clone(), shipping));
+                Ask::Earn { occurred_us: self.occurred(), lines, currency: if self.chance(3) { "USD" } else { "EUR" }, shipping }
             }
         };
         match &ask {
@@ -407,6 +438,7 @@ pub fn draw(seed: u64) -> Plan {
         now_us: begin_us,
         zone,
         reviews,
+        receipts: SmallRng::seed_from_u64(seed.rotate_left(32)),
         purchases: vec![Vec::new(); accounts],
         redemptions: per_account(),
         proposals: per_account(),

@@ -77,14 +77,19 @@ pub fn level(rules: &Value, qualifying: i64) -> usize {
     levels.iter().rposition(|level| number(&level["at"]) <= qualifying).unwrap_or(0)
 }
 
-fn line_value(line: &LineSpec, quantity: i64, less: i64) -> Ratio {
-    let value = whole_number(quantity * line.price) / whole_number(100_000);
-    value - whole_number(less) / whole_number(100) * whole_number(quantity) / whole_number(line.quantity)
+/// What the receipt says, in cents: what the shop tells, or the product to the nearer cent, a half up.
+fn charged(line: &LineSpec) -> i64 {
+    line.amount.unwrap_or_else(|| (line.quantity * line.price - 1000 * line.discount + 500).div_euclid(1000))
+}
+
+/// The part of `cents` that falls to `quantity` of the line.
+fn part(line: &LineSpec, cents: i64, quantity: i64) -> Ratio {
+    whole_number(cents) / whole_number(100) * whole_number(quantity) / whole_number(line.quantity)
 }
 
 /// What was paid for the goods kept.
 pub fn paid(bought: &Bought) -> Ratio {
-    bought.lines.iter().zip(&bought.kept).map(|(line, kept)| line_value(line, *kept, line.discount)).fold(Ratio::zero(), |sum, value| sum + value)
+    bought.lines.iter().zip(&bought.kept).map(|(line, kept)| part(line, charged(line), *kept)).fold(Ratio::zero(), |sum, value| sum + value)
 }
 
 /// What the goods kept earn, without the caps.
@@ -98,7 +103,7 @@ pub fn rate(bought: &Bought, rules: &Value) -> i64 {
     let steps = earn["base"]["whole_steps"] == true;
     let (mut total, mut spend, mut by_line) = (Ratio::zero(), Ratio::zero(), 0);
     for (line, kept) in bought.lines.iter().zip(&bought.kept).filter(|(line, kept)| **kept > 0 && line.sku != "GIFT") {
-        let base = line_value(line, *kept, line.discount + line.tax) * &left;
+        let base = part(line, (charged(line) - line.tax).max(0), *kept) * &left;
         spend += &base;
         let mut factor = bought.multiplier.clone();
         for bonus in earn["bonus"].as_array().expect("bonuses") {

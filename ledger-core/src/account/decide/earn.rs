@@ -85,7 +85,8 @@ fn facts(account: &Account, purchase: &Purchase, version: &Version) -> Facts {
 fn rated(account: &Account, purchase: &Arc<Purchase>, version: &Version, program: &Program) -> Result<Box<Earned>, Rejection> {
     let (earn, at) = (&version.rulebook.earn, purchase.occurred_at);
     let facts = facts(account, purchase, version);
-    let mut rated = rate(purchase, &Kept::default(), version, &facts).map_err(|_| Rejection::AmountTooLarge)?;
+    let kept = Kept::all(purchase);
+    let mut rated = rate(purchase, &kept, version, &facts).map_err(|_| Rejection::AmountTooLarge)?;
     let uncapped_points = rated.points;
     let day = version.zone.day(at);
     let day_points = account.pools.day_room(day, uncapped_points, earn.caps.per_day, cap_of(program, |caps| caps.per_day));
@@ -116,5 +117,6 @@ fn rated(account: &Account, purchase: &Arc<Purchase>, version: &Version, program
         failures: rated.failures,
         return_until: version.zone.plus_days(at, version.rulebook.returns.window_days),
         counted: Some(counted),
+        decimals: kept.decimals,
     }))
 }

@@ -11,6 +11,7 @@ mod life;
 mod propose;
 mod redeem;
 mod redemption_return;
+mod refund;
 mod return_purchase;
 mod taking;
 mod tier;

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::{Context, Decision, Draft, cap_of, happened_at, require_open, require_past, taking, tier};
-use crate::account::command::{Purchase, Return, Returned};
+use super::{Context, Decision, Draft, cap_of, happened_at, refund, require_open, require_past, taking, tier};
+use crate::account::command::{Purchase, Return};
 use crate::account::event::{EventKind, Part, Reversed};
 use crate::account::evolve::kept_until;
 use crate::account::qualifying::Qualifying;
@@ -12,7 +12,7 @@ use crate::account::rejection::Rejection;
 use crate::account::state::{Account, PurchaseState};
 use crate::id::Id;
 use crate::planted::{Bug, is_planted};
-use crate::points::{Amount, Exact, Points, TooLarge};
+use crate::points::{Amount, Points, TooLarge};
 use crate::policy::{Kept, OnShortfall, Paid, Program, Rated, Version, gross, paid_by, paid_less, rate};
 
 pub(super) fn decide(account: &Account, id: &Id, body: &Arc<Return>, context: &Context<'_>) -> Result<Decision, Rejection> {
@@ -33,13 +33,14 @@ pub(super) fn decide(account: &Account, id: &Id, body: &Arc<Return>, context: &C
         let (occurred_at, purchased_at) = (body.occurred_at, state.purchase.occurred_at);
         return Err(Rejection::ReturnBeforePurchase { occurred_at, purchased_at });
     }
-    let kept = kept_after(state, &body.what)?;
+    let (kept, refunded) = refund::divide(state, body)?;
     let mut version = context.program.version(state.rule_version);
     if is_planted(Bug::TodaysRulebookForReturn) {
         version = context.program.at(context.now);
     }
     let version = version.ok_or(Rejection::NoRulebook { at: state.purchase.occurred_at })?;
-    let reversed = reversed(account, state, &kept, (context.program, version), id, body).map_err(|_| Rejection::AmountTooLarge)?;
+    let mut reversed = reversed(account, state, &kept, (context.program, version), id, body).map_err(|_| Rejection::AmountTooLarge)?;
+    reversed.refunded = Some(refunded);
     let mut draft = Draft::new(account, context)?;
     // Told late, it may take points that came after it.
     let at = happened_at(body.occurred_at, context.now).max(taking::since(account, &reversed.parts));
@@ -48,37 +49,6 @@ pub(super) fn decide(account: &Account, id: &Id, body: &Arc<Return>, context: &C
     taking::pay_owed(&mut draft, at);
     tier::after_return(&mut draft, at);
     Ok(Decision { rule_version: version.number, ..draft.finish() })
-}
-
-/// What is kept after this return.
-fn kept_after(state: &PurchaseState, what: &Returned) -> Result<Kept, Rejection> {
-    let mut kept = state.kept.clone();
-    let purchase = &state.purchase;
-    match what {
-        Returned::Lines(lines) => {
-            for (line_id, returned) in lines {
-                let position = purchase.lines.iter().position(|line| line.line_id == *line_id);
-                let Some(index) = position else {
-                    return Err(Rejection::LineNotFound { purchase_id: purchase.purchase_id.clone(), line_id: line_id.clone() });
-                };
-                let left = kept.quantity(index, &purchase.lines[index]);
-                if *returned > left {
-                    return Err(Rejection::ReturnExceedsPurchase { returned: *returned, kept: left });
-                }
-                kept.give_back(purchase, &Returned::Lines(vec![(line_id.clone(), *returned)]));
-            }
-        }
-        Returned::Amount(_) => kept.give_back(purchase, what),
-    }
-    let money = |kept: &Kept| gross(purchase, kept).and_then(Exact::to_amount).map_err(|_| Rejection::AmountTooLarge);
-    if kept.returned_amount > Amount::ZERO && money(&kept)? < Amount::ZERO {
-        let returned = match what {
-            Returned::Amount(amount) => *amount,
-            Returned::Lines(_) => money(&state.kept)?.minus(money(&kept)?),
-        };
-        return Err(Rejection::ReturnExceedsPurchase { returned, kept: money(&state.kept)? });
-    }
-    Ok(kept)
 }
 
 fn reversed(
@@ -112,6 +82,7 @@ fn reversed(
         expired,
         shortfall: if owes { 0 } else { missing },
         owed: if owes { missing } else { 0 },
+        refunded: None,
         qualifying: counted.by(version.rulebook.tiers.qualify_by),
         paid_by: unpaid(state, version, rated, points)?,
         counted: Some(counted),

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::civil::Date;
+use num_traits::{ToPrimitive, Zero};
 use serde_json::Value;
 
 use super::{At, Bought, Model, Point, Status};
 use crate::plan::{BackSpec, DAY_US, LineSpec, MINUTE_US};
-use crate::rules::{expiry, in_force, level, number, paid, plus_days, plus_months, rate, ratio, whole_number, zoned};
+use crate::rules::{Ratio, expiry, in_force, level, number, paid, plus_days, plus_months, rate, ratio, whole_number, zoned};
 
 impl Model {
     pub(super) fn earn(&mut self, id: &str, occurred_us: i64, lines: &[LineSpec], currency: &str, now_us: i64, rules: &[Value]) -> Result<(), &'static str> {
@@ -40,6 +41,8 @@ impl Model {
             lines: lines.to_vec(),
             kept: lines.iter().map(|line| line.quantity).collect(),
             money_back: 0,
+            shipping: 0,
+            shipping_back: 0,
             version,
             multiplier,
             day: zoned(occurred_us, rated).date(),
@@ -141,23 +144,9 @@ impl Model {
         if occurred_us < bought.occurred_us {
             return Err("return_before_purchase");
         }
-        let mut after = bought.clone();
-        match back {
-            BackSpec::Lines(lines) => {
-                for (i, quantity) in lines {
-                    if *quantity > after.kept[*i] {
-                        return Err("return_exceeds_purchase");
-                    }
-                    after.kept[*i] -= quantity;
-                }
-            }
-            BackSpec::Money(money) => after.money_back += money,
-        }
-        if after.money_back > 0 && paid(&after) < whole_number(after.money_back) / whole_number(100) {
-            return Err("return_exceeds_purchase");
-        }
+        let after = bought.after(back).ok_or("return_exceeds_purchase")?;
         let before = self.granted(rules);
-        let is_all = paid(&after) <= whole_number(after.money_back) / whole_number(100);
+        let is_all = after.goods_left() <= Ratio::zero();
         let by_purchases = rules[after.version]["tiers"]["qualify_by"] == "purchases";
         let negative = rules[after.version]["return"]["on_shortfall"] == "negative";
         self.purchases.insert(purchase.to_owned(), after);
@@ -201,5 +190,59 @@ impl Model {
             left -= 1;
         }
         *(if negative { &mut self.owed } else { &mut self.shortfall }) += left as i64;
+    }
+}
+
+impl Bought {
+    /// In cents, what the goods kept cost and was not given back.
+    fn goods_left(&self) -> Ratio {
+        paid(self) * whole_number(100) - whole_number(self.money_back)
+    }
+
+    fn all_goods_back(&mut self) {
+        self.kept.fill(0);
+        self.money_back = 0;
+    }
+
+    /// What is left after a refund; none where it is more than a customer can get. Receipts are rounded line by line, so the customer may get a cent
+    /// more than is left, or half a cent for each line.
+    fn after(&self, back: &BackSpec) -> Option<Self> {
+        let lines = self.kept.iter().filter(|kept| **kept > 0).count();
+        let most_more = whole_number(lines.max(2) as i64) / whole_number(2);
+        let (left, shipping_left) = (self.goods_left(), self.shipping - self.shipping_back);
+        let mut after = self.clone();
+        match back {
+            BackSpec::Lines(lines, shipping) => {
+                for (i, quantity) in lines {
+                    after.kept[*i] -= quantity;
+                }
+                after.shipping_back += shipping.unwrap_or(0);
+                let more = Ratio::zero() - after.goods_left();
+                if after.kept.iter().any(|kept| *kept < 0) || more > most_more {
+                    return None;
+                }
+                if after.money_back > 0 && more >= Ratio::zero() {
+                    after.all_goods_back();
+                }
+            }
+            BackSpec::Money(money, named) => {
+                let most = if named.is_some() { left.clone() } else { &left + whole_number(shipping_left) };
+                let goods_and_more = whole_number(*money - named.unwrap_or(0));
+                if &goods_and_more - &most > if most > Ratio::zero() { most_more } else { Ratio::zero() } {
+                    return None;
+                }
+                // Of money that is not told apart the whole cents beyond the goods are the shipping's.
+                let beyond = (&goods_and_more - &left).floor().to_integer().to_i64()?.clamp(0, shipping_left);
+                let shipping = named.unwrap_or(beyond);
+                after.shipping_back += shipping;
+                let goods = *money - shipping;
+                if goods > 0 && whole_number(goods) >= left {
+                    after.all_goods_back();
+                } else {
+                    after.money_back += goods;
+                }
+            }
+        }
+        (after.shipping_back <= after.shipping).then_some(after)
     }
 }

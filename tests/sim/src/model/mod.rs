@@ -29,7 +29,7 @@ pub enum Deed {
     Freeze,
     Unfreeze,
     Close,
-    Earn { id: String, occurred_us: i64, lines: Vec<LineSpec>, currency: &'static str },
+    Earn { id: String, occurred_us: i64, lines: Vec<LineSpec>, currency: &'static str, shipping: i64 },
     Redeem { id: String, points: i64 },
     Hold { id: String, points: i64, minutes: u32 },
     Capture { redemption: String, points: i64 },
@@ -72,6 +72,8 @@ pub struct Bought {
     /// What of each line is kept, in thousandths.
     pub kept: Vec<i64>,
     pub money_back: i64,
+    shipping: i64,
+    shipping_back: i64,
     version: usize,
     pub multiplier: Ratio,
     day: Date,
@@ -258,7 +260,10 @@ impl Model {
                 }
             }
             Deed::Close => self.close(current)?,
-            Deed::Earn { id, occurred_us, lines, currency } => self.earn(id, *occurred_us, lines, currency, now_us, rules)?,
+            Deed::Earn { id, occurred_us, lines, currency, shipping } => {
+                self.earn(id, *occurred_us, lines, currency, now_us, rules)?;
+                self.purchases.get_mut(id).expect("just bought").shipping = *shipping;
+            }
             Deed::Redeem { id, points } => {
                 self.check_spending(*points, current)?;
                 self.active(now_us, current);
