@@ -75,10 +75,10 @@ fn action(record: &Record) -> Option<Action> {
                     let us = lapses_at.as_micros() - record.recorded_at.as_micros();
                     Action::Hold { points: sum(parts), minutes: u32::try_from(us / MINUTE_US).ok() }
                 }
-                ("capture", EventKind::HoldCaptured(spent)) => Action::Capture { redemption: spent.redemption.clone(), points: sum(&spent.parts) },
+                ("capture", EventKind::HoldCaptured(spent)) => Action::Capture { redemption: spent.redemption.clone(), points: Some(sum(&spent.parts)) },
                 ("release", EventKind::HoldReleased { redemption, lapsed: false, .. }) => Action::Release { redemption: redemption.clone() },
                 ("redemption_return", EventKind::RedemptionReturned { redemption, parts, .. }) => {
-                    Action::ReturnRedemption { redemption: redemption.clone(), points: sum(parts) }
+                    Action::ReturnRedemption { redemption: redemption.clone(), points: Some(sum(parts)) }
                 }
                 ("return", EventKind::PurchaseReturned(reversed)) => Action::Return(Arc::clone(&reversed.body)),
                 ("adjustment", EventKind::PointsAdded { lot, reason, .. }) => Action::Adjust { points: lot.points, reason: reason.clone() },
@@ -102,9 +102,11 @@ fn command_of(record: &Record, name: &str, scratch: &mut Vec<u8>) -> Option<Comm
     if content_hash(name, &command, scratch) == record.content_hash {
         return Some(command);
     }
-    // A hold may have named its time or left it to the rulebook.
-    if let Action::Hold { minutes, .. } = &mut command.action {
-        *minutes = None;
+    // A hold may have named its time or left it to the rulebook; a capture or return its points, or have meant the rest.
+    match &mut command.action {
+        Action::Hold { minutes, .. } => *minutes = None,
+        Action::Capture { points, .. } | Action::ReturnRedemption { points, .. } => *points = None,
+        _ => return None,
     }
     (content_hash(name, &command, scratch) == record.content_hash).then_some(command)
 }
@@ -112,7 +114,7 @@ fn command_of(record: &Record, name: &str, scratch: &mut Vec<u8>) -> Option<Comm
 /// The same where the record is believed, as verifying is not what it is read for. Only what it doesn't say itself is found by the hash.
 pub(crate) fn command_believed(record: &Record, name: &str, scratch: &mut Vec<u8>) -> Option<Command> {
     match action(record)? {
-        Action::Hold { .. } => command_of(record, name, scratch),
+        Action::Hold { .. } | Action::Capture { .. } | Action::ReturnRedemption { .. } => command_of(record, name, scratch),
         action => Some(Command { id: record.command_id.clone(), actor: record.actor.clone(), action }),
     }
 }
@@ -148,5 +150,60 @@ impl<'a> Again<'a> {
             }
         }
         Err(why)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may")]
+mod tests {
+    use ledger_core::account::Event;
+    use ledger_core::account::event::Spent;
+    use ledger_core::account::state::Balance;
+    use ledger_core::id::AccountKey;
+    use ledger_core::points::Amount;
+    use ledger_core::time::Moment;
+
+    use super::*;
+
+    fn id(text: &str) -> Id {
+        Id::parse(text).unwrap()
+    }
+
+    fn record(command: &Command, kind: EventKind) -> Record {
+        let key = AccountKey { program: id("shop"), account: id("a") };
+        let now = Moment::parse("2026-02-01T00:10:00Z").unwrap();
+        Record {
+            account_seq: 2,
+            command_id: command.id.clone(),
+            command_kind: command.action.kind().into(),
+            content_hash: content_hash(&key.name(), command, &mut Vec::new()),
+            recorded_at: now,
+            effective_at: now,
+            actor: command.actor.clone(),
+            rule_version: 1,
+            previous_hash: [0; 32],
+            events: vec![Event { at: now, kind }],
+            balance: Balance::default(),
+            key,
+        }
+    }
+
+    #[test]
+    fn a_command_is_made_from_its_record_as_it_was_sent() {
+        let parts = || vec![Part { lot: 1, points: 30, pending: false }, Part { lot: 2, points: 40, pending: false }];
+        let spent = || Spent { redemption: id("r"), parts: parts(), value: Amount::ONE, return_until: Moment::default() };
+        let returned = || EventKind::RedemptionReturned { return_id: id("x"), redemption: id("r"), parts: parts() };
+        let cases = [Some(70), None].into_iter().flat_map(|points| {
+            [
+                (Action::Capture { redemption: id("r"), points }, EventKind::HoldCaptured(spent())),
+                (Action::ReturnRedemption { redemption: id("r"), points }, returned()),
+            ]
+        });
+        for (action, kind) in cases {
+            let sent = Command { id: id("x"), actor: "till-7".into(), action };
+            let record = record(&sent, kind);
+            assert_eq!(command_of(&record, "shop/a", &mut Vec::new()).as_ref(), Some(&sent));
+            assert_eq!(command_believed(&record, "shop/a", &mut Vec::new()), Some(sent));
+        }
     }
 }

@@ -112,9 +112,9 @@ fn empty(_: &mut Wire<'_>) {}
 
 /// The field of a command that says what is asked.
 fn action(to: &mut Wire<'_>, action: &Action) {
-    let capture = |to: &mut Wire<'_>, redemption: &Id, points: Points| {
+    let capture = |to: &mut Wire<'_>, redemption: &Id, points: Option<Points>| {
         to.text(1, redemption.as_str());
-        to.sint(2, points);
+        to.optional_sint(2, points);
     };
     match action {
         Action::Open => to.message(3, empty),

@@ -224,9 +224,9 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         Action::Earn(purchase()),
         Action::Redeem { points: 500 },
         Action::Hold { points: 500, minutes: Some(30) },
-        Action::Capture { redemption: id("R-1"), points: 300 },
+        Action::Capture { redemption: id("R-1"), points: Some(300) },
         Action::Release { redemption: id("R-1") },
-        Action::ReturnRedemption { redemption: id("R-1"), points: 100 },
+        Action::ReturnRedemption { redemption: id("R-1"), points: Some(100) },
         Action::Return(returned(Returned::Amount(amount("1.5")))),
         Action::Adjust { points: -5, reason: reason() },
         Action::Expire,
@@ -236,6 +236,8 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         Action::Propose { points: -70, reason: reason() },
         Action::Approve { proposal: id("A-2") },
         Action::Decline { proposal: id("A-2"), reason: reason() },
+        Action::Capture { redemption: id("R-1"), points: None },
+        Action::ReturnRedemption { redemption: id("R-1"), points: None },
     ];
     for (n, action) in actions.into_iter().enumerate() {
         let command = Command { id: id("R-1"), actor: "till-7".into(), action };

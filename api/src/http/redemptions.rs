@@ -49,8 +49,9 @@ pub struct CaptureBody {
     /// Whose points.
     #[schema(value_type = String)]
     pub account_id: Id,
-    /// How many; the rest stays held.
-    pub points: i64,
+    /// How many, the rest stays held; all that are still held if none.
+    #[serde(default)]
+    pub points: Option<i64>,
     /// The idempotency key where one hold is captured several times; the redemption's id if none.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
@@ -76,8 +77,9 @@ pub struct RedemptionReturnBody {
     /// Whose points.
     #[schema(value_type = String)]
     pub account_id: Id,
-    /// How many come back.
-    pub points: i64,
+    /// How many come back; all that did not come back yet if none.
+    #[serde(default)]
+    pub points: Option<i64>,
 }
 
 /// Spend points, or set them aside.

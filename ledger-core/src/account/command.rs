@@ -58,8 +58,8 @@ pub enum Action {
     Capture {
         /// The redemption that holds them.
         redemption: Id,
-        /// How many.
-        points: Points,
+        /// How many; all that are still held if none.
+        points: Option<Points>,
     },
     /// Give held points back.
     Release {
@@ -70,8 +70,8 @@ pub enum Action {
     ReturnRedemption {
         /// The redemption that spent them.
         redemption: Id,
-        /// How many.
-        points: Points,
+        /// How many; all that were not given back yet if none.
+        points: Option<Points>,
     },
     /// Give goods back.
     Return(Arc<Return>),
@@ -227,7 +227,8 @@ impl Command {
         match &self.action {
             Action::Earn(purchase) => purchase.check(),
             Action::Return(body) => body.check(),
-            Action::Redeem { points } | Action::Capture { points, .. } | Action::ReturnRedemption { points, .. } => check_points(*points),
+            Action::Redeem { points } => check_points(*points),
+            Action::Capture { points, .. } | Action::ReturnRedemption { points, .. } => points.map_or(Ok(()), check_points),
             Action::Hold { points, minutes } => {
                 check_points(*points)?;
                 match minutes {

@@ -113,6 +113,12 @@ pub enum Rejection {
         /// Left.
         left: Points,
     },
+    /// All points of the redemption were given back, or none was spent yet.
+    #[error("redemption {redemption_id} has no spent points left to give back")]
+    NothingToReturn {
+        /// Which.
+        redemption_id: Id,
+    },
     /// More is captured than is held.
     #[error("{points} points are captured, but only {held} are held")]
     CaptureExceedsHold {
@@ -229,6 +235,7 @@ impl Rejection {
             Self::AliasExists => 54,
             Self::AliasNotFound => 55,
             Self::TooManyAliases { .. } => 56,
+            Self::NothingToReturn { .. } => 57,
             Self::IdReused => 60,
         }
     }
@@ -255,7 +262,7 @@ impl Rejection {
             Self::ReturnBeforePurchase { .. } => "return_before_purchase",
             Self::LineNotFound { .. } => "line_not_found",
             Self::ReturnExceedsPurchase { .. } => "return_exceeds_purchase",
-            Self::ReturnExceedsRedemption { .. } => "return_exceeds_redemption",
+            Self::ReturnExceedsRedemption { .. } | Self::NothingToReturn { .. } => "return_exceeds_redemption",
             Self::CaptureExceedsHold { .. } => "capture_exceeds_hold",
             Self::BelowMinimum { .. } => "below_minimum",
             Self::NotAMultiple { .. } => "not_a_multiple",

@@ -249,7 +249,7 @@ impl Pair {
             }
             Step::Capture { which, points } => {
                 let held = self.model.count(|point| point.at == At::Held(which));
-                let outcome = self.ask(Action::Capture { redemption: id(&format!("r{which}")), points });
+                let outcome = self.ask(Action::Capture { redemption: id(&format!("r{which}")), points: Some(points) });
                 assert_eq!(outcome.is_ok(), held >= points && held > 0, "{outcome:?}");
                 if outcome.is_ok() {
                     self.model.capture(which, points);
@@ -266,7 +266,7 @@ impl Pair {
             Step::GiveBack { which, quantity } => self.give_back(which, quantity),
             Step::Undo { which, points } => {
                 let spent = self.model.count(|point| point.at == At::Redeemed(which));
-                let outcome = self.ask(Action::ReturnRedemption { redemption: id(&format!("r{which}")), points });
+                let outcome = self.ask(Action::ReturnRedemption { redemption: id(&format!("r{which}")), points: Some(points) });
                 assert_eq!(outcome.is_ok(), spent >= points && spent > 0, "{outcome:?}");
                 if outcome.is_ok() {
                     self.model.restore(which, points);

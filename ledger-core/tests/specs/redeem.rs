@@ -49,9 +49,9 @@ fn a_hold_is_captured_in_part_and_the_rest_released() {
     let mut book = rich();
     book.ask("h", Action::Hold { points: 200, minutes: None }).unwrap();
     assert_eq!((book.balance().held, book.available()), (200, 100));
-    assert_eq!(lots(&book.ask("h", Action::Capture { redemption: id("h"), points: 120 }).unwrap()), [(2, 100), (1, 20)]);
+    assert_eq!(lots(&book.ask("h", Action::Capture { redemption: id("h"), points: Some(120) }).unwrap()), [(2, 100), (1, 20)]);
     assert_eq!((book.balance().held, book.available()), (80, 100));
-    let more = Action::Capture { redemption: id("h"), points: 81 };
+    let more = Action::Capture { redemption: id("h"), points: Some(81) };
     assert_eq!(book.ask("h2", more).unwrap_err(), Rejection::CaptureExceedsHold { points: 81, held: 80 });
     book.ask("h", Action::Release { redemption: id("h") }).unwrap();
     assert_eq!((book.balance().held, book.available()), (0, 180));
@@ -65,7 +65,7 @@ fn a_hold_lapses_at_its_time_and_not_before() {
     book.ask("h", Action::Hold { points: 100, minutes: Some(30) }).unwrap();
     assert_eq!(book.until("2010-04-01T12:29:59.999999Z").balance().held, 100);
     assert_eq!(book.until("2010-04-01T12:30:00Z").balance().held, 0);
-    let late = book.ask("h", Action::Capture { redemption: id("h"), points: 100 }).unwrap_err();
+    let late = book.ask("h", Action::Capture { redemption: id("h"), points: Some(100) }).unwrap_err();
     assert_eq!(late, Rejection::RedemptionNotFound { redemption_id: id("h") });
 }
 
@@ -77,7 +77,7 @@ fn points_held_over_their_expiry_can_be_captured_and_are_lost_when_released() {
     book.until("2011-01-05");
     assert_eq!((book.balance().held, book.available()), (100, 200), "a hold protects its points");
     let mut captured = Book { account: book.account.clone(), events: Vec::new(), program: book.program.clone(), now: book.now };
-    captured.ask("h", Action::Capture { redemption: id("h"), points: 100 }).unwrap();
+    captured.ask("h", Action::Capture { redemption: id("h"), points: Some(100) }).unwrap();
     book.ask("h", Action::Release { redemption: id("h") }).unwrap();
     assert_eq!((book.balance().held, book.available()), (0, 200), "what expired meanwhile is lost as it comes back");
     assert_eq!(book.events.last().unwrap().at, at("2011-01-05"), "then, not before");
@@ -87,7 +87,7 @@ fn points_held_over_their_expiry_can_be_captured_and_are_lost_when_released() {
 fn a_returned_redemption_goes_back_to_its_lots_with_their_first_expiry() {
     let mut book = rich();
     book.redeem("r", 250).unwrap();
-    let back = |name: &str, points: i64| (name.to_owned(), Action::ReturnRedemption { redemption: id("r"), points });
+    let back = |name: &str, points: i64| (name.to_owned(), Action::ReturnRedemption { redemption: id("r"), points: Some(points) });
     let (name, action) = back("x1", 120);
     assert_eq!(lots(&book.ask(&name, action).unwrap()), [(3, 50), (1, 70)], "the last taken comes back first");
     let (name, action) = back("x2", 131);
@@ -105,6 +105,21 @@ fn a_redemption_outside_its_window_cannot_be_returned() {
     book.buy("a", "100");
     book.redeem("r", 100).unwrap();
     book.until("2010-01-11T12:00:00.000001Z");
-    let action = Action::ReturnRedemption { redemption: id("r"), points: 10 };
+    let action = Action::ReturnRedemption { redemption: id("r"), points: Some(10) };
     assert_eq!(book.ask("x", action).unwrap_err(), Rejection::OutsideReturnWindow { until: at("2010-01-11") });
+}
+
+#[test]
+fn without_points_the_rest_is_captured_and_given_back() {
+    let mut book = rich();
+    let (capture, back) = (|points| Action::Capture { redemption: id("h"), points }, |points| Action::ReturnRedemption { redemption: id("h"), points });
+    book.ask("h", Action::Hold { points: 200, minutes: None }).unwrap();
+    assert_eq!(book.ask("x0", back(None)).unwrap_err(), Rejection::NothingToReturn { redemption_id: id("h") }, "nothing was spent yet");
+    book.ask("c1", capture(Some(50))).unwrap();
+    assert_eq!(lots(&book.ask("c2", capture(None)).unwrap()), [(2, 50), (1, 100)]);
+    assert_eq!((book.balance().held, book.available()), (0, 100));
+    book.ask("x1", back(Some(30))).unwrap();
+    assert_eq!(lots(&book.ask("x2", back(None)).unwrap()), [(1, 70), (2, 50), (2, 50)]);
+    assert_eq!(book.available(), 300);
+    assert_eq!(book.ask("x3", back(None)).unwrap_err(), Rejection::NothingToReturn { redemption_id: id("h") });
 }

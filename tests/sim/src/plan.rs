@@ -52,14 +52,14 @@ pub enum Ask {
     },
     Capture {
         of: usize,
-        points: i64,
+        points: Option<i64>,
     },
     Release {
         of: usize,
     },
     Undo {
         of: usize,
-        points: i64,
+        points: Option<i64>,
     },
     Return {
         of: usize,
@@ -298,9 +298,9 @@ impl Draw {
             (8..20, Some((of, lines)), ..) => Ask::Return { of, occurred_us: self.now_us, back: self.back(&lines) },
             (20..32, ..) => Ask::Redeem { points },
             (32..39, ..) => Ask::Hold { points, minutes: self.of(&[1, 30, 1440, 20_000]) },
-            (39..46, _, Some(of), _) => Ask::Capture { of, points: self.of(&[1, 5, points]) },
+            (39..46, _, Some(of), _) => Ask::Capture { of, points: self.of(&[Some(1), Some(5), Some(points), None]) },
             (46..49, _, Some(of), _) => Ask::Release { of },
-            (49..56, _, Some(of), _) => Ask::Undo { of, points: self.of(&[1, 5, points]) },
+            (49..56, _, Some(of), _) => Ask::Undo { of, points: self.of(&[Some(1), Some(5), Some(points), None]) },
             (56..61, ..) => Ask::Adjust { points: if self.chance(60) { points } else { -points } },
             (61..68, .., Some(of)) => Ask::Again { of },
             (68..70, .., Some(of)) => Ask::Changed { of },

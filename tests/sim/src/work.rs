@@ -114,12 +114,8 @@ fn changed(ask: &Ask) -> Option<Ask> {
     let mut ask = ask.clone();
     match &mut ask {
         Ask::Earn { lines, .. } => lines[0].price += 100,
-        Ask::Redeem { points }
-        | Ask::Hold { points, .. }
-        | Ask::Capture { points, .. }
-        | Ask::Undo { points, .. }
-        | Ask::Adjust { points }
-        | Ask::Propose { points } => *points += 1000,
+        Ask::Redeem { points } | Ask::Hold { points, .. } | Ask::Adjust { points } | Ask::Propose { points } => *points += 1000,
+        Ask::Capture { points, .. } | Ask::Undo { points, .. } => *points = Some(points.unwrap_or(0) + 1000),
         Ask::Return { occurred_us, .. } => *occurred_us += 1,
         _ => return None,
     }

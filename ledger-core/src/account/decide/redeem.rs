@@ -60,12 +60,14 @@ pub(super) fn hold(account: &Account, id: &Id, points: Points, minutes: Option<u
     Ok(Decision { rule_version: version.number, events })
 }
 
-pub(super) fn capture(account: &Account, redemption: &Id, points: Points, context: &Context<'_>) -> Result<Decision, Rejection> {
+pub(super) fn capture(account: &Account, redemption: &Id, points: Option<Points>, context: &Context<'_>) -> Result<Decision, Rejection> {
     let version = rules(context)?;
     require_spending(account)?;
     let hold = account.hold(redemption).ok_or_else(|| no_hold(account, redemption, context))?;
-    if points > hold.points() {
-        return Err(Rejection::CaptureExceedsHold { points, held: hold.points() });
+    let held = hold.points();
+    let points = points.unwrap_or(held);
+    if points > held {
+        return Err(Rejection::CaptureExceedsHold { points, held });
     }
     let mut left = points;
     let mut parts = Vec::new();

@@ -7,13 +7,13 @@ use crate::account::state::Account;
 use crate::id::Id;
 use crate::points::Points;
 
-pub(super) fn decide(account: &Account, id: &Id, redemption: &Id, points: Points, context: &Context<'_>) -> Result<Decision, Rejection> {
+pub(super) fn decide(account: &Account, id: &Id, redemption: &Id, points: Option<Points>, context: &Context<'_>) -> Result<Decision, Rejection> {
     require_open(account)?;
     let redemption_id = redemption.clone();
     let Some(state) = account.redemption(redemption) else {
         return Err(match account.hold(redemption) {
             // Nothing of the hold was captured yet, so there is nothing to give back but by releasing it.
-            Some(_) => Rejection::ReturnExceedsRedemption { points, left: 0 },
+            Some(_) => exceeds(redemption, points, 0),
             None if context.target_known => Rejection::ReturnWindowForgotten,
             None => Rejection::RedemptionNotFound { redemption_id },
         });
@@ -22,10 +22,11 @@ pub(super) fn decide(account: &Account, id: &Id, redemption: &Id, points: Points
         return Err(Rejection::OutsideReturnWindow { until: state.return_until });
     }
     let left = taking::sum(&state.parts);
-    if points > left {
-        return Err(Rejection::ReturnExceedsRedemption { points, left });
+    let asked = points.unwrap_or(left);
+    if asked > left || left == 0 {
+        return Err(exceeds(redemption, points, left));
     }
-    let mut missing = points;
+    let mut missing = asked;
     let mut parts = Vec::new();
     for part in state.parts.iter().rev() {
         let given = part.points.min(missing);
@@ -36,6 +37,11 @@ pub(super) fn decide(account: &Account, id: &Id, redemption: &Id, points: Points
     }
     let mut draft = Draft::new(account, context)?;
     draft.emit(context.now, EventKind::RedemptionReturned { return_id: id.clone(), redemption: redemption_id, parts });
-    taking::pay_debts(&mut draft, context.now, points);
+    taking::pay_debts(&mut draft, context.now, asked);
     Ok(draft.finish())
+}
+
+fn exceeds(redemption: &Id, points: Option<Points>, left: Points) -> Rejection {
+    let nothing = || Rejection::NothingToReturn { redemption_id: redemption.clone() };
+    points.map_or_else(nothing, |points| Rejection::ReturnExceedsRedemption { points, left })
 }

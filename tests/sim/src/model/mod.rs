@@ -32,9 +32,9 @@ pub enum Deed {
     Earn { id: String, occurred_us: i64, lines: Vec<LineSpec>, currency: &'static str },
     Redeem { id: String, points: i64 },
     Hold { id: String, points: i64, minutes: u32 },
-    Capture { redemption: String, points: i64 },
+    Capture { redemption: String, points: Option<i64> },
     Release { redemption: String },
-    Undo { redemption: String, points: i64 },
+    Undo { redemption: String, points: Option<i64> },
     Return { purchase: String, occurred_us: i64, back: BackSpec },
     Adjust { points: i64 },
     Propose { id: String, maker: &'static str, points: i64 },
@@ -382,12 +382,13 @@ impl Model {
         if self.redemptions.contains_key(redemption) { "hold_not_found" } else { "redemption_not_found" }
     }
 
-    fn capture(&mut self, redemption: &str, points: i64, now_us: i64, rules: &Value) -> Result<(), &'static str> {
+    fn capture(&mut self, redemption: &str, points: Option<i64>, now_us: i64, rules: &Value) -> Result<(), &'static str> {
         self.spending_or()?;
         if !self.holds.iter().any(|hold| hold.redemption == redemption) {
             return Err(self.no_hold(redemption));
         }
         let mut held: Vec<usize> = (0..self.points.len()).filter(|i| self.points[*i].at == At::Held(redemption.to_owned())).collect();
+        let points = points.unwrap_or(held.len() as i64);
         if points > held.len() as i64 {
             return Err("capture_exceeds_hold");
         }
@@ -404,7 +405,7 @@ impl Model {
         Ok(())
     }
 
-    fn undo(&mut self, redemption: &str, points: i64, now_us: i64) -> Result<(), &'static str> {
+    fn undo(&mut self, redemption: &str, points: Option<i64>, now_us: i64) -> Result<(), &'static str> {
         self.open_or()?;
         let Some(until) = self.spent_until.get(redemption) else {
             return Err(match self.redemptions.get(redemption) {
@@ -417,7 +418,8 @@ impl Model {
             return Err("outside_return_window");
         }
         let mut spent: Vec<usize> = (0..self.points.len()).filter(|i| self.points[*i].at == At::Redeemed(redemption.to_owned())).collect();
-        if points > spent.len() as i64 {
+        let points = points.unwrap_or(spent.len() as i64);
+        if points > spent.len() as i64 || points == 0 {
             return Err("return_exceeds_redemption");
         }
         spent.sort_by_key(|i| std::cmp::Reverse(self.points[*i].taken));
