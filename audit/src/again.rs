@@ -191,8 +191,8 @@ mod tests {
     #[test]
     fn a_command_is_made_from_its_record_as_it_was_sent() {
         let parts = || vec![Part { lot: 1, points: 30, pending: false }, Part { lot: 2, points: 40, pending: false }];
-        let spent = || Spent { redemption: id("r"), parts: parts(), value: Amount::ONE, return_until: Moment::default() };
-        let returned = || EventKind::RedemptionReturned { return_id: id("x"), redemption: id("r"), parts: parts() };
+        let spent = || Spent { redemption: id("r"), parts: parts(), value: Amount::ONE, return_until: Moment::default(), rate: None };
+        let returned = || EventKind::RedemptionReturned { return_id: id("x"), redemption: id("r"), parts: parts(), value: None };
         let cases = [Some(70), None].into_iter().flat_map(|points| {
             [
                 (Action::Capture { redemption: id("r"), points }, EventKind::HoldCaptured(spent())),

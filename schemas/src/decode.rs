@@ -8,7 +8,7 @@ use ledger_core::account::state::Status;
 use ledger_core::account::{Command, EventKind};
 use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_core::points::Amount;
-use ledger_core::policy::Paid;
+use ledger_core::policy::{Paid, PointValue};
 use ledger_core::time::Moment;
 use prost::Message;
 
@@ -231,6 +231,7 @@ pub(crate) fn rare_event(bytes: &[u8]) -> Decoded<EventKind> {
             return_id: id(&returned.return_id, "return_id")?,
             redemption: id(&returned.redemption, "redemption")?,
             parts: parts(returned.parts),
+            value: returned.value.map(|value| amount(Some(value), "value")).transpose()?,
         },
         Kind::PurchaseReturned(returned) => EventKind::PurchaseReturned(Box::new(purchase_returned(returned)?)),
         Kind::ExpiryMoved(moved) => EventKind::ExpiryMoved { expires_at: moment(moved.expires_at_us, "expires_at_us")? },
@@ -287,7 +288,12 @@ fn spent(spent: v1::Spent) -> Decoded<Spent> {
         parts: parts(spent.parts),
         value: amount(spent.value, "value")?,
         return_until: moment(spent.return_until_us, "return_until_us")?,
+        rate: spent.rate.map(point_value).transpose()?,
     })
+}
+
+fn point_value(value: v1::PointValue) -> Decoded<PointValue> {
+    Ok(PointValue { points: value.points, amount: amount(value.amount, "amount")? })
 }
 
 fn purchase_returned(returned: v1::PurchaseReturned) -> Decoded<Reversed> {

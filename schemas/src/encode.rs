@@ -233,10 +233,11 @@ fn event(to: &mut Wire<'_>, event: &Event) {
             parts(to, 2, into);
             to.bool(3, *lapsed);
         }),
-        EventKind::RedemptionReturned { return_id, redemption, parts: into } => to.message(15, |to| {
+        EventKind::RedemptionReturned { return_id, redemption, parts: into, value } => to.message(15, |to| {
             to.text(1, return_id.as_str());
             to.text(2, redemption.as_str());
             parts(to, 3, into);
+            value.iter().for_each(|value| amount(to, 4, *value));
         }),
         EventKind::PurchaseReturned(reversed) => to.message(16, |to| purchase_returned(to, reversed)),
         EventKind::PointsExpired(gone) => to.message(17, |to| part(to, gone)),
@@ -348,6 +349,12 @@ fn spent(to: &mut Wire<'_>, spent: &Spent) {
     parts(to, 2, &spent.parts);
     amount(to, 3, spent.value);
     to.int(4, spent.return_until.as_micros());
+    if let Some(rate) = &spent.rate {
+        to.message(5, |to| {
+            to.sint(1, rate.points);
+            amount(to, 2, rate.amount);
+        });
+    }
 }
 
 fn purchase_returned(to: &mut Wire<'_>, reversed: &Reversed) {

@@ -15,7 +15,7 @@ use ledger_core::account::state::{Balance, Status};
 use ledger_core::account::{Command, Event, EventKind};
 use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_core::points::Amount;
-use ledger_core::policy::{Facts, LinePoints, Paid, RateFailure};
+use ledger_core::policy::{Facts, LinePoints, Paid, PointValue, RateFailure};
 use ledger_core::time::Moment;
 use ledger_schemas::v1;
 use ledger_schemas::{Ask, DecodeError, Outcome, ProgramChange, ProgramEntry, Record, What, content_hash, encode_outcome, encode_program_entry, encode_record};
@@ -42,7 +42,11 @@ fn reason() -> Reason {
 }
 
 fn spent() -> Spent {
-    Spent { redemption: id("R-1"), parts: parts(), value: amount("2.53"), return_until: at("2011-12-09T10:00:00Z") }
+    Spent { redemption: id("R-1"), parts: parts(), value: amount("2.53"), return_until: at("2011-12-09T10:00:00Z"), rate: None }
+}
+
+fn spent_by_rate() -> Spent {
+    Spent { rate: Some(PointValue { points: 3, amount: amount("1") }), ..spent() }
 }
 
 fn lot() -> Lot {
@@ -143,7 +147,7 @@ fn events() -> Vec<EventKind> {
         EventKind::PointsHeld { redemption: id("R-1"), parts: parts(), lapses_at: at("2010-01-01T00:30:00Z") },
         EventKind::HoldCaptured(spent()),
         EventKind::HoldReleased { redemption: id("R-1"), parts: parts(), lapsed: true },
-        EventKind::RedemptionReturned { return_id: id("X-1"), redemption: id("R-1"), parts: parts() },
+        EventKind::RedemptionReturned { return_id: id("X-1"), redemption: id("R-1"), parts: parts(), value: None },
         EventKind::PurchaseReturned(Box::new(reversed(Returned::Lines(vec![(id("1"), amount("2.5"))])))),
         EventKind::PurchaseReturned(Box::new(reversed(Returned::Amount(amount("19.99"))))),
         EventKind::PointsExpired(parts()[1]),
@@ -162,6 +166,9 @@ fn events() -> Vec<EventKind> {
         EventKind::AdjustmentDeclined { proposal: id("A-2"), reason: reason() },
         EventKind::PointsEarned(Box::new(Earned { paid_by: paid_by(), ..earned() })),
         EventKind::PurchaseReturned(Box::new(Reversed { paid_by: paid_by(), ..reversed(Returned::Amount(amount("19.99"))) })),
+        EventKind::PointsRedeemed(spent_by_rate()),
+        EventKind::HoldCaptured(spent_by_rate()),
+        EventKind::RedemptionReturned { return_id: id("X-1"), redemption: id("R-1"), parts: parts(), value: Some(amount("0.33")) },
     ]
 }
 

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::command::Purchase;
 use super::event::{LotId, Part, Proposal};
 use crate::id::{Alias, Id};
-use crate::points::{Amount, Points};
-use crate::policy::{Facts, Kept, Version};
+use crate::points::{Amount, Exact, Points, TooLarge};
+use crate::policy::{Facts, Kept, PointValue, Version};
 use crate::posting::{BUCKETS, Bucket};
 use crate::time::Moment;
 
@@ -128,8 +128,54 @@ pub struct RedemptionState {
     pub redemption: Id,
     /// What of it was not returned yet, in the order it was taken.
     pub parts: Vec<Part>,
+    /// The same points by what they are worth, in the same order.
+    pub rates: Vec<SpentAt>,
     /// Until when it can be returned.
     pub return_until: Moment,
+}
+
+/// Points spent at one rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpentAt {
+    /// How many.
+    pub points: Points,
+    /// What they are worth.
+    pub rate: PointValue,
+}
+
+impl RedemptionState {
+    /// What it is worth without its last `returned` points, exactly.
+    ///
+    /// # Errors
+    /// [`TooLarge`] when the rates have more digits than can be summed exactly.
+    pub fn worth(&self, returned: Points) -> Result<Exact, TooLarge> {
+        let mut left = self.rates.iter().map(|rated| rated.points).sum::<Points>() - returned;
+        let mut worth = Exact::ZERO;
+        for rated in &self.rates {
+            let points = rated.points.min(left);
+            worth = worth.plus(rated.rate.exact(points)?)?;
+            left -= points;
+        }
+        Ok(worth)
+    }
+
+    pub(super) fn spend(&mut self, points: Points, rate: PointValue) {
+        match self.rates.last_mut().filter(|last| last.rate == rate) {
+            Some(last) => last.points += points,
+            None => self.rates.push(SpentAt { points, rate }),
+        }
+    }
+
+    /// The last points come back first.
+    pub(super) fn give_back(&mut self, mut points: Points) {
+        while let Some(last) = self.rates.last_mut().filter(|_| points > 0) {
+            let gone = last.points.min(points);
+            (last.points, points) = (last.points - gone, points - gone);
+            if last.points == 0 {
+                self.rates.pop();
+            }
+        }
+    }
 }
 
 /// A purchase that can still be returned.

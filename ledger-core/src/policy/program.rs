@@ -6,6 +6,7 @@ use cel::Env;
 
 use super::condition::Condition;
 use super::rulebook::{Expiry, Level, Mode, Rulebook, Span, Window};
+use crate::currency::minor_digits;
 use crate::points::Amount;
 use crate::time::{Moment, Zone};
 
@@ -38,6 +39,12 @@ impl Version {
             Expiry::Calendar { period, grace_days } => Some(self.zone.end_of(*period, occurred_at, *grace_days)),
             Expiry::Inactivity { months, days } => Some(self.after(last_activity, Span { months: *months, days: *days })),
         }
+    }
+
+    /// How many decimals money has that is paid out; a currency that ISO 4217 doesn't know, in rulebooks of before it was asked, has 6.
+    #[must_use]
+    pub fn money_digits(&self) -> u32 {
+        minor_digits(&self.rulebook.currency).unwrap_or(6)
     }
 
     /// Whether somebody else than the program pays for any bonus.

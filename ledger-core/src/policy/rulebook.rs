@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::fraud::FraudRules;
 use super::insight::InsightRules;
 use crate::id::Id;
-use crate::points::{Amount, Points, Rounding};
+use crate::points::{Amount, Exact, Points, Rounding, TooLarge};
 use crate::time::{Moment, Period};
 
 /// A program's rules from `effective_from` on.
@@ -272,7 +272,7 @@ fn default_hold_minutes() -> u32 {
 }
 
 /// `points` are worth `amount`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PointValue {
     /// Points.
@@ -282,6 +282,14 @@ pub struct PointValue {
 }
 
 impl PointValue {
+    /// What `points` are worth, exactly.
+    ///
+    /// # Errors
+    /// [`TooLarge`] when the fraction has more digits than 128 bits hold.
+    pub fn exact(&self, points: Points) -> Result<Exact, TooLarge> {
+        Exact::of(self.amount).over(Exact::from(self.points))?.times(Exact::from(points))
+    }
+
     /// What `points` are worth, rounded to 6 decimals, half even; none where it is beyond all decimals.
     #[must_use]
     pub fn money(&self, points: Points) -> Option<Amount> {

@@ -1,10 +1,11 @@
 //! Redeem: at once, hold, capture, release, and their return.
 
 use ledger_core::account::command::Action;
+use ledger_core::account::event::{Part, Spent};
 use ledger_core::account::{Event, EventKind, Rejection};
 use serde_json::json;
 
-use crate::support::{Book, at, id};
+use crate::support::{Book, at, id, rules, why};
 
 fn rich() -> Book {
     let mut book = Book::new(json!({"expiry": {"mode": "rolling", "months": 12}, "redeem": {"minimum": 50, "multiple_of": 10, "hold_minutes": 60}}));
@@ -122,4 +123,81 @@ fn without_points_the_rest_is_captured_and_given_back() {
     assert_eq!(lots(&book.ask("x2", back(None)).unwrap()), [(1, 70), (2, 50), (2, 50)]);
     assert_eq!(book.available(), 300);
     assert_eq!(book.ask("x3", back(None)).unwrap_err(), Rejection::NothingToReturn { redemption_id: id("h") });
+}
+
+fn values(events: &[Event]) -> Vec<String> {
+    let value = |event: &Event| match &event.kind {
+        EventKind::PointsRedeemed(spent) | EventKind::HoldCaptured(spent) => Some(spent.value.to_string()),
+        EventKind::RedemptionReturned { value, .. } => value.map(|value| value.to_string()),
+        _ => None,
+    };
+    events.iter().filter_map(value).collect()
+}
+
+fn give(book: &mut Book, points: i64) {
+    book.ask("o", Action::Open).unwrap();
+    book.ask("g", Action::Adjust { points, reason: why("gift") }).unwrap();
+}
+
+fn thirds(currency: &str) -> serde_json::Value {
+    rules(json!({"currency": currency, "redeem": {"value": {"points": 3, "amount": "1.00"}}}))
+}
+
+#[test]
+fn the_values_of_parts_add_up_to_that_of_the_whole_in_money_that_can_be_paid() {
+    let mut book = Book::versions(&[thirds("GBP")]);
+    give(&mut book, 10);
+    book.ask("h", Action::Hold { points: 3, minutes: None }).unwrap();
+    for name in ["c1", "c2", "c3"] {
+        book.ask(name, Action::Capture { redemption: id("h"), points: Some(1) }).unwrap();
+    }
+    assert_eq!(values(&book.events), ["0.33", "0.34", "0.33"]);
+    for name in ["x1", "x2", "x3"] {
+        book.ask(name, Action::ReturnRedemption { redemption: id("h"), points: Some(1) }).unwrap();
+    }
+    assert_eq!(values(&book.events)[3..], ["0.33", "0.34", "0.33"], "what comes back is worth what was given for it");
+    book.redeem("r", 7).unwrap();
+    assert_eq!(values(&book.events)[6..], ["2.33"]);
+}
+
+#[test]
+fn each_part_has_the_rate_of_its_own_capture() {
+    let mut dearer = thirds("GBP");
+    (dearer["effective_from"], dearer["redeem"]["value"]) = (json!("2010-02-01T00:00:00Z"), json!({"points": 7, "amount": "5.00"}));
+    let mut book = Book::versions(&[thirds("GBP"), dearer]);
+    give(&mut book, 10);
+    book.ask("h", Action::Hold { points: 4, minutes: Some(60 * 24 * 60) }).unwrap();
+    let capture = |points| Action::Capture { redemption: id("h"), points: Some(points) };
+    book.ask("c1", capture(2)).unwrap();
+    book.until("2010-02-02");
+    book.ask("c2", capture(1)).unwrap();
+    book.ask("c3", capture(1)).unwrap();
+    // 2/3, + 5/7 = 1.380952…, + 5/7 = 2.095238…
+    assert_eq!(values(&book.events), ["0.67", "0.71", "0.72"]);
+    book.ask("x1", Action::ReturnRedemption { redemption: id("h"), points: Some(3) }).unwrap();
+    book.ask("x2", Action::ReturnRedemption { redemption: id("h"), points: None }).unwrap();
+    // 1/3 is left of it.
+    assert_eq!(values(&book.events)[3..], ["1.77", "0.33"]);
+}
+
+#[test]
+fn values_have_the_minor_unit_of_the_currency() {
+    for (currency, value) in [("JPY", "2"), ("GBP", "2.33"), ("KWD", "2.333"), ("CLF", "2.3333")] {
+        let mut book = Book::versions(&[thirds(currency)]);
+        give(&mut book, 10);
+        book.redeem("r", 7).unwrap();
+        assert_eq!(values(&book.events), [value], "{currency}");
+    }
+}
+
+#[test]
+fn what_was_captured_before_rates_were_told_is_worth_what_it_said() {
+    let mut book = Book::versions(&[thirds("GBP")]);
+    give(&mut book, 10);
+    book.ask("h", Action::Hold { points: 3, minutes: None }).unwrap();
+    let parts = vec![Part { lot: 1, points: 1, pending: false }];
+    let spent = Spent { redemption: id("h"), parts, value: crate::support::amount("0.333333"), return_until: at("2010-12-01"), rate: None };
+    book.account.evolve(&Event { at: book.now, kind: EventKind::HoldCaptured(spent) });
+    book.ask("c2", Action::Capture { redemption: id("h"), points: None }).unwrap();
+    assert_eq!(values(&book.events), ["0.67"], "1.00 together, of which 0.33 was paid");
 }

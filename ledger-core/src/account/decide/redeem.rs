@@ -5,7 +5,7 @@ use crate::account::event::{Event, EventKind, Part, Spent};
 use crate::account::rejection::Rejection;
 use crate::account::state::{Account, Status};
 use crate::id::Id;
-use crate::points::{Amount, Exact, Points};
+use crate::points::{Amount, Exact, Points, TooLarge};
 use crate::policy::Version;
 use crate::posting::Bucket;
 use crate::time::{MINUTE_US, Moment};
@@ -25,13 +25,18 @@ fn check(account: &Account, points: Points, version: &Version) -> Result<(), Rej
     }
 }
 
-fn spent(redemption: &Id, parts: Vec<Part>, version: &Version, now: Moment) -> Result<Spent, Rejection> {
-    let worth = &version.rulebook.redeem.value;
-    let rate = Exact::of(worth.amount).over(Exact::from(worth.points));
-    let value = rate.and_then(|rate| rate.times(Exact::from(taking::sum(&parts)))).and_then(Exact::to_amount);
-    let value: Amount = value.map_err(|_| Rejection::AmountTooLarge)?;
+fn spent(account: &Account, redemption: &Id, parts: Vec<Part>, version: &Version, now: Moment) -> Result<Spent, Rejection> {
+    let rate = version.rulebook.redeem.value;
+    let value = growth(account, redemption, rate.exact(taking::sum(&parts)), version).map_err(|_| Rejection::AmountTooLarge)?;
     let return_until = version.zone.plus_days(now, version.rulebook.returns.window_days);
-    Ok(Spent { redemption: redemption.clone(), parts, value, return_until })
+    Ok(Spent { redemption: redemption.clone(), parts, value, return_until, rate: Some(rate) })
+}
+
+/// By how much the value of the redemption, rounded to what can be paid, grows by `more`.
+fn growth(account: &Account, redemption: &Id, more: Result<Exact, TooLarge>, version: &Version) -> Result<Amount, TooLarge> {
+    let before = account.redemption(redemption).map_or(Ok(Exact::ZERO), |state| state.worth(0))?;
+    let digits = version.money_digits();
+    Ok(before.plus(more?)?.to_decimals(digits)?.minus(before.to_decimals(digits)?))
 }
 
 /// An activity without a purchase: it wakes the account and moves the expiry of the lots that follow it.
@@ -44,7 +49,7 @@ pub(super) fn at_once(account: &Account, id: &Id, points: Points, context: &Cont
     let version = rules(context)?;
     check(account, points, version)?;
     let mut events = activity(account, version, context.now);
-    let spent = spent(id, taking::available(account, points), version, context.now)?;
+    let spent = spent(account, id, taking::available(account, points), version, context.now)?;
     events.push(Event { at: context.now, kind: EventKind::PointsRedeemed(spent) });
     Ok(Decision { rule_version: version.number, events })
 }
@@ -79,7 +84,7 @@ pub(super) fn capture(account: &Account, redemption: &Id, points: Option<Points>
         left -= taken;
     }
     let mut events = activity(account, version, context.now);
-    let spent = spent(redemption, parts, version, context.now)?;
+    let spent = spent(account, redemption, parts, version, context.now)?;
     events.push(Event { at: context.now, kind: EventKind::HoldCaptured(spent) });
     Ok(Decision { rule_version: version.number, events })
 }

@@ -3,9 +3,10 @@
 use super::{Context, Decision, Draft, require_open, taking};
 use crate::account::event::{EventKind, Part};
 use crate::account::rejection::Rejection;
-use crate::account::state::Account;
+use crate::account::state::{Account, RedemptionState};
 use crate::id::Id;
-use crate::points::Points;
+use crate::points::{Amount, Points, TooLarge};
+use crate::policy::Version;
 
 pub(super) fn decide(account: &Account, id: &Id, redemption: &Id, points: Option<Points>, context: &Context<'_>) -> Result<Decision, Rejection> {
     require_open(account)?;
@@ -36,9 +37,16 @@ pub(super) fn decide(account: &Account, id: &Id, redemption: &Id, points: Option
         missing -= given;
     }
     let mut draft = Draft::new(account, context)?;
-    draft.emit(context.now, EventKind::RedemptionReturned { return_id: id.clone(), redemption: redemption_id, parts });
+    let value = Some(fall(state, asked, draft.version).map_err(|_| Rejection::AmountTooLarge)?);
+    draft.emit(context.now, EventKind::RedemptionReturned { return_id: id.clone(), redemption: redemption_id, parts, value });
     taking::pay_debts(&mut draft, context.now, asked);
     Ok(draft.finish())
+}
+
+/// By how much the value of the redemption, rounded to what can be paid, falls.
+fn fall(state: &RedemptionState, points: Points, version: &Version) -> Result<Amount, TooLarge> {
+    let digits = version.money_digits();
+    Ok(state.worth(0)?.to_decimals(digits)?.minus(state.worth(points)?.to_decimals(digits)?))
 }
 
 fn exceeds(redemption: &Id, points: Option<Points>, left: Points) -> Rejection {
