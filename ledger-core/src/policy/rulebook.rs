@@ -344,7 +344,7 @@ pub struct TierRules {
 
 impl Default for TierRules {
     fn default() -> Self {
-        let entry = Level { name: "member".into(), at: Amount::ZERO, multiplier: Amount::ONE };
+        let entry = Level { name: "member".into(), at: Amount::ZERO, multiplier: Amount::ONE, base: None };
         Self { qualify_by: QualifyBy::Points, window: Window::Lifetime, downgrade: Downgrade::Never, levels: vec![entry] }
     }
 }
@@ -403,6 +403,9 @@ pub struct Level {
     /// The factor on what its members earn.
     #[serde(default = "Level::plain")]
     pub multiplier: Amount,
+    /// What its members earn by instead of `earn.base`: a rate that is no decimal multiple of it, such as 1 point for each 900.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<EarnBase>,
 }
 
 impl Level {

@@ -182,5 +182,9 @@ fn check_tiers(rulebook: &Rulebook, invalid: &mut Vec<Invalid>) {
         if level.multiplier < Amount::ZERO || level.multiplier > Amount::from(1000) {
             invalid.push(Invalid::new(format!("/tiers/levels/{i}/multiplier"), level.multiplier, "a factor from 0 to 1000"));
         }
+        if let Some(base) = &level.base {
+            check_positive(format!("/tiers/levels/{i}/base/points"), base.points, invalid);
+            check_positive(format!("/tiers/levels/{i}/base/per"), base.per, invalid);
+        }
     }
 }
