@@ -301,6 +301,9 @@ impl Account {
             }
             self.standing.since = at;
         }
+        if moved.cause != TierCause::Review {
+            self.standing.anchor = at;
+        }
         self.standing.tier = moved.to.clone();
         // Where a return leaves enough of the purchases that had counted for a lower tier, it is they who hold it, not those booked since.
         let is_rest = moved.cause == TierCause::Returned && self.standing.basis == Some(moved.qualifying);

@@ -253,6 +253,8 @@ pub struct Standing {
     pub counted_from: Option<Moment>,
     /// When it is reviewed next.
     pub review_at: Option<Moment>,
+    /// When it was reached by earning or left by a return: reviews come whole years after that, however short a month between was.
+    pub anchor: Moment,
 }
 
 /// The state of an account.

@@ -203,6 +203,9 @@ impl Draw {
             let qualify_by = if points { "points" } else { "purchases" };
             tiers = json!({"qualify_by": qualify_by, "window": window, "downgrade": downgrade, "levels": [{"name": "member", "at": 0}, second, third]});
         }
+        if tiers["levels"][2].is_object() && self.chance(30) {
+            tiers["levels"][2]["base"] = json!({"points": "1", "per": self.of(&["0.90", "0.70"]), "whole_steps": whole_steps});
+        }
         let mut accounts =
             json!({"open_on_earn": self.chance(80), "activation_required": self.chance(20), "on_close": self.of(&["forfeit", "keep", "refuse"])});
         if self.chance(60) {
@@ -216,7 +219,7 @@ impl Draw {
                      "rounding": self.of(&["floor", "half_up", "half_even", "ceiling"]), "round_per": self.of(&["line", "order"]),
                      "pending_days": self.of(&[0, 0, 1, 3, 14]), "exclude": {"skus": ["GIFT"]}, "bonus": bonus, "caps": caps},
             "expiry": expiry,
-            "redeem": {"minimum": minimum, "multiple_of": self.of(&[1, 1, 5]), "value": {"points": 100, "amount": "1.00"}},
+            "redeem": {"minimum": minimum, "multiple_of": self.of(&[1, 1, 5]), "value": {"points": self.of(&[100, 3, 7]), "amount": self.of(&["1.00", "2.50"])}},
             "return": {"window_days": self.of(&[60, 90, 365]), "on_shortfall": self.of(&["clamp", "negative"])},
             "tiers": tiers
         })
@@ -451,6 +454,16 @@ fn next_rulebook(draw: &mut Draw, before: &[Value]) -> Value {
     }
     if next["earn"]["bonus"] != json!([]) {
         next["earn"]["base"]["whole_steps"] = json!(false);
+    }
+    let steps = next["earn"]["base"]["whole_steps"].clone();
+    next["redeem"]["value"] = fresh["redeem"]["value"].clone();
+    if let (Some(levels), Some(fresh)) = (next["tiers"]["levels"].as_array_mut(), fresh["tiers"]["levels"].as_array()) {
+        for (level, fresh) in levels.iter_mut().zip(fresh) {
+            level["base"] = fresh["base"].clone();
+            if level["base"].is_object() {
+                level["base"]["whole_steps"] = steps.clone();
+            }
+        }
     }
     let from = draw.now_us + draw.of(&[0, -DAY_US, DAY_US]);
     next["effective_from"] = json!(jiff::Timestamp::from_microsecond(from).expect("a moment").to_string());

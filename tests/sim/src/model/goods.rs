@@ -42,6 +42,7 @@ impl Model {
             money_back: 0,
             version,
             multiplier,
+            tier,
             day: zoned(occurred_us, rated).date(),
             qualifying: 0,
             until_us: plus_days(occurred_us, number(&rated["return"]["window_days"]), rated),
@@ -60,7 +61,8 @@ impl Model {
         let counts = self.counting(now_us, current);
         let reached = level(current, self.qualifying(&counts));
         if reached > self.tier {
-            self.move_tier(reached, occurred_us.max(self.tier_since_us), Some(counts), current);
+            self.reach(occurred_us.max(self.tier_since_us));
+            self.move_tier(reached, self.reached_us, Some(counts), current);
         }
         Ok(())
     }
@@ -84,6 +86,11 @@ impl Model {
         purchases.iter().map(|id| self.purchases[id].qualifying).sum()
     }
 
+    /// From here on the years to reviews are counted.
+    fn reach(&mut self, us: i64) {
+        (self.reached_us, self.reviews) = (us, 0);
+    }
+
     /// To a tier that `by` has reached, or to one by grace.
     fn move_tier(&mut self, to: usize, at_us: i64, by: Option<Vec<String>>, rules: &Value) {
         if to != self.tier {
@@ -91,7 +98,7 @@ impl Model {
             (self.tier, self.tier_since_us) = (to, at_us);
         }
         self.tier_by = by.filter(|_| to > 0);
-        self.review_us = (to > 0 && rules["tiers"]["downgrade"] != "never").then(|| plus_months(at_us, 12, rules));
+        self.review_us = (to > 0 && rules["tiers"]["downgrade"] != "never").then(|| plus_months(self.reached_us, 12 * (self.reviews + 1), rules));
     }
 
     pub(super) fn review(&mut self, at_us: i64, rules: &[Value]) {
@@ -103,6 +110,7 @@ impl Model {
             Some("one_level") => self.tier - 1,
             _ => reached,
         };
+        self.reviews += 1;
         self.move_tier(to, at_us, (reached >= to).then_some(counts), rules);
     }
 
@@ -181,7 +189,8 @@ impl Model {
         let by = if self.qualifying(&counts) > self.qualifying(&by) { counts } else { by };
         let supported = level(rules, self.qualifying(&by));
         if supported < self.tier {
-            self.move_tier(supported, occurred_us.max(self.tier_since_us), Some(by), rules);
+            self.reach(occurred_us.max(self.tier_since_us));
+            self.move_tier(supported, self.reached_us, Some(by), rules);
         }
     }
 

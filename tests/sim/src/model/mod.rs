@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use serde_json::Value;
 
 use crate::plan::{BackSpec, LineSpec, MINUTE_US};
-use crate::rules::{Ratio, expiry, in_force, number, plus_days};
+use crate::rules::{Ratio, expiry, in_force, number, plus_days, ratio, rounded, whole_number};
 
 /// What an account has, as the book's records say it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +63,8 @@ struct Point {
     expires_us: Option<i64>,
     at: At,
     taken: usize,
+    /// The version of the rulebook that spent it.
+    version: usize,
 }
 
 #[derive(Clone)]
@@ -74,6 +76,7 @@ pub struct Bought {
     pub money_back: i64,
     version: usize,
     pub multiplier: Ratio,
+    pub tier: usize,
     day: Date,
     qualifying: i64,
     until_us: i64,
@@ -117,6 +120,9 @@ pub struct Model {
     /// The purchases that reached the tier; none if it is the entry tier or held by grace.
     tier_by: Option<Vec<String>>,
     review_us: Option<i64>,
+    /// When the tier was reached or left by a return, and how many reviews have come since.
+    reached_us: i64,
+    reviews: i64,
 }
 
 impl Model {
@@ -132,6 +138,18 @@ impl Model {
             owed: self.owed,
             earned: self.earned,
         }
+    }
+
+    /// What all redemptions are worth, in hundredths: of each the points that are spent, at the rates of then, rounded together.
+    pub fn worth(&self, rules: &[Value]) -> i64 {
+        let mut by_redemption: BTreeMap<&str, Ratio> = BTreeMap::new();
+        for point in &self.points {
+            if let At::Redeemed(redemption) = &point.at {
+                let value = &rules[point.version]["redeem"]["value"];
+                *by_redemption.entry(redemption).or_insert_with(|| whole_number(0)) += ratio(&value["amount"]) * whole_number(100) / ratio(&value["points"]);
+            }
+        }
+        by_redemption.values().map(|cents| rounded(cents, "half_even")).sum()
     }
 
     fn in_order(&self, is: impl Fn(&Point) -> bool) -> Vec<usize> {
@@ -159,10 +177,10 @@ impl Model {
         }
     }
 
-    fn take(&mut self, n: i64, to: &At) {
+    fn take(&mut self, n: i64, to: &At, version: usize) {
         for i in self.in_order(|point| point.at == At::Available).into_iter().take(usize::try_from(n).unwrap_or(0)) {
             self.takes += 1;
-            (self.points[i].at, self.points[i].taken) = (to.clone(), self.takes);
+            (self.points[i].at, self.points[i].taken, self.points[i].version) = (to.clone(), self.takes, version);
         }
     }
 
@@ -233,7 +251,8 @@ impl Model {
     }
 
     fn do_it(&mut self, deed: &Deed, now_us: i64, rules: &[Value]) -> Result<(), &'static str> {
-        let current = &rules[in_force(rules, now_us).unwrap_or(0)];
+        let version = in_force(rules, now_us).unwrap_or(0);
+        let current = &rules[version];
         match deed {
             Deed::Open if self.status != Status::Unopened => return Err("account_exists"),
             Deed::Open => self.open(now_us, current),
@@ -262,17 +281,17 @@ impl Model {
             Deed::Redeem { id, points } => {
                 self.check_spending(*points, current)?;
                 self.active(now_us, current);
-                self.take(*points, &At::Redeemed(id.clone()));
+                self.take(*points, &At::Redeemed(id.clone()), version);
                 self.spent(id, now_us, current);
             }
             Deed::Hold { id, points, minutes } => {
                 self.check_spending(*points, current)?;
                 self.active(now_us, current);
-                self.take(*points, &At::Held(id.clone()));
+                self.take(*points, &At::Held(id.clone()), version);
                 self.holds.push(Hold { redemption: id.clone(), lapses_us: now_us + i64::from(*minutes) * MINUTE_US });
                 self.redemptions.insert(id.clone(), 0);
             }
-            Deed::Capture { redemption, points } => self.capture(redemption, *points, now_us, current)?,
+            Deed::Capture { redemption, points } => self.capture(redemption, *points, now_us, version, current)?,
             Deed::Release { redemption } => {
                 self.open_or()?;
                 let hold = self.holds.iter().position(|hold| hold.redemption == *redemption).ok_or_else(|| self.no_hold(redemption))?;
@@ -382,7 +401,7 @@ impl Model {
         if self.redemptions.contains_key(redemption) { "hold_not_found" } else { "redemption_not_found" }
     }
 
-    fn capture(&mut self, redemption: &str, points: Option<i64>, now_us: i64, rules: &Value) -> Result<(), &'static str> {
+    fn capture(&mut self, redemption: &str, points: Option<i64>, now_us: i64, version: usize, rules: &Value) -> Result<(), &'static str> {
         self.spending_or()?;
         if !self.holds.iter().any(|hold| hold.redemption == redemption) {
             return Err(self.no_hold(redemption));
@@ -396,7 +415,7 @@ impl Model {
         held.sort_by_key(|i| self.points[*i].taken);
         for i in held.into_iter().take(usize::try_from(points).unwrap_or(0)) {
             self.takes += 1;
-            (self.points[i].at, self.points[i].taken) = (At::Redeemed(redemption.to_owned()), self.takes);
+            (self.points[i].at, self.points[i].taken, self.points[i].version) = (At::Redeemed(redemption.to_owned()), self.takes, version);
         }
         if self.count(|point| point.at == At::Held(redemption.to_owned())) == 0 {
             self.holds.retain(|hold| hold.redemption != redemption);
@@ -439,7 +458,7 @@ impl Model {
         } else if -points > self.has().available {
             return Err("insufficient_points");
         } else {
-            self.take(-points, &At::Gone);
+            self.take(-points, &At::Gone, 0);
         }
         Ok(())
     }
@@ -447,7 +466,7 @@ impl Model {
     fn give(&mut self, n: i64, purchase: Option<&str>, earned_us: i64, matures_us: i64, expires_us: Option<i64>) {
         self.lots += usize::from(n > 0);
         let at = if matures_us > earned_us { At::Pending } else { At::Available };
-        let point = Point { lot: self.lots, purchase: purchase.map(str::to_owned), earned_us, matures_us, expires_us, at, taken: 0 };
+        let point = Point { lot: self.lots, purchase: purchase.map(str::to_owned), earned_us, matures_us, expires_us, at, taken: 0, version: 0 };
         self.points.extend(std::iter::repeat_n(point, usize::try_from(n).unwrap_or(0)));
     }
 }
