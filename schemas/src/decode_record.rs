@@ -81,13 +81,14 @@ impl Record {
 }
 
 fn balance(bytes: &[u8]) -> Decoded<Balance> {
-    let mut balance = Balance { available: 0, pending: 0, held: 0, owed: 0, lifetime_earned: 0 };
+    let mut balance = Balance::default();
     each_field!(bytes, value, {
         1 => balance.available = value.sint()?,
         2 => balance.pending = value.sint()?,
         3 => balance.held = value.sint()?,
         4 => balance.owed = value.sint()?,
         5 => balance.lifetime_earned = value.sint()?,
+        6 => balance.lapsed = value.sint()?,
     });
     Ok(balance)
 }

@@ -99,6 +99,7 @@ fn balance(to: &mut Wire<'_>, balance: &Balance) {
     to.sint(3, balance.held);
     to.sint(4, balance.owed);
     to.sint(5, balance.lifetime_earned);
+    to.sint(6, balance.lapsed);
 }
 
 fn reason(to: &mut Wire<'_>, number: u32, reason: &Reason) {
@@ -123,10 +124,14 @@ fn action(to: &mut Wire<'_>, action: &Action) {
         Action::Unfreeze(why) => reason(to, 6, why),
         Action::Close(why) => reason(to, 7, why),
         Action::Earn(body) => to.message(8, |to| purchase(to, body)),
-        Action::Redeem { points } => to.message(9, |to| to.sint(1, *points)),
-        Action::Hold { points, minutes } => to.message(10, |to| {
+        Action::Redeem { points, occurred_at } => to.message(9, |to| {
+            to.sint(1, *points);
+            to.optional_int(2, occurred_at.map(Moment::as_micros));
+        }),
+        Action::Hold { points, minutes, occurred_at } => to.message(10, |to| {
             to.sint(1, *points);
             to.optional_uint(2, *minutes);
+            to.optional_int(3, occurred_at.map(Moment::as_micros));
         }),
         Action::Capture { redemption, points } => to.message(11, |to| capture(to, redemption, *points)),
         Action::Release { redemption } => to.message(12, |to| to.text(1, redemption.as_str())),

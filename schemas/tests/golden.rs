@@ -185,7 +185,7 @@ fn record(kind: EventKind) -> Record {
         rule_version: 3,
         previous_hash: [0xcd; 32],
         events: vec![Event { at: at("2009-12-01T07:45:00Z"), kind }],
-        balance: Balance { available: 1, pending: 2, held: 3, owed: 4, lifetime_earned: 5 },
+        balance: Balance { available: 1, pending: 2, held: 3, owed: 4, lifetime_earned: 5, lapsed: 0 },
     }
 }
 
@@ -221,6 +221,18 @@ fn every_kind_of_event_has_its_golden_bytes() {
 }
 
 #[test]
+fn a_balance_with_lapsed_points_has_its_golden_bytes() {
+    let before = record(EventKind::AccountActivated);
+    let record = Record { balance: Balance { lapsed: 6, ..before.balance }, ..before };
+    let mut bytes = Vec::new();
+    encode_record(&record, &mut bytes);
+    let golden = golden("record-lapsed.hex", &bytes);
+    assert_eq!(bytes, golden);
+    assert_eq!(Record::decode(&golden).unwrap(), record);
+    assert_eq!(v1::Record::decode(&*golden).unwrap().encode_to_vec(), golden);
+}
+
+#[test]
 fn outcomes_and_program_entries_have_their_golden_bytes() {
     let actions = [
         Action::Open,
@@ -229,8 +241,8 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         Action::Unfreeze(reason()),
         Action::Close(reason()),
         Action::Earn(purchase()),
-        Action::Redeem { points: 500 },
-        Action::Hold { points: 500, minutes: Some(30) },
+        Action::Redeem { points: 500, occurred_at: None },
+        Action::Hold { points: 500, minutes: Some(30), occurred_at: None },
         Action::Capture { redemption: id("R-1"), points: Some(300) },
         Action::Release { redemption: id("R-1") },
         Action::ReturnRedemption { redemption: id("R-1"), points: Some(100) },
@@ -245,6 +257,8 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         Action::Decline { proposal: id("A-2"), reason: reason() },
         Action::Capture { redemption: id("R-1"), points: None },
         Action::ReturnRedemption { redemption: id("R-1"), points: None },
+        Action::Redeem { points: 500, occurred_at: Some(at("2009-12-31T23:50:00Z")) },
+        Action::Hold { points: 500, minutes: None, occurred_at: Some(at("2009-12-31T23:50:00Z")) },
     ];
     for (n, action) in actions.into_iter().enumerate() {
         let command = Command { id: id("R-1"), actor: "till-7".into(), action };

@@ -74,10 +74,10 @@ impl Account {
             }
             EventKind::HoldReleased { redemption, parts, .. } => {
                 self.unhold(redemption, parts);
-                self.each_lot(parts, |lot, points| lot.remaining += points);
+                self.put_back(at, parts);
             }
-            EventKind::RedemptionReturned { redemption, parts, .. } => self.restore(redemption, parts),
-            EventKind::PurchaseReturned(reversed) => self.reverse(reversed),
+            EventKind::RedemptionReturned { redemption, parts, .. } => self.restore(at, redemption, parts),
+            EventKind::PurchaseReturned(reversed) => self.reverse(at, reversed),
             EventKind::PointsTaken { parts, .. } | EventKind::DebtPaid { parts, .. } | EventKind::PointsForfeited { parts } => self.take(parts),
             EventKind::TierChanged(moved) | EventKind::TierKept(moved) => self.stand(at, moved),
         }
@@ -161,6 +161,7 @@ impl Account {
             source: source.clone(),
             rule_version,
             keep_until,
+            back_at: None,
         });
     }
 
@@ -264,16 +265,26 @@ impl Account {
         self.holds.retain(|hold| !hold.parts.is_empty());
     }
 
-    fn restore(&mut self, redemption: &Id, parts: &[Part]) {
-        self.each_lot(parts, |lot, points| lot.remaining += points);
+    fn put_back(&mut self, at: Moment, parts: &[Part]) {
+        self.each_lot(parts, |lot, points| {
+            lot.remaining += points;
+            lot.back_at = lot.back_at.max(Some(at));
+        });
+    }
+
+    fn restore(&mut self, at: Moment, redemption: &Id, parts: &[Part]) {
+        self.put_back(at, parts);
         if let Some(state) = self.redemptions.iter_mut().rev().find(|state| state.redemption == *redemption) {
             subtract(&mut state.parts, parts);
             state.give_back(parts.iter().map(|part| part.points).sum());
         }
     }
 
-    fn reverse(&mut self, reversed: &Reversed) {
+    fn reverse(&mut self, at: Moment, reversed: &Reversed) {
         self.take(&reversed.parts);
+        for part in reversed.parts.iter().filter(|part| part.points < 0) {
+            self.each_lot(std::slice::from_ref(part), |lot, _| lot.back_at = lot.back_at.max(Some(at)));
+        }
         let Some(i) = self.purchases.iter().rposition(|state| state.purchase.purchase_id == reversed.body.purchase_id) else { return };
         let state = Arc::make_mut(&mut self.purchases[i]);
         let uncapped = state.uncapped_points - reversed.uncapped_points;

@@ -43,6 +43,14 @@ pub enum Rejection {
         /// The program's clock.
         now: Moment,
     },
+    /// A redemption is told later than the rulebook allows.
+    #[error("occurred_at {occurred_at} is too long ago: redemptions may be told {minutes} minutes after they occurred (redeem.offline_minutes)")]
+    ToldTooLate {
+        /// When it occurred.
+        occurred_at: Moment,
+        /// The rulebook's.
+        minutes: u32,
+    },
     /// The purchase is in another currency than the program.
     #[error("the purchase is in {currency}, the program's currency is {expected}")]
     CurrencyMismatch {
@@ -218,6 +226,7 @@ impl Rejection {
             Self::ApprovalByMaker { .. } => 34,
             Self::ApprovalRequired { .. } => 35,
             Self::TooManyProposals { .. } => 36,
+            Self::ToldTooLate { .. } => 37,
             Self::PurchaseNotFound { .. } => 40,
             Self::RedemptionNotFound { .. } => 41,
             Self::HoldNotFound { .. } => 42,
@@ -253,6 +262,7 @@ impl Rejection {
             Self::AccountNotFrozen => "account_not_frozen",
             Self::AccountNotPending => "account_not_pending",
             Self::OccurredInFuture { .. } => "occurred_in_future",
+            Self::ToldTooLate { .. } => "told_too_late",
             Self::CurrencyMismatch { .. } => "currency_mismatch",
             Self::AmountTooLarge => "amount_too_large",
             Self::PurchaseNotFound { .. } => "purchase_not_found",

@@ -71,6 +71,8 @@ pub struct Balance {
     pub owed: Points,
     /// All that purchases ever gave.
     pub lifetime_earned: Points,
+    /// Of what is available, what has expired and is not booked so yet, as redemptions of before may still be told.
+    pub lapsed: Points,
 }
 
 /// What one earning gave, as far as it is left.
@@ -100,6 +102,22 @@ pub struct LotState {
     pub rule_version: u32,
     /// Until when points may come back to it.
     pub keep_until: Moment,
+    /// When points last came back to it.
+    pub back_at: Option<Moment>,
+}
+
+impl LotState {
+    /// When its points are lost, if ever: those that a purchase after a fixed date earns as they are earned.
+    #[must_use]
+    pub fn lost_at(&self) -> Option<Moment> {
+        self.expires_at.map(|at| at.max(self.earned_at))
+    }
+
+    /// Whether its points are lost at `at`, booked or not.
+    #[must_use]
+    pub fn is_lost_by(&self, at: Moment) -> bool {
+        self.lost_at().is_some_and(|lost_at| lost_at <= at)
+    }
 }
 
 /// Points set aside.
@@ -330,7 +348,15 @@ impl Account {
             held: self.total(Bucket::Held),
             owed: -self.total(Bucket::Owed),
             lifetime_earned: self.lifetime_earned,
+            lapsed: 0,
         }
+    }
+
+    /// What the account has at `now`, by when all is done that is due.
+    #[must_use]
+    pub fn balance_at(&self, now: Moment) -> Balance {
+        let lapsed = self.lots.iter().filter(|lot| !lot.pending && lot.is_lost_by(now)).map(|lot| lot.remaining).sum();
+        Balance { lapsed, ..self.balance() }
     }
 
     /// The lot with this number, if it is kept.

@@ -8,7 +8,7 @@ use super::condition::Condition;
 use super::rulebook::{Expiry, Level, Mode, Rulebook, Span, Window};
 use crate::currency::minor_digits;
 use crate::points::Amount;
-use crate::time::{Moment, Zone};
+use crate::time::{MINUTE_US, Moment, Zone};
 
 /// One published version of a rulebook, compiled. It never changes.
 pub struct Version {
@@ -125,6 +125,19 @@ impl Program {
     #[must_use]
     pub fn at_or_first(&self, at: Moment) -> Option<&Arc<Version>> {
         self.at(at).or_else(|| self.versions.first())
+    }
+
+    /// When what is lost at `lost_at` is booked: when no redemption of before can be told any more.
+    #[must_use]
+    pub fn booked_at(&self, lost_at: Moment) -> Moment {
+        let minutes = self.at_or_first(lost_at).map_or(0, |version| version.rulebook.redeem.offline_minutes);
+        lost_at.plus_micros(i64::from(minutes) * MINUTE_US)
+    }
+
+    /// Whether redemptions may be told later than they occur by any version.
+    #[must_use]
+    pub fn is_told_later(&self) -> bool {
+        self.versions.iter().any(|version| version.rulebook.redeem.offline_minutes > 0)
     }
 
     /// The version published last.

@@ -261,6 +261,14 @@ pub struct RedeemRules {
     /// After this many minutes a hold lapses, unless the redemption names its own time.
     #[serde(default = "default_hold_minutes")]
     pub hold_minutes: u32,
+    /// For so many minutes after it occurred a redemption may still be told, as by tills that were offline; so much later expiry is booked. None may be if this is left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub offline_minutes: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn one() -> Points {

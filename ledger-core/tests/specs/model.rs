@@ -234,14 +234,14 @@ impl Pair {
             }
             Step::Redeem(points) => {
                 let n = self.redemptions;
-                let agreed = self.spend(points, Action::Redeem { points });
+                let agreed = self.spend(points, Action::Redeem { points, occurred_at: None });
                 if agreed {
                     self.model.take(points, At::Redeemed(n));
                 }
             }
             Step::Hold { points, minutes } => {
                 let n = self.redemptions;
-                if self.spend(points, Action::Hold { points, minutes: Some(minutes) }) {
+                if self.spend(points, Action::Hold { points, minutes: Some(minutes), occurred_at: None }) {
                     self.model.take(points, At::Held(n));
                     let lapses = self.book.now.plus_micros(i64::from(minutes) * MINUTE_US);
                     self.model.holds.push(Hold { redemption: n, lapses });

@@ -48,7 +48,7 @@ fn refusals_in_order_of_precedence() {
 #[test]
 fn a_hold_is_captured_in_part_and_the_rest_released() {
     let mut book = rich();
-    book.ask("h", Action::Hold { points: 200, minutes: None }).unwrap();
+    book.ask("h", Action::Hold { points: 200, minutes: None, occurred_at: None }).unwrap();
     assert_eq!((book.balance().held, book.available()), (200, 100));
     assert_eq!(lots(&book.ask("h", Action::Capture { redemption: id("h"), points: Some(120) }).unwrap()), [(2, 100), (1, 20)]);
     assert_eq!((book.balance().held, book.available()), (80, 100));
@@ -63,7 +63,7 @@ fn a_hold_is_captured_in_part_and_the_rest_released() {
 #[test]
 fn a_hold_lapses_at_its_time_and_not_before() {
     let mut book = rich();
-    book.ask("h", Action::Hold { points: 100, minutes: Some(30) }).unwrap();
+    book.ask("h", Action::Hold { points: 100, minutes: Some(30), occurred_at: None }).unwrap();
     assert_eq!(book.until("2010-04-01T12:29:59.999999Z").balance().held, 100);
     assert_eq!(book.until("2010-04-01T12:30:00Z").balance().held, 0);
     let late = book.ask("h", Action::Capture { redemption: id("h"), points: Some(100) }).unwrap_err();
@@ -74,7 +74,7 @@ fn a_hold_lapses_at_its_time_and_not_before() {
 fn points_held_over_their_expiry_can_be_captured_and_are_lost_when_released() {
     let mut book = rich();
     book.until("2010-12-31");
-    book.ask("h", Action::Hold { points: 100, minutes: Some(60 * 24 * 10) }).unwrap();
+    book.ask("h", Action::Hold { points: 100, minutes: Some(60 * 24 * 10), occurred_at: None }).unwrap();
     book.until("2011-01-05");
     assert_eq!((book.balance().held, book.available()), (100, 200), "a hold protects its points");
     let mut captured = Book { account: book.account.clone(), events: Vec::new(), program: book.program.clone(), now: book.now };
@@ -114,7 +114,7 @@ fn a_redemption_outside_its_window_cannot_be_returned() {
 fn without_points_the_rest_is_captured_and_given_back() {
     let mut book = rich();
     let (capture, back) = (|points| Action::Capture { redemption: id("h"), points }, |points| Action::ReturnRedemption { redemption: id("h"), points });
-    book.ask("h", Action::Hold { points: 200, minutes: None }).unwrap();
+    book.ask("h", Action::Hold { points: 200, minutes: None, occurred_at: None }).unwrap();
     assert_eq!(book.ask("x0", back(None)).unwrap_err(), Rejection::NothingToReturn { redemption_id: id("h") }, "nothing was spent yet");
     book.ask("c1", capture(Some(50))).unwrap();
     assert_eq!(lots(&book.ask("c2", capture(None)).unwrap()), [(2, 50), (1, 100)]);
@@ -147,7 +147,7 @@ fn thirds(currency: &str) -> serde_json::Value {
 fn the_values_of_parts_add_up_to_that_of_the_whole_in_money_that_can_be_paid() {
     let mut book = Book::versions(&[thirds("GBP")]);
     give(&mut book, 10);
-    book.ask("h", Action::Hold { points: 3, minutes: None }).unwrap();
+    book.ask("h", Action::Hold { points: 3, minutes: None, occurred_at: None }).unwrap();
     for name in ["c1", "c2", "c3"] {
         book.ask(name, Action::Capture { redemption: id("h"), points: Some(1) }).unwrap();
     }
@@ -166,7 +166,7 @@ fn each_part_has_the_rate_of_its_own_capture() {
     (dearer["effective_from"], dearer["redeem"]["value"]) = (json!("2010-02-01T00:00:00Z"), json!({"points": 7, "amount": "5.00"}));
     let mut book = Book::versions(&[thirds("GBP"), dearer]);
     give(&mut book, 10);
-    book.ask("h", Action::Hold { points: 4, minutes: Some(60 * 24 * 60) }).unwrap();
+    book.ask("h", Action::Hold { points: 4, minutes: Some(60 * 24 * 60), occurred_at: None }).unwrap();
     let capture = |points| Action::Capture { redemption: id("h"), points: Some(points) };
     book.ask("c1", capture(2)).unwrap();
     book.until("2010-02-02");
@@ -194,7 +194,7 @@ fn values_have_the_minor_unit_of_the_currency() {
 fn what_was_captured_before_rates_were_told_is_worth_what_it_said() {
     let mut book = Book::versions(&[thirds("GBP")]);
     give(&mut book, 10);
-    book.ask("h", Action::Hold { points: 3, minutes: None }).unwrap();
+    book.ask("h", Action::Hold { points: 3, minutes: None, occurred_at: None }).unwrap();
     let parts = vec![Part { lot: 1, points: 1, pending: false }];
     let spent = Spent { redemption: id("h"), parts, value: crate::support::amount("0.333333"), return_until: at("2010-12-01"), rate: None };
     book.account.evolve(&Event { at: book.now, kind: EventKind::HoldCaptured(spent) });

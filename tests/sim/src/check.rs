@@ -145,8 +145,14 @@ fn stories(site: &Site, findings: &mut Findings) -> Result<BTreeMap<String, Stor
             }
             account.seal(record.recorded_at, hash(&entry.body));
             let negative = [Bucket::Pending, Bucket::Available, Bucket::Held, Bucket::Shortfall].into_iter().any(|bucket| account.total(bucket) < 0);
-            if negative || account.balance() != record.balance {
-                findings.push(format!("{}, record {}: {:?}, the fold has {:?}", entry.account, record.account_seq, record.balance, account.balance()));
+            if negative || account.balance_at(record.recorded_at) != record.balance {
+                findings.push(format!(
+                    "{}, record {}: {:?}, the fold has {:?}",
+                    entry.account,
+                    record.account_seq,
+                    record.balance,
+                    account.balance_at(record.recorded_at)
+                ));
             }
             story.entries.push(entry.clone());
             story.records.push(record);
@@ -297,7 +303,14 @@ impl Told {
 
 fn same(record: &Record, so_far: &mut Told, model: &Model, rules: &[serde_json::Value], what: &str) -> Result<(), String> {
     let balance = &record.balance;
-    let told = Has { available: balance.available, pending: balance.pending, held: balance.held, owed: balance.owed, earned: balance.lifetime_earned };
+    let told = Has {
+        available: balance.available,
+        pending: balance.pending,
+        held: balance.held,
+        owed: balance.owed,
+        earned: balance.lifetime_earned,
+        lapsed: balance.lapsed,
+    };
     let has = model.has();
     so_far.add(record);
     let account = &so_far.account;

@@ -8,6 +8,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use crate::fault::Fault;
+use crate::rules::in_force;
 
 pub const DAY_US: i64 = 86_400_000_000;
 pub const MINUTE_US: i64 = 60_000_000;
@@ -45,10 +46,12 @@ pub enum Ask {
     },
     Redeem {
         points: i64,
+        occurred_us: Option<i64>,
     },
     Hold {
         points: i64,
         minutes: u32,
+        occurred_us: Option<i64>,
     },
     Capture {
         of: usize,
@@ -219,7 +222,8 @@ impl Draw {
                      "rounding": self.of(&["floor", "half_up", "half_even", "ceiling"]), "round_per": self.of(&["line", "order"]),
                      "pending_days": self.of(&[0, 0, 1, 3, 14]), "exclude": {"skus": ["GIFT"]}, "bonus": bonus, "caps": caps},
             "expiry": expiry,
-            "redeem": {"minimum": minimum, "multiple_of": self.of(&[1, 1, 5]), "value": {"points": self.of(&[100, 3, 7]), "amount": self.of(&["1.00", "2.50"])}},
+            "redeem": {"minimum": minimum, "multiple_of": self.of(&[1, 1, 5]), "value": {"points": self.of(&[100, 3, 7]), "amount": self.of(&["1.00", "2.50"])},
+                       "offline_minutes": self.of(&[0, 30, 1440])},
             "return": {"window_days": self.of(&[60, 90, 365]), "on_shortfall": self.of(&["clamp", "negative"])},
             "tiers": tiers
         })
@@ -248,6 +252,12 @@ impl Draw {
             4 => self.now_us + DAY_US,
             _ => self.now_us,
         }
+    }
+
+    /// When a redemption occurred that is told later, which a third are.
+    fn told_later(&mut self) -> Option<i64> {
+        let minutes = self.of(&[0, 1, 20, 29, 600, 1430, 2000, -4, -10]);
+        self.chance(35).then_some(self.now_us - minutes * MINUTE_US)
     }
 
     fn back(&mut self, lines: &[LineSpec]) -> BackSpec {
@@ -299,8 +309,8 @@ impl Draw {
                 }
             }
             (8..20, Some((of, lines)), ..) => Ask::Return { of, occurred_us: self.now_us, back: self.back(&lines) },
-            (20..32, ..) => Ask::Redeem { points },
-            (32..39, ..) => Ask::Hold { points, minutes: self.of(&[1, 30, 1440, 20_000]) },
+            (20..32, ..) => Ask::Redeem { points, occurred_us: self.told_later() },
+            (32..39, ..) => Ask::Hold { points, minutes: self.of(&[1, 30, 1440, 20_000]), occurred_us: self.told_later() },
             (39..46, _, Some(of), _) => Ask::Capture { of, points: self.of(&[Some(1), Some(5), Some(points), None]) },
             (46..49, _, Some(of), _) => Ask::Release { of },
             (49..56, _, Some(of), _) => Ask::Undo { of, points: self.of(&[Some(1), Some(5), Some(points), None]) },
@@ -466,6 +476,9 @@ fn next_rulebook(draw: &mut Draw, before: &[Value]) -> Value {
         }
     }
     let from = draw.now_us + draw.of(&[0, -DAY_US, DAY_US]);
+    // Of what is lost already it is known when it is booked: only rules to come may say otherwise.
+    let known = in_force(before, from).filter(|_| from <= draw.now_us).map_or(&fresh, |version| &before[version]);
+    next["redeem"]["offline_minutes"] = known["redeem"]["offline_minutes"].clone();
     next["effective_from"] = json!(jiff::Timestamp::from_microsecond(from).expect("a moment").to_string());
     next
 }

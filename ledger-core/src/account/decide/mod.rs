@@ -60,8 +60,8 @@ pub fn decide(account: &Account, command: &Command, context: &Context<'_>) -> Re
         Action::Unfreeze(reason) => life::unfreeze(account, reason, context),
         Action::Close(reason) => life::close(account, reason, context),
         Action::Earn(purchase) => earn::decide(account, purchase, context),
-        Action::Redeem { points } => redeem::at_once(account, &command.id, *points, context),
-        Action::Hold { points, minutes } => redeem::hold(account, &command.id, *points, *minutes, context),
+        Action::Redeem { points, occurred_at } => redeem::at_once(account, &command.id, *points, *occurred_at, context),
+        Action::Hold { points, minutes, occurred_at } => redeem::hold(account, &command.id, (*points, *minutes), *occurred_at, context),
         Action::Capture { redemption, points } => redeem::capture(account, redemption, *points, context),
         Action::Release { redemption } => redeem::release(account, redemption, context),
         Action::ReturnRedemption { redemption, points } => redemption_return::decide(account, &command.id, redemption, *points, context),
@@ -82,12 +82,11 @@ struct Draft<'a> {
     events: Vec<Event>,
     context: &'a Context<'a>,
     version: &'a Version,
-    restored_at: Option<Moment>,
 }
 
 impl<'a> Draft<'a> {
     fn new(account: &Account, context: &'a Context<'a>) -> Result<Self, Rejection> {
-        Ok(Self { account: account.clone(), events: Vec::new(), context, version: rules(context)?, restored_at: None })
+        Ok(Self { account: account.clone(), events: Vec::new(), context, version: rules(context)? })
     }
 
     fn emit(&mut self, at: Moment, kind: EventKind) {

@@ -38,8 +38,8 @@ pub(super) fn decide(account: &Account, id: &Id, redemption: &Id, points: Option
     }
     let mut draft = Draft::new(account, context)?;
     let value = Some(fall(state, asked, draft.version).map_err(|_| Rejection::AmountTooLarge)?);
-    draft.emit(context.now, EventKind::RedemptionReturned { return_id: id.clone(), redemption: redemption_id, parts, value });
-    taking::pay_debts(&mut draft, context.now, asked);
+    let kind = EventKind::RedemptionReturned { return_id: id.clone(), redemption: redemption_id, parts: parts.clone(), value };
+    taking::give_back(&mut draft, context.now, context.now, &parts, kind);
     Ok(draft.finish())
 }
 

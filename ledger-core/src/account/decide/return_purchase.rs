@@ -13,6 +13,7 @@ use crate::id::Id;
 use crate::planted::{Bug, is_planted};
 use crate::points::{Amount, Exact, Points, TooLarge};
 use crate::policy::{Kept, OnShortfall, Paid, QualifyBy, Rated, Version, gross, paid_by, paid_less, rate};
+use crate::time::Moment;
 
 pub(super) fn decide(account: &Account, id: &Id, body: &Arc<Return>, context: &Context<'_>) -> Result<Decision, Rejection> {
     require_open(account)?;
@@ -93,7 +94,7 @@ fn reversed(account: &Account, state: &PurchaseState, kept: &Kept, version: &Ver
         // A purchase that gave nothing has no lot for a smaller basket's bonus to go to.
         points = points.max(0);
     }
-    let (parts, expired) = take_back(account, state, points);
+    let (parts, expired) = take_back(account, state, points, body.occurred_at);
     let missing = points - taking::sum(&parts) - expired;
     let owes = version.rulebook.returns.on_shortfall == OnShortfall::Negative;
     Ok(Reversed {
@@ -132,8 +133,12 @@ fn rounded_alone(state: &PurchaseState, kept: &Kept, version: &Version, points: 
 }
 
 /// From the purchase's own lot first; then what of it has expired counts as taken; then from the others, the oldest expiry first.
-fn take_back(account: &Account, state: &PurchaseState, points: Points) -> (Vec<Part>, Points) {
+fn take_back(account: &Account, state: &PurchaseState, points: Points, at: Moment) -> (Vec<Part>, Points) {
     let own = state.lot.and_then(|lot| account.lot(lot));
+    let is_lost = own.is_some_and(|lot| lot.is_lost_by(at));
+    // What is lost and not booked so yet has expired, too.
+    let gone = state.expired + own.filter(|_| is_lost).map_or(0, |lot| lot.remaining);
+    let own = own.filter(|_| !is_lost);
     if points < 0 {
         // The goods kept earn more than before (a bonus for small baskets): it goes to the same lot, or expired with it.
         return match own {
@@ -144,7 +149,7 @@ fn take_back(account: &Account, state: &PurchaseState, points: Points) -> (Vec<P
     let mut parts = Vec::new();
     let mut left = points;
     if is_planted(Bug::ClawbackFromOtherLotsFirst) {
-        parts = taking::take_back(account, state.lot, left);
+        parts = taking::take_back(account, state.lot, left, at);
         left -= taking::sum(&parts);
     }
     if let Some(lot) = own.filter(|lot| lot.remaining > 0 && left > 0) {
@@ -152,10 +157,10 @@ fn take_back(account: &Account, state: &PurchaseState, points: Points) -> (Vec<P
         parts.push(Part { lot: lot.lot, points: taken, pending: lot.pending });
         left -= taken;
     }
-    let expired = state.expired.min(left);
+    let expired = gone.clamp(0, left);
     left -= expired;
     if left > 0 {
-        parts.extend(taking::take_back(account, state.lot, left));
+        parts.extend(taking::take_back(account, state.lot, left, at));
     }
     (parts, expired)
 }

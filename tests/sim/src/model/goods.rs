@@ -45,6 +45,7 @@ impl Model {
             tier,
             day: zoned(occurred_us, rated).date(),
             qualifying: 0,
+            counted: 0,
             until_us: plus_days(occurred_us, number(&rated["return"]["window_days"]), rated),
         };
         let before = self.granted(rules);
@@ -57,7 +58,7 @@ impl Model {
         self.give(points, Some(id), occurred_us, matures_us, expires_us);
         let qualifying = if current["tiers"]["qualify_by"] == "purchases" { 1 } else { points };
         self.purchases.get_mut(id).expect("just bought").qualifying = qualifying;
-        self.pay(None);
+        self.pay(occurred_us, None);
         let counts = self.counting(now_us, current);
         let reached = level(current, self.qualifying(&counts));
         if reached > self.tier {
@@ -170,7 +171,7 @@ impl Model {
         let negative = rules[after.version]["return"]["on_shortfall"] == "negative";
         self.purchases.insert(purchase.to_owned(), after);
         let points = before - self.granted(rules);
-        self.claw_back(purchase, points, negative);
+        self.claw_back(purchase, points, occurred_us, negative);
         let bought = self.purchases.get_mut(purchase).expect("it was bought");
         let gone = match (by_purchases, is_all) {
             (true, true) => bought.qualifying,
@@ -194,18 +195,22 @@ impl Model {
         }
     }
 
-    fn claw_back(&mut self, purchase: &str, n: i64, negative: bool) {
+    fn claw_back(&mut self, purchase: &str, n: i64, us: i64, negative: bool) {
         let mut left = usize::try_from(n).expect("a smaller basket earns no more");
         let is_own = |point: &Point| point.purchase.as_deref() == Some(purchase);
-        let own = self.in_order(|point| Self::kept(point) && is_own(point));
-        let expired = self.in_order(|point| is_own(point) && point.at == At::Expired { counted: false });
-        for (i, at) in own.into_iter().map(|i| (i, At::Gone)).chain(expired.into_iter().map(|i| (i, At::Expired { counted: true }))) {
+        for i in self.in_order(|point| Self::alive(point, us) && is_own(point)) {
             if left > 0 {
-                self.points[i].at = at;
+                self.points[i].at = At::Gone;
                 left -= 1;
             }
         }
-        for i in self.in_order(Self::kept).into_iter().take(left) {
+        // Those that are lost count as taken, once.
+        let lost = self.count(|point| is_own(point) && matches!(point.at, At::Expired | At::Lapsed) && !Self::alive(point, us));
+        let bought = self.purchases.get_mut(purchase).expect("it was bought");
+        let counted = (lost - bought.counted).clamp(0, left as i64);
+        bought.counted += counted;
+        left -= usize::try_from(counted).unwrap_or(0);
+        for i in self.in_order(|point| Self::alive(point, us)).into_iter().take(left) {
             self.points[i].at = At::Gone;
             left -= 1;
         }
