@@ -300,8 +300,17 @@ impl Exact {
     /// # Errors
     /// [`TooLarge`] when it has more digits than a decimal holds.
     pub fn to_amount(self) -> Result<Amount, TooLarge> {
-        let millionths = self.times(Self::from(1_000_000))?.whole(Rounding::HalfEven);
-        Decimal::try_from_i128_with_scale(millionths, 6).map(|value| Amount(value.normalize())).map_err(|_| TooLarge)
+        self.to_decimals(6)
+    }
+
+    /// To so many decimals, half even.
+    ///
+    /// # Errors
+    /// [`TooLarge`] when it has more digits than a decimal holds.
+    pub fn to_decimals(self, decimals: u32) -> Result<Amount, TooLarge> {
+        let unit = POWERS_OF_TEN.get(usize::try_from(decimals).unwrap_or(usize::MAX)).ok_or(TooLarge)?;
+        let units = self.times(Self { numerator: *unit, denominator: 1 })?.whole(Rounding::HalfEven);
+        Decimal::try_from_i128_with_scale(units, decimals).map(|value| Amount(value.normalize())).map_err(|_| TooLarge)
     }
 
     /// Whole points by `rounding`.

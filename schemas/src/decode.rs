@@ -9,7 +9,7 @@ use ledger_core::account::state::Status;
 use ledger_core::account::{Command, EventKind};
 use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_core::points::Amount;
-use ledger_core::policy::Paid;
+use ledger_core::policy::{Paid, PointValue};
 use ledger_core::time::Moment;
 use prost::Message;
 
@@ -156,8 +156,8 @@ fn action(action: v1::command::Action) -> Decoded<Action> {
         Wire::Unfreeze(why) => Action::Unfreeze(reason(why)),
         Wire::Close(why) => Action::Close(reason(why)),
         Wire::Earn(body) => Action::Earn(Arc::new(purchase(body)?)),
-        Wire::Redeem(redeem) => Action::Redeem { points: redeem.points },
-        Wire::Hold(hold) => Action::Hold { points: hold.points, minutes: hold.minutes },
+        Wire::Redeem(redeem) => Action::Redeem { points: redeem.points, occurred_at: optional_moment(redeem.occurred_at_us, "occurred_at_us")? },
+        Wire::Hold(hold) => Action::Hold { points: hold.points, minutes: hold.minutes, occurred_at: optional_moment(hold.occurred_at_us, "occurred_at_us")? },
         Wire::Capture(capture) => Action::Capture { redemption: id(&capture.redemption, "redemption")?, points: capture.points },
         Wire::Release(release) => Action::Release { redemption: id(&release.redemption, "redemption")? },
         Wire::ReturnRedemption(given) => Action::ReturnRedemption { redemption: id(&given.redemption, "redemption")?, points: given.points },
@@ -246,6 +246,7 @@ pub(crate) fn rare_event(bytes: &[u8]) -> Decoded<EventKind> {
             return_id: id(&returned.return_id, "return_id")?,
             redemption: id(&returned.redemption, "redemption")?,
             parts: parts(returned.parts),
+            value: returned.value.map(|value| amount(Some(value), "value")).transpose()?,
         },
         Kind::PurchaseReturned(returned) => EventKind::PurchaseReturned(Box::new(purchase_returned(returned)?)),
         Kind::ExpiryMoved(moved) => EventKind::ExpiryMoved { expires_at: moment(moved.expires_at_us, "expires_at_us")? },
@@ -302,7 +303,12 @@ fn spent(spent: v1::Spent) -> Decoded<Spent> {
         parts: parts(spent.parts),
         value: amount(spent.value, "value")?,
         return_until: moment(spent.return_until_us, "return_until_us")?,
+        rate: spent.rate.map(point_value).transpose()?,
     })
+}
+
+fn point_value(value: v1::PointValue) -> Decoded<PointValue> {
+    Ok(PointValue { points: value.points, amount: amount(value.amount, "amount")? })
 }
 
 fn purchase_returned(returned: v1::PurchaseReturned) -> Decoded<Reversed> {

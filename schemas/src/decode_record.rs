@@ -14,7 +14,7 @@ use ledger_core::account::{Event, EventKind};
 use ledger_core::edition::FIRST_EDITION;
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::points::Amount;
-use ledger_core::policy::{Facts, LinePoints, Paid, RateFailure};
+use ledger_core::policy::{Facts, LinePoints, Paid, PointValue, RateFailure};
 
 use crate::decode::{Decoded, bad, check_version, fixed_hash, id, moment, optional_moment, rare_event};
 use crate::read::Fields;
@@ -91,13 +91,14 @@ impl Record {
 }
 
 fn balance(bytes: &[u8]) -> Decoded<Balance> {
-    let mut balance = Balance { available: 0, pending: 0, held: 0, owed: 0, lifetime_earned: 0 };
+    let mut balance = Balance::default();
     each_field!(bytes, value, {
         1 => balance.available = value.sint()?,
         2 => balance.pending = value.sint()?,
         3 => balance.held = value.sint()?,
         4 => balance.owed = value.sint()?,
         5 => balance.lifetime_earned = value.sint()?,
+        6 => balance.lapsed = value.sint()?,
     });
     Ok(balance)
 }
@@ -299,19 +300,30 @@ fn failure(bytes: &[u8]) -> Decoded<RateFailure> {
 }
 
 fn spent(bytes: &[u8]) -> Decoded<Spent> {
-    let (mut redemption, mut parts, mut worth, mut return_until) = ("", Vec::new(), None, 0);
+    let (mut redemption, mut parts, mut worth, mut return_until, mut rate) = ("", Vec::new(), None, 0, None);
     each_field!(bytes, value, {
         1 => redemption = value.text()?,
         2 => parts.push(part(value.bytes()?)?),
         3 => worth = Some(amount(value.bytes()?, "value")?),
         4 => return_until = value.int()?,
+        5 => rate = Some(point_value(value.bytes()?)?),
     });
     Ok(Spent {
         redemption: id(redemption, "redemption")?,
         parts,
         value: worth.ok_or_else(|| bad("value"))?,
         return_until: moment(return_until, "return_until_us")?,
+        rate,
     })
+}
+
+fn point_value(bytes: &[u8]) -> Decoded<PointValue> {
+    let (mut points, mut worth) = (0, None);
+    each_field!(bytes, value, {
+        1 => points = value.sint()?,
+        2 => worth = Some(amount(value.bytes()?, "amount")?),
+    });
+    Ok(PointValue { points, amount: worth.ok_or_else(|| bad("amount"))? })
 }
 
 fn part(bytes: &[u8]) -> Decoded<Part> {

@@ -122,6 +122,7 @@ fn balance(to: &mut Wire<'_>, balance: &Balance) {
     to.sint(3, balance.held);
     to.sint(4, balance.owed);
     to.sint(5, balance.lifetime_earned);
+    to.sint(6, balance.lapsed);
 }
 
 fn reason(to: &mut Wire<'_>, number: u32, reason: &Reason) {
@@ -135,9 +136,9 @@ fn empty(_: &mut Wire<'_>) {}
 
 /// The field of a command that says what is asked.
 fn action(to: &mut Wire<'_>, action: &Action) {
-    let capture = |to: &mut Wire<'_>, redemption: &Id, points: Points| {
+    let capture = |to: &mut Wire<'_>, redemption: &Id, points: Option<Points>| {
         to.text(1, redemption.as_str());
-        to.sint(2, points);
+        to.optional_sint(2, points);
     };
     match action {
         Action::Open => to.message(3, empty),
@@ -146,10 +147,14 @@ fn action(to: &mut Wire<'_>, action: &Action) {
         Action::Unfreeze(why) => reason(to, 6, why),
         Action::Close(why) => reason(to, 7, why),
         Action::Earn(body) => to.message(8, |to| purchase(to, body)),
-        Action::Redeem { points } => to.message(9, |to| to.sint(1, *points)),
-        Action::Hold { points, minutes } => to.message(10, |to| {
+        Action::Redeem { points, occurred_at } => to.message(9, |to| {
+            to.sint(1, *points);
+            to.optional_int(2, occurred_at.map(Moment::as_micros));
+        }),
+        Action::Hold { points, minutes, occurred_at } => to.message(10, |to| {
             to.sint(1, *points);
             to.optional_uint(2, *minutes);
+            to.optional_int(3, occurred_at.map(Moment::as_micros));
         }),
         Action::Capture { redemption, points } => to.message(11, |to| capture(to, redemption, *points)),
         Action::Release { redemption } => to.message(12, |to| to.text(1, redemption.as_str())),
@@ -262,10 +267,11 @@ fn event(to: &mut Wire<'_>, event: &Event) {
             parts(to, 2, into);
             to.bool(3, *lapsed);
         }),
-        EventKind::RedemptionReturned { return_id, redemption, parts: into } => to.message(15, |to| {
+        EventKind::RedemptionReturned { return_id, redemption, parts: into, value } => to.message(15, |to| {
             to.text(1, return_id.as_str());
             to.text(2, redemption.as_str());
             parts(to, 3, into);
+            value.iter().for_each(|value| amount(to, 4, *value));
         }),
         EventKind::PurchaseReturned(reversed) => to.message(16, |to| purchase_returned(to, reversed)),
         EventKind::PointsExpired(gone) => to.message(17, |to| part(to, gone)),
@@ -389,6 +395,12 @@ fn spent(to: &mut Wire<'_>, spent: &Spent) {
     parts(to, 2, &spent.parts);
     amount(to, 3, spent.value);
     to.int(4, spent.return_until.as_micros());
+    if let Some(rate) = &spent.rate {
+        to.message(5, |to| {
+            to.sint(1, rate.points);
+            amount(to, 2, rate.amount);
+        });
+    }
 }
 
 fn purchase_returned(to: &mut Wire<'_>, reversed: &Reversed) {

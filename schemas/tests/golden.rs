@@ -17,7 +17,7 @@ use ledger_core::account::{Command, Event, EventKind};
 use ledger_core::edition::{EDITION, FIRST_EDITION};
 use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_core::points::Amount;
-use ledger_core::policy::{Facts, LinePoints, Paid, RateFailure};
+use ledger_core::policy::{Facts, LinePoints, Paid, PointValue, RateFailure};
 use ledger_core::time::Moment;
 use ledger_schemas::v1;
 use ledger_schemas::{
@@ -47,7 +47,11 @@ fn reason() -> Reason {
 }
 
 fn spent() -> Spent {
-    Spent { redemption: id("R-1"), parts: parts(), value: amount("2.53"), return_until: at("2011-12-09T10:00:00Z") }
+    Spent { redemption: id("R-1"), parts: parts(), value: amount("2.53"), return_until: at("2011-12-09T10:00:00Z"), rate: None }
+}
+
+fn spent_by_rate() -> Spent {
+    Spent { rate: Some(PointValue { points: 3, amount: amount("1") }), ..spent() }
 }
 
 fn lot() -> Lot {
@@ -176,7 +180,7 @@ fn events() -> Vec<EventKind> {
         EventKind::PointsHeld { redemption: id("R-1"), parts: parts(), lapses_at: at("2010-01-01T00:30:00Z") },
         EventKind::HoldCaptured(spent()),
         EventKind::HoldReleased { redemption: id("R-1"), parts: parts(), lapsed: true },
-        EventKind::RedemptionReturned { return_id: id("X-1"), redemption: id("R-1"), parts: parts() },
+        EventKind::RedemptionReturned { return_id: id("X-1"), redemption: id("R-1"), parts: parts(), value: None },
         EventKind::PurchaseReturned(Box::new(reversed(Returned::Lines(vec![(id("1"), amount("2.5"))])))),
         EventKind::PurchaseReturned(Box::new(reversed(Returned::Amount(amount("19.99"))))),
         EventKind::PointsExpired(parts()[1]),
@@ -202,6 +206,9 @@ fn events() -> Vec<EventKind> {
             ..reversed(Returned::Amount(amount("19.99")))
         })),
         EventKind::TierChanged(TierMove { counted: counted(), ..tier_move() }),
+        EventKind::PointsRedeemed(spent_by_rate()),
+        EventKind::HoldCaptured(spent_by_rate()),
+        EventKind::RedemptionReturned { return_id: id("X-1"), redemption: id("R-1"), parts: parts(), value: Some(amount("0.33")) },
     ]
 }
 
@@ -218,7 +225,7 @@ fn record(kind: EventKind) -> Record {
         rule_version: 3,
         previous_hash: [0xcd; 32],
         events: vec![Event { at: at("2009-12-01T07:45:00Z"), kind }],
-        balance: Balance { available: 1, pending: 2, held: 3, owed: 4, lifetime_earned: 5 },
+        balance: Balance { available: 1, pending: 2, held: 3, owed: 4, lifetime_earned: 5, lapsed: 0 },
         edition: FIRST_EDITION,
         program_entries: None,
     }
@@ -307,6 +314,18 @@ fn a_records_edition_and_schema_agree() {
 }
 
 #[test]
+fn a_balance_with_lapsed_points_has_its_golden_bytes() {
+    let before = record(EventKind::AccountActivated);
+    let record = Record { balance: Balance { lapsed: 6, ..before.balance }, ..before };
+    let mut bytes = Vec::new();
+    encode_record(&record, &mut bytes);
+    let golden = golden("record-lapsed.hex", &bytes);
+    assert_eq!(bytes, golden);
+    assert_eq!(Record::decode(&golden).unwrap(), record);
+    assert_eq!(v1::Record::decode(&*golden).unwrap().encode_to_vec(), golden);
+}
+
+#[test]
 fn outcomes_and_program_entries_have_their_golden_bytes() {
     let actions = [
         Action::Open,
@@ -315,11 +334,11 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         Action::Unfreeze(reason()),
         Action::Close(reason()),
         Action::Earn(purchase()),
-        Action::Redeem { points: 500 },
-        Action::Hold { points: 500, minutes: Some(30) },
-        Action::Capture { redemption: id("R-1"), points: 300 },
+        Action::Redeem { points: 500, occurred_at: None },
+        Action::Hold { points: 500, minutes: Some(30), occurred_at: None },
+        Action::Capture { redemption: id("R-1"), points: Some(300) },
         Action::Release { redemption: id("R-1") },
-        Action::ReturnRedemption { redemption: id("R-1"), points: 100 },
+        Action::ReturnRedemption { redemption: id("R-1"), points: Some(100) },
         Action::Return(returned(Returned::Amount(amount("1.5")))),
         Action::Adjust { points: -5, reason: reason() },
         Action::Expire,
@@ -329,6 +348,10 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         Action::Propose { points: -70, reason: reason() },
         Action::Approve { proposal: id("A-2") },
         Action::Decline { proposal: id("A-2"), reason: reason() },
+        Action::Capture { redemption: id("R-1"), points: None },
+        Action::ReturnRedemption { redemption: id("R-1"), points: None },
+        Action::Redeem { points: 500, occurred_at: Some(at("2009-12-31T23:50:00Z")) },
+        Action::Hold { points: 500, minutes: None, occurred_at: Some(at("2009-12-31T23:50:00Z")) },
     ];
     for (n, action) in actions.into_iter().enumerate() {
         let command = Command { id: id("R-1"), actor: "till-7".into(), action };

@@ -47,6 +47,8 @@ pub enum Action {
     Redeem {
         /// How many.
         points: Points,
+        /// When, if it is told later than it occurred, as by a till that was offline.
+        occurred_at: Option<Moment>,
     },
     /// Set points aside until they are captured, released or the hold lapses.
     Hold {
@@ -54,13 +56,15 @@ pub enum Action {
         points: Points,
         /// After how many minutes the hold lapses; the rulebook's time if none.
         minutes: Option<u32>,
+        /// When, if it is told later than it occurred.
+        occurred_at: Option<Moment>,
     },
     /// Spend held points, whole or in part.
     Capture {
         /// The redemption that holds them.
         redemption: Id,
-        /// How many.
-        points: Points,
+        /// How many; all that are still held if none.
+        points: Option<Points>,
     },
     /// Give held points back.
     Release {
@@ -71,8 +75,8 @@ pub enum Action {
     ReturnRedemption {
         /// The redemption that spent them.
         redemption: Id,
-        /// How many.
-        points: Points,
+        /// How many; all that were not given back yet if none.
+        points: Option<Points>,
     },
     /// Give goods back.
     Return(Arc<Return>),
@@ -233,8 +237,9 @@ impl Command {
         match &self.action {
             Action::Earn(purchase) => purchase.check(),
             Action::Return(body) => body.check(),
-            Action::Redeem { points } | Action::Capture { points, .. } | Action::ReturnRedemption { points, .. } => check_points(*points),
-            Action::Hold { points, minutes } => {
+            Action::Redeem { points, .. } => check_points(*points),
+            Action::Capture { points, .. } | Action::ReturnRedemption { points, .. } => points.map_or(Ok(()), check_points),
+            Action::Hold { points, minutes, .. } => {
                 check_points(*points)?;
                 match minutes {
                     Some(minutes) if !(1..=527_040).contains(minutes) => Err(Invalid::new("/hold_minutes", minutes, "1 to 527040 minutes (366 days)")),

@@ -9,7 +9,7 @@ use super::qualifying::Qualifying;
 use super::state::Status;
 use crate::id::{Alias, Id};
 use crate::points::{Amount, Points};
-use crate::policy::{Facts, LinePoints, Paid, RateFailure};
+use crate::policy::{Facts, LinePoints, Paid, PointValue, RateFailure};
 use crate::time::Moment;
 
 /// The number of a lot within its account: 1, 2, 3 …
@@ -105,6 +105,8 @@ pub enum EventKind {
         redemption: Id,
         /// To which lots.
         parts: Vec<Part>,
+        /// By how much the value of the redemption fell; older events don't tell it.
+        value: Option<Amount>,
     },
     /// Goods were given back, and the points they had earned taken.
     PurchaseReturned(Box<Reversed>),
@@ -245,10 +247,19 @@ pub struct Spent {
     pub redemption: Id,
     /// From which lots.
     pub parts: Vec<Part>,
-    /// What they were worth.
+    /// By how much the value of the redemption grew, which is rounded as a whole; so the values of its parts add up to it.
     pub value: Amount,
     /// Until when it can be returned.
     pub return_until: Moment,
+    /// What points were worth; where that was not told yet, `value` is of these points alone.
+    pub rate: Option<PointValue>,
+}
+
+impl Spent {
+    /// What its points are worth.
+    pub(super) fn rate(&self) -> PointValue {
+        self.rate.unwrap_or(PointValue { points: self.parts.iter().map(|part| part.points).sum(), amount: self.value })
+    }
 }
 
 /// A purchase that was given back, whole or in part.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::event::{Earned, Event, EventKind, Lot, LotId, Part, Reversed, Spent, TierCause, TierMove};
 use super::qualifying::Qualifying;
-use super::state::{Account, Hold, LotState, PurchaseState, RedemptionState, Standing, Status};
+use super::state::{Account, Hold, LotState, PurchaseState, RedemptionState, SpentAt, Standing, Status};
 use crate::id::Id;
 use crate::planted::{Bug, is_planted};
 use crate::points::{Amount, Exact, Points};
@@ -103,7 +103,10 @@ impl Account {
             self.qualifying.pop_front();
         }
         self.purchases.retain(|state| kept_until(state.return_until) >= now);
-        self.redemptions.retain(|state| kept_until(state.return_until) >= now && !state.parts.is_empty());
+        // While more of a hold may be captured, its value is rounded together with what was captured before.
+        let holds = &self.holds;
+        let is_held = |state: &RedemptionState| holds.iter().any(|hold| hold.redemption == state.redemption);
+        self.redemptions.retain(|state| kept_until(state.return_until) >= now && !state.parts.is_empty() || is_held(state));
         self.lots.retain(|lot| lot.remaining > 0 || lot.held > 0 || lot.keep_until >= now);
         let (purchases, first_day) = (&self.purchases, now.as_micros() / DAY_US - QUALIFYING_DAYS);
         self.pools.days.retain(|run| i64::from(run.day) >= first_day || purchases.iter().any(|state| state.day == run.day));
@@ -241,14 +244,18 @@ impl Account {
             }
         }
         self.prune_no_later_than(keep_until);
+        let rate = spent.rate();
+        let points = spent.parts.iter().map(|part| part.points).sum();
         match self.redemptions.iter_mut().rev().find(|state| state.redemption == spent.redemption) {
             Some(state) => {
                 state.parts.extend(&spent.parts);
+                state.spend(points, rate);
                 state.return_until = spent.return_until;
             }
             None => {
                 make_room(&mut self.redemptions);
-                self.redemptions.push(RedemptionState { redemption: spent.redemption.clone(), parts: spent.parts.clone(), return_until: spent.return_until })
+                let (redemption, parts, rates) = (spent.redemption.clone(), spent.parts.clone(), vec![SpentAt { points, rate }]);
+                self.redemptions.push(RedemptionState { redemption, parts, rates, return_until: spent.return_until });
             }
         }
     }
@@ -265,6 +272,7 @@ impl Account {
         self.put_back(at, parts);
         if let Some(state) = self.redemptions.iter_mut().rev().find(|state| state.redemption == *redemption) {
             subtract(&mut state.parts, parts);
+            state.give_back(parts.iter().map(|part| part.points).sum());
         }
     }
 
@@ -301,6 +309,9 @@ impl Account {
                 self.tier_history.remove(0);
             }
             self.standing.since = at;
+        }
+        if moved.cause != TierCause::Review {
+            self.standing.anchor = at;
         }
         self.standing.tier = moved.to.clone();
         // Where a return leaves enough of the purchases that had counted for a lower tier, it is they who hold it, not those booked since.

@@ -43,6 +43,14 @@ pub enum Rejection {
         /// The program's clock.
         now: Moment,
     },
+    /// A redemption is told later than the rulebook allows.
+    #[error("occurred_at {occurred_at} is too long ago: redemptions may be told {minutes} minutes after they occurred (redeem.offline_minutes)")]
+    ToldTooLate {
+        /// When it occurred.
+        occurred_at: Moment,
+        /// The rulebook's.
+        minutes: u32,
+    },
     /// The purchase is in another currency than the program.
     #[error("the purchase is in {currency}, the program's currency is {expected}")]
     CurrencyMismatch {
@@ -124,6 +132,12 @@ pub enum Rejection {
         points: Points,
         /// Left.
         left: Points,
+    },
+    /// All points of the redemption were given back, or none was spent yet.
+    #[error("redemption {redemption_id} has no spent points left to give back")]
+    NothingToReturn {
+        /// Which.
+        redemption_id: Id,
     },
     /// More is captured than is held.
     #[error("{points} points are captured, but only {held} are held")]
@@ -234,6 +248,7 @@ impl Rejection {
             Self::ApprovalByMaker { .. } => 34,
             Self::ApprovalRequired { .. } => 35,
             Self::TooManyProposals { .. } => 36,
+            Self::ToldTooLate { .. } => 37,
             Self::PurchaseNotFound { .. } => 40,
             Self::RedemptionNotFound { .. } => 41,
             Self::HoldNotFound { .. } => 42,
@@ -251,6 +266,7 @@ impl Rejection {
             Self::AliasExists => 54,
             Self::AliasNotFound => 55,
             Self::TooManyAliases { .. } => 56,
+            Self::NothingToReturn { .. } => 57,
             Self::AmountTooFine { .. } => 58,
             Self::IdReused => 60,
         }
@@ -269,6 +285,7 @@ impl Rejection {
             Self::AccountNotFrozen => "account_not_frozen",
             Self::AccountNotPending => "account_not_pending",
             Self::OccurredInFuture { .. } => "occurred_in_future",
+            Self::ToldTooLate { .. } => "told_too_late",
             Self::CurrencyMismatch { .. } => "currency_mismatch",
             Self::AmountTooLarge => "amount_too_large",
             Self::PurchaseNotFound { .. } => "purchase_not_found",
@@ -278,7 +295,7 @@ impl Rejection {
             Self::ReturnBeforePurchase { .. } => "return_before_purchase",
             Self::LineNotFound { .. } => "line_not_found",
             Self::ReturnExceedsPurchase { .. } | Self::RefundExceedsPurchase { .. } => "return_exceeds_purchase",
-            Self::ReturnExceedsRedemption { .. } => "return_exceeds_redemption",
+            Self::ReturnExceedsRedemption { .. } | Self::NothingToReturn { .. } => "return_exceeds_redemption",
             Self::CaptureExceedsHold { .. } => "capture_exceeds_hold",
             Self::BelowMinimum { .. } => "below_minimum",
             Self::NotAMultiple { .. } => "not_a_multiple",

@@ -14,8 +14,8 @@ use super::event::{LotId, Part, Proposal};
 use super::pool::Pools;
 use super::qualifying::Qualifying;
 use crate::id::{Alias, Id};
-use crate::points::Points;
-use crate::policy::{Facts, Kept, Version};
+use crate::points::{Exact, Points, TooLarge};
+use crate::policy::{Facts, Kept, PointValue, Version};
 use crate::posting::{BUCKETS, Bucket};
 use crate::time::Moment;
 
@@ -73,6 +73,8 @@ pub struct Balance {
     pub owed: Points,
     /// All that purchases ever gave.
     pub lifetime_earned: Points,
+    /// Of what is available, what has expired and is not booked so yet, as redemptions of before may still be told.
+    pub lapsed: Points,
 }
 
 /// What one earning gave, as far as it is left.
@@ -106,6 +108,20 @@ pub struct LotState {
     pub points_since: Moment,
 }
 
+impl LotState {
+    /// When its points are lost, if ever: those that a purchase after a fixed date earns as they are earned.
+    #[must_use]
+    pub fn lost_at(&self) -> Option<Moment> {
+        self.expires_at.map(|at| at.max(self.earned_at))
+    }
+
+    /// Whether its points are lost at `at`, booked or not.
+    #[must_use]
+    pub fn is_lost_by(&self, at: Moment) -> bool {
+        self.lost_at().is_some_and(|lost_at| lost_at <= at)
+    }
+}
+
 /// Points set aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
@@ -132,8 +148,54 @@ pub struct RedemptionState {
     pub redemption: Id,
     /// What of it was not returned yet, in the order it was taken.
     pub parts: Vec<Part>,
+    /// The same points by what they are worth, in the same order.
+    pub rates: Vec<SpentAt>,
     /// Until when it can be returned.
     pub return_until: Moment,
+}
+
+/// Points spent at one rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpentAt {
+    /// How many.
+    pub points: Points,
+    /// What they are worth.
+    pub rate: PointValue,
+}
+
+impl RedemptionState {
+    /// What it is worth without its last `returned` points, exactly.
+    ///
+    /// # Errors
+    /// [`TooLarge`] when the rates have more digits than can be summed exactly.
+    pub fn worth(&self, returned: Points) -> Result<Exact, TooLarge> {
+        let mut left = self.rates.iter().map(|rated| rated.points).sum::<Points>() - returned;
+        let mut worth = Exact::ZERO;
+        for rated in &self.rates {
+            let points = rated.points.min(left);
+            worth = worth.plus(rated.rate.exact(points)?)?;
+            left -= points;
+        }
+        Ok(worth)
+    }
+
+    pub(super) fn spend(&mut self, points: Points, rate: PointValue) {
+        match self.rates.last_mut().filter(|last| last.rate == rate) {
+            Some(last) => last.points += points,
+            None => self.rates.push(SpentAt { points, rate }),
+        }
+    }
+
+    /// The last points come back first.
+    pub(super) fn give_back(&mut self, mut points: Points) {
+        while let Some(last) = self.rates.last_mut().filter(|_| points > 0) {
+            let gone = last.points.min(points);
+            (last.points, points) = (last.points - gone, points - gone);
+            if last.points == 0 {
+                self.rates.pop();
+            }
+        }
+    }
 }
 
 /// A purchase that can still be returned.
@@ -180,6 +242,8 @@ pub struct Standing {
     pub counted_from: Option<Moment>,
     /// When it is reviewed next.
     pub review_at: Option<Moment>,
+    /// When it was reached by earning or left by a return: reviews come whole years after that, however short a month between was.
+    pub anchor: Moment,
 }
 
 /// The state of an account.
@@ -255,7 +319,15 @@ impl Account {
             held: self.total(Bucket::Held),
             owed: -self.total(Bucket::Owed),
             lifetime_earned: self.lifetime_earned,
+            lapsed: 0,
         }
+    }
+
+    /// What the account has at `now`, by when all is done that is due.
+    #[must_use]
+    pub fn balance_at(&self, now: Moment) -> Balance {
+        let lapsed = self.lots.iter().filter(|lot| !lot.pending && lot.is_lost_by(now)).map(|lot| lot.remaining).sum();
+        Balance { lapsed, ..self.balance() }
     }
 
     /// The lot with this number, if it is kept.

@@ -6,8 +6,9 @@ use cel::Env;
 
 use super::condition::Condition;
 use super::rulebook::{Expiry, Level, Mode, Rulebook, Span, Window};
+use crate::currency::minor_digits;
 use crate::points::Amount;
-use crate::time::{Moment, Zone};
+use crate::time::{MINUTE_US, Moment, Zone};
 
 /// One published version of a rulebook, compiled. It never changes.
 pub struct Version {
@@ -39,6 +40,12 @@ impl Version {
             Expiry::Calendar { period, grace_days } => Some(self.zone.end_of(*period, occurred_at, *grace_days)),
             Expiry::Inactivity { months, days } => Some(self.after(last_activity, Span { months: *months, days: *days })),
         }
+    }
+
+    /// How many decimals money has that is paid out; a currency that ISO 4217 doesn't know, in rulebooks of before it was asked, has 6.
+    #[must_use]
+    pub fn money_digits(&self) -> u32 {
+        minor_digits(&self.rulebook.currency).unwrap_or(6)
     }
 
     /// Whether somebody else than the program pays for any bonus.
@@ -136,6 +143,19 @@ impl Program {
             let at = version.after(last_activity, version.rulebook.accounts.inactive_after?).max(*start);
             end.is_none_or(|end| at < end).then_some(at)
         })
+    }
+
+    /// When what is lost at `lost_at` is booked: when no redemption of before can be told any more.
+    #[must_use]
+    pub fn booked_at(&self, lost_at: Moment) -> Moment {
+        let minutes = self.at_or_first(lost_at).map_or(0, |version| version.rulebook.redeem.offline_minutes);
+        lost_at.plus_micros(i64::from(minutes) * MINUTE_US)
+    }
+
+    /// Whether redemptions may be told later than they occur by any version.
+    #[must_use]
+    pub fn is_told_later(&self) -> bool {
+        self.versions.iter().any(|version| version.rulebook.redeem.offline_minutes > 0)
     }
 
     /// The version published last.

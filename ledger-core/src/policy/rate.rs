@@ -3,8 +3,8 @@
 //! Invariant: the result depends on the goods kept, the rulebook's version and the member's [`Facts`] at the purchase alone, so
 //! rating again after returns, in whatever order they came, ends the same.
 //!
-//! base of a line = its charge (tax included) − tax, for the part of it that is kept; points = base × rate × bonus × tier; then rounding;
-//! then the cap per purchase, in line order.
+//! base of a line = its charge (tax included) − tax, for the part of it that is kept; points = base × rate (the tier's own or everybody's) × bonus
+//! × tier; then rounding; then the cap per purchase, in line order.
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -200,18 +200,20 @@ pub fn rate(purchase: &Purchase, kept: &Kept, version: &Version, facts: &Facts) 
     let shrink = amount_factor(purchase, kept)?;
     let shrunk = |exact: Exact| shrink.map_or(Ok(exact), |factor| exact.times(factor));
     let per_order = earn.round_per == RoundPer::Order;
+    let tier = &version.levels()[version.level_index(&facts.tier)];
+    let by = tier.base.as_ref().unwrap_or(&earn.base);
     let mut spend = Exact::ZERO;
     // Only the steps of a whole order need its spend before its lines are rated.
-    if earn.base.whole_steps && per_order {
+    if by.whole_steps && per_order {
         for (i, line) in purchase.lines.iter().enumerate() {
             spend = spend.plus(shrunk(base(i, line, kept, version)?)?)?;
         }
     }
     let mut scope = Scope::new(&version.env, purchase, kept, facts, shrink.unwrap_or(Exact::ONE));
-    let tier = Exact::of(version.levels()[version.level_index(&facts.tier)].multiplier);
-    let (points, per) = (Exact::of(earn.base.points), Exact::of(earn.base.per));
+    let multiplier = Exact::of(tier.multiplier);
+    let (points, per) = (Exact::of(by.points), Exact::of(by.per));
     // Whole steps of an order: its stepped points, shared among the lines by their base.
-    let per_unit = match (earn.base.whole_steps, per_order) {
+    let per_unit = match (by.whole_steps, per_order) {
         (true, true) => Some(Exact::from(spend.over(per)?.round(Rounding::Floor)?).times(points)?.over(spend)?),
         (false, _) => Some(points.over(per)?),
         (true, false) => None,
@@ -223,7 +225,7 @@ pub fn rate(purchase: &Purchase, kept: &Kept, version: &Version, facts: &Facts) 
             continue;
         }
         let base = shrunk(base(i, line, kept, version)?)?;
-        if !(earn.base.whole_steps && per_order) {
+        if !(by.whole_steps && per_order) {
             spend = spend.plus(base)?;
         }
         let bonuses = bonuses(version, &mut scope, (i, index), line, &mut rated.failures)?;
@@ -231,7 +233,7 @@ pub fn rate(purchase: &Purchase, kept: &Kept, version: &Version, facts: &Facts) 
             Some(per_unit) => base.times(per_unit)?,
             None => Exact::from(base.over(per)?.round(Rounding::Floor)?).times(points)?,
         };
-        let value = stepped.times(bonuses.factor)?.times(tier)?;
+        let value = stepped.times(bonuses.factor)?.times(multiplier)?;
         sum = if per_order { sum.plus(value)? } else { Exact::from(rated.points).plus(Exact::from(value.round(earn.rounding)?))? };
         let so_far = sum.round(earn.rounding)?;
         rated.lines.push(LinePoints { line: index, points: so_far - rated.points, bonus: bonuses.held });

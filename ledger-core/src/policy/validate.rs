@@ -198,6 +198,9 @@ fn check_redeem_and_expiry(rulebook: &Rulebook, invalid: &mut Vec<Invalid>) {
     if !(1..=527_040).contains(&redeem.hold_minutes) {
         invalid.push(Invalid::new("/redeem/hold_minutes", redeem.hold_minutes, "1 to 527040 minutes (366 days)"));
     }
+    if redeem.offline_minutes > 10_080 {
+        invalid.push(Invalid::new("/redeem/offline_minutes", redeem.offline_minutes, "0 to 10080 minutes (7 days)"));
+    }
     match rulebook.expiry {
         Expiry::Rolling { months, days } | Expiry::Inactivity { months, days } => check_span("/expiry", Span { months, days }, invalid),
         Expiry::Calendar { grace_days, .. } if grace_days > 3650 => {
@@ -233,6 +236,10 @@ fn check_tiers(rulebook: &Rulebook, invalid: &mut Vec<Invalid>) {
         }
         if level.multiplier < Amount::ZERO || level.multiplier > Amount::from(1000) {
             invalid.push(Invalid::new(format!("/tiers/levels/{i}/multiplier"), level.multiplier, "a factor from 0 to 1000"));
+        }
+        if let Some(base) = &level.base {
+            check_positive(format!("/tiers/levels/{i}/base/points"), base.points, invalid);
+            check_positive(format!("/tiers/levels/{i}/base/per"), base.per, invalid);
         }
     }
 }

@@ -8,6 +8,7 @@ mod expire;
 mod fuzz;
 mod life;
 mod model;
+mod offline;
 mod payers;
 mod propose;
 mod redeem;

@@ -233,14 +233,14 @@ impl Pair {
             }
             Step::Redeem(points) => {
                 let n = self.redemptions;
-                let agreed = self.spend(points, Action::Redeem { points });
+                let agreed = self.spend(points, Action::Redeem { points, occurred_at: None });
                 if agreed {
                     self.model.take(points, At::Redeemed(n));
                 }
             }
             Step::Hold { points, minutes } => {
                 let n = self.redemptions;
-                if self.spend(points, Action::Hold { points, minutes: Some(minutes) }) {
+                if self.spend(points, Action::Hold { points, minutes: Some(minutes), occurred_at: None }) {
                     self.model.take(points, At::Held(n));
                     let lapses = self.book.now.plus_micros(i64::from(minutes) * MINUTE_US);
                     self.model.holds.push(Hold { redemption: n, lapses });
@@ -248,7 +248,7 @@ impl Pair {
             }
             Step::Capture { which, points } => {
                 let held = self.model.count(|point| point.at == At::Held(which));
-                let outcome = self.ask(Action::Capture { redemption: id(&format!("r{which}")), points });
+                let outcome = self.ask(Action::Capture { redemption: id(&format!("r{which}")), points: Some(points) });
                 assert_eq!(outcome.is_ok(), held >= points && held > 0, "{outcome:?}");
                 if outcome.is_ok() {
                     self.model.capture(which, points);
@@ -265,7 +265,7 @@ impl Pair {
             Step::GiveBack { which, quantity } => self.give_back(which, quantity),
             Step::Undo { which, points } => {
                 let spent = self.model.count(|point| point.at == At::Redeemed(which));
-                let outcome = self.ask(Action::ReturnRedemption { redemption: id(&format!("r{which}")), points });
+                let outcome = self.ask(Action::ReturnRedemption { redemption: id(&format!("r{which}")), points: Some(points) });
                 assert_eq!(outcome.is_ok(), spent >= points && spent > 0, "{outcome:?}");
                 if outcome.is_ok() {
                     self.model.restore(which, points);

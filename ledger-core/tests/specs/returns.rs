@@ -98,7 +98,7 @@ fn a_shortfall_is_paid_when_the_spent_points_come_back() {
         for what in order {
             match what {
                 "goods" => book.give_back("ret", "a", &[("1", "1")]).unwrap(),
-                _ => book.ask("x", Action::ReturnRedemption { redemption: id("r"), points: 200 }).unwrap(),
+                _ => book.ask("x", Action::ReturnRedemption { redemption: id("r"), points: Some(200) }).unwrap(),
             };
         }
         assert_eq!((book.available(), book.account.total(Bucket::Shortfall)), (100, 0), "{order:?}");

@@ -29,6 +29,10 @@ fn each_thing_wrong_is_named() {
         (json!({"tiers": {"levels": []}}), "/tiers/levels/0/at: none is wrong: an entry tier at 0"),
         (json!({"tiers": {"levels": [{"name": "a", "at": 0}, {"name": "b", "at": 0}]}}), "/tiers/levels/1/at: 0 is wrong: more than the tier before it, 0"),
         (
+            json!({"tiers": {"levels": [{"name": "a", "at": 0, "base": {"points": "1", "per": "0"}}]}}),
+            "/tiers/levels/0/base/per: 0 is wrong: a decimal above 0, at most 1000000",
+        ),
+        (
             json!({"earn": {"bonus": [{"id": "b", "when": "true", "multiply": "1", "paid_by": "acme"}]}}),
             "/earn/bonus/0/paid_by: acme is wrong: nobody, as a factor of 1 or less adds no points to pay for",
         ),

@@ -151,7 +151,7 @@ impl Book {
     }
 
     pub fn redeem(&mut self, name: &str, points: i64) -> Result<Vec<Event>, Rejection> {
-        self.ask(name, Action::Redeem { points })
+        self.ask(name, Action::Redeem { points, occurred_at: None })
     }
 
     pub fn give_back(&mut self, name: &str, purchase: &str, lines: &[(&str, &str)]) -> Result<Vec<Event>, Rejection> {

@@ -74,5 +74,5 @@ pub fn earn(n: u64, at: Moment) -> Command {
 
 /// 80 % earn, 20 % redeem.
 pub fn mixed(n: u64, at: Moment) -> Command {
-    if n % 5 == 4 { Command { id: id(&format!("r{n}")), actor: "till".into(), action: Action::Redeem { points: 1 } } } else { earn(n, at) }
+    if n % 5 == 4 { Command { id: id(&format!("r{n}")), actor: "till".into(), action: Action::Redeem { points: 1, occurred_at: None } } } else { earn(n, at) }
 }

@@ -8,6 +8,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use crate::fault::Fault;
+use crate::rules::in_force;
 
 pub const DAY_US: i64 = 86_400_000_000;
 pub const MINUTE_US: i64 = 60_000_000;
@@ -48,21 +49,23 @@ pub enum Ask {
     },
     Redeem {
         points: i64,
+        occurred_us: Option<i64>,
     },
     Hold {
         points: i64,
         minutes: u32,
+        occurred_us: Option<i64>,
     },
     Capture {
         of: usize,
-        points: i64,
+        points: Option<i64>,
     },
     Release {
         of: usize,
     },
     Undo {
         of: usize,
-        points: i64,
+        points: Option<i64>,
     },
     Return {
         of: usize,
@@ -208,6 +211,9 @@ impl Draw {
             let qualify_by = if points { "points" } else { "purchases" };
             tiers = json!({"qualify_by": qualify_by, "window": window, "downgrade": downgrade, "levels": [{"name": "member", "at": 0}, second, third]});
         }
+        if tiers["levels"][2].is_object() && self.chance(30) {
+            tiers["levels"][2]["base"] = json!({"points": "1", "per": self.of(&["0.90", "0.70"]), "whole_steps": whole_steps});
+        }
         let mut accounts =
             json!({"open_on_earn": self.chance(80), "activation_required": self.chance(20), "on_close": self.of(&["forfeit", "keep", "refuse"])});
         if self.chance(60) {
@@ -221,7 +227,8 @@ impl Draw {
                      "rounding": self.of(&["floor", "half_up", "half_even", "ceiling"]), "round_per": self.of(&["line", "order"]),
                      "pending_days": self.of(&[0, 0, 1, 3, 14]), "exclude": {"skus": ["GIFT"]}, "bonus": bonus, "caps": caps},
             "expiry": expiry,
-            "redeem": {"minimum": minimum, "multiple_of": self.of(&[1, 1, 5]), "value": {"points": 100, "amount": "1.00"}},
+            "redeem": {"minimum": minimum, "multiple_of": self.of(&[1, 1, 5]), "value": {"points": self.of(&[100, 3, 7]), "amount": self.of(&["1.00", "2.50"])},
+                       "offline_minutes": self.of(&[0, 30, 1440])},
             "return": {"window_days": self.of(&[60, 90, 365]), "on_shortfall": self.of(&["clamp", "negative"])},
             "tiers": tiers
         })
@@ -270,6 +277,12 @@ impl Draw {
             4 => self.now_us + DAY_US,
             _ => self.now_us,
         }
+    }
+
+    /// When a redemption occurred that is told later, which a third are.
+    fn told_later(&mut self) -> Option<i64> {
+        let minutes = self.of(&[0, 1, 20, 29, 600, 1430, 2000, -4, -10]);
+        self.chance(35).then_some(self.now_us - minutes * MINUTE_US)
     }
 
     fn back(&mut self, lines: &[LineSpec], shipping: i64) -> BackSpec {
@@ -326,11 +339,11 @@ impl Draw {
                 }
             }
             (8..20, Some((of, lines, shipping)), ..) => Ask::Return { of, occurred_us: self.now_us, back: self.back(&lines, shipping) },
-            (20..32, ..) => Ask::Redeem { points },
-            (32..39, ..) => Ask::Hold { points, minutes: self.of(&[1, 30, 1440, 20_000]) },
-            (39..46, _, Some(of), _) => Ask::Capture { of, points: self.of(&[1, 5, points]) },
+            (20..32, ..) => Ask::Redeem { points, occurred_us: self.told_later() },
+            (32..39, ..) => Ask::Hold { points, minutes: self.of(&[1, 30, 1440, 20_000]), occurred_us: self.told_later() },
+            (39..46, _, Some(of), _) => Ask::Capture { of, points: self.of(&[Some(1), Some(5), Some(points), None]) },
             (46..49, _, Some(of), _) => Ask::Release { of },
-            (49..56, _, Some(of), _) => Ask::Undo { of, points: self.of(&[1, 5, points]) },
+            (49..56, _, Some(of), _) => Ask::Undo { of, points: self.of(&[Some(1), Some(5), Some(points), None]) },
             (56..61, ..) => Ask::Adjust { points: if self.chance(60) { points } else { -points } },
             (61..68, .., Some(of)) => Ask::Again { of },
             (68..70, .., Some(of)) => Ask::Changed { of },
@@ -484,7 +497,20 @@ fn next_rulebook(draw: &mut Draw, before: &[Value]) -> Value {
     if next["earn"]["bonus"] != json!([]) {
         next["earn"]["base"]["whole_steps"] = json!(false);
     }
+    let steps = next["earn"]["base"]["whole_steps"].clone();
+    next["redeem"]["value"] = fresh["redeem"]["value"].clone();
+    if let (Some(levels), Some(fresh)) = (next["tiers"]["levels"].as_array_mut(), fresh["tiers"]["levels"].as_array()) {
+        for (level, fresh) in levels.iter_mut().zip(fresh) {
+            level["base"] = fresh["base"].clone();
+            if level["base"].is_object() {
+                level["base"]["whole_steps"] = steps.clone();
+            }
+        }
+    }
     let from = draw.now_us + draw.of(&[0, -DAY_US, DAY_US]);
+    // Of what is lost already it is known when it is booked: only rules to come may say otherwise.
+    let known = in_force(before, from).filter(|_| from <= draw.now_us).map_or(&fresh, |version| &before[version]);
+    next["redeem"]["offline_minutes"] = known["redeem"]["offline_minutes"].clone();
     next["effective_from"] = json!(jiff::Timestamp::from_microsecond(from).expect("a moment").to_string());
     next
 }

@@ -23,7 +23,7 @@ pub fn whole_number(n: i64) -> Ratio {
     Ratio::from_i64(n).expect("a number")
 }
 
-fn rounded(value: &Ratio, how: &str) -> i64 {
+pub fn rounded(value: &Ratio, how: &str) -> i64 {
     let two = whole_number(2);
     let floor = value.floor();
     let half = value - &floor == whole_number(1) / &two;
@@ -97,10 +97,11 @@ pub fn rate(bought: &Bought, rules: &Value) -> i64 {
     let earn = &rules["earn"];
     let paid = paid(bought);
     let left = if bought.money_back == 0 { whole_number(1) } else { (&paid - whole_number(bought.money_back) / whole_number(100)) / &paid };
-    let (points, per) = (ratio(&earn["base"]["points"]), ratio(&earn["base"]["per"]));
+    let base = rules["tiers"]["levels"][bought.tier].get("base").filter(|base| base.is_object()).unwrap_or(&earn["base"]);
+    let (points, per) = (ratio(&base["points"]), ratio(&base["per"]));
     let rounding = earn["rounding"].as_str().unwrap_or("floor");
     let per_line = earn["round_per"] == "line";
-    let steps = earn["base"]["whole_steps"] == true;
+    let steps = base["whole_steps"] == true;
     let (mut total, mut spend, mut by_line) = (Ratio::zero(), Ratio::zero(), 0);
     for (line, kept) in bought.lines.iter().zip(&bought.kept).filter(|(line, kept)| **kept > 0 && line.sku != "GIFT") {
         let base = part(line, (charged(line) - line.tax).max(0), *kept) * &left;

@@ -116,12 +116,8 @@ fn changed(ask: &Ask) -> Option<Ask> {
     let mut ask = ask.clone();
     match &mut ask {
         Ask::Earn { lines, .. } => (lines[0].price, lines[0].amount) = (lines[0].price + 100, None),
-        Ask::Redeem { points }
-        | Ask::Hold { points, .. }
-        | Ask::Capture { points, .. }
-        | Ask::Undo { points, .. }
-        | Ask::Adjust { points }
-        | Ask::Propose { points } => *points += 1000,
+        Ask::Redeem { points, .. } | Ask::Hold { points, .. } | Ask::Adjust { points } | Ask::Propose { points } => *points += 1000,
+        Ask::Capture { points, .. } | Ask::Undo { points, .. } => *points = Some(points.unwrap_or(0) + 1000),
         Ask::Return { occurred_us, .. } => *occurred_us += 1,
         _ => return None,
     }
@@ -145,8 +141,13 @@ fn made(ask: &Ask, number: usize) -> Option<(Command, Deed)> {
             purchase.shipping = amount(shipping, 2);
             (Action::Earn(Arc::new(purchase)), Deed::Earn { id: own.clone(), occurred_us, lines, currency, shipping })
         }
-        Ask::Redeem { points } => (Action::Redeem { points }, Deed::Redeem { id: own.clone(), points }),
-        Ask::Hold { points, minutes } => (Action::Hold { points, minutes: Some(minutes) }, Deed::Hold { id: own.clone(), points, minutes }),
+        Ask::Redeem { points, occurred_us } => {
+            (Action::Redeem { points, occurred_at: occurred_us.map(moment) }, Deed::Redeem { id: own.clone(), points, occurred_us })
+        }
+        Ask::Hold { points, minutes, occurred_us } => {
+            let action = Action::Hold { points, minutes: Some(minutes), occurred_at: occurred_us.map(moment) };
+            (action, Deed::Hold { id: own.clone(), points, minutes, occurred_us })
+        }
         Ask::Capture { of, points } => (Action::Capture { redemption: redemption(&of), points }, Deed::Capture { redemption: name(of), points }),
         Ask::Release { of } => (Action::Release { redemption: redemption(&of) }, Deed::Release { redemption: name(of) }),
         Ask::Undo { of, points } => (Action::ReturnRedemption { redemption: redemption(&of), points }, Deed::Undo { redemption: name(of), points }),

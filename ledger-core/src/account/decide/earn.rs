@@ -51,7 +51,7 @@ pub(super) fn decide(account: &Account, purchase: &Arc<Purchase>, context: &Cont
     for event in events {
         draft.emit(event.at, event.kind);
     }
-    taking::pay_owed(&mut draft, at);
+    taking::pay_owed(&mut draft, at, (points > 0).then_some(account.lot_count + 1));
     if let Some((at, moved)) = moved {
         draft.emit(at, EventKind::TierChanged(moved));
     }

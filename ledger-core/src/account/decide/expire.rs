@@ -4,7 +4,7 @@
 use super::{Context, Decision, Draft, require_open, taking, tier};
 use crate::account::event::{EventKind, LotId, Part};
 use crate::account::rejection::Rejection;
-use crate::account::state::{Account, Status};
+use crate::account::state::{Account, LotState, Status};
 use crate::id::Id;
 use crate::planted::{Bug, is_planted};
 use crate::policy::Program;
@@ -40,10 +40,10 @@ fn each_due(account: &Account, program: &Program, mut each: impl FnMut(Moment, &
         if lot.pending {
             each(lot.available_at.max(lot.points_since), &|| Due::Mature(lot.lot));
         }
-        if let Some(at) = lot.expires_at {
-            let at = if is_planted(Bug::ExpiryOffByOneInstant) { at.plus_micros(1) } else { at };
-            // Points that came back after their expiry are lost as they come, not before.
-            each(at.max(lot.points_since), &|| Due::Expire(lot.lot));
+        if let Some(at) = lost_at(lot) {
+            // Pending points can't be spent by a redemption of before, nor can those of a closed account.
+            let waits = !lot.pending && account.status != Status::Closed;
+            each(if waits { program.booked_at(at) } else { at }, &|| Due::Expire(lot.lot));
         }
     }
     for hold in &account.holds {
@@ -60,6 +60,10 @@ fn each_due(account: &Account, program: &Program, mut each: impl FnMut(Moment, &
     {
         each(at, &|| Due::Sleep);
     }
+}
+
+fn lost_at(lot: &LotState) -> Option<Moment> {
+    lot.lost_at().map(|at| if is_planted(Bug::ExpiryOffByOneInstant) { at.plus_micros(1) } else { at })
 }
 
 /// Whether an account last used at `last_activity` is asleep by `now`.
@@ -87,13 +91,14 @@ pub(super) fn settle(draft: &mut Draft<'_>) {
             }
             Due::Lapse(redemption) => {
                 let parts = draft.account.hold(&redemption).map(|hold| hold.parts.clone()).unwrap_or_default();
-                let points = taking::sum(&parts);
-                draft.emit(at, EventKind::HoldReleased { redemption, parts, lapsed: true });
-                taking::pay_debts(draft, at, points);
+                let kind = EventKind::HoldReleased { redemption, parts: parts.clone(), lapsed: true };
+                // What expires at this very moment comes after it.
+                taking::give_back(draft, at, at.plus_micros(-1), &parts, kind);
             }
             Due::Expire(lot) => {
                 let Some(state) = draft.account.lot(lot) else { return };
                 let part = Part { lot, points: state.remaining, pending: state.pending };
+                let at = lost_at(state).unwrap_or(at).max(state.points_since);
                 draft.emit(at, EventKind::PointsExpired(part));
             }
             Due::Review => tier::review(draft, at),

@@ -14,6 +14,7 @@ use crate::id::Id;
 use crate::planted::{Bug, is_planted};
 use crate::points::{Amount, Points, TooLarge};
 use crate::policy::{Kept, OnShortfall, Paid, Program, Rated, Version, gross, paid_by, paid_less, rate};
+use crate::time::Moment;
 
 pub(super) fn decide(account: &Account, id: &Id, body: &Arc<Return>, context: &Context<'_>) -> Result<Decision, Rejection> {
     require_open(account)?;
@@ -46,7 +47,7 @@ pub(super) fn decide(account: &Account, id: &Id, body: &Arc<Return>, context: &C
     let at = happened_at(body.occurred_at, context.now).max(taking::since(account, &reversed.parts));
     draft.emit(at, EventKind::PurchaseReturned(Box::new(reversed)));
     // What a smaller basket earns more pays what is owed, as any points that come.
-    taking::pay_owed(&mut draft, at);
+    taking::pay_owed(&mut draft, at, None);
     tier::after_return(&mut draft, at);
     Ok(Decision { rule_version: version.number, ..draft.finish() })
 }
@@ -69,7 +70,7 @@ fn reversed(
         points = rounded_alone(state, kept, version, points)?;
     }
     let counted = uncounted(state, kept, &rated, points)?;
-    let (parts, expired) = take_back(account, state, points);
+    let (parts, expired) = take_back(account, state, points, body.occurred_at);
     let missing = points - taking::sum(&parts) - expired;
     let owes = version.rulebook.returns.on_shortfall == OnShortfall::Negative;
     Ok(Reversed {
@@ -111,8 +112,12 @@ fn rounded_alone(state: &PurchaseState, kept: &Kept, version: &Version, points: 
 }
 
 /// From the purchase's own lot first; then what of it has expired counts as taken; then from the others, the oldest expiry first.
-fn take_back(account: &Account, state: &PurchaseState, points: Points) -> (Vec<Part>, Points) {
+fn take_back(account: &Account, state: &PurchaseState, points: Points, at: Moment) -> (Vec<Part>, Points) {
     let own = state.lot.and_then(|lot| account.lot(lot));
+    let is_lost = own.is_some_and(|lot| lot.is_lost_by(at));
+    // What is lost and not booked so yet has expired, too.
+    let gone = state.expired + own.filter(|_| is_lost).map_or(0, |lot| lot.remaining);
+    let own = own.filter(|_| !is_lost);
     if points < 0 {
         // The goods kept earn more than before (a bonus for small baskets): it goes to the same lot, or expired with it.
         return match own {
@@ -123,7 +128,7 @@ fn take_back(account: &Account, state: &PurchaseState, points: Points) -> (Vec<P
     let mut parts = Vec::new();
     let mut left = points;
     if is_planted(Bug::ClawbackFromOtherLotsFirst) {
-        parts = taking::take_back(account, state.lot, left);
+        parts = taking::take_back(account, state.lot, left, at);
         left -= taking::sum(&parts);
     }
     if let Some(lot) = own.filter(|lot| lot.remaining > 0 && left > 0) {
@@ -131,10 +136,10 @@ fn take_back(account: &Account, state: &PurchaseState, points: Points) -> (Vec<P
         parts.push(Part { lot: lot.lot, points: taken, pending: lot.pending });
         left -= taken;
     }
-    let expired = state.expired.min(left);
+    let expired = gone.clamp(0, left);
     left -= expired;
     if left > 0 {
-        parts.extend(taking::take_back(account, state.lot, left));
+        parts.extend(taking::take_back(account, state.lot, left, at));
     }
     (parts, expired)
 }

@@ -6,13 +6,18 @@ use super::Draft;
 use crate::account::event::{Earned, EventKind, TierCause, TierMove};
 use crate::account::state::{Account, Status};
 use crate::policy::{Downgrade, Version};
-use crate::time::Moment;
+use crate::time::{DAY_US, Moment};
 
 const REVIEW_MONTHS: u32 = 12;
+/// A year on average. Years are counted by dividing by it, which no change of the program's zone upsets.
+const YEAR_US: i64 = DAY_US * 146_097 / 400;
 
-fn review_at(version: &Version, level: usize, at: Moment) -> Option<Moment> {
+/// The first review after `at`, when all of them come whole years after `anchor`.
+fn review_at(version: &Version, level: usize, anchor: Moment, at: Moment) -> Option<Moment> {
     let reviewed = level > 0 && version.rulebook.tiers.downgrade != Downgrade::Never;
-    reviewed.then(|| version.zone.plus_months(at, REVIEW_MONTHS))
+    let years = (at.as_micros() - anchor.as_micros() + YEAR_US / 2).div_euclid(YEAR_US);
+    let months = u32::try_from(years + 1).unwrap_or(1).saturating_mul(REVIEW_MONTHS);
+    reviewed.then(|| version.zone.plus_months(anchor, months))
 }
 
 fn name(version: &Version, level: usize) -> CompactString {
@@ -47,7 +52,7 @@ pub(super) fn after_earning(account: &Account, earned: &Earned, version: &Versio
         qualifying: counted.by(unit),
         earned: true,
         counted_from,
-        review_at: review_at(version, reached, since),
+        review_at: review_at(version, reached, since, since),
         cause: TierCause::Earned,
         counted: Some(counted),
     };
@@ -73,7 +78,7 @@ pub(super) fn after_return(draft: &mut Draft<'_>, at: Moment) {
         qualifying: counted.by(unit),
         earned: supported > 0,
         counted_from: if by_window { version.window_start(draft.context.now) } else { account.standing.counted_from },
-        review_at: review_at(version, supported, since),
+        review_at: review_at(version, supported, since, since),
         cause: TierCause::Returned,
         counted: Some(counted),
     };
@@ -100,7 +105,7 @@ pub(super) fn review(draft: &mut Draft<'_>, at: Moment) {
         qualifying,
         earned: to > 0 && reached >= to,
         counted_from: version.window_start(at),
-        review_at: review_at(version, to, at),
+        review_at: review_at(version, to, account.standing.anchor, at),
         cause: TierCause::Review,
         counted: Some(counted),
     };

@@ -45,8 +45,10 @@ impl Model {
             shipping_back: 0,
             version,
             multiplier,
+            tier,
             day: zoned(occurred_us, rated).date(),
             qualifying: 0,
+            counted: 0,
             until_us: plus_days(occurred_us, number(&rated["return"]["window_days"]), rated),
         };
         let before = self.granted(rules);
@@ -59,11 +61,12 @@ impl Model {
         self.give(points, Some(id), occurred_us, matures_us, expires_us);
         let qualifying = if current["tiers"]["qualify_by"] == "purchases" { 1 } else { points };
         self.purchases.get_mut(id).expect("just bought").qualifying = qualifying;
-        self.pay(None);
+        self.pay(occurred_us, None);
         let counts = self.counting(now_us, current);
         let reached = level(current, self.qualifying(&counts));
         if reached > self.tier {
-            self.move_tier(reached, occurred_us.max(self.tier_since_us), Some(counts), current);
+            self.reach(occurred_us.max(self.tier_since_us));
+            self.move_tier(reached, self.reached_us, Some(counts), current);
         }
         Ok(())
     }
@@ -87,6 +90,11 @@ impl Model {
         purchases.iter().map(|id| self.purchases[id].qualifying).sum()
     }
 
+    /// From here on the years to reviews are counted.
+    fn reach(&mut self, us: i64) {
+        (self.reached_us, self.reviews) = (us, 0);
+    }
+
     /// To a tier that `by` has reached, or to one by grace.
     fn move_tier(&mut self, to: usize, at_us: i64, by: Option<Vec<String>>, rules: &Value) {
         if to != self.tier {
@@ -94,7 +102,7 @@ impl Model {
             (self.tier, self.tier_since_us) = (to, at_us);
         }
         self.tier_by = by.filter(|_| to > 0);
-        self.review_us = (to > 0 && rules["tiers"]["downgrade"] != "never").then(|| plus_months(at_us, 12, rules));
+        self.review_us = (to > 0 && rules["tiers"]["downgrade"] != "never").then(|| plus_months(self.reached_us, 12 * (self.reviews + 1), rules));
     }
 
     pub(super) fn review(&mut self, at_us: i64, rules: &[Value]) {
@@ -106,6 +114,7 @@ impl Model {
             Some("one_level") => self.tier - 1,
             _ => reached,
         };
+        self.reviews += 1;
         self.move_tier(to, at_us, (reached >= to).then_some(counts), rules);
     }
 
@@ -151,7 +160,7 @@ impl Model {
         let negative = rules[after.version]["return"]["on_shortfall"] == "negative";
         self.purchases.insert(purchase.to_owned(), after);
         let points = before - self.granted(rules);
-        self.claw_back(purchase, points, negative);
+        self.claw_back(purchase, points, occurred_us, negative);
         let bought = self.purchases.get_mut(purchase).expect("it was bought");
         let gone = match (by_purchases, is_all) {
             (true, true) => bought.qualifying,
@@ -170,22 +179,27 @@ impl Model {
         let by = if self.qualifying(&counts) > self.qualifying(&by) { counts } else { by };
         let supported = level(rules, self.qualifying(&by));
         if supported < self.tier {
-            self.move_tier(supported, occurred_us.max(self.tier_since_us), Some(by), rules);
+            self.reach(occurred_us.max(self.tier_since_us));
+            self.move_tier(supported, self.reached_us, Some(by), rules);
         }
     }
 
-    fn claw_back(&mut self, purchase: &str, n: i64, negative: bool) {
+    fn claw_back(&mut self, purchase: &str, n: i64, us: i64, negative: bool) {
         let mut left = usize::try_from(n).expect("a smaller basket earns no more");
         let is_own = |point: &Point| point.purchase.as_deref() == Some(purchase);
-        let own = self.in_order(|point| Self::kept(point) && is_own(point));
-        let expired = self.in_order(|point| is_own(point) && point.at == At::Expired { counted: false });
-        for (i, at) in own.into_iter().map(|i| (i, At::Gone)).chain(expired.into_iter().map(|i| (i, At::Expired { counted: true }))) {
+        for i in self.in_order(|point| Self::alive(point, us) && is_own(point)) {
             if left > 0 {
-                self.points[i].at = at;
+                self.points[i].at = At::Gone;
                 left -= 1;
             }
         }
-        for i in self.in_order(Self::kept).into_iter().take(left) {
+        // Those that are lost count as taken, once.
+        let lost = self.count(|point| is_own(point) && matches!(point.at, At::Expired | At::Lapsed) && !Self::alive(point, us));
+        let bought = self.purchases.get_mut(purchase).expect("it was bought");
+        let counted = (lost - bought.counted).clamp(0, left as i64);
+        bought.counted += counted;
+        left -= usize::try_from(counted).unwrap_or(0);
+        for i in self.in_order(|point| Self::alive(point, us)).into_iter().take(left) {
             self.points[i].at = At::Gone;
             left -= 1;
         }
