@@ -9,7 +9,7 @@ use ledger_core::account::Command;
 use ledger_core::account::command::{Action, Reason};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::points::Amount;
-use ledger_core::policy::{Program, Version};
+use ledger_core::policy::{Program, QualifyBy, Version};
 use ledger_core::time::Moment;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -253,7 +253,7 @@ pub(super) async fn get(
 
 fn number(version: &Version, amount: Amount) -> serde_json::Value {
     match version.rulebook.tiers.qualify_by {
-        ledger_core::policy::QualifyBy::Spend => serde_json::Value::String(amount.0.normalize().to_string()),
+        QualifyBy::Spend => serde_json::Value::String(amount.0.normalize().to_string()),
         _ => serde_json::Value::from(amount.0.trunc().to_string().parse::<i64>().unwrap_or(i64::MAX)),
     }
 }
@@ -264,9 +264,18 @@ async fn tier(database: &deadpool_postgres::Object, key: &AccountKey, program: &
     let (program_id, account_id) = (key.program.as_str(), key.account.as_str());
     let sql = "SELECT tier, since, review_at FROM tier.standing WHERE program = $1 AND account = $2";
     let row = database.query_opt(sql, &[&program_id, &account_id]).await?;
-    let sql = "SELECT coalesce(sum(amount), 0) FROM tier.qualifying WHERE program = $1 AND account = $2 AND ($3::timestamptz IS NULL OR at > $3)";
+    let unit = match version.rulebook.tiers.qualify_by {
+        QualifyBy::Points => "points",
+        QualifyBy::Spend => "spend",
+        QualifyBy::Purchases => "purchases",
+    };
+    // Rows from before a rebuild state one amount alone.
+    let sql = format!(
+        "SELECT coalesce(sum(coalesce({unit}::numeric, amount)), 0) FROM tier.qualifying
+         WHERE program = $1 AND account = $2 AND ($3::timestamptz IS NULL OR at > $3)"
+    );
     let from = version.window_start(now).map(Moment::timestamp);
-    let qualifying = Amount(database.query_one(sql, &[&program_id, &account_id, &from]).await?.get::<_, Decimal>(0));
+    let qualifying = Amount(database.query_one(&sql, &[&program_id, &account_id, &from]).await?.get::<_, Decimal>(0));
     let name: String = row.as_ref().map_or_else(|| version.levels()[0].name.clone(), |row| row.get(0));
     let next = version.levels().get(version.level_index(&name) + 1);
     Ok(TierView {

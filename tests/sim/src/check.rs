@@ -318,6 +318,10 @@ fn same(record: &Record, so_far: &mut Told, model: &Model, rules: &[serde_json::
     if so_far.worth != worth {
         return Err(format!("{what}: after record {} redemptions are worth {}, of the model {worth}", record.account_seq, so_far.worth));
     }
+    let is_asleep = account.status == Status::Inactive;
+    if matches!(account.status, Status::Active | Status::Inactive) && is_asleep != model.asleep {
+        return Err(format!("{what}: after record {} the account sleeps: {is_asleep}, in the model: {}", record.account_seq, model.asleep));
+    }
     let tier = (account.standing.tier.as_str(), account.standing.review_at.map(Moment::as_micros));
     if account.status != Status::Unopened && tier != model.tier() {
         return Err(format!("{what}: after record {} the tier and its review are {tier:?}, of the model {:?}", record.account_seq, model.tier()));

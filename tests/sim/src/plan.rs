@@ -139,6 +139,8 @@ pub struct Plan {
 }
 
 const ZONES: [&str; 4] = ["UTC", "Europe/London", "America/New_York", "Australia/Lord_Howe"];
+/// What tiers qualify by, and what the second and the third take.
+const UNITS: [(&str, i64, i64); 3] = [("points", 60, 200), ("purchases", 3, 7), ("spend", 40, 150)];
 const SKUS: [(&str, &str); 4] = [("A", "food"), ("B", "toys"), ("C", "wine"), ("GIFT", "cards")];
 /// Days around which calendars are hard.
 const DATES: [(i16, i8, i8); 6] = [(2024, 1, 31), (2024, 2, 28), (2023, 12, 30), (2024, 3, 30), (2024, 10, 26), (2023, 6, 1)];
@@ -188,6 +190,7 @@ impl Draw {
                 json!({"id": "food", "when": "line.category == 'food' && purchase.channel == 'web'", "multiply": self.of(&["1.1", "2"]), "paid_by": "zeta"}),
             );
         }
+        bonus.extend(self.bonus_on_goods());
         let mut caps = json!({});
         for (name, low, high) in [("per_purchase", 10, 60), ("per_day", 20, 90), ("per_member", 100, 400)] {
             if self.chance(25) {
@@ -197,19 +200,18 @@ impl Draw {
         let whole_steps = bonus.is_empty() && self.chance(15);
         let mut tiers = json!({"levels": [{"name": "member", "at": 0}]});
         if self.chance(50) {
-            let points = self.chance(50);
-            let second = json!({"name": "silver", "at": if points { 60 } else { 3 }, "multiplier": self.of(&["1", "1.25", "2"])});
-            let third = json!({"name": "gold", "at": if points { 200 } else { 7 }, "multiplier": "2.5"});
-            tiers = json!({"qualify_by": if points { "points" } else { "purchases" }, "downgrade": "never", "levels": [{"name": "member", "at": 0}, second, third]});
+            let (unit, low, high) = self.of(&UNITS);
+            let second = json!({"name": "silver", "at": low, "multiplier": self.of(&["1", "1.25", "2"])});
+            let third = json!({"name": "gold", "at": high, "multiplier": "2.5"});
+            tiers = json!({"qualify_by": unit, "downgrade": "never", "levels": [{"name": "member", "at": 0}, second, third]});
         }
         if let Some(rng) = &mut self.reviews {
-            let points = rng.random_bool(0.5);
-            let second = json!({"name": "silver", "at": if points { 60 } else { 3 }, "multiplier": "1.25"});
-            let third = json!({"name": "gold", "at": if points { 200 } else { 7 }, "multiplier": "2.5"});
+            let (unit, low, high) = UNITS[rng.random_range(0..UNITS.len())];
+            let second = json!({"name": "silver", "at": low, "multiplier": "1.25"});
+            let third = json!({"name": "gold", "at": high, "multiplier": "2.5"});
             let window = ["lifetime", "calendar_year", "rolling_12_months"][rng.random_range(0..3)];
             let downgrade = ["one_level", "to_level"][rng.random_range(0..2)];
-            let qualify_by = if points { "points" } else { "purchases" };
-            tiers = json!({"qualify_by": qualify_by, "window": window, "downgrade": downgrade, "levels": [{"name": "member", "at": 0}, second, third]});
+            tiers = json!({"qualify_by": unit, "window": window, "downgrade": downgrade, "levels": [{"name": "member", "at": 0}, second, third]});
         }
         if tiers["levels"][2].is_object() && self.chance(30) {
             tiers["levels"][2]["base"] = json!({"points": "1", "per": self.of(&["0.90", "0.70"]), "whole_steps": whole_steps});
@@ -232,6 +234,21 @@ impl Draw {
             "return": {"window_days": self.of(&[60, 90, 365]), "on_shortfall": self.of(&["clamp", "negative"])},
             "tiers": tiers
         })
+    }
+
+    /// Bonuses whose conditions look at what a return changes, or at prices.
+    fn bonus_on_goods(&mut self) -> Vec<Value> {
+        let all = [
+            ("many", "line.quantity >= 2.0"),
+            ("few", "line.quantity < 1.5"),
+            ("cheap", "line.unit_price < 10.0"),
+            ("dear", "line.amount >= 15.0"),
+            ("basket", "purchase.total >= 25.0"),
+            ("small", "purchase.total < 8.0"),
+            ("single", "purchase.line_count == 1"),
+        ];
+        let all = all.map(|(id, when)| json!({"id": id, "when": when, "multiply": self.of(&["2", "1.5", "0.5"])}));
+        all.into_iter().filter(|_| self.chance(10)).collect()
     }
 
     fn lines(&mut self) -> Vec<LineSpec> {
@@ -469,7 +486,7 @@ pub fn draw(seed: u64) -> Plan {
                 What::Wait { us }
             }
             14..28 => What::Fault(draw.fault(nodes)),
-            28..30 => {
+            28..31 => {
                 rulebooks.push(next_rulebook(&mut draw, &rulebooks));
                 What::Publish(rulebooks.len() - 1)
             }
@@ -487,21 +504,16 @@ pub fn draw(seed: u64) -> Plan {
     Plan { seed, nodes, shared, follows, partitions, accounts, accounts_in_memory, begin_us, rulebooks, steps }
 }
 
-/// Other rates from now on; what outlives a version, as caps and tiers, stays as it is.
+/// Other rules from now on: all of them but the names of the tiers may be others.
 fn next_rulebook(draw: &mut Draw, before: &[Value]) -> Value {
-    let mut next = before[0].clone();
-    let fresh = draw.rulebook(draw.now_us);
-    for field in ["base", "rounding", "round_per"] {
-        next["earn"][field] = fresh["earn"][field].clone();
-    }
-    if next["earn"]["bonus"] != json!([]) {
-        next["earn"]["base"]["whole_steps"] = json!(false);
-    }
-    let steps = next["earn"]["base"]["whole_steps"].clone();
-    next["redeem"]["value"] = fresh["redeem"]["value"].clone();
-    if let (Some(levels), Some(fresh)) = (next["tiers"]["levels"].as_array_mut(), fresh["tiers"]["levels"].as_array()) {
-        for (level, fresh) in levels.iter_mut().zip(fresh) {
-            level["base"] = fresh["base"].clone();
+    draw.zone = draw.of(&ZONES);
+    let mut next = draw.rulebook(draw.now_us);
+    // A ladder keeps its tiers; what they take, what they give and by which unit they are reached may change.
+    let has_ladder = |rules: &Value| rules["tiers"]["levels"].as_array().is_some_and(|levels| levels.len() > 1);
+    if has_ladder(&before[0]) != has_ladder(&next) {
+        next["tiers"] = before[0]["tiers"].clone();
+        let steps = next["earn"]["base"]["whole_steps"].clone();
+        for level in next["tiers"]["levels"].as_array_mut().into_iter().flatten() {
             if level["base"].is_object() {
                 level["base"]["whole_steps"] = steps.clone();
             }
@@ -509,8 +521,9 @@ fn next_rulebook(draw: &mut Draw, before: &[Value]) -> Value {
     }
     let from = draw.now_us + draw.of(&[0, -DAY_US, DAY_US]);
     // Of what is lost already it is known when it is booked: only rules to come may say otherwise.
-    let known = in_force(before, from).filter(|_| from <= draw.now_us).map_or(&fresh, |version| &before[version]);
-    next["redeem"]["offline_minutes"] = known["redeem"]["offline_minutes"].clone();
+    if let Some(version) = in_force(before, from).filter(|_| from <= draw.now_us) {
+        next["redeem"]["offline_minutes"] = before[version]["redeem"]["offline_minutes"].clone();
+    }
     next["effective_from"] = json!(jiff::Timestamp::from_microsecond(from).expect("a moment").to_string());
     next
 }

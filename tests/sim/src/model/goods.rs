@@ -6,9 +6,9 @@ use jiff::civil::Date;
 use num_traits::{ToPrimitive, Zero};
 use serde_json::Value;
 
-use super::{At, Bought, Model, Point, Status};
+use super::{At, Bought, Lot, Model, Point, Status};
 use crate::plan::{BackSpec, DAY_US, LineSpec, MINUTE_US};
-use crate::rules::{Ratio, expiry, in_force, level, number, paid, plus_days, plus_months, rate, ratio, whole_number, zoned};
+use crate::rules::{Ratio, expiry, in_force, level, number, paid, plus_days, plus_months, rate, ratio, unit, whole_number, zoned};
 
 impl Model {
     pub(super) fn earn(&mut self, id: &str, occurred_us: i64, lines: &[LineSpec], currency: &str, now_us: i64, rules: &[Value]) -> Result<(), &'static str> {
@@ -32,9 +32,10 @@ impl Model {
         let rated = &rules[version];
         let tier = self.tier_at(occurred_us);
         if self.status == Status::Unopened {
-            self.open(occurred_us, current);
+            self.open(occurred_us.min(now_us), current);
         }
-        self.active(occurred_us, current);
+        self.active(occurred_us.min(now_us), current);
+        self.last_activity_us = self.last_activity_us.max(occurred_us);
         let multiplier = rated["tiers"]["levels"][tier].get("multiplier").map_or_else(|| whole_number(1), ratio);
         let bought = Bought {
             occurred_us,
@@ -47,23 +48,29 @@ impl Model {
             multiplier,
             tier,
             day: zoned(occurred_us, rated).date(),
-            qualifying: 0,
+            order: self.purchases.len(),
+            counts: [0; 3],
+            most: None,
+            lot: None,
             counted: 0,
             until_us: plus_days(occurred_us, number(&rated["return"]["window_days"]), rated),
         };
         let before = self.granted(rules);
+        let (uncapped, spend) = rate(&bought, rated);
         self.purchases.insert(id.to_owned(), bought);
         let points = self.granted(rules) - before;
         self.earned += points;
         let pending_days = number(&rated["earn"]["pending_days"]);
         let matures_us = if pending_days == 0 { occurred_us } else { plus_days(occurred_us, pending_days, rated) };
         let expires_us = expiry(rated, occurred_us, self.last_activity_us.max(occurred_us));
-        self.give(points, Some(id), occurred_us, matures_us, expires_us);
-        let qualifying = if current["tiers"]["qualify_by"] == "purchases" { 1 } else { points };
-        self.purchases.get_mut(id).expect("just bought").qualifying = qualifying;
+        let (is_pending, moves) = (pending_days > 0, rated["expiry"]["mode"] == "inactivity");
+        let lot = self.give(points, now_us, Lot { purchase: Some(id.to_owned()), earned_us: occurred_us, matures_us, expires_us, is_pending, moves });
+        let bought = self.purchases.get_mut(id).expect("just bought");
+        (bought.lot, bought.counts) = (lot, [points, spend, 1]);
+        bought.most = lot.is_none().then_some(uncapped);
         self.pay(occurred_us, None);
         let counts = self.counting(now_us, current);
-        let reached = level(current, self.qualifying(&counts));
+        let reached = level(current, self.counted(&counts));
         if reached > self.tier {
             self.reach(occurred_us.max(self.tier_since_us));
             self.move_tier(reached, self.reached_us, Some(counts), current);
@@ -86,8 +93,9 @@ impl Model {
         self.purchases.iter().filter(|(_, bought)| counts(bought.occurred_us)).map(|(id, _)| id.clone()).collect()
     }
 
-    fn qualifying(&self, purchases: &[String]) -> i64 {
-        purchases.iter().map(|id| self.purchases[id].qualifying).sum()
+    fn counted(&self, purchases: &[String]) -> [i64; 3] {
+        let all = purchases.iter().map(|id| self.purchases[id].counts);
+        all.fold([0; 3], |sum, more| [0, 1, 2].map(|i| sum[i] + more[i]))
     }
 
     /// From here on the years to reviews are counted.
@@ -108,7 +116,7 @@ impl Model {
     pub(super) fn review(&mut self, at_us: i64, rules: &[Value]) {
         let rules = &rules[in_force(rules, at_us).unwrap_or(0)];
         let counts = self.counting(at_us, rules);
-        let reached = level(rules, self.qualifying(&counts));
+        let reached = level(rules, self.counted(&counts));
         let to = match rules["tiers"]["downgrade"].as_str() {
             _ if reached >= self.tier => self.tier,
             Some("one_level") => self.tier - 1,
@@ -129,15 +137,24 @@ impl Model {
         had.or(self.tiers_before.first()).map_or(self.tier, |(_, tier)| *tier)
     }
 
-    /// What all goods kept have earned together, caps and all.
+    /// What all goods kept have earned together, one purchase after the other, each as far as the caps of its rulebook leave room.
     fn granted(&self, rules: &[Value]) -> i64 {
-        let caps = &rules[0]["earn"]["caps"];
-        let cap = |name: &str| caps.get(name).map_or(i64::MAX, number);
-        let mut days: BTreeMap<Date, i64> = BTreeMap::new();
-        for bought in self.purchases.values() {
-            *days.entry(bought.day).or_default() += rate(bought, &rules[bought.version]).min(cap("per_purchase"));
+        let mut all: Vec<&Bought> = self.purchases.values().collect();
+        all.sort_by_key(|bought| bought.order);
+        let (mut days, mut sum): (BTreeMap<Date, i64>, i64) = (BTreeMap::new(), 0);
+        for bought in all {
+            let rulebook = &rules[bought.version];
+            let within = |points: i64, granted: i64, cap: &str| {
+                let cap = rulebook["earn"]["caps"].get(cap).map(number);
+                cap.map_or(points, |cap| points.min(cap - granted)).max(0)
+            };
+            let points = rate(bought, rulebook).0;
+            let of_day = days.entry(bought.day).or_default();
+            let on_day = within(bought.most.map_or(points, |most| points.min(most)), *of_day, "per_day");
+            *of_day += on_day;
+            sum += within(on_day, sum, "per_member");
         }
-        days.values().map(|points| (*points).min(cap("per_day"))).sum::<i64>().min(cap("per_member"))
+        sum
     }
 
     pub(super) fn give_back(&mut self, purchase: &str, occurred_us: i64, back: &BackSpec, now_us: i64, rules: &[Value]) -> Result<(), &'static str> {
@@ -156,18 +173,20 @@ impl Model {
         let after = bought.after(back).ok_or("return_exceeds_purchase")?;
         let before = self.granted(rules);
         let is_all = after.goods_left() <= Ratio::zero();
-        let by_purchases = rules[after.version]["tiers"]["qualify_by"] == "purchases";
+        let mut after = after;
+        let (uncapped, spend) = rate(&after, &rules[after.version]);
+        after.most = after.most.map(|most| most.min(uncapped));
         let negative = rules[after.version]["return"]["on_shortfall"] == "negative";
         self.purchases.insert(purchase.to_owned(), after);
         let points = before - self.granted(rules);
-        self.claw_back(purchase, points, occurred_us, negative);
-        let bought = self.purchases.get_mut(purchase).expect("it was bought");
-        let gone = match (by_purchases, is_all) {
-            (true, true) => bought.qualifying,
-            (true, false) => 0,
-            (false, _) => points.min(bought.qualifying),
-        };
-        bought.qualifying -= gone;
+        if points >= 0 {
+            self.claw_back(purchase, points, occurred_us, negative);
+        } else {
+            self.give_more(purchase, -points, occurred_us, now_us);
+        }
+        let counts = &mut self.purchases.get_mut(purchase).expect("it was bought").counts;
+        let gone = [points, (counts[1] - spend).max(0), i64::from(is_all)];
+        [0, 1, 2].into_iter().for_each(|i| counts[i] -= gone[i].min(counts[i]));
         self.lose_tier(occurred_us, now_us, &rules[in_force(rules, now_us).unwrap_or(0)]);
         Ok(())
     }
@@ -176,16 +195,33 @@ impl Model {
     fn lose_tier(&mut self, occurred_us: i64, now_us: i64, rules: &Value) {
         let Some(by) = self.tier_by.clone() else { return };
         let counts = self.counting(now_us, rules);
-        let by = if self.qualifying(&counts) > self.qualifying(&by) { counts } else { by };
-        let supported = level(rules, self.qualifying(&by));
+        let by = if self.counted(&counts)[unit(rules)] > self.counted(&by)[unit(rules)] { counts } else { by };
+        let supported = level(rules, self.counted(&by));
         if supported < self.tier {
             self.reach(occurred_us.max(self.tier_since_us));
             self.move_tier(supported, self.reached_us, Some(by), rules);
         }
     }
 
+    /// What a smaller basket earns more comes to the purchase's lot, or is lost with it, and pays what is owed.
+    fn give_more(&mut self, purchase: &str, n: i64, us: i64, now_us: i64) {
+        let lot = self.purchases[purchase].lot.expect("without a lot it may not earn more");
+        let is_own = |point: &Point| point.lot == lot;
+        let is_lot_lost = self.lots[lot].expires_us.is_some_and(|expires_us| expires_us.max(self.lots[lot].earned_us) <= us);
+        let lost = self.count(|point| is_own(point) && matches!(point.at, At::Expired | At::Lapsed) && !Self::alive(point, us));
+        let left = self.count(|point| is_own(point) && Self::alive(point, us));
+        if is_lot_lost || (left == 0 && lost > self.purchases[purchase].counted) {
+            self.put(n, lot, now_us, &At::Expired);
+        } else {
+            let is_pending = self.lots[lot].is_pending && self.lots[lot].matures_us > now_us;
+            self.put(n, lot, now_us, if is_pending { &At::Pending } else { &At::Available });
+            self.back_us.insert(lot, us.min(now_us));
+        }
+        self.pay(us.min(now_us), None);
+    }
+
     fn claw_back(&mut self, purchase: &str, n: i64, us: i64, negative: bool) {
-        let mut left = usize::try_from(n).expect("a smaller basket earns no more");
+        let mut left = usize::try_from(n).expect("points to take");
         let is_own = |point: &Point| point.purchase.as_deref() == Some(purchase);
         for i in self.in_order(|point| Self::alive(point, us) && is_own(point)) {
             if left > 0 {

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use serde_json::Value;
 
 use crate::plan::{BackSpec, LineSpec, MINUTE_US};
-use crate::rules::{Ratio, expiry, in_force, number, plus_days, ratio, rounded, whole_number};
+use crate::rules::{effective_us, Ratio, expiry, in_force, number, plus_days, ratio, rounded, whole_number};
 
 /// What an account has, as the book's records say it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +62,8 @@ struct Point {
     lot: usize,
     purchase: Option<String>,
     earned_us: i64,
+    /// When it came to be there: as it was earned, but no later than it was booked.
+    came_us: i64,
     matures_us: i64,
     expires_us: Option<i64>,
     at: At,
@@ -83,7 +85,14 @@ pub struct Bought {
     pub multiplier: Ratio,
     pub tier: usize,
     day: Date,
-    qualifying: i64,
+    /// How many purchases were booked before it.
+    order: usize,
+    /// What it counts towards a tier: points, millionths of spend, purchases.
+    counts: [i64; 3],
+    /// What it may earn at most, where it gave nothing and has no lot for more.
+    most: Option<i64>,
+    /// The lot that it gave.
+    lot: Option<usize>,
     /// How many of its points that are lost were counted as taken.
     counted: i64,
     until_us: i64,
@@ -98,6 +107,17 @@ impl Point {
     fn booked_us(&self, rules: &[Value]) -> Option<i64> {
         self.lost_us().map(|us| us + number(&rules[in_force(rules, us).unwrap_or(0)]["redeem"]["offline_minutes"]) * MINUTE_US)
     }
+}
+
+/// What a lot was made with; its expiry moves with activity, if it does.
+#[derive(Clone)]
+struct Lot {
+    purchase: Option<String>,
+    earned_us: i64,
+    matures_us: i64,
+    expires_us: Option<i64>,
+    is_pending: bool,
+    moves: bool,
 }
 
 struct Hold {
@@ -122,7 +142,9 @@ pub struct Model {
     /// Until when what was spent can come back.
     spent_until: BTreeMap<String, i64>,
     holds: Vec<Hold>,
-    lots: usize,
+    lots: Vec<Lot>,
+    /// Whether it was not used for so long that it sleeps.
+    pub asleep: bool,
     /// When points last came back, by lot.
     back_us: BTreeMap<usize, i64>,
     takes: usize,
@@ -233,6 +255,16 @@ impl Model {
             self.review(at_us, rules);
         }
         self.moments(now_us, rules);
+        self.asleep |= self.status == Status::Active && !self.frozen && self.sleeps_by(now_us, rules);
+    }
+
+    /// Whether the time without activity of some version was over by `now` while that version was in force.
+    fn sleeps_by(&self, now_us: i64, rules: &[Value]) -> bool {
+        rules.iter().enumerate().any(|(version, rulebook)| {
+            let Some(days) = rulebook["accounts"]["inactive_after"]["days"].as_i64() else { return false };
+            let us = plus_days(self.last_activity_us, days, rulebook).max(effective_us(rulebook));
+            us <= now_us && in_force(rules, us) == Some(version)
+        })
     }
 
     fn moments(&mut self, now_us: i64, rules: &[Value]) {
@@ -274,7 +306,11 @@ impl Model {
     /// Does `deed` at `now`, when `rules` have been published; an error is the refusal's code.
     pub fn act(&mut self, deed: &Deed, now_us: i64, rules: &[Value]) -> Result<(), &'static str> {
         self.tick(now_us, rules);
+        let last_us = self.last_activity_us;
         let outcome = self.do_it(deed, now_us, rules);
+        if outcome.is_ok() && (is_activity(deed) || self.last_activity_us > last_us) {
+            self.asleep &= self.sleeps_by(now_us, rules);
+        }
         self.tick(now_us, rules);
         outcome
     }
@@ -439,7 +475,7 @@ impl Model {
             return Err("told_too_late");
         }
         let all = self.in_order(|point| {
-            let was_there = point.earned_us.max(point.matures_us) <= us && self.back_us.get(&point.lot).is_none_or(|back_us| *back_us <= us);
+            let was_there = point.came_us.max(point.matures_us) <= us && self.back_us.get(&point.lot).is_none_or(|back_us| *back_us <= us);
             matches!(point.at, At::Available | At::Lapsed) && was_there && point.lost_us().is_none_or(|lost_us| lost_us > us)
         });
         check_points(points, all.len(), &rules[version]).map(|()| (us, version, all))
@@ -453,14 +489,17 @@ impl Model {
 
     /// A purchase or redemption puts off what expires for want of activity.
     fn active(&mut self, at_us: i64, rules: &Value) {
-        let has_points = self.count(|point| Self::alive(point, at_us) || matches!(point.at, At::Held(_))) > 0;
+        let follows = |point: &Point| self.lots[point.lot].moves;
+        let has_points = self.count(|point| follows(point) && (Self::alive(point, at_us) || matches!(point.at, At::Held(_)))) > 0;
         if at_us > self.last_activity_us && has_points && rules["expiry"]["mode"] == "inactivity" {
             let expires = expiry(rules, at_us, at_us);
             // Those that were lost before it stay lost, and are booked so.
             let is_lost = |point: &Point| point.lost_us().is_some_and(|lost_us| lost_us <= at_us);
-            self.points.iter_mut().filter(|point| point.at == At::Lapsed && is_lost(point)).for_each(|point| point.at = At::Expired);
+            let lots = &mut self.lots;
+            self.points.iter_mut().filter(|point| lots[point.lot].moves && point.at == At::Lapsed && is_lost(point)).for_each(|point| point.at = At::Expired);
+            lots.iter_mut().filter(|lot| lot.moves).for_each(|lot| lot.expires_us = lot.expires_us.max(expires));
             let open = |point: &&mut Point| matches!(point.at, At::Pending | At::Available | At::Lapsed | At::Held(_) | At::Redeemed(_));
-            for point in self.points.iter_mut().filter(open) {
+            for point in self.points.iter_mut().filter(|point| lots[point.lot].moves).filter(open) {
                 point.expires_us = point.expires_us.max(expires);
                 if point.at == At::Lapsed {
                     point.at = At::Available;
@@ -524,7 +563,8 @@ impl Model {
         self.open_or()?;
         if points > 0 {
             let expires_us = expiry(rules, now_us, self.last_activity_us.max(now_us));
-            self.give(points, None, now_us, now_us, expires_us);
+            let moves = rules["expiry"]["mode"] == "inactivity";
+            self.give(points, now_us, Lot { purchase: None, earned_us: now_us, matures_us: now_us, expires_us, is_pending: false, moves });
             self.pay(now_us, None);
         } else if -points > self.count(|point| point.at == At::Available) {
             return Err("insufficient_points");
@@ -534,12 +574,24 @@ impl Model {
         Ok(())
     }
 
-    fn give(&mut self, n: i64, purchase: Option<&str>, earned_us: i64, matures_us: i64, expires_us: Option<i64>) {
-        self.lots += usize::from(n > 0);
-        let at = if matures_us > earned_us { At::Pending } else { At::Available };
-        let point = Point { lot: self.lots, purchase: purchase.map(str::to_owned), earned_us, matures_us, expires_us, at, taken: 0, version: 0 };
+    /// Gives `n` points in a lot of their own; tells which, if there are any.
+    fn give(&mut self, n: i64, now_us: i64, lot: Lot) -> Option<usize> {
+        let at = if lot.is_pending { At::Pending } else { At::Available };
+        self.lots.push(lot);
+        self.put(n, self.lots.len() - 1, now_us, &at);
+        (n > 0).then_some(self.lots.len() - 1)
+    }
+
+    /// Puts `n` points into `lot`.
+    fn put(&mut self, n: i64, lot: usize, now_us: i64, at: &At) {
+        let Lot { purchase, earned_us, matures_us, expires_us, .. } = self.lots[lot].clone();
+        let point = Point { lot, purchase, earned_us, came_us: earned_us.min(now_us), matures_us, expires_us, at: at.clone(), taken: 0, version: 0 };
         self.points.extend(std::iter::repeat_n(point, usize::try_from(n).unwrap_or(0)));
     }
+}
+
+fn is_activity(deed: &Deed) -> bool {
+    matches!(deed, Deed::Redeem { .. } | Deed::Hold { .. } | Deed::Capture { .. } | Deed::Earn { .. })
 }
 
 fn check_points(points: i64, available: usize, rules: &Value) -> Result<(), &'static str> {
