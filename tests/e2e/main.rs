@@ -16,6 +16,7 @@ mod kafka;
 mod liability;
 mod objects;
 mod queries;
+mod redemptions;
 mod share;
 mod support;
 mod traces;

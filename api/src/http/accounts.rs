@@ -9,7 +9,7 @@ use ledger_core::account::Command;
 use ledger_core::account::command::{Action, Reason};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::points::Amount;
-use ledger_core::policy::{Program, Version};
+use ledger_core::policy::{Program, QualifyBy, Version};
 use ledger_core::time::Moment;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,8 @@ pub struct TierView {
     /// What counts towards tiers now: points or purchases as a number, spend as a decimal in a string.
     #[schema(value_type = Object)]
     pub qualifying: serde_json::Value,
+    /// What `qualifying` and `points_to_next` count: `points`, `purchases`, or, where spend counts, the currency, such as `GBP`.
+    pub unit: String,
     /// The tier above, if any.
     pub next: Option<String>,
     /// What is missing for it, in the same unit.
@@ -253,8 +255,16 @@ pub(super) async fn get(
 
 fn number(version: &Version, amount: Amount) -> serde_json::Value {
     match version.rulebook.tiers.qualify_by {
-        ledger_core::policy::QualifyBy::Spend => serde_json::Value::String(amount.0.normalize().to_string()),
+        QualifyBy::Spend => serde_json::Value::String(amount.0.normalize().to_string()),
         _ => serde_json::Value::from(amount.0.trunc().to_string().parse::<i64>().unwrap_or(i64::MAX)),
+    }
+}
+
+fn unit(version: &Version) -> String {
+    match version.rulebook.tiers.qualify_by {
+        QualifyBy::Points => "points".into(),
+        QualifyBy::Purchases => "purchases".into(),
+        QualifyBy::Spend => version.rulebook.currency.clone(),
     }
 }
 
@@ -271,6 +281,7 @@ async fn tier(database: &deadpool_postgres::Object, key: &AccountKey, program: &
     let next = version.levels().get(version.level_index(&name) + 1);
     Ok(TierView {
         qualifying: number(version, qualifying),
+        unit: unit(version),
         next: next.map(|level| level.name.clone()),
         points_to_next: next.map(|level| number(version, level.at.minus(qualifying).max(Amount::ZERO))),
         review_at: row.as_ref().and_then(|row| time(row.get(2))),
@@ -360,12 +371,16 @@ async fn balance_then(
     Ok(BalanceView { available: row.get::<_, i64>(0) - lapsed, pending: row.get(1), held: row.get(2), owed: row.get(3), lifetime_earned: row.get(4) })
 }
 
-/// What was available by the bookings known then, of lots that were lost by then: it was booked as expired later.
+/// What was available by the bookings known then, of lots that were lost by then: it was or will be booked as expired later.
 async fn lapsed_then(database: &deadpool_postgres::Object, key: &AccountKey, as_of: Moment, known_at: Option<&Timestamp>) -> Result<i64, Problem> {
     let sql = "SELECT coalesce(sum(CASE 'available' WHEN part.\"to\" THEN part.points WHEN part.\"from\" THEN -part.points ELSE 0 END), 0)::bigint
                FROM statement.movement m CROSS JOIN jsonb_to_recordset(m.lots) AS part(lot_id integer, points bigint, \"from\" text, \"to\" text)
                JOIN balance.lot l ON (l.program, l.account, l.lot_id) = (m.program, m.account, part.lot_id)
-               WHERE m.program = $1 AND m.account = $2 AND m.effective_at <= $3 AND ($4::timestamptz IS NULL OR m.recorded_at <= $4) AND l.expires_at <= $3";
+               WHERE m.program = $1 AND m.account = $2 AND m.effective_at <= $3 AND ($4::timestamptz IS NULL OR m.recorded_at <= $4)
+                 AND (l.expires_at <= $3 OR EXISTS (
+                   SELECT FROM statement.movement e CROSS JOIN jsonb_to_recordset(e.lots) AS lost(lot_id integer)
+                   WHERE (e.program, e.account, e.kind, lost.lot_id) = (m.program, m.account, 'points_expired', l.lot_id)
+                     AND e.effective_at <= $3 AND e.recorded_at > $4))";
     let row = database.query_one(sql, &[&key.program.as_str(), &key.account.as_str(), &as_of.timestamp(), &known_at]).await?;
     Ok(row.get(0))
 }

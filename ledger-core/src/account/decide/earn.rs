@@ -71,7 +71,7 @@ fn wake(account: &Account, purchase: &Purchase, version: &Version, now_rules: &V
         }
         _ => {}
     }
-    events.extend(taking::move_expiry(account, now_rules, at));
+    events.extend(taking::move_expiry(account, now_rules, at, context.now));
 }
 
 fn facts(account: &Account, purchase: &Purchase, version: &Version) -> Facts {
