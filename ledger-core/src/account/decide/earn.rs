@@ -73,7 +73,7 @@ fn wake(account: &Account, at: Moment, version: &Version, context: &Context<'_>,
         }
         _ => {}
     }
-    events.extend(taking::move_expiry(account, now_rules, at));
+    events.extend(taking::move_expiry(account, now_rules, at, context.now));
 }
 
 fn facts(account: &Account, purchase: &Purchase, version: &Version) -> Facts {
