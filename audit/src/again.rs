@@ -7,8 +7,8 @@ use event_log::{Partition, Position};
 use ledger_core::account::command::Action;
 use ledger_core::account::event::Part;
 use ledger_core::account::{Account, Command, Context, EventKind, decide};
-use ledger_core::id::Id;
 use ledger_core::edition::{EDITION, FIRST_EDITION};
+use ledger_core::id::Id;
 use ledger_core::policy::{Program, Rulebook, compile_rulebook};
 use ledger_core::time::MINUTE_US;
 use ledger_schemas::{EditionEntered, ProgramChange, ProgramEntry, Record, content_hash};
@@ -40,7 +40,7 @@ impl Programs {
                     programs.publish(i as u64, program, rulebook).map_err(wrong)?;
                 }
                 ProgramChange::EditionEntered(entered) => programs.enter(entered).map_err(wrong)?,
-                ProgramChange::ClockSet { .. } => {}
+                ProgramChange::ClockSet { .. } | ProgramChange::ClosingProposed { .. } | ProgramChange::PeriodClosed { .. } => {}
             }
         }
         Ok(programs)

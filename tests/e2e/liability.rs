@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::support::{Up, purchase, rulebook, run};
 
 /// A point a unit of money, worth one; nothing is pending and nothing expires.
-fn points_worth_one(expected: &str, from: &str) -> Value {
+pub fn points_worth_one(expected: &str, from: &str) -> Value {
     let mut rules = rulebook();
     (rules["earn"], rules["expiry"]) = (json!({"base": {"points": "0.1", "per": "1"}}), json!({"mode": "never"}));
     rules["redeem"] = json!({"minimum": 1, "value": {"points": 1, "amount": "1.00"}});
@@ -18,7 +18,7 @@ fn points_worth_one(expected: &str, from: &str) -> Value {
     rules
 }
 
-async fn clock(up: &Up, now: &str) {
+pub async fn clock(up: &Up, now: &str) {
     let (status, answer) = up.put("/v1/programs/shop/clock", json!({"now": now})).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
 }
@@ -32,7 +32,7 @@ async fn redeem(up: &Up, id: &str, account: &str, points: i64) -> Value {
 }
 
 /// Waits until the read models have `answer`; each account is in a partition of its own.
-async fn seen(up: &Up, answer: &Value) {
+pub async fn seen(up: &Up, answer: &Value) {
     up.read("/v1/programs/shop/liability/trial-balance", answer).await;
     up.read("/v1/programs/shop/liability/expiry-forecast", answer).await;
 }

@@ -1,7 +1,7 @@
 //! The revenue journal: what of a month's sales is deferred for the points they gave, and what of that becomes revenue as points are spent.
 //!
-//! Invariants: a month's journal is the difference of two states, each a function of what was booked by its month's end, so it is the same
-//! whenever it is made, and journals sum to the state; every entry's debits equal its credits.
+//! Invariants: a month's journal is the difference of two states, each a function of what was booked by its month's end and of the rules, or as the
+//! month was closed; so journals sum to the state, and a closed month's is the same whenever it is made. Every entry's debits equal its credits.
 
 use std::collections::BTreeMap;
 
@@ -44,6 +44,8 @@ pub struct Entry {
 pub struct Journal {
     /// The month, its first day.
     pub period: Date,
+    /// `closed`: it never changes; `open`; or `not_over`: what is booked until its end will change it.
+    pub status: &'static str,
     /// Lines; debits equal credits.
     pub entries: Vec<Entry>,
     /// Deferred in all and not yet revenue, at the month's end.
@@ -52,23 +54,83 @@ pub struct Journal {
 
 /// What one issue month has deferred and recognised.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct State {
-    deferred: Decimal,
-    recognised: Decimal,
+pub struct State {
+    /// Of its sales, deferred for points.
+    pub deferred: Decimal,
+    /// Of that, revenue by now.
+    pub recognised: Decimal,
 }
 
-/// The journal of the month of `day`; `today` is the day that has not ended yet.
+/// By issue month.
+pub type States = BTreeMap<Date, State>;
+
+/// A month that was closed: its figures never change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedMonth {
+    /// Its first day.
+    pub period: Date,
+    /// At its beginning, where no month before it is closed.
+    pub opening: States,
+    /// At its end.
+    pub figures: States,
+}
+
+/// What journals are made by.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// The rules.
+    pub program: &'a Program,
+    /// The months that are closed, in order, one after the other.
+    pub closed: &'a [ClosedMonth],
+    /// The day (UTC) that has not ended yet.
+    pub today: Date,
+}
+
+/// A month's figures, as they are closed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figures {
+    /// ISO 4217.
+    pub currency: String,
+    /// At the month's beginning.
+    pub opening: States,
+    /// At its end.
+    pub closing: States,
+}
+
+/// The figures of the month of `day`.
 ///
 /// # Errors
 /// [`AnalysisError`]
-pub async fn journal(client: &Client, name: &str, program: &Program, day: Date, today: Date) -> Result<Journal, AnalysisError> {
+pub async fn figures(client: &Client, name: &str, terms: Terms<'_>, day: Date) -> Result<Figures, AnalysisError> {
     let flows = Flows::load(client, name, day.last_of_month()).await?;
     let period = month(day);
-    let Some(latest) = version(program, period) else { return Ok(Journal { period, entries: Vec::new(), contract_liability: Decimal::ZERO }) };
+    let Some(latest) = version(terms.program, period) else {
+        return Ok(Figures { currency: String::new(), opening: States::new(), closing: States::new() });
+    };
     let currency = latest.rulebook.currency.clone();
     let decimals = decimals(&currency);
-    let mut then = states(&flows, program, period.saturating_sub(Span::new().months(1)), today, decimals)?;
-    let mut now = states(&flows, program, period, today, decimals)?;
+    let opening = match terms.closed.iter().find(|month| month.period == period) {
+        Some(closed) if closed.period == terms.closed[0].period => closed.opening.clone(),
+        _ => settled(&flows, terms, period.saturating_sub(Span::new().months(1)), decimals)?,
+    };
+    Ok(Figures { opening, closing: settled(&flows, terms, period, decimals)?, currency })
+}
+
+/// As a month was closed; if it was not, as its end looks now.
+fn settled(flows: &Flows, terms: Terms<'_>, period: Date, decimals: u32) -> Result<States, AnalysisError> {
+    match terms.closed.iter().find(|month| month.period == period) {
+        Some(closed) => Ok(closed.figures.clone()),
+        None => states(flows, terms.program, period, terms.today, decimals),
+    }
+}
+
+/// The journal of the month of `day`.
+///
+/// # Errors
+/// [`AnalysisError`]
+pub async fn journal(client: &Client, name: &str, terms: Terms<'_>, day: Date) -> Result<Journal, AnalysisError> {
+    let Figures { currency, opening: mut then, closing: mut now } = figures(client, name, terms, day).await?;
+    let period = month(day);
     // Where nothing is deferred any more, since all was given back.
     then.keys().for_each(|cohort| _ = now.entry(*cohort).or_default());
     let mut entries = Vec::new();
@@ -84,7 +146,14 @@ pub async fn journal(client: &Client, name: &str, program: &Program, day: Date, 
         transfer(state.deferred - before.deferred, "revenue_goods", "contract_liability", "deferred for points given");
         transfer(state.recognised - before.recognised, "contract_liability", "revenue_points", "points spent, of those expected to be; all when none is left");
     }
-    Ok(Journal { period, entries, contract_liability: now.values().map(|state| state.deferred - state.recognised).sum() })
+    let status = if terms.closed.iter().any(|month| month.period == period) {
+        "closed"
+    } else if period.last_of_month() < terms.today {
+        "open"
+    } else {
+        "not_over"
+    };
+    Ok(Journal { period, status, entries, contract_liability: now.values().map(|state| state.deferred - state.recognised).sum() })
 }
 
 /// The decimals of a currency.
