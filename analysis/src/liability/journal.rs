@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio_postgres::Client;
 
 use super::breakage::{Breakage, Calendar, CohortEstimate, estimate};
-use super::flows::{Flows, month, next};
+use super::flows::{Count, Flows, month, next};
 use crate::AnalysisError;
 
 /// A line for the general ledger.
@@ -176,7 +176,7 @@ fn states(flows: &Flows, program: &Program, period: Date, today: Date, decimals:
     let at = |month: Date| Calendar::at(month.last_of_month().min(today), today);
     let now = estimate(flows, at(period), latest.rulebook.insight.expected_redemption);
     let mut states = BTreeMap::new();
-    for (cohort, points) in points.into_iter().filter(|(_, points)| points.issued > 0) {
+    for (cohort, points) in points.into_iter().filter(|(_, points)| points.all.issued > 0) {
         let Some(rules) = version(program, cohort) else { continue };
         // Shared by what was expected when the points were given; that is not looked at again, what becomes revenue is.
         let rate = match rules.rulebook.insight.expected_redemption {
@@ -186,19 +186,20 @@ fn states(flows: &Flows, program: &Program, period: Date, today: Date, decimals:
         let (worth, of) = (rules.rulebook.redeem.value.amount.0, Decimal::from(rules.rulebook.redeem.value.points));
         let revenue = |source| AnalysisError::Revenue { cohort, source };
         let sold = sales.get(&cohort).copied().unwrap_or_default();
-        // Points given by hand are no part of a sale's price.
-        let alone = Decimal::from(points.sold()).checked_mul(rate).and_then(|n| n.checked_mul(worth)).and_then(|n| n.checked_div(of));
+        // Points given by hand are no part of a sale's price, and spending them is no revenue.
+        let (all, own) = (points.all, points.sold());
+        let alone = Decimal::from(own.granted()).checked_mul(rate).and_then(|n| n.checked_mul(worth)).and_then(|n| n.checked_div(of));
         let alone = alone.ok_or_else(|| revenue(insight::revenue::RevenueError::Range))?;
         // Points that came with no sale, or are worth nothing, defer nothing.
         if sold <= Decimal::ZERO || alone <= Decimal::ZERO {
             continue;
         }
         let deferred = allocate(sold, sold, alone, decimals).map_err(revenue)?.points;
-        let expected = ultimate(&now, cohort).max(Decimal::from(points.redeemed)).max(Decimal::ONE);
+        let expected = expected(ultimate(&now, cohort), all, own).max(Decimal::ONE);
         // Where nothing is left, nothing is owed, whether it was spent or lost.
-        let is_done = points.left <= 0;
+        let is_done = own.left <= 0;
         let recognised =
-            if is_done { deferred } else { recognise(deferred, Decimal::ZERO, Decimal::from(points.redeemed), expected, decimals).map_err(revenue)? };
+            if is_done { deferred } else { recognise(deferred, Decimal::ZERO, Decimal::from(own.redeemed), expected, decimals).map_err(revenue)? };
         states.insert(cohort, State { deferred, recognised });
     }
     Ok(states)
@@ -211,9 +212,16 @@ fn rate(breakage: &Breakage, cohort: Date) -> f64 {
     breakage.cohorts.iter().find(|estimate| estimate.cohort == cohort).map_or(0.0, of)
 }
 
-/// Whole points that will be spent of an issue month.
-fn ultimate(breakage: &Breakage, cohort: Date) -> Decimal {
-    breakage.cohorts.iter().find(|estimate| estimate.cohort == cohort).map_or(Decimal::ZERO, |estimate| decimal(estimate.ultimate, 0))
+/// How many points will be spent of an issue month.
+fn ultimate(breakage: &Breakage, cohort: Date) -> f64 {
+    breakage.cohorts.iter().find(|estimate| estimate.cohort == cohort).map_or(0.0, |estimate| estimate.ultimate)
+}
+
+/// Whole points of those that came with a sale that will be spent, if of what is left the same share is as of `all`, of which `ultimate` will be.
+#[allow(clippy::cast_precision_loss, reason = "points far below 2^53")]
+fn expected(ultimate: f64, all: Count, own: Count) -> Decimal {
+    let to_come = if all.left > 0 { (ultimate - all.redeemed as f64).max(0.0) * own.left as f64 / all.left as f64 } else { 0.0 };
+    decimal(own.redeemed as f64 + to_come, 0)
 }
 
 /// An estimate, rounded before it is booked by.
