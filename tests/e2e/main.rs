@@ -17,6 +17,7 @@ mod liability;
 mod objects;
 mod periods;
 mod queries;
+mod refunds;
 mod share;
 mod support;
 mod traces;
