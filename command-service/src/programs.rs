@@ -113,6 +113,19 @@ impl Programs {
         Ok(programs)
     }
 
+    /// Folds the first `entries` of the program stream: what was known then.
+    ///
+    /// # Errors
+    /// The log's, or an entry that can't be read.
+    pub async fn load_until(log: &dyn EventLog, entries: Position) -> Result<Self, ProgramsError> {
+        let mut programs = Self::default();
+        let all = log.read_programs(0).await?;
+        for bytes in all.iter().take(usize::try_from(entries).unwrap_or(usize::MAX)) {
+            programs.fold(bytes)?;
+        }
+        Ok(programs)
+    }
+
     /// Folds what was added; tells whether anything was.
     ///
     /// # Errors

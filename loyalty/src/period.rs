@@ -1,11 +1,17 @@
 //! `loyalty period`: months of the revenue journal are closed by two people.
 
+use analysis::liability::{Terms, figures};
 use anyhow::{Context, bail};
+use api::{closed_months, real_now};
 use comfy_table::{Table, presets};
+use command_service::Programs;
+use ledger_core::id::Id;
+use ledger_core::time::utc_date;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::args::{PeriodAction, ServerOptions};
+use crate::args::{DataOptions, PeriodAction, ServerOptions};
+use crate::ops::open_caught_up;
 
 pub async fn run(action: PeriodAction) -> anyhow::Result<()> {
     match action {
@@ -20,11 +26,39 @@ pub async fn run(action: PeriodAction) -> anyhow::Result<()> {
             let proposed = ask(&server, Method::POST, &format!("{program}/liability/periods/{period}/close")).await?;
             println!("{}\nproposed; somebody else approves it: loyalty period approve {period} --program {program}", table(&[proposed]));
         }
+        PeriodAction::Verify { program, data } => verify(&program, &data).await?,
         PeriodAction::Approve { period, program, server } => {
             let closed = ask(&server, Method::POST, &format!("{program}/liability/periods/{period}/approve")).await?;
             println!("{}", table(&[closed]));
         }
     }
+    Ok(())
+}
+
+/// Makes the figures again by the rulebooks that had been published when they were proposed.
+async fn verify(name: &str, data: &DataOptions) -> anyhow::Result<()> {
+    let (database, log) = open_caught_up(data).await?;
+    let client = analysis::open(database.url()).await?;
+    let id = Id::parse(name).context("--program")?;
+    let programs = Programs::load(&*log).await?;
+    let state = programs.by_id.get(&id).with_context(|| format!("there is no program {name}"))?;
+    let today = utc_date(state.now(real_now()));
+    let closed = closed_months(state);
+    let mut differ = 0;
+    for (i, (month, period)) in closed.iter().zip(&state.closed_periods).enumerate() {
+        let closing = &period.proposed.closing;
+        let then = Programs::load_until(&*log, closing.program_entries).await?;
+        let rules = then.by_id.get(&id).with_context(|| format!("program {name} had no rulebook when period {} was closed", closing.period))?;
+        let terms = Terms { program: &rules.program, closed: &closed[..i], today };
+        let figures = figures(&client, name, terms, month.period).await?;
+        let agrees = figures.closing == month.figures && (i > 0 || figures.opening == month.opening);
+        println!("period {}: {}", closing.period, if agrees { "the book gives the same figures" } else { "the book gives OTHER figures" });
+        differ += usize::from(!agrees);
+    }
+    if differ > 0 {
+        bail!("{differ} of {} closed periods have other figures than this release makes of the book", closed.len());
+    }
+    println!("{} closed periods verified", closed.len());
     Ok(())
 }
 

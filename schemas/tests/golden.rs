@@ -21,8 +21,8 @@ use ledger_core::policy::{Facts, LinePoints, Paid, PointValue, RateFailure};
 use ledger_core::time::Moment;
 use ledger_schemas::v1;
 use ledger_schemas::{
-    Ask, Closing, DecodeError, EditionEntered, IssueMonth, Month, Outcome, ProgramChange, ProgramEntry, Published, Record, What, content_hash, encode_outcome,
-    encode_program_entry, encode_record,
+    Ask, DecodeError, EditionEntered, Outcome, ProgramChange, ProgramEntry, Published, Record, What, content_hash, encode_outcome, encode_program_entry,
+    encode_record,
 };
 use prost::Message;
 
@@ -36,23 +36,6 @@ fn at(text: &str) -> Moment {
 
 fn amount(text: &str) -> Amount {
     Amount::parse(text).unwrap()
-}
-
-fn month(text: &str) -> Month {
-    Month::parse(text).unwrap()
-}
-
-fn closing() -> Closing {
-    let issued =
-        |text: &str, deferred: &str, recognised: &str| IssueMonth { issued_in: month(text), deferred: amount(deferred), recognised: amount(recognised) };
-    Closing {
-        period: month("2010-01"),
-        log_ends: vec![0, 12, 300],
-        program_entries: 3,
-        currency: "GBP".into(),
-        opening: vec![issued("2009-12", "867.58", "0")],
-        figures: vec![issued("2009-12", "867.58", "31.42"), issued("2010-01", "9.9", "0")],
-    }
 }
 
 fn parts() -> Vec<Part> {
@@ -389,8 +372,6 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         ProgramChange::RulebookPublished { program: id("shop"), version: 2, rulebook: b"{}".to_vec() },
         ProgramChange::ClockSet { program: id("shop"), now: at("2010-01-01T00:00:00Z") },
         ProgramChange::EditionEntered(entered),
-        ProgramChange::ClosingProposed { program: id("shop"), closing: Box::new(closing()) },
-        ProgramChange::PeriodClosed { program: id("shop"), period: month("2010-01"), proposed_in: 3 },
     ];
     for (n, change) in changes.into_iter().enumerate() {
         let entry = ProgramEntry { recorded_at: at("2010-01-01T00:00:00Z"), actor: "admin".into(), change };
@@ -429,8 +410,6 @@ fn what_is_asked_over_the_log_is_read_as_it_was_asked() {
     let asked = [
         What::Command(key.clone(), command),
         What::Publish { program: id("shop"), rulebook: b"{}".to_vec(), actor: "ops".into() },
-        What::ProposeClosing { program: id("shop"), closing: Box::new(closing()), actor: "ada".into() },
-        What::ApproveClosing { program: id("shop"), period: month("2010-01"), proposed_in: 3, actor: "ben".into() },
         What::SetClock { program: id("shop"), now: at("2010-01-01T00:00:00Z"), actor: "ops".into() },
         What::Settle(id("shop")),
         What::Snapshot(key),

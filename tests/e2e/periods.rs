@@ -76,4 +76,7 @@ async fn a_month_that_two_people_closed_never_changes() {
     assert!(said.contains("loyalty period approve 2020-02 --program shop") && said.contains("1064.43"), "{output:?}");
     up.stop().await;
     assert!(run(&["verify"], data.path()).await.contains("book verified"));
+    // The figures are made again from the book, by the rulebook of before.
+    let said = run(&["period", "verify", "--program", "shop"], data.path()).await;
+    assert!(said.contains("period 2020-01: the book gives the same figures"), "{said}");
 }

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use insight::revenue::{allocate, recognise};
-use iso_currency::Currency;
 use jiff::Span;
 use jiff::civil::Date;
+use ledger_core::currency::minor_digits;
 use ledger_core::policy::{Program, Version};
 use ledger_core::time::Moment;
 use rust_decimal::Decimal;
@@ -159,7 +159,7 @@ pub async fn journal(client: &Client, name: &str, terms: Terms<'_>, day: Date) -
 /// The decimals of a currency.
 #[must_use]
 pub fn decimals(currency: &str) -> u32 {
-    Currency::from_code(currency).and_then(Currency::exponent).map_or(2, u32::from)
+    minor_digits(currency).unwrap_or(2)
 }
 
 /// The rulebook in force at the end of the month `period`.

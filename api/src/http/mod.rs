@@ -25,6 +25,7 @@ mod tier;
 mod trail;
 
 pub use ops::ops_router;
+pub use periods::closed_months;
 
 use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};

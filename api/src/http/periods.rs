@@ -93,7 +93,8 @@ fn month(text: &str) -> Result<Month, Problem> {
 }
 
 /// The program's closed months, for its journals.
-pub(super) fn closed_months(program: &ProgramState) -> Vec<ClosedMonth> {
+#[must_use]
+pub fn closed_months(program: &ProgramState) -> Vec<ClosedMonth> {
     let of = |closed: &ClosedPeriod| {
         let closing = &closed.proposed.closing;
         let decimals = liability::decimals(&closing.currency);
@@ -180,10 +181,10 @@ pub(super) async fn approve(
     let waits = before.proposed_closing.as_ref().filter(|waits| waits.closing.period == period);
     // What nobody proposed is refused with its reason.
     let proposed_in = waits.map_or(u64::MAX, |waits| waits.entry);
-    if let Some(waits) = waits {
-        if !has_figures(waits, &closing(&state, &program, period).await?) {
-            return Err(Problem::new("figures_changed", format!("the figures of period {period} are not those that {} proposed any more", waits.maker)));
-        }
+    if let Some(waits) = waits
+        && !has_figures(waits, &closing(&state, &program, period).await?)
+    {
+        return Err(Problem::new("figures_changed", format!("the figures of period {period} are not those that {} proposed any more", waits.maker)));
     }
     state.service.closing(program.clone(), ClosingStep::Approve { period, proposed_in }, actor.0).await?;
     let after = state.program(&program)?;

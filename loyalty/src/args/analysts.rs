@@ -215,6 +215,15 @@ pub enum PeriodAction {
         #[command(flatten)]
         server: ServerOptions,
     },
+    /// Make the figures of every closed month again, from the book and the rulebooks of then, and compare.
+    Verify {
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
     /// Approve the figures that somebody else proposed: the month is closed and never changes.
     Approve {
         /// The month, YYYY-MM.
