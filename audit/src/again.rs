@@ -40,7 +40,7 @@ impl Programs {
                     programs.publish(i as u64, program, rulebook).map_err(wrong)?;
                 }
                 ProgramChange::EditionEntered(entered) => programs.enter(entered).map_err(wrong)?,
-                ProgramChange::ClockSet { .. } => {}
+                ProgramChange::ClockSet { .. } | ProgramChange::ClosingProposed { .. } | ProgramChange::PeriodClosed { .. } => {}
             }
         }
         Ok(programs)

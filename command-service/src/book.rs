@@ -21,6 +21,7 @@ use traces::{Part, Trace};
 
 use crate::accounts::Accounts;
 use crate::admit::{Admitted, admit};
+use crate::closings::ClosingStep;
 use crate::programs::{ProgramState, Programs};
 use crate::request::{Answer, Firsts, Plan, Refusal, Reply, SourceOffset, command_key, target};
 use crate::store::{StoreError, UsedId};
@@ -400,6 +401,13 @@ impl Book {
     fn stage_program_entry(&mut self, entry: &ProgramEntry) {
         self.programs.entries += 1;
         self.group.batch.programs.push(encode_program_entry(entry));
+    }
+
+    pub(crate) fn closing(&mut self, program: &Id, step: ClosingStep, actor: CompactString, real_now: Moment) -> Result<(), Refusal> {
+        self.require_programs()?;
+        let entry = self.programs.closing(program, step, actor, real_now)?;
+        self.stage_program_entry(&entry);
+        Ok(())
     }
 
     pub(crate) fn set_clock(&mut self, program: &Id, now: Moment, actor: CompactString, real_now: Moment) -> Result<(), Refusal> {

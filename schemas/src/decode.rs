@@ -13,6 +13,7 @@ use ledger_core::policy::{Paid, PointValue};
 use ledger_core::time::Moment;
 use prost::Message;
 
+use crate::closing::{Closing, month};
 use crate::read::Malformed;
 use crate::record::{EditionEntered, Hash, Outcome, ProgramChange, ProgramEntry};
 use crate::{SCHEMA_VERSION, v1};
@@ -67,7 +68,7 @@ pub(crate) fn optional_moment(us: Option<i64>, field: &'static str) -> Decoded<O
     us.map(|us| moment(us, field)).transpose()
 }
 
-fn amount(amount: Option<v1::Amount>, field: &'static str) -> Decoded<Amount> {
+pub(crate) fn amount(amount: Option<v1::Amount>, field: &'static str) -> Decoded<Amount> {
     let amount = amount.ok_or_else(|| bad(field))?;
     Amount::from_wire(amount.units, amount.scale).ok_or_else(|| bad(field))
 }
@@ -123,6 +124,12 @@ impl ProgramEntry {
             }
             v1::program_entry::Kind::ClockSet(set) => ProgramChange::ClockSet { program: program()?, now: moment(set.now_us, "now_us")? },
             v1::program_entry::Kind::EditionEntered(entered) => ProgramChange::EditionEntered(edition_entered(entered)?),
+            v1::program_entry::Kind::ClosingProposed(proposed) => {
+                ProgramChange::ClosingProposed { program: program()?, closing: Box::new(Closing::decode(proposed)?) }
+            }
+            v1::program_entry::Kind::PeriodClosed(closed) => {
+                ProgramChange::PeriodClosed { program: program()?, period: month(&closed.period, "period")?, proposed_in: closed.proposed_in }
+            }
         };
         Ok(Self { recorded_at: moment(message.recorded_at_us, "recorded_at_us")?, actor: message.actor.into(), change })
     }

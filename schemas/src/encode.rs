@@ -70,6 +70,7 @@ pub fn encode_program_entry(entry: &ProgramEntry) -> Vec<u8> {
     let (schema_version, program) = match &entry.change {
         ProgramChange::EditionEntered(_) => (SCHEMA_VERSION, ""),
         ProgramChange::RulebookPublished { program, .. } | ProgramChange::ClockSet { program, .. } => (1, program.as_str()),
+        ProgramChange::ClosingProposed { program, .. } | ProgramChange::PeriodClosed { program, .. } => (SCHEMA_VERSION, program.as_str()),
     };
     to.uint(1, schema_version);
     to.text(2, program);
@@ -82,6 +83,11 @@ pub fn encode_program_entry(entry: &ProgramEntry) -> Vec<u8> {
         }),
         ProgramChange::ClockSet { now, .. } => to.message(6, |to| to.int(1, now.as_micros())),
         ProgramChange::EditionEntered(entered) => to.message(7, |to| edition_entered(to, entered)),
+        ProgramChange::ClosingProposed { closing, .. } => to.message(8, |to| closing.encode(to)),
+        ProgramChange::PeriodClosed { period, proposed_in, .. } => to.message(9, |to| {
+            to.text(1, &period.to_string());
+            to.uint(2, *proposed_in);
+        }),
     }
     out
 }
@@ -108,7 +114,7 @@ pub fn content_hash(account: &str, command: &Command, scratch: &mut Vec<u8>) -> 
     *blake3::hash(scratch).as_bytes()
 }
 
-fn amount(to: &mut Wire<'_>, number: u32, amount: Amount) {
+pub(crate) fn amount(to: &mut Wire<'_>, number: u32, amount: Amount) {
     let plain = if amount.scale() == 0 { amount } else { Amount(amount.0.normalize()) };
     to.message(number, |to| {
         to.sint(1, plain.units());

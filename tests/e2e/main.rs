@@ -15,6 +15,7 @@ mod intake;
 mod kafka;
 mod liability;
 mod objects;
+mod periods;
 mod queries;
 mod refunds;
 mod redemptions;

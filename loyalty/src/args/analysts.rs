@@ -129,15 +129,111 @@ pub enum ClvAction {
         /// The program.
         #[arg(long, env = "LOYALTY_PROGRAM")]
         program: String,
-        /// The last day of the data, YYYY-MM-DD; that of the last purchase if not named.
-        #[arg(long, env = "LOYALTY_UNTIL")]
+        /// The last day of the data, YYYY-MM-DD; that of the last purchase if not named. A fit of earlier data than those of the fit in force is kept, but
+        /// does not replace it.
+        #[arg(long, visible_alias = "as-of", env = "LOYALTY_UNTIL")]
         until: Option<jiff::civil::Date>,
+        /// Use only what was booked by the end of this day (UTC), YYYY-MM-DD; such a fit is never put in force by itself.
+        #[arg(long, env = "LOYALTY_KNOWN_AT")]
+        known_at: Option<jiff::civil::Date>,
         /// How many days at the end the models are checked on.
         #[arg(long, env = "LOYALTY_HOLDOUT_DAYS", default_value_t = 90)]
         holdout_days: i32,
+        /// Which model of buying.
+        #[arg(long, env = "LOYALTY_MODEL", value_enum, default_value_t = BuyingModel::Best)]
+        model: BuyingModel,
+        /// Print the fit and keep nothing.
+        #[arg(long, env = "LOYALTY_DRY_RUN")]
+        dry_run: bool,
         /// Where the book is.
         #[command(flatten)]
         data: DataOptions,
+    },
+    /// List the fits that were made, and which one is in force.
+    Fits {
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+    /// Put an earlier fit in force again and score everybody by it. It stays until the next `clv fit`; fits on the schedule do not replace it.
+    Use {
+        /// The version of the fit, as `clv fits` lists it.
+        fit: i32,
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+}
+
+/// A model of buying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum BuyingModel {
+    /// The one with the lower RMSE in the holdout.
+    Best,
+    /// BG/NBD.
+    #[value(name = "bg_nbd", alias = "bg-nbd")]
+    BgNbd,
+    /// Pareto/NBD.
+    #[value(name = "pareto_nbd", alias = "pareto-nbd")]
+    ParetoNbd,
+}
+
+/// Months to close.
+#[derive(Debug, Clone, Args)]
+pub struct PeriodOptions {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: PeriodAction,
+}
+
+/// What to do about months.
+#[derive(Debug, Clone, Subcommand)]
+pub enum PeriodAction {
+    /// List the closed months and the one that waits for a second person.
+    List {
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// The running service.
+        #[command(flatten)]
+        server: ServerOptions,
+    },
+    /// Propose to close a month with its figures as they stand; somebody else approves them.
+    Close {
+        /// The month, YYYY-MM.
+        period: String,
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// The running service.
+        #[command(flatten)]
+        server: ServerOptions,
+    },
+    /// Make the figures of every closed month again, from the book and the rulebooks of then, and compare.
+    Verify {
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+    /// Approve the figures that somebody else proposed: the month is closed and never changes.
+    Approve {
+        /// The month, YYYY-MM.
+        period: String,
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// The running service.
+        #[command(flatten)]
+        server: ServerOptions,
     },
 }
 

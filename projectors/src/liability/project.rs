@@ -121,7 +121,7 @@ fn movement(kind: &EventKind) -> Option<&'static str> {
 }
 
 const BASE: &str = "base";
-const ADJUSTMENT: &str = "adjustment";
+pub(super) const ADJUSTMENT: &str = "adjustment";
 
 /// What gave the points of a purchase: the bonuses that held for any of its lines.
 fn rule(earned: &Earned) -> String {
