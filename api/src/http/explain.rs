@@ -60,9 +60,10 @@ pub(super) async fn get(
     let (key, _) = state.key(&program, &account)?;
     wait_for(&state, "statement", params.min_position.as_deref()).await?;
     let database = require_account(&state, &key, params.min_position.as_deref()).await?;
+    // By the lot: a purchase and an adjustment may have the same id. The first lot of a movement that gives points is the lot that it made.
     let sql = "SELECT l.lot_id, l.points, l.remaining, l.held, l.pending, l.available_at, l.expires_at, l.source, l.rule_version, coalesce(m.reason, '')
                FROM balance.lot l LEFT JOIN statement.movement m
-                 ON m.program = l.program AND m.account = l.account AND m.reference = l.source AND m.kind IN ('points_earned', 'points_added')
+                 ON m.program = l.program AND m.account = l.account AND (m.lots->0->>'lot_id')::int = l.lot_id AND m.kind IN ('points_earned', 'points_added')
                WHERE l.program = $1 AND l.account = $2 AND (l.remaining > 0 OR l.held > 0) ORDER BY l.lot_id";
     let rows = database.query(sql, &[&key.program.as_str(), &key.account.as_str()]).await?;
     let lots: Vec<ExplainedLot> = rows.iter().map(|row| ExplainedLot { lot: lot_view(row), because: row.get(9) }).collect();
