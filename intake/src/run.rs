@@ -82,7 +82,10 @@ impl Intake {
     /// Reads the topic until `stop` says so, and keeps in the database at `url`; what fails is tried again from what was committed.
     pub async fn run(self, options: IntakeOptions, url: String, mut stop: watch::Receiver<bool>) {
         let again = async || -> Result<(), IntakeError> {
-            let (mut topic, store) = (Topic::join(&options)?, Tables::open(&url).await?);
+            let store = Tables::open(&url).await?;
+            let (options, positions) = (options.clone(), store.positions(&options.topic).await?);
+            let joined = tokio::task::spawn_blocking(move || Topic::join(&options, &positions)).await;
+            let mut topic = joined.map_err(|error| IntakeError::Engine(error.into()))??;
             self.read_on(&mut topic, &store).await
         };
         while !*stop.borrow() {
@@ -116,6 +119,7 @@ impl Intake {
                     }
                     self.take(&batch, &places, store).await?;
                     source.commit(&places).await.map_err(IntakeError::Engine)?;
+                    store.done(&places).await.map_err(IntakeError::Engine)?;
                 }
             }
         }

@@ -80,6 +80,11 @@ WITH done AS (
 INSERT INTO intake.rejected (topic, partition, position, body, code, reason)
 SELECT topic, partition, position, ask, $4, $5 FROM done WHERE $5::text IS NOT NULL ON CONFLICT DO NOTHING";
 
+const DONE: &str = "
+INSERT INTO intake.position (topic, partition, next)
+SELECT topic, partition, max(position) + 1 FROM unnest($1::text[], $2::int[], $3::bigint[]) AS u(topic, partition, position) GROUP BY 1, 2 ORDER BY 1, 2
+ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next";
+
 /// Gives up what waited for longer than a purchase takes to come, and what waits for a purchase that another account made.
 const GIVE_UP: &str = "
 WITH hopeless AS (
@@ -220,6 +225,12 @@ pub trait Store: Send + Sync {
     /// What the engine says.
     async fn claimed(&self, place: &Place, refused: Option<&Refused>) -> Result<(), EngineError>;
 
+    /// Keeps how far the topic was read: up to after these, in each of their partitions.
+    ///
+    /// # Errors
+    /// What the engine says.
+    async fn done(&self, places: &[Place]) -> Result<(), EngineError>;
+
     /// How many wait; what waits in vain is rejected by the way.
     ///
     /// # Errors
@@ -260,6 +271,12 @@ impl Tables {
             }
         });
         Ok(Self { client, claims: AtomicBool::new(false) })
+    }
+
+    /// How far each partition of `topic` was read: where the next message is.
+    pub(crate) async fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, tokio_postgres::Error> {
+        let rows = self.client.query("SELECT partition, next FROM intake.position WHERE topic = $1", &[&topic]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 }
 
@@ -345,6 +362,12 @@ impl Store for Tables {
         let Place { topic, partition, offset } = place;
         let (outcome, words) = (refused.map_or("accepted", |refused| &refused.code), refused.map(|refused| &refused.words));
         self.client.execute(CLAIMED, &[topic, partition, offset, &outcome, &words]).await?;
+        Ok(())
+    }
+
+    async fn done(&self, places: &[Place]) -> Result<(), EngineError> {
+        let (topics, partitions, positions) = columns(places.iter());
+        self.client.execute(DONE, &[&topics, &partitions, &positions]).await?;
         Ok(())
     }
 

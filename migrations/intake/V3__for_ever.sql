@@ -13,3 +13,11 @@ ALTER TABLE unmatched
     ADD COLUMN mark bytea,
     ADD COLUMN awaits text COLLATE "C";
 CREATE INDEX unmatched_awaits ON unmatched (program, awaits) WHERE claimed_at IS NULL AND awaits IS NOT NULL;
+
+-- How far each partition was read: the group's own offsets are forgotten by the broker a week after its last member has gone.
+CREATE TABLE position (
+    topic     text NOT NULL,
+    partition integer NOT NULL,
+    next      bigint NOT NULL,
+    PRIMARY KEY (topic, partition)
+);

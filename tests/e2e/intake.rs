@@ -170,6 +170,34 @@ async fn what_nobody_has_waits_until_somebody_does() {
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");
 }
 
+/// Makes the broker forget a group, as it does a week after its last member has gone.
+pub async fn forget(group: &str) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", embedded_kafka::testing::broker().await).create().unwrap();
+    while admin.delete_groups(&[group], &AdminOptions::new()).await.unwrap().iter().any(Result::is_err) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn how_far_was_read_is_known_when_the_broker_has_forgotten_it() {
+    let (data, first, shop) = start("forgotten-intake", &[]).await;
+    for n in 0..5 {
+        shop.publish(&[], &v1::Purchase { account_id: "m1".into(), ..message(&format!("P{n}")) }.encode_to_vec()).await;
+    }
+    earned(&first, "m1", 50).await;
+    let database = postgres(data.path()).await;
+    until(async || database.query_one("SELECT max(next) FROM intake.position", &[]).await.unwrap().get::<_, Option<i64>>(0).filter(|next| *next == 5)).await;
+    drop(database);
+    first.stop().await;
+    forget("forgotten-intake.intake").await;
+    let second = up(data.path(), "forgotten-intake", &[]).await;
+    shop.publish(&[], &v1::Purchase { account_id: "m1".into(), ..message("P5") }.encode_to_vec()).await;
+    earned(&second, "m1", 60).await;
+    let metrics = second.send(reqwest::Method::GET, "/metrics", None).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("loyalty_intake_messages_total{outcome=\"accepted\"} 1"), "only what is new is read: {metrics}");
+    second.stop().await;
+}
+
 #[tokio::test]
 async fn a_message_that_comes_again_goes_where_it_went_first() {
     let (data, first, shop) = start("again", &[]).await;
@@ -195,11 +223,10 @@ async fn a_message_that_comes_again_goes_where_it_went_first() {
     let (path, alias) = card("m2", "");
     let (_, added) = first.post(&path, alias).await;
     first.read(&path, &added).await;
+    // All of it is read again.
+    postgres(data.path()).await.execute("DELETE FROM intake.position", &[]).await.unwrap();
     first.stop().await;
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", embedded_kafka::testing::broker().await).create().unwrap();
-    for deleted in admin.delete_groups(&["again.intake"], &AdminOptions::new()).await.unwrap() {
-        deleted.unwrap();
-    }
+    forget("again.intake").await;
     let second = up(data.path(), "again", &[]).await;
     // Published again at another place it is the same purchase still.
     for id in ["P1", "P4"] {

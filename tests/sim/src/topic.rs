@@ -367,6 +367,10 @@ impl Store for Reader {
         Ok(())
     }
 
+    async fn done(&self, _: &[Place]) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     async fn open_count(&self) -> Result<i64, EngineError> {
         let open = self.call().await?.waiting.values().filter(|waiting| waiting.outcome.is_none()).count();
         Ok(i64::try_from(open)?)
