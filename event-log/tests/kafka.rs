@@ -112,7 +112,7 @@ async fn a_topic_that_would_forget_is_altered() {
     make_topic(&options, "commands", 2, &[]).await;
     KafkaLog::open(options.clone(), 2, None).await.unwrap();
     let admin: AdminClient<DefaultClientContext> = config(&options).create().unwrap();
-    let resources = ["forgetful.events", "forgetful.commands"].map(|name| ResourceSpecifier::Topic(name));
+    let resources = ["forgetful.events", "forgetful.commands"].map(ResourceSpecifier::Topic);
     let described = admin.describe_configs(&resources, &AdminOptions::new()).await.unwrap();
     let [events, commands] = [0, 1].map(|n| described[n].as_ref().unwrap());
     let value = |topic: &ConfigResource, setting: &str| topic.get(setting).unwrap().value.clone().unwrap();
