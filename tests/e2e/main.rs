@@ -10,6 +10,7 @@ mod corrections;
 mod crash;
 mod decline;
 mod export;
+mod flags;
 mod fraud;
 mod intake;
 mod kafka;
