@@ -147,7 +147,7 @@ fn json(kind: &str, mut data: Value) -> Result<Published, Unreadable> {
     let whose = Whose::one_of(&account, &card, &member).map_err(|error| wrong(error.to_string()))?;
     // The body is read as the API's; whose it is stands beside it.
     fields.insert("account_id".into(), Value::from("unknown"));
-    let (_, command) = read_command(&serde_json::to_vec(&data).unwrap_or_default(), ACTOR).map_err(wrong)?;
+    let (_, command) = read_command(&serde_json::to_vec(&data).unwrap_or_default(), ACTOR).map_err(|invalid| wrong(invalid.to_string()))?;
     Ok(Published { program, whose, id: command.id, action: command.action })
 }
 

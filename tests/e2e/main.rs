@@ -11,6 +11,7 @@ mod crash;
 mod decline;
 mod export;
 mod fraud;
+mod import;
 mod intake;
 mod kafka;
 mod liability;
