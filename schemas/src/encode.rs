@@ -2,21 +2,23 @@
 
 use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Returned};
 use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::Balance;
 use ledger_core::account::{Command, Event, EventKind};
+use ledger_core::edition::FIRST_EDITION;
 use ledger_core::id::Id;
 use ledger_core::points::{Amount, Points};
 use ledger_core::policy::{Facts, LinePoints, Paid, RateFailure};
 use ledger_core::time::Moment;
 
-use crate::record::{Hash, Outcome, ProgramChange, ProgramEntry, Record};
+use crate::record::{EditionEntered, Hash, Outcome, ProgramChange, ProgramEntry, Record};
 use crate::wire::Wire;
 use crate::{SCHEMA_VERSION, v1};
 
 /// Appends the bytes of `record` to `out`.
 pub fn encode_record(record: &Record, out: &mut Vec<u8>) {
     let mut to = Wire(out);
-    to.uint(1, SCHEMA_VERSION);
+    to.uint(1, if record.edition == FIRST_EDITION { 1_u32 } else { SCHEMA_VERSION });
     to.text(2, record.key.program.as_str());
     to.text(3, record.key.account.as_str());
     to.uint(4, record.account_seq);
@@ -32,6 +34,10 @@ pub fn encode_record(record: &Record, out: &mut Vec<u8>) {
         to.message(13, |to| event(to, each));
     }
     to.message(14, |to| balance(to, &record.balance));
+    if record.edition != FIRST_EDITION {
+        to.uint(15, record.edition);
+    }
+    to.optional_uint(16, record.program_entries);
 }
 
 /// The bytes of `outcome`.
@@ -39,7 +45,7 @@ pub fn encode_record(record: &Record, out: &mut Vec<u8>) {
 pub fn encode_outcome(outcome: &Outcome) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     let mut to = Wire(&mut out);
-    to.uint(1, SCHEMA_VERSION);
+    to.uint(1, 1_u32);
     to.text(2, outcome.key.program.as_str());
     to.text(3, outcome.key.account.as_str());
     to.message(4, |to| command(to, &outcome.command));
@@ -61,18 +67,35 @@ pub(crate) fn command(to: &mut Wire<'_>, command: &Command) {
 pub fn encode_program_entry(entry: &ProgramEntry) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     let mut to = Wire(&mut out);
-    to.uint(1, SCHEMA_VERSION);
-    to.text(2, entry.program.as_str());
+    let (schema_version, program) = match &entry.change {
+        ProgramChange::EditionEntered(_) => (SCHEMA_VERSION, ""),
+        ProgramChange::RulebookPublished { program, .. } | ProgramChange::ClockSet { program, .. } => (1, program.as_str()),
+    };
+    to.uint(1, schema_version);
+    to.text(2, program);
     to.int(3, entry.recorded_at.as_micros());
     to.text(4, &entry.actor);
     match &entry.change {
-        ProgramChange::RulebookPublished { version, rulebook } => to.message(5, |to| {
+        ProgramChange::RulebookPublished { version, rulebook, .. } => to.message(5, |to| {
             to.uint(1, *version);
             to.bytes(2, rulebook);
         }),
-        ProgramChange::ClockSet { now } => to.message(6, |to| to.int(1, now.as_micros())),
+        ProgramChange::ClockSet { now, .. } => to.message(6, |to| to.int(1, now.as_micros())),
+        ProgramChange::EditionEntered(entered) => to.message(7, |to| edition_entered(to, entered)),
     }
     out
+}
+
+fn edition_entered(to: &mut Wire<'_>, entered: &EditionEntered) {
+    to.uint(1, entered.edition);
+    to.text(2, &entered.time_zones);
+    to.text(3, &entered.cel);
+    for (partition, position) in (0_u32..).zip(&entered.first_positions) {
+        to.message(4, |to| {
+            to.uint(1, partition);
+            to.uint(2, *position);
+        });
+    }
 }
 
 /// The hash of what `command` asks of the account, without its id and who asks; `scratch` is used as a buffer.
@@ -99,6 +122,7 @@ fn balance(to: &mut Wire<'_>, balance: &Balance) {
     to.sint(3, balance.held);
     to.sint(4, balance.owed);
     to.sint(5, balance.lifetime_earned);
+    to.sint(6, balance.lapsed);
 }
 
 fn reason(to: &mut Wire<'_>, number: u32, reason: &Reason) {
@@ -112,9 +136,9 @@ fn empty(_: &mut Wire<'_>) {}
 
 /// The field of a command that says what is asked.
 fn action(to: &mut Wire<'_>, action: &Action) {
-    let capture = |to: &mut Wire<'_>, redemption: &Id, points: Points| {
+    let capture = |to: &mut Wire<'_>, redemption: &Id, points: Option<Points>| {
         to.text(1, redemption.as_str());
-        to.sint(2, points);
+        to.optional_sint(2, points);
     };
     match action {
         Action::Open => to.message(3, empty),
@@ -123,10 +147,14 @@ fn action(to: &mut Wire<'_>, action: &Action) {
         Action::Unfreeze(why) => reason(to, 6, why),
         Action::Close(why) => reason(to, 7, why),
         Action::Earn(body) => to.message(8, |to| purchase(to, body)),
-        Action::Redeem { points } => to.message(9, |to| to.sint(1, *points)),
-        Action::Hold { points, minutes } => to.message(10, |to| {
+        Action::Redeem { points, occurred_at } => to.message(9, |to| {
+            to.sint(1, *points);
+            to.optional_int(2, occurred_at.map(Moment::as_micros));
+        }),
+        Action::Hold { points, minutes, occurred_at } => to.message(10, |to| {
             to.sint(1, *points);
             to.optional_uint(2, *minutes);
+            to.optional_int(3, occurred_at.map(Moment::as_micros));
         }),
         Action::Capture { redemption, points } => to.message(11, |to| capture(to, redemption, *points)),
         Action::Release { redemption } => to.message(12, |to| to.text(1, redemption.as_str())),
@@ -180,6 +208,9 @@ fn line(to: &mut Wire<'_>, line: &Line) {
     amount(to, 5, line.unit_price);
     amount(to, 6, line.discount);
     amount(to, 7, line.tax);
+    if let Some(charged) = line.amount {
+        amount(to, 8, charged);
+    }
 }
 
 fn purchase_return(to: &mut Wire<'_>, body: &Return) {
@@ -195,6 +226,9 @@ fn purchase_return(to: &mut Wire<'_>, body: &Return) {
                 });
             }
         }
+    }
+    if let Some(shipping) = body.shipping {
+        amount(to, 13, shipping);
     }
 }
 
@@ -233,10 +267,11 @@ fn event(to: &mut Wire<'_>, event: &Event) {
             parts(to, 2, into);
             to.bool(3, *lapsed);
         }),
-        EventKind::RedemptionReturned { return_id, redemption, parts: into } => to.message(15, |to| {
+        EventKind::RedemptionReturned { return_id, redemption, parts: into, value } => to.message(15, |to| {
             to.text(1, return_id.as_str());
             to.text(2, redemption.as_str());
             parts(to, 3, into);
+            value.iter().for_each(|value| amount(to, 4, *value));
         }),
         EventKind::PurchaseReturned(reversed) => to.message(16, |to| purchase_returned(to, reversed)),
         EventKind::PointsExpired(gone) => to.message(17, |to| part(to, gone)),
@@ -310,6 +345,18 @@ fn points_earned(to: &mut Wire<'_>, earned: &Earned) {
     }
     to.int(12, earned.return_until.as_micros());
     paid_by(to, 13, &earned.paid_by);
+    counted(to, 14, earned.counted.as_ref());
+    to.optional_uint(20, earned.decimals);
+}
+
+fn counted(to: &mut Wire<'_>, field: u32, counted: Option<&Qualifying>) {
+    if let Some(counted) = counted {
+        to.message(field, |to| {
+            to.sint(1, counted.points);
+            amount(to, 2, counted.spend);
+            to.sint(3, counted.purchases);
+        });
+    }
 }
 
 fn paid_by(to: &mut Wire<'_>, field: u32, all: &[Paid]) {
@@ -348,6 +395,12 @@ fn spent(to: &mut Wire<'_>, spent: &Spent) {
     parts(to, 2, &spent.parts);
     amount(to, 3, spent.value);
     to.int(4, spent.return_until.as_micros());
+    if let Some(rate) = &spent.rate {
+        to.message(5, |to| {
+            to.sint(1, rate.points);
+            amount(to, 2, rate.amount);
+        });
+    }
 }
 
 fn purchase_returned(to: &mut Wire<'_>, reversed: &Reversed) {
@@ -362,6 +415,20 @@ fn purchase_returned(to: &mut Wire<'_>, reversed: &Reversed) {
     to.sint(9, reversed.owed);
     amount(to, 10, reversed.qualifying);
     paid_by(to, 11, &reversed.paid_by);
+    counted(to, 12, reversed.counted.as_ref());
+    for each in &reversed.day_points_by_run {
+        to.message(13, |to| {
+            to.uint(1, each.first_seq);
+            to.sint(2, each.points);
+        });
+    }
+    if let Some(refunded) = &reversed.refunded {
+        to.message(20, |to| {
+            amount(to, 1, refunded.goods);
+            amount(to, 2, refunded.shipping);
+            to.bool(3, refunded.all_goods);
+        });
+    }
 }
 
 fn tier_move(to: &mut Wire<'_>, moved: &TierMove) {
@@ -377,4 +444,5 @@ fn tier_move(to: &mut Wire<'_>, moved: &TierMove) {
     to.optional_int(5, moved.counted_from.map(Moment::as_micros));
     to.optional_int(6, moved.review_at.map(Moment::as_micros));
     to.int(7, i64::from(i32::from(cause)));
+    counted(to, 8, moved.counted.as_ref());
 }

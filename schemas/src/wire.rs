@@ -44,15 +44,20 @@ impl Wire<'_> {
         }
     }
 
-    /// An `optional uint32`.
-    pub(crate) fn optional_uint(&mut self, number: u32, value: Option<u32>) {
-        self.optional_int(number, value.map(i64::from));
+    /// An `optional uint32` or `optional uint64`.
+    pub(crate) fn optional_uint(&mut self, number: u32, value: Option<impl Into<u64>>) {
+        self.optional_int(number, value.map(|value| value.into().cast_signed()));
     }
 
     /// A `sint32` or `sint64`.
     pub(crate) fn sint(&mut self, number: u32, value: impl Into<i64>) {
         let value = value.into();
         self.uint(number, (value << 1 ^ value >> 63).cast_unsigned());
+    }
+
+    /// An `optional sint64`.
+    pub(crate) fn optional_sint(&mut self, number: u32, value: Option<i64>) {
+        self.optional_int(number, value.map(|value| value << 1 ^ value >> 63));
     }
 
     /// A `bool`.

@@ -17,6 +17,7 @@ mod kafka;
 mod liability;
 mod objects;
 mod queries;
+mod refunds;
 mod share;
 mod support;
 mod traces;

@@ -63,12 +63,16 @@ pub enum AuditAction {
     },
     /// Decide the history again under another rulebook and tell what would be different; nothing is written.
     Replay {
-        /// The rulebook, JSON.
-        #[arg(long, env = "LOYALTY_RULEBOOK")]
-        rulebook: PathBuf,
+        /// Another rulebook, JSON.
+        #[arg(long, env = "LOYALTY_RULEBOOK", requires = "since", required_unless_present = "edition_of")]
+        rulebook: Option<PathBuf>,
         /// From when on it would have been in force (RFC 3339).
         #[arg(long, env = "LOYALTY_SINCE")]
-        since: String,
+        since: Option<String>,
+        /// Instead of by another rulebook: decide all of this program again by the edition of this release, to see what members are due from
+        /// decisions of older editions.
+        #[arg(long, env = "LOYALTY_EDITION_OF", value_name = "PROGRAM", conflicts_with = "rulebook")]
+        edition_of: Option<String>,
         /// Where the differences go, by account.
         #[arg(long, env = "LOYALTY_CSV")]
         csv: Option<PathBuf>,

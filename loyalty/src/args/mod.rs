@@ -55,6 +55,8 @@ pub enum Command {
     Projectors(DataOptions),
     /// Build a read model anew beside the old one and switch.
     Rebuild(RebuildOptions),
+    /// Move a book of an older edition to the one that this release decides by (docs/upgrading.md); every process must be stopped.
+    Upgrade(DataOptions),
     /// Verify the book: sequence, hash chain, postings, and read models against a fresh fold.
     Verify(DataOptions),
     /// Move the log to another engine.

@@ -52,7 +52,7 @@ impl Candidate<'_> {
     }
 
     fn give_back(&self, at: Moment, what: Returned) -> Return {
-        Return { purchase_id: self.state.purchase.purchase_id.clone(), occurred_at: at, what }
+        Return { purchase_id: self.state.purchase.purchase_id.clone(), occurred_at: at, what, shipping: None }
     }
 }
 

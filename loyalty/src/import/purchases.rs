@@ -16,7 +16,7 @@ use super::table::Table;
 use super::text::{Line, Text};
 use super::{Ask, Fault, Item, What};
 
-const LINE_FIELDS: &[&str] = &["line_id", "sku", "category", "quantity", "unit_price", "discount", "tax"];
+const LINE_FIELDS: &[&str] = &["line_id", "sku", "category", "quantity", "unit_price", "discount", "tax", "amount"];
 const PURCHASE_FIELDS: &[&str] =
     &["purchase_id", "account_id", "occurred_at", "currency", "channel", "store", "shipping", "cashier", "till", "device", "card_token"];
 

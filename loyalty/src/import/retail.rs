@@ -242,6 +242,7 @@ fn purchase(purchase_id: Id, occurred_at: Moment, currency: &str, rows: Vec<(u64
         unit_price: row.price,
         discount: Amount::ZERO,
         tax: Amount::ZERO,
+        amount: None,
     });
     Purchase {
         purchase_id,
