@@ -418,6 +418,7 @@ fn effective_at(action: &Action, events: &[Event], now: Moment) -> Moment {
     match action {
         Action::Earn(purchase) => purchase.occurred_at,
         Action::Return(body) => body.occurred_at,
+        Action::Refund(body) => body.occurred_at,
         Action::Expire => events.first().map_or(now, |event| event.at),
         _ => now,
     }

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Return, Returned};
+use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Refund, Return, Returned};
 use ledger_core::account::event::{Earned, Lot, Part, Proposal, Refunded, Reversed, Spent, TierCause, TierMove};
 use ledger_core::account::state::{Balance, Status};
 use ledger_core::account::{Command, Event, EventKind};
@@ -126,6 +126,10 @@ fn earned() -> Earned {
     }
 }
 
+fn refund() -> Refund {
+    Refund { occurred_at: at("2009-12-02T10:00:00Z"), amount: amount("19.99"), reference: "C489449".into() }
+}
+
 fn refunded() -> Refunded {
     Refunded { goods: amount("16.49"), shipping: amount("3.5"), all_goods: true }
 }
@@ -186,6 +190,7 @@ fn events() -> Vec<EventKind> {
         EventKind::AdjustmentDeclined { proposal: id("A-2"), reason: reason() },
         EventKind::PointsEarned(Box::new(Earned { paid_by: paid_by(), ..earned() })),
         EventKind::PurchaseReturned(Box::new(Reversed { paid_by: paid_by(), ..reversed(Returned::Amount(amount("19.99"))) })),
+        EventKind::RefundBooked { refund: id("C489449-1"), body: Box::new(refund()) },
     ]
 }
 
@@ -236,7 +241,7 @@ fn every_kind_of_event_has_its_golden_bytes() {
         assert_eq!(v1::Record::decode(&*golden).unwrap().encode_to_vec(), golden, "{name} is written otherwise than the generated types write it");
         kinds.insert(name);
     }
-    assert_eq!(kinds.len(), 28, "every kind of event is here");
+    assert_eq!(kinds.len(), 29, "every kind of event is here");
 }
 
 /// What a receipt says was charged, how it was rounded, and how a refund divides.
@@ -313,6 +318,7 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         Action::Propose { points: -70, reason: reason() },
         Action::Approve { proposal: id("A-2") },
         Action::Decline { proposal: id("A-2"), reason: reason() },
+        Action::Refund(Box::new(refund())),
     ];
     for (n, action) in actions.into_iter().enumerate() {
         let command = Command { id: id("R-1"), actor: "till-7".into(), action };
