@@ -423,6 +423,7 @@ fn effective_at(action: &Action, events: &[Event], now: Moment) -> Moment {
         Action::Earn(purchase) => purchase.occurred_at,
         Action::Return(body) => body.occurred_at,
         Action::Redeem { occurred_at, .. } | Action::Hold { occurred_at, .. } => occurred_at.unwrap_or(now),
+        Action::Refund(body) => body.occurred_at,
         Action::Expire => events.first().map_or(now, |event| event.at),
         _ => now,
     }

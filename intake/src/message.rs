@@ -140,6 +140,9 @@ fn json(kind: &str, mut data: Value) -> Result<Published, Unreadable> {
     if fields.contains_key("return_id") != is_return {
         return Err(unreadable("malformed", format!("/data/return_id does not fit type {kind}")));
     }
+    if fields.contains_key("refund_id") {
+        return Err(unreadable("malformed", format!("/data/refund_id does not fit type {kind}")));
+    }
     let mut take = |name: &str| fields.remove(name).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
     let (program, account, card, member) = (take("program"), take("account_id"), take("card"), take("member"));
     let wrong = |error: String| unreadable("malformed", error);

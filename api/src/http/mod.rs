@@ -16,6 +16,7 @@ mod proposals;
 mod purchases;
 mod receipts;
 mod redemptions;
+mod refunds;
 mod returns;
 mod simulate;
 mod statement;
@@ -100,6 +101,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(redemptions::release))
         .routes(routes!(redemptions::give_back))
         .routes(routes!(returns::post))
+        .routes(routes!(refunds::post))
         .routes(routes!(adjustments::post))
         .routes(routes!(proposals::post))
         .routes(routes!(proposals::approve))
@@ -117,7 +119,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(ops::metrics))
 }
 
-/// Reads a purchase or (where it has a `return_id`) a return, as the API's bodies: the account and the command.
+/// Reads a purchase or, where it has a `return_id` or a `refund_id`, a return or a refund, as the API's bodies: the account and the command.
 ///
 /// # Errors
 /// The first thing that is wrong with it.
@@ -126,8 +128,11 @@ pub fn read_command(json: &[u8], actor: &str) -> Result<(Id, Command), Invalid> 
         let error = problem.errors.into_iter().next();
         error.map_or_else(|| Invalid::new("", "the document", problem.detail), |error| Invalid::new(error.pointer, error.value, error.expected))
     };
-    let is_return = serde_json::from_slice::<serde_json::Value>(json).is_ok_and(|value| value.get("return_id").is_some());
-    let (account, id, action) = if is_return {
+    let document: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
+    let (account, id, action) = if document.get("refund_id").is_some() {
+        let body: refunds::RefundBody = parse(json).map_err(first)?;
+        (body.account_id.clone(), body.refund_id.clone(), body.into_action())
+    } else if document.get("return_id").is_some() {
         let body: returns::ReturnBody = parse(json).map_err(first)?;
         (body.account_id.clone(), body.return_id.clone(), body.into_action().map_err(first)?)
     } else {

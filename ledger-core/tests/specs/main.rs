@@ -17,3 +17,4 @@ mod returns;
 mod rulebook;
 mod support;
 mod tiers;
+mod unmatched_refunds;

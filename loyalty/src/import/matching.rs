@@ -2,12 +2,13 @@
 //!
 //! A cancellation has its own price. Where a purchase has the same, goods are back. Where the purchase's is higher, it is a price
 //! correction: quantity × its own price is taken off what was paid, and the goods stay. A purchase at a lower price is none of its, as no
-//! more can be given back of an article than was paid for it. A cancellation is booked whole or not at all.
+//! more can be given back of an article than was paid for it. What no purchase holds is a refund of its own where the rulebook's
+//! `return.unmatched` lets it lower what was spent. A cancellation is booked whole or not at all.
 
 use std::sync::Arc;
 
 use command_service::Answer;
-use ledger_core::account::command::{Action, Return, Returned};
+use ledger_core::account::command::{Action, Refund, Return, Returned};
 use ledger_core::account::state::PurchaseState;
 use ledger_core::account::{Account, Command, EventKind};
 use ledger_core::id::Id;
@@ -59,7 +60,7 @@ impl Candidate<'_> {
 impl Cancellation {
     /// The kinds and ids of its part `part`. An earlier version ended the id in `p` where it booked a part of a cancellation.
     pub fn parts(&self, part: u32) -> Vec<(&'static str, Id)> {
-        vec![("return", self.id(part, "")), ("return", self.id(part, "p"))]
+        vec![("return", self.id(part, "")), ("refund", self.id(part, "")), ("return", self.id(part, "p"))]
     }
 
     fn id(&self, part: u32, mark: &str) -> Id {
@@ -70,25 +71,30 @@ impl Cancellation {
         times(self.quantity, self.price)
     }
 
-    /// The returns that it comes to.
-    pub fn plan(&self, account: &Account) -> Result<Vec<Command>, String> {
+    /// The returns that it comes to, and a refund of the rest where `reduces_spend` says that there may be one.
+    pub fn plan(&self, account: &Account, reduces_spend: bool) -> Result<Vec<Command>, String> {
         let mut states: Vec<_> = account.purchases.iter().filter(|state| state.purchase.occurred_at <= self.at && state.return_until >= self.at).collect();
         states.sort_by_key(|state| std::cmp::Reverse((state.purchase.occurred_at, state.seq)));
         let worth = |state: &PurchaseState| gross(&state.purchase, &state.kept).and_then(Exact::to_amount).unwrap_or_default();
         let mut candidates: Vec<Candidate<'_>> = states.into_iter().map(|state| Candidate { state, worth: worth(state) }).collect();
         let mut left = self.quantity;
-        let mut bodies = Vec::new();
+        let mut returns = Vec::new();
         for candidate in &mut candidates {
-            bodies.extend(self.goods(candidate, &mut left));
+            returns.extend(self.goods(candidate, &mut left));
         }
         for candidate in &mut candidates {
-            bodies.extend(self.correction(candidate, &mut left));
+            returns.extend(self.correction(candidate, &mut left));
         }
-        if left > Amount::ZERO {
+        let mut actions: Vec<Action> = returns.into_iter().map(|body| Action::Return(Arc::new(body))).collect();
+        if left > Amount::ZERO && !reduces_spend {
             return Err(self.missing(left));
         }
-        let command = |(part, body)| Command { id: self.id(part, ""), actor: "import".into(), action: Action::Return(Arc::new(body)) };
-        Ok((1..).zip(bodies).map(command).collect())
+        if left > Amount::ZERO {
+            let refund = Refund { occurred_at: self.at, amount: times(left, self.price), reference: self.reference.as_str().into() };
+            actions.push(Action::Refund(Box::new(refund)));
+        }
+        let command = |(part, action)| Command { id: self.id(part, ""), actor: "import".into(), action };
+        Ok((1..).zip(actions).map(command).collect())
     }
 
     fn missing(&self, left: Amount) -> String {
@@ -135,13 +141,19 @@ impl Cancellation {
         let mut value = Amount::ZERO;
         let mut same_time = true;
         for event in answers.flat_map(|answer| &answer.record.events) {
-            if let EventKind::PurchaseReturned(reversed) = &event.kind {
-                same_time &= reversed.body.occurred_at == self.at;
-                value = value.plus(match &reversed.body.what {
-                    Returned::Amount(amount) => *amount,
-                    Returned::Lines(lines) => lines.iter().fold(Amount::ZERO, |sum, (_, quantity)| sum.plus(times(*quantity, self.price))),
-                });
-            }
+            let (occurred_at, part) = match &event.kind {
+                EventKind::PurchaseReturned(reversed) => {
+                    let part = match &reversed.body.what {
+                        Returned::Amount(amount) => *amount,
+                        Returned::Lines(lines) => lines.iter().fold(Amount::ZERO, |sum, (_, quantity)| sum.plus(times(*quantity, self.price))),
+                    };
+                    (reversed.body.occurred_at, part)
+                }
+                EventKind::RefundBooked { body, .. } => (body.occurred_at, body.amount),
+                _ => continue,
+            };
+            same_time &= occurred_at == self.at;
+            value = value.plus(part);
         }
         same_time && value == self.value()
     }

@@ -26,7 +26,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ledger_core::account::Command;
 use ledger_core::account::command::{Action, Purchase};
 use ledger_core::id::{AccountKey, Id};
-use ledger_core::policy::Invalid;
+use ledger_core::policy::{Invalid, UnmatchedRefunds};
 use ledger_core::time::{Moment, Zone};
 use tokio::sync::mpsc;
 
@@ -275,9 +275,17 @@ impl Run<'_> {
             What::Command(account, command) => source.send(tag, key(account), command).await,
             What::Cancellation(cancellation) => {
                 let (key, again) = (key(cancellation.account.clone()), cancellation.clone());
-                source.plan(tag, key, move |part| again.parts(part), move |account| cancellation.plan(account)).await;
+                let reduces_spend = self.reduces_spend(cancellation.at);
+                source.plan(tag, key, move |part| again.parts(part), move |account| cancellation.plan(account, reduces_spend)).await;
             }
         }
+    }
+
+    /// Whether a refund of then may name no purchase.
+    fn reduces_spend(&self, at: Moment) -> bool {
+        let programs = self.service.programs();
+        let version = programs.by_id.get(&self.program).and_then(|state| state.program.at(at));
+        version.is_some_and(|version| version.rulebook.returns.unmatched == UnmatchedRefunds::ReduceSpend)
     }
 
     fn hear(&mut self, outcomes: &mut Outcomes) -> anyhow::Result<()> {

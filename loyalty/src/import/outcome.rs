@@ -30,6 +30,7 @@ struct Waiting {
 enum Asked {
     Purchase,
     Return,
+    Refund,
     Cancellation(Cancellation),
 }
 
@@ -52,8 +53,11 @@ impl Tally {
     pub fn expect(&mut self, tag: u64, ask: &Ask) {
         let asked = match &ask.what {
             What::Cancellation(cancellation) => Asked::Cancellation(cancellation.clone()),
-            What::Command(_, command) if matches!(command.action, Action::Return(_)) => Asked::Return,
-            What::Command(..) => Asked::Purchase,
+            What::Command(_, command) => match command.action {
+                Action::Return(_) => Asked::Return,
+                Action::Refund(_) => Asked::Refund,
+                _ => Asked::Purchase,
+            },
         };
         self.waiting.push_back(Waiting { tag, rows: ask.rows.clone(), asked, heard: Vec::new() });
     }
@@ -126,6 +130,7 @@ impl Tally {
         let [id, at, account] = match (self.format, asked) {
             (Format::OnlineRetail, _) => ["Invoice", "InvoiceDate", "CustomerID"],
             (_, Asked::Return) => ["return_id", "occurred_at", "account_id"],
+            (_, Asked::Refund) => ["refund_id", "occurred_at", "account_id"],
             (_, Asked::Purchase | Asked::Cancellation(_)) => ["purchase_id", "occurred_at", "account_id"],
         };
         match code {
@@ -133,6 +138,7 @@ impl Tally {
             "no_rulebook_in_force" | "occurred_in_future" | "return_before_purchase" | "outside_return_window" => at,
             "currency_mismatch" => "currency",
             "purchase_not_found" => "purchase_id",
+            "amount_too_fine" if matches!(asked, Asked::Return | Asked::Refund) => "amount",
             "line_not_found" | "return_exceeds_purchase" => "lines",
             "account_not_found" | "account_closed" | "account_frozen" | "account_pending" | "account_stopped" => account,
             "malformed" if matches!(asked, Asked::Cancellation(_)) => "Quantity",

@@ -50,6 +50,7 @@ fn json_line(line: &Line) -> Result<Ask, Fault> {
     let at = match &command.action {
         Action::Earn(purchase) => Some(purchase.occurred_at),
         Action::Return(body) => Some(body.occurred_at),
+        Action::Refund(body) => Some(body.occurred_at),
         _ => None,
     };
     Ok(Ask { rows: vec![line.number], at, what: What::Command(account, command) })
