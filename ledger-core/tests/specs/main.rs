@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::float_arithmetic, clippy::type_complexity, reason = "a test may")]
 
 mod alias;
+mod causes;
 mod earn;
 mod expire;
 mod fuzz;
@@ -18,3 +19,4 @@ mod rulebook;
 mod support;
 mod tiers;
 mod unmatched_refunds;
+mod versions;
