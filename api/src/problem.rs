@@ -111,6 +111,11 @@ pub const CODES: &[Code] = &[
     Code { code: "return_before_purchase", status: 422, meaning: "The return occurred before the purchase." },
     Code { code: "line_not_found", status: 422, meaning: "The purchase has no such line." },
     Code { code: "return_exceeds_purchase", status: 422, meaning: "More is given back than was bought and kept, or paid for goods and shipping." },
+    Code {
+        code: "refund_unmatched",
+        status: 422,
+        meaning: "The refund names no purchase of the account, and the rulebook refuses such refunds (return.unmatched).",
+    },
     Code { code: "amount_too_fine", status: 422, meaning: "The refund has more decimals than the purchase's currency can pay." },
     Code { code: "return_exceeds_redemption", status: 422, meaning: "More points are given back than the redemption spent." },
     Code { code: "capture_exceeds_hold", status: 422, meaning: "More points are captured than are held." },

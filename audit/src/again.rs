@@ -107,6 +107,7 @@ fn action(record: &Record) -> Option<Action> {
                     Action::ReturnRedemption { redemption: redemption.clone(), points: Some(sum(parts)) }
                 }
                 ("return", EventKind::PurchaseReturned(reversed)) => Action::Return(Arc::clone(&reversed.body)),
+                ("refund", EventKind::RefundBooked { body, .. }) => Action::Refund(body.clone()),
                 ("adjustment", EventKind::PointsAdded { lot, reason, .. }) => Action::Adjust { points: lot.points, reason: reason.clone() },
                 ("adjustment", EventKind::PointsTaken { parts, reason, .. }) => Action::Adjust { points: -sum(parts), reason: reason.clone() },
                 ("proposal", EventKind::AdjustmentProposed(asked)) => Action::Propose { points: asked.points, reason: asked.reason.clone() },

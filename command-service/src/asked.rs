@@ -19,7 +19,7 @@ impl Book {
         self.group.consumed(asked.partition, asked.offset + 1);
         let to = asked.reply_to;
         let program = match ask.what {
-            What::Command(key, command) => return self.command(admit(key, command), None, Reply::Log(to), real_now),
+            What::Command(key, command) => return self.command(admit(key, command), Reply::Log(to), real_now),
             What::Publish { program, rulebook, actor } => {
                 let published = self.publish(&program, rulebook, actor, real_now);
                 self.published(to, published, 0);

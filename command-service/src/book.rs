@@ -17,13 +17,14 @@ use ledger_schemas::{
     EditionEntered, Hash, Outcome, ProgramChange, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record, hash, v1,
 };
 use prost::Message;
+use tokio::sync::mpsc;
 use traces::{Part, Trace};
 
 use crate::accounts::Accounts;
 use crate::admit::{Admitted, admit};
 use crate::closings::ClosingStep;
 use crate::programs::{ProgramState, Programs};
-use crate::request::{Answer, Firsts, Plan, Refusal, Reply, SourceOffset, command_key, target};
+use crate::request::{Answer, Parts, Plan, Refusal, Reply, SourceOutcome, command_key, target};
 use crate::store::{StoreError, UsedId};
 use crate::wire::{accepted, told};
 
@@ -39,6 +40,8 @@ pub(crate) enum Staged {
     Answer(Reply, Result<Answer, Refusal>),
     /// The first answer again, to be read from the log.
     Replay(Reply, Partition, Position),
+    /// Booked before; the record is not asked for.
+    Before(mpsc::UnboundedSender<(u64, SourceOutcome)>, u64),
     /// Somebody waits for the batch, not for a command.
     Run(Box<dyn FnOnce(bool) + Send>),
 }
@@ -53,14 +56,13 @@ pub(crate) struct Group {
     pub(crate) traces: Vec<(Trace, Part, SystemTime)>,
     /// How many commands came to what, by kind.
     decided: BTreeMap<(&'static str, &'static str), u64>,
-    offsets: BTreeMap<Arc<str>, u64>,
     consumed: BTreeMap<Partition, u64>,
     clocks: BTreeMap<Id, (Moment, CompactString)>,
 }
 
 impl Group {
     fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.staged.is_empty() && self.offsets.is_empty() && self.consumed.is_empty() && self.clocks.is_empty()
+        self.batch.is_empty() && self.staged.is_empty() && self.consumed.is_empty() && self.clocks.is_empty()
     }
 
     /// Whether it should take no more.
@@ -84,13 +86,6 @@ impl Group {
 
     pub(crate) fn consumed(&mut self, partition: Partition, next: u64) {
         self.consumed.insert(partition, next);
-    }
-
-    fn read_up_to(&mut self, source: SourceOffset) {
-        if let Some((source, position)) = source {
-            let offset = self.offsets.entry(source).or_default();
-            *offset = (*offset).max(position);
-        }
     }
 }
 
@@ -119,7 +114,7 @@ impl Book {
         Some((Arc::clone(&state.program), *last))
     }
 
-    /// The group as it is to be appended, if there is anything in it: with its offsets and the last clock of each program. The next one is made in
+    /// The group as it is to be appended, if there is anything in it: with the last clock of each program. The next one is made in
     /// the room of one that was.
     pub(crate) fn seal(&mut self, real_now: Moment, room: impl FnOnce() -> Group) -> Option<Group> {
         if self.group.is_empty() {
@@ -130,8 +125,6 @@ impl Book {
         for ((kind, outcome), count) in std::mem::take(&mut group.decided) {
             metrics::counter!("loyalty_commands_total", "kind" => kind, "outcome" => outcome).increment(count);
         }
-        let offsets = std::mem::take(&mut group.offsets);
-        group.batch.offsets.extend(offsets.into_iter().map(|(source, position)| (source.to_string(), position)));
         group.batch.consumed.extend(std::mem::take(&mut group.consumed));
         for (program, (now, actor)) in std::mem::take(&mut group.clocks) {
             let change = ProgramChange::ClockSet { program, now };
@@ -150,12 +143,14 @@ impl Book {
     }
 
     /// Decides one command and stages what comes of it.
-    pub(crate) fn command(&mut self, asked: Result<Admitted, Invalid>, source: SourceOffset, reply: Reply, real_now: Moment) -> Result<(), StoreError> {
-        self.group.read_up_to(source);
+    pub(crate) fn command(&mut self, asked: Result<Admitted, Invalid>, reply: Reply, real_now: Moment) -> Result<(), StoreError> {
         let is_asked = !matches!(reply, Reply::Many(..));
         let staged = match self.try_command(asked, is_asked, real_now)? {
             Ok(Accepted::New(answer)) => Staged::Answer(reply, Ok(answer)),
-            Ok(Accepted::Before(used)) => Staged::Replay(reply, used.partition, used.position),
+            Ok(Accepted::Before(used)) => match reply {
+                Reply::Many(sender, tag) => Staged::Before(sender, tag),
+                reply => Staged::Replay(reply, used.partition, used.position),
+            },
             Err(refusal) => Staged::Answer(reply, Err(refusal)),
         };
         self.group.stage(staged);
@@ -326,9 +321,8 @@ impl Book {
         *self.group.decided.entry((command.action.kind(), rejection.code())).or_default() += 1;
     }
 
-    /// Plans commands from the account's state and books them together, unless one of `firsts` was booked before.
-    pub(crate) fn plan(&mut self, key: AccountKey, firsts: Firsts, plan: Plan, source: SourceOffset, reply: Reply, real_now: Moment) -> Result<(), StoreError> {
-        self.group.read_up_to(source);
+    /// Plans commands from the account's state and books them together; where the first of its `parts` was booked before, all that were are read back.
+    pub(crate) fn plan(&mut self, key: AccountKey, parts: Parts, plan: Plan, reply: Reply, real_now: Moment) -> Result<(), StoreError> {
         let name = key.name();
         let Some((program, now)) = self.program(&key.program, real_now) else {
             self.group.stage(Staged::Answer(reply, Err(Refusal::ProgramNotFound(key.program.clone()))));
@@ -339,21 +333,27 @@ impl Book {
             self.group.stage(Staged::Answer(reply, Err(refusal)));
             return Ok(());
         }
-        for (first, rejected) in firsts {
-            let id = command_key(&name, first.action.kind(), &first.id);
-            let Some(used) = self.accounts.used_id(&id)? else { continue };
-            let again = rejected.and_then(|why| Some(Staged::Answer(reply.again()?, Err(Refusal::Unusable(why)))));
-            self.group.staged.push(Staged::Replay(reply, used.partition, used.position));
-            self.group.staged.extend(again);
+        let mut before = 0;
+        while let Some(used) = self.used_part(&name, parts(before + 1))? {
+            before += 1;
+            self.group.staged.extend(reply.again().map(|reply| Staged::Replay(reply, used.partition, used.position)));
+        }
+        if before > 0 {
             return Ok(());
         }
         let (now, is_due) = self.moment(&key, &program, now)?;
         if is_due {
             self.run_due(&key, &name, &program, now)?;
         }
-        let planned = plan(self.accounts.get(&key, &program)?.account());
+        let commands = match plan(self.accounts.get(&key, &program)?.account()) {
+            Ok(commands) => commands,
+            Err(why) => {
+                self.group.stage(Staged::Answer(reply, Err(Refusal::Unusable(why))));
+                return Ok(());
+            }
+        };
         let mut outcomes = Vec::new();
-        for command in planned.commands {
+        for command in commands {
             match self.try_command(admit(key.clone(), command), false, real_now)? {
                 Ok(Accepted::New(answer)) => outcomes.push(Ok(answer)),
                 Ok(Accepted::Before(_)) => {}
@@ -363,16 +363,18 @@ impl Book {
                 }
             }
         }
-        outcomes.extend(planned.rejected.map(|why| Err(Refusal::Unusable(why))));
         let staged = outcomes.into_iter().filter_map(|outcome| Some(Staged::Answer(reply.again()?, outcome)));
         self.group.staged.extend(staged);
         Ok(())
     }
 
-    /// Lets what is no command take its place in the order of answers.
-    pub(crate) fn unusable(&mut self, why: String, source: SourceOffset, reply: Reply) {
-        self.group.read_up_to(source);
-        self.group.staged.push(Staged::Answer(reply, Err(Refusal::Unusable(why))));
+    fn used_part(&self, name: &str, ids: Vec<(&'static str, Id)>) -> Result<Option<UsedId>, StoreError> {
+        for (kind, id) in ids {
+            if let Some(used) = self.accounts.used_id(&command_key(name, kind, &id))? {
+                return Ok(Some(used));
+            }
+        }
+        Ok(None)
     }
 
     /// The program stream belongs to whoever has the first partition.
@@ -429,6 +431,7 @@ fn effective_at(action: &Action, events: &[Event], now: Moment) -> Moment {
         Action::Earn(purchase) => purchase.occurred_at,
         Action::Return(body) => body.occurred_at,
         Action::Redeem { occurred_at, .. } | Action::Hold { occurred_at, .. } => occurred_at.unwrap_or(now),
+        Action::Refund(body) => body.occurred_at,
         Action::Expire => events.first().map_or(now, |event| event.at),
         _ => now,
     }

@@ -102,6 +102,7 @@ async fn answer(staged: &mut Vec<Staged>, log: &dyn EventLog) {
         match waiting {
             Staged::Answer(reply, outcome) => reply.send(outcome),
             Staged::Run(run) => run(true),
+            Staged::Before(sender, tag) => drop(sender.send((tag, Ok(None)))),
             Staged::Replay(reply, partition, position) => {
                 reply.send(answer_at(log, partition, position, true).await);
             }
@@ -126,6 +127,7 @@ fn give_up(staged: Vec<Staged>) {
     for waiting in staged {
         match waiting {
             Staged::Answer(reply, _) | Staged::Replay(reply, ..) => reply.send(Err(Refusal::OutcomeUnknown)),
+            Staged::Before(sender, tag) => drop(sender.send((tag, Err(Refusal::OutcomeUnknown)))),
             Staged::Run(run) => run(false),
         }
     }

@@ -413,9 +413,8 @@ impl Engine {
     fn handle(&self, book: &mut Book, request: Request) -> Result<bool, StoreError> {
         let now = (self.now)();
         match request {
-            Request::Command { asked, source, reply } => book.command(asked, source, reply, now)?,
-            Request::Plan { key, firsts, plan, source, reply } => book.plan(key, firsts, plan, source, reply, now)?,
-            Request::Unusable { why, source, reply } => book.unusable(why, source, reply),
+            Request::Command { asked, reply } => book.command(asked, reply, now)?,
+            Request::Plan { key, parts, plan, reply } => book.plan(key, parts, plan, reply, now)?,
             Request::Publish { program, rulebook, actor, reply } => {
                 let outcome = book.publish(&program, rulebook, actor, now);
                 self.programs.send_replace(Arc::new(book.programs.clone()));

@@ -28,7 +28,7 @@ mod wire;
 pub use closings::{ClosedPeriod, ClosingStep, PeriodRefusal, ProposedClosing};
 pub use json::read_json;
 pub use programs::{ProgramState, Programs, ProgramsError};
-pub use request::{Answer, Firsts, Planned, Refusal};
+pub use request::{Answer, Refusal, SourceOutcome};
 pub use service::{Loop, Outcomes, Running, Service, ServiceConfig, ServiceError, Share, Snapshot, Source};
 pub use simulate::{Simulated, simulate};
 pub use state::{Change, Pair, Space, State, StateError, StateHome, StatePlace};

@@ -48,7 +48,7 @@ pub enum Refusal {
     /// A month can't be closed.
     #[error(transparent)]
     Period(#[from] PeriodRefusal),
-    /// It could not be read or planned, so nothing was asked; told in the order of its source.
+    /// It could not be read or planned, so nothing was asked.
     #[error("{0}")]
     Unusable(String),
     /// More waits than is good; nothing was done.
@@ -102,28 +102,24 @@ impl Refusal {
     }
 }
 
-/// What a plan made of an account's state.
-#[derive(Debug, Default)]
-pub struct Planned {
-    /// Commands, decided and booked together.
-    pub commands: Vec<Command>,
-    /// What could not be planned, in words.
-    pub rejected: Option<String>,
-}
+/// The kinds and ids that part 1, 2, … of a plan may have been booked under.
+pub(crate) type Parts = Box<dyn Fn(u32) -> Vec<(&'static str, Id)> + Send>;
 
-/// The commands that a plan may begin with; where one was booked before, so was the plan, and what was rejected of it is told again.
-pub type Firsts = Vec<(Command, Option<String>)>;
-
-pub(crate) type Plan = Box<dyn FnOnce(&Account) -> Planned + Send>;
+/// From an account's state, the commands to decide and book together, or why there are none.
+pub(crate) type Plan = Box<dyn FnOnce(&Account) -> Result<Vec<Command>, String> + Send>;
 type Outcome = Result<Answer, Refusal>;
+
+/// What became of one of many commands: booked now, or read back where the answer says `replayed`; `None` stands for a command that was
+/// booked before, whose record nobody needs.
+pub type SourceOutcome = Result<Option<Answer>, Refusal>;
 
 /// To whom the answer goes.
 pub(crate) enum Reply {
     One(oneshot::Sender<Outcome>),
     /// Over the log, together with what was booked; none where nobody waits.
     Log(Option<ReplyTo>),
-    /// One of many, told apart by a tag; only refusals are of interest.
-    Many(mpsc::UnboundedSender<(u64, Outcome)>, u64),
+    /// One of many, told apart by a tag.
+    Many(mpsc::UnboundedSender<(u64, SourceOutcome)>, u64),
 }
 
 impl Reply {
@@ -141,32 +137,21 @@ impl Reply {
             Self::One(sender) => drop(sender.send(outcome)),
             // Staged with the batch before.
             Self::Log(_) => {}
-            Self::Many(sender, tag) => drop(sender.send((tag, outcome))),
+            Self::Many(sender, tag) => drop(sender.send((tag, outcome.map(Some)))),
         }
     }
 }
 
-/// How far a source was read when the request was made; booked with its commands.
-pub(crate) type SourceOffset = Option<(Arc<str>, u64)>;
-
 pub(crate) enum Request {
     Command {
         asked: Result<Admitted, Invalid>,
-        source: SourceOffset,
         reply: Reply,
     },
     /// Commands that depend on the account's state, unless the first of them was booked before.
     Plan {
         key: AccountKey,
-        firsts: Firsts,
+        parts: Parts,
         plan: Plan,
-        source: SourceOffset,
-        reply: Reply,
-    },
-    /// Something of a source that is no command: it takes its place in the order of answers.
-    Unusable {
-        why: String,
-        source: SourceOffset,
         reply: Reply,
     },
     Publish {

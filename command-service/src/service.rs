@@ -19,7 +19,7 @@ use crate::commit::SEEN_WITHIN;
 use crate::engine::{Engine, EngineError};
 use crate::programs::{Programs, ProgramsError};
 use crate::remote::Remote;
-use crate::request::{Answer, Firsts, Planned, Refusal, Reply, Request};
+use crate::request::{Answer, Refusal, Reply, Request, SourceOutcome};
 use crate::state::StatePlace;
 
 /// How often a process that decides nothing looks for new rulebooks.
@@ -209,7 +209,7 @@ impl Service {
         }
         let (reply, answer) = oneshot::channel();
         let again = self.remote.as_ref().map(|remote| (remote, key.clone(), command.clone()));
-        let request = Request::Command { asked: admit(key, command), source: None, reply: Reply::One(reply) };
+        let request = Request::Command { asked: admit(key, command), reply: Reply::One(reply) };
         let Some(requests) = &self.requests else { return Err(Refusal::OutcomeUnknown) };
         requests.try_send(request).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Refusal::Busy,
@@ -339,44 +339,40 @@ impl Service {
         self.programs.borrow().clone()
     }
 
-    /// A source of many commands: they wait for room instead of being refused, and the offset of each is booked with it.
+    /// A source of many commands: they wait for room instead of being refused.
     #[must_use]
-    pub fn source(&self, name: &str) -> (Source, Outcomes) {
+    pub fn source(&self) -> (Source, Outcomes) {
         let (outcomes, received) = mpsc::unbounded_channel();
-        (Source { service: self.clone(), name: name.into(), outcomes }, received)
+        (Source { service: self.clone(), outcomes }, received)
     }
 }
 
-/// What came of a source's commands, by the offset each was sent with, in the order they were sent.
-pub type Outcomes = mpsc::UnboundedReceiver<(u64, Result<Answer, Refusal>)>;
+/// What came of a source's commands, by the tag each was sent with, in the order they were sent.
+pub type Outcomes = mpsc::UnboundedReceiver<(u64, SourceOutcome)>;
 
 /// Where many commands come from, such as a file.
 pub struct Source {
     service: Service,
-    name: Arc<str>,
-    outcomes: mpsc::UnboundedSender<(u64, Result<Answer, Refusal>)>,
+    outcomes: mpsc::UnboundedSender<(u64, SourceOutcome)>,
 }
 
 impl Source {
-    /// Sends `command`, which was read up to `offset`.
-    pub async fn send(&self, offset: u64, key: AccountKey, command: Command) {
-        let (source, reply) = self.place(offset);
-        self.service.send(Request::Command { asked: admit(key, command), source, reply }).await;
+    /// Sends `command`; its outcome comes under `tag`.
+    pub async fn send(&self, tag: u64, key: AccountKey, command: Command) {
+        let reply = Reply::Many(self.outcomes.clone(), tag);
+        self.service.send(Request::Command { asked: admit(key, command), reply }).await;
     }
 
-    /// Lets `plan` make commands from the account's state, unless one of `firsts`, with which it would begin, was booked before.
-    pub async fn plan(&self, offset: u64, key: AccountKey, firsts: Firsts, plan: impl FnOnce(&Account) -> Planned + Send + 'static) {
-        let (source, reply) = self.place(offset);
-        self.service.send(Request::Plan { key, firsts, plan: Box::new(plan), source, reply }).await;
-    }
-
-    /// Sends what can't be used, so that its offset and its answer take their place among the others.
-    pub async fn unusable(&self, offset: u64, why: String) {
-        let (source, reply) = self.place(offset);
-        self.service.send(Request::Unusable { why, source, reply }).await;
-    }
-
-    fn place(&self, offset: u64) -> (crate::request::SourceOffset, Reply) {
-        (Some((Arc::clone(&self.name), offset)), Reply::Many(self.outcomes.clone(), offset))
+    /// Lets `plan` make commands from the account's state, or tell why there are none. Where its first part was booked before, under one of the
+    /// kinds and ids that `parts` gives for part 1, all parts that were are read back instead. Each has its outcome under `tag`.
+    pub async fn plan(
+        &self,
+        tag: u64,
+        key: AccountKey,
+        parts: impl Fn(u32) -> Vec<(&'static str, Id)> + Send + 'static,
+        plan: impl FnOnce(&Account) -> Result<Vec<Command>, String> + Send + 'static,
+    ) {
+        let reply = Reply::Many(self.outcomes.clone(), tag);
+        self.service.send(Request::Plan { key, parts: Box::new(parts), plan: Box::new(plan), reply }).await;
     }
 }

@@ -140,6 +140,9 @@ fn json(kind: &str, mut data: Value) -> Result<Published, Unreadable> {
     if fields.contains_key("return_id") != is_return {
         return Err(unreadable("malformed", format!("/data/return_id does not fit type {kind}")));
     }
+    if fields.contains_key("refund_id") {
+        return Err(unreadable("malformed", format!("/data/refund_id does not fit type {kind}")));
+    }
     let mut take = |name: &str| fields.remove(name).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
     let (program, account, card, member) = (take("program"), take("account_id"), take("card"), take("member"));
     let wrong = |error: String| unreadable("malformed", error);
@@ -147,7 +150,7 @@ fn json(kind: &str, mut data: Value) -> Result<Published, Unreadable> {
     let whose = Whose::one_of(&account, &card, &member).map_err(|error| wrong(error.to_string()))?;
     // The body is read as the API's; whose it is stands beside it.
     fields.insert("account_id".into(), Value::from("unknown"));
-    let (_, command) = read_command(&serde_json::to_vec(&data).unwrap_or_default(), ACTOR).map_err(wrong)?;
+    let (_, command) = read_command(&serde_json::to_vec(&data).unwrap_or_default(), ACTOR).map_err(|invalid| wrong(invalid.to_string()))?;
     Ok(Published { program, whose, id: command.id, action: command.action })
 }
 

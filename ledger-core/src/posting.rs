@@ -134,6 +134,7 @@ pub fn postings(event: &Event, mut post: impl FnMut(Posting)) {
         | EventKind::AccountLapsed
         | EventKind::AccountWoken
         | EventKind::ExpiryMoved { .. }
+        | EventKind::RefundBooked { .. }
         | EventKind::TierChanged(_)
         | EventKind::TierKept(_) => {}
     }

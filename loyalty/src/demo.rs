@@ -6,7 +6,7 @@ use ledger_core::account::Command;
 use ledger_core::account::command::Action;
 use ledger_core::id::{AccountKey, Id};
 
-use crate::args::{DemoOptions, Format, ImportOptions};
+use crate::args::{DemoOptions, Encoding, Format, ImportOptions};
 use crate::door::ApiDoor;
 use crate::import::import;
 use crate::node::{Node, Role};
@@ -34,13 +34,14 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
         file,
         program: program.to_string(),
         format: Format::OnlineRetail,
+        encoding: Encoding::Utf8,
         drive_clock: true,
         data: options.up.data.clone(),
     };
-    let imported = import(&node.service, &*node.log, &import_options).await?;
+    let imported = import(&node.service, &import_options).await?;
     println!("{}", imported.words());
     if let Some(rejected) = &import_options.rejected {
-        println!("rejected lines, each with its reason: {}", rejected.display());
+        println!("rejected rows, each with its reason: {}", rejected.display());
     }
     node.caught_up().await?;
     redeem(&node, &program).await?;

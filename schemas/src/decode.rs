@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Return, Returned};
+use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Refund, Return, Returned};
 use ledger_core::account::event::{Lot, Part, Proposal, Refunded, Reversed, RunPoints, Spent, TierCause, TierMove};
 use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::Status;
@@ -169,6 +169,7 @@ fn action(action: v1::command::Action) -> Decoded<Action> {
         Wire::Release(release) => Action::Release { redemption: id(&release.redemption, "redemption")? },
         Wire::ReturnRedemption(given) => Action::ReturnRedemption { redemption: id(&given.redemption, "redemption")?, points: given.points },
         Wire::Return(body) => Action::Return(Arc::new(purchase_return(body)?)),
+        Wire::Refund(body) => Action::Refund(Box::new(refund(body)?)),
         Wire::Adjust(adjust) => Action::Adjust { points: adjust.points, reason: reason(adjust.reason.ok_or_else(|| bad("reason"))?) },
         Wire::Propose(adjust) => Action::Propose { points: adjust.points, reason: reason(adjust.reason.ok_or_else(|| bad("reason"))?) },
         Wire::Approve(approval) => Action::Approve { proposal: id(&approval.proposal, "proposal")? },
@@ -223,6 +224,10 @@ pub(crate) fn purchase_return(body: v1::PurchaseReturn) -> Decoded<Return> {
     Ok(Return { purchase_id, occurred_at, what, shipping })
 }
 
+fn refund(body: v1::Refund) -> Decoded<Refund> {
+    Ok(Refund { occurred_at: moment(body.occurred_at_us, "occurred_at_us")?, amount: amount(body.amount, "amount")?, reference: body.reference.into() })
+}
+
 /// What happened in an event, by the generated types; those that are read elsewhere have no place here.
 pub(crate) fn rare_event(bytes: &[u8]) -> Decoded<EventKind> {
     use v1::event::Kind;
@@ -256,6 +261,9 @@ pub(crate) fn rare_event(bytes: &[u8]) -> Decoded<EventKind> {
             value: returned.value.map(|value| amount(Some(value), "value")).transpose()?,
         },
         Kind::PurchaseReturned(returned) => EventKind::PurchaseReturned(Box::new(purchase_returned(returned)?)),
+        Kind::RefundBooked(booked) => {
+            EventKind::RefundBooked { refund: id(&booked.refund, "refund")?, body: Box::new(refund(booked.body.ok_or_else(|| bad("body"))?)?) }
+        }
         Kind::ExpiryMoved(moved) => EventKind::ExpiryMoved { expires_at: moment(moved.expires_at_us, "expires_at_us")? },
         Kind::PointsAdded(added) => EventKind::PointsAdded {
             adjustment: id(&added.adjustment, "adjustment")?,

@@ -1,6 +1,6 @@
 //! From the core's types to bytes. The order and numbers of the fields are those of `proto/loyalty/v1/book.proto`.
 
-use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Returned};
+use ledger_core::account::command::{Action, Line, Purchase, Reason, Refund, Return, Returned};
 use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
 use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::Balance;
@@ -166,6 +166,7 @@ fn action(to: &mut Wire<'_>, action: &Action) {
         Action::Release { redemption } => to.message(12, |to| to.text(1, redemption.as_str())),
         Action::ReturnRedemption { redemption, points } => to.message(13, |to| capture(to, redemption, *points)),
         Action::Return(body) => to.message(14, |to| purchase_return(to, body)),
+        Action::Refund(body) => to.message(22, |to| refund(to, body)),
         Action::Adjust { points, reason: why } => to.message(15, |to| adjust(to, *points, why)),
         Action::Propose { points, reason: why } => to.message(19, |to| adjust(to, *points, why)),
         Action::Approve { proposal } => to.message(20, |to| to.text(1, proposal.as_str())),
@@ -238,6 +239,12 @@ fn purchase_return(to: &mut Wire<'_>, body: &Return) {
     }
 }
 
+fn refund(to: &mut Wire<'_>, body: &Refund) {
+    to.int(1, body.occurred_at.as_micros());
+    amount(to, 2, body.amount);
+    to.text(3, &body.reference);
+}
+
 fn event(to: &mut Wire<'_>, event: &Event) {
     to.int(1, event.at.as_micros());
     match &event.kind {
@@ -280,6 +287,10 @@ fn event(to: &mut Wire<'_>, event: &Event) {
             value.iter().for_each(|value| amount(to, 4, *value));
         }),
         EventKind::PurchaseReturned(reversed) => to.message(16, |to| purchase_returned(to, reversed)),
+        EventKind::RefundBooked { refund: id, body } => to.message(30, |to| {
+            to.text(1, id.as_str());
+            to.message(2, |to| refund(to, body));
+        }),
         EventKind::PointsExpired(gone) => to.message(17, |to| part(to, gone)),
         EventKind::ExpiryMoved { expires_at } => to.message(18, |to| to.int(1, expires_at.as_micros())),
         EventKind::PointsAdded { adjustment, lot: into, rule_version, reason: why } => to.message(19, |to| {

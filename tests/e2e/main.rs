@@ -12,6 +12,7 @@ mod decline;
 mod export;
 mod flags;
 mod fraud;
+mod import;
 mod intake;
 mod kafka;
 mod liability;

@@ -17,6 +17,7 @@ mod proposals;
 mod purchases;
 mod receipts;
 mod redemptions;
+mod refunds;
 mod returns;
 mod simulate;
 mod statement;
@@ -31,6 +32,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
 use ledger_core::account::Command;
 use ledger_core::id::Id;
+use ledger_core::policy::Invalid;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -104,6 +106,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(redemptions::release))
         .routes(routes!(redemptions::give_back))
         .routes(routes!(returns::post))
+        .routes(routes!(refunds::post))
         .routes(routes!(adjustments::post))
         .routes(routes!(proposals::post))
         .routes(routes!(proposals::approve))
@@ -121,18 +124,24 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(ops::metrics))
 }
 
-/// Reads a purchase or (where it has a `return_id`) a return, as the API's bodies: the account and the command.
+/// Reads a purchase or, where it has a `return_id` or a `refund_id`, a return or a refund, as the API's bodies: the account and the command.
 ///
 /// # Errors
-/// What is wrong with it, in words.
-pub fn read_command(json: &[u8], actor: &str) -> Result<(Id, Command), String> {
-    let words = |problem: Problem| problem.detail;
-    let is_return = serde_json::from_slice::<serde_json::Value>(json).is_ok_and(|value| value.get("return_id").is_some());
-    let (account, id, action) = if is_return {
-        let body: returns::ReturnBody = parse(json).map_err(words)?;
-        (body.account_id.clone(), body.return_id.clone(), body.into_action().map_err(words)?)
+/// The first thing that is wrong with it.
+pub fn read_command(json: &[u8], actor: &str) -> Result<(Id, Command), Invalid> {
+    let first = |problem: Problem| {
+        let error = problem.errors.into_iter().next();
+        error.map_or_else(|| Invalid::new("", "the document", problem.detail), |error| Invalid::new(error.pointer, error.value, error.expected))
+    };
+    let document: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
+    let (account, id, action) = if document.get("refund_id").is_some() {
+        let body: refunds::RefundBody = parse(json).map_err(first)?;
+        (body.account_id.clone(), body.refund_id.clone(), body.into_action())
+    } else if document.get("return_id").is_some() {
+        let body: returns::ReturnBody = parse(json).map_err(first)?;
+        (body.account_id.clone(), body.return_id.clone(), body.into_action().map_err(first)?)
     } else {
-        let body: purchases::PurchaseBody = parse(json).map_err(words)?;
+        let body: purchases::PurchaseBody = parse(json).map_err(first)?;
         (body.account_id.clone(), body.purchase_id.clone(), body.into_action())
     };
     Ok((account, Command { id, actor: actor.into(), action }))

@@ -80,6 +80,8 @@ pub enum Action {
     },
     /// Give goods back.
     Return(Arc<Return>),
+    /// Give money back for a purchase that the book does not have.
+    Refund(Box<Refund>),
     /// Change the balance by hand.
     Adjust {
         /// Up or down; not 0.
@@ -130,6 +132,7 @@ impl Action {
             Self::Release { .. } => "release",
             Self::ReturnRedemption { .. } => "redemption_return",
             Self::Return(_) => "return",
+            Self::Refund(_) => "refund",
             Self::Adjust { .. } => "adjustment",
             Self::Propose { .. } => "proposal",
             Self::Approve { .. } => "approval",
@@ -228,6 +231,17 @@ pub enum Returned {
     Amount(Amount),
 }
 
+/// Money given back for a purchase that the book does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refund {
+    /// When it was given back.
+    pub occurred_at: Moment,
+    /// How much.
+    pub amount: Amount,
+    /// What the shop refers to, such as the line of a cancellation; may be empty.
+    pub reference: CompactString,
+}
+
 impl Command {
     /// Checks the form.
     ///
@@ -237,6 +251,7 @@ impl Command {
         match &self.action {
             Action::Earn(purchase) => purchase.check(),
             Action::Return(body) => body.check(),
+            Action::Refund(body) => body.check(),
             Action::Redeem { points, .. } => check_points(*points),
             Action::Capture { points, .. } | Action::ReturnRedemption { points, .. } => points.map_or(Ok(()), check_points),
             Action::Hold { points, minutes, .. } => {
@@ -418,6 +433,13 @@ impl Line {
             return Err(Invalid::new(format!("/lines/{i}/discount"), self.discount, expected));
         }
         Ok(())
+    }
+}
+
+impl Refund {
+    fn check(&self) -> Result<(), Invalid> {
+        check_amount("/amount", self.amount, true)?;
+        check_label("/reference", &self.reference)
     }
 }
 

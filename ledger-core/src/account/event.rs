@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::command::{Purchase, Reason, Return};
+use super::command::{Purchase, Reason, Refund, Return};
 use super::qualifying::Qualifying;
 use super::state::Status;
 use crate::id::{Alias, Id};
@@ -110,6 +110,13 @@ pub enum EventKind {
     },
     /// Goods were given back, and the points they had earned taken.
     PurchaseReturned(Box<Reversed>),
+    /// Money was given back for a purchase that the book does not have: it had given no points, and none are taken.
+    RefundBooked {
+        /// The refund's id.
+        refund: Id,
+        /// What was asked.
+        body: Box<Refund>,
+    },
     /// Points were lost to time.
     PointsExpired(Part),
     /// An activity moved the expiry of the lots that follow it.

@@ -36,6 +36,8 @@ impl Account {
             EventKind::AdjustmentApproved { proposal } | EventKind::AdjustmentDeclined { proposal, .. } => {
                 self.proposals.retain(|kept| kept.proposal != *proposal);
             }
+            // It refers to nothing that is kept.
+            EventKind::RefundBooked { .. } => {}
             EventKind::AccountLapsed => self.status = Status::Inactive,
             EventKind::AccountFrozen(_) => {
                 self.frozen_from = self.status;

@@ -223,6 +223,9 @@ pub enum Rejection {
         /// Of its minor unit.
         decimals: u32,
     },
+    /// The rulebook wants every refund to name its purchase.
+    #[error("the refund names no purchase of the account, and the rulebook refuses such refunds (return.unmatched)")]
+    RefundUnmatched,
     /// The id was used before, for something else.
     #[error("the id was used before with other content")]
     IdReused,
@@ -268,6 +271,7 @@ impl Rejection {
             Self::TooManyAliases { .. } => 56,
             Self::NothingToReturn { .. } => 57,
             Self::AmountTooFine { .. } => 58,
+            Self::RefundUnmatched => 59,
             Self::IdReused => 60,
         }
     }
@@ -309,6 +313,7 @@ impl Rejection {
             Self::ApprovalRequired { .. } => "approval_required",
             Self::TooManyProposals { .. } => "too_many_proposals",
             Self::AmountTooFine { .. } => "amount_too_fine",
+            Self::RefundUnmatched => "refund_unmatched",
             Self::IdReused => "id_reused",
         }
     }

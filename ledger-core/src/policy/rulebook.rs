@@ -314,12 +314,25 @@ pub struct ReturnRules {
     pub window_days: u32,
     /// What happens when the points to take back are spent.
     pub on_shortfall: OnShortfall,
+    /// What becomes of refunds whose purchase the book does not have.
+    pub unmatched: UnmatchedRefunds,
 }
 
 impl Default for ReturnRules {
     fn default() -> Self {
-        Self { window_days: 365, on_shortfall: OnShortfall::Clamp }
+        Self { window_days: 365, on_shortfall: OnShortfall::Clamp, unmatched: UnmatchedRefunds::Reject }
     }
+}
+
+/// What becomes of refunds whose purchase the book does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnmatchedRefunds {
+    /// They are refused.
+    #[default]
+    Reject,
+    /// They lower what the member has spent, and take no points.
+    ReduceSpend,
 }
 
 /// What happens when the points to take back are spent.

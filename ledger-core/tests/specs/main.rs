@@ -18,4 +18,5 @@ mod returns;
 mod rulebook;
 mod support;
 mod tiers;
+mod unmatched_refunds;
 mod versions;

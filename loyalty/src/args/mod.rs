@@ -49,7 +49,7 @@ pub enum Command {
     Serve(ServeOptions),
     /// Import a real shop's purchases, verify the book, show it, and serve.
     Demo(DemoOptions),
-    /// Import a file of purchases; resumable, and running it twice changes nothing.
+    /// Import a file of purchases; running it again changes nothing, and books what was corrected. Ends with 2 if rows were rejected.
     Import(ImportOptions),
     /// Publish a rulebook.
     Program(ProgramOptions),
@@ -305,6 +305,20 @@ pub enum Format {
     PurchasesJsonl,
 }
 
+/// How a file's characters are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Encoding {
+    /// UTF-8, with or without a byte order mark.
+    #[value(name = "utf-8")]
+    Utf8,
+    /// Windows' code page for Western Europe.
+    #[value(name = "windows-1252")]
+    Windows1252,
+    /// Windows' code page for Vietnamese.
+    #[value(name = "windows-1258")]
+    Windows1258,
+}
+
 /// Importing.
 #[derive(Debug, Clone, Args)]
 pub struct ImportOptions {
@@ -316,10 +330,13 @@ pub struct ImportOptions {
     /// The file's format.
     #[arg(long, env = "LOYALTY_FORMAT")]
     pub format: Format,
+    /// How the file's characters are written.
+    #[arg(long, env = "LOYALTY_ENCODING", default_value = "utf-8")]
+    pub encoding: Encoding,
     /// Let a sandbox program's clock follow the file's times.
     #[arg(long, env = "LOYALTY_DRIVE_CLOCK")]
     pub drive_clock: bool,
-    /// Where rejected lines go, with line number and reason; FILE.rejected.csv if not named.
+    /// Where rejected rows go, with line, field and reason; FILE.rejected.csv if not named.
     #[arg(long, env = "LOYALTY_REJECTED")]
     pub rejected: Option<PathBuf>,
     /// Where the book is.

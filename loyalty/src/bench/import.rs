@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Figure;
-use crate::args::{DataOptions, Format, ImportOptions};
+use crate::args::{DataOptions, Encoding, Format, ImportOptions};
 use crate::node::{Node, Role};
 
 /// Imports `file` (Online Retail) into a book of its own.
@@ -30,11 +30,12 @@ pub async fn run(file: &Path) -> anyhow::Result<Vec<Figure>> {
         file: file.to_owned(),
         program: "shop".into(),
         format: Format::OnlineRetail,
+        encoding: Encoding::Utf8,
         drive_clock: true,
         rejected: Some(folder.path().join("rejected.csv")),
         data,
     };
-    let imported = crate::import::import(&node.service, &*node.log, &options).await?;
+    let imported = crate::import::import(&node.service, &options).await?;
     node.stop().await?;
     let memory = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = memory.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("?").trim().to_owned();

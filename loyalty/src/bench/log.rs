@@ -39,7 +39,7 @@ pub async fn service(log: &Arc<dyn EventLog>, folder: &Path, warm: u64) -> anyho
     let config = ServiceConfig { queue_max: 20_000, ..service_config(folder.join("state")) };
     let (service, running) = Service::start(Arc::clone(log), config, Arc::new(real_now)).await?;
     service.publish(key(0, 1).program, RULEBOOK.into(), "bench".into()).await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
-    let (source, outcomes) = service.source("bench");
+    let (source, outcomes) = service.source();
     let counter = tokio::spawn(count(outcomes));
     let at = real_now();
     // Every account has something to redeem before the clock runs.

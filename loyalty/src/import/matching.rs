@@ -1,17 +1,25 @@
 //! Matching: goods given back without naming their purchase come from the customer's latest earlier purchases of the same article.
+//!
+//! A cancellation has its own price. Where a purchase has the same, goods are back. Where the purchase's is higher, it is a price
+//! correction: quantity × its own price is taken off what was paid, and the goods stay. A purchase at a lower price is none of its, as no
+//! more can be given back of an article than was paid for it. What no purchase holds is a refund of its own where the rulebook's
+//! `return.unmatched` lets it lower what was spent. A cancellation is booked whole or not at all.
 
 use std::sync::Arc;
 
-use command_service::{Firsts, Planned};
-use ledger_core::account::command::{Action, Return, Returned};
-use ledger_core::account::{Account, Command};
+use command_service::Answer;
+use ledger_core::account::command::{Action, Refund, Return, Returned};
+use ledger_core::account::state::PurchaseState;
+use ledger_core::account::{Account, Command, EventKind};
 use ledger_core::id::Id;
-use ledger_core::points::Amount;
+use ledger_core::points::{Amount, Exact};
+use ledger_core::policy::gross;
 use ledger_core::time::Moment;
+use serde::{Deserialize, Serialize};
 
 /// A line of a cancellation.
-#[derive(Debug, Clone)]
-pub struct Unmatched {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cancellation {
     /// Whose.
     pub account: Id,
     /// The cancellation and the line within it.
@@ -20,55 +28,133 @@ pub struct Unmatched {
     pub sku: String,
     /// How many are given back.
     pub quantity: Amount,
+    /// At what price of one.
+    pub price: Amount,
     /// When.
     pub at: Moment,
 }
 
-impl Unmatched {
-    /// The command for part `part`, giving back `body`. Where not all is found, the ids say so, so that a second run knows it too.
-    fn command(&self, part: usize, whole: bool, body: Return) -> Command {
-        let mark = if whole { "" } else { "p" };
-        let id = Id::parse(&format!("{}.{part}{mark}", self.reference)).expect("an invoice, a line and a part make an id");
-        Command { id, actor: "import".into(), action: Action::Return(Arc::new(body)) }
+fn times(quantity: Amount, price: Amount) -> Amount {
+    Amount(quantity.0.saturating_mul(price.0).normalize())
+}
+
+/// An earlier purchase, and what is left of what was paid for it.
+struct Candidate<'a> {
+    state: &'a PurchaseState,
+    worth: Amount,
+}
+
+impl Candidate<'_> {
+    /// The lines of the article that are kept, whose price is as wanted.
+    fn lines(&self, sku: &str, price: impl Fn(Amount) -> bool) -> impl Iterator<Item = (&Id, Amount)> {
+        let purchase = self.state.purchase.lines.iter().enumerate();
+        let lines = purchase.filter(move |(_, line)| line.sku == sku && price(line.unit_price));
+        lines.map(|(i, line)| (&line.line_id, self.state.kept.quantity(i, line))).filter(|(_, kept)| *kept > Amount::ZERO)
     }
 
-    /// With which commands the plan may begin, and what of it is then rejected; only their ids matter.
-    pub fn firsts(&self) -> Firsts {
-        let body = || Return { purchase_id: self.account.clone(), occurred_at: self.at, what: Returned::Amount(self.quantity), shipping: None };
-        vec![(self.command(1, true, body()), None), (self.command(1, false, body()), Some(self.only_a_part()))]
+    fn give_back(&self, at: Moment, what: Returned) -> Return {
+        Return { purchase_id: self.state.purchase.purchase_id.clone(), occurred_at: at, what, shipping: None }
+    }
+}
+
+impl Cancellation {
+    /// The kinds and ids of its part `part`. An earlier version ended the id in `p` where it booked a part of a cancellation.
+    pub fn parts(&self, part: u32) -> Vec<(&'static str, Id)> {
+        vec![("return", self.id(part, "")), ("refund", self.id(part, "")), ("return", self.id(part, "p"))]
     }
 
-    fn only_a_part(&self) -> String {
-        format!("earlier purchases of {} hold only a part of the {} given back", self.sku, self.quantity)
+    fn id(&self, part: u32, mark: &str) -> Id {
+        Id::parse(&format!("{}.{part}{mark}", self.reference)).expect("an invoice, a line and a part make an id")
     }
 
-    /// From the latest earlier purchase backwards, a return of each until all is found.
-    pub fn plan(&self, account: &Account) -> Planned {
-        let mut bodies = Vec::new();
+    fn value(&self) -> Amount {
+        times(self.quantity, self.price)
+    }
+
+    /// The returns that it comes to, and a refund of the rest where `reduces_spend` says that there may be one.
+    pub fn plan(&self, account: &Account, reduces_spend: bool) -> Result<Vec<Command>, String> {
+        let mut states: Vec<_> = account.purchases.iter().filter(|state| state.purchase.occurred_at <= self.at && state.return_until >= self.at).collect();
+        states.sort_by_key(|state| std::cmp::Reverse((state.purchase.occurred_at, state.seq)));
+        let worth = |state: &PurchaseState| gross(&state.purchase, &state.kept).and_then(Exact::to_amount).unwrap_or_default();
+        let mut candidates: Vec<Candidate<'_>> = states.into_iter().map(|state| Candidate { state, worth: worth(state) }).collect();
         let mut left = self.quantity;
-        let mut purchases: Vec<_> = account.purchases.iter().filter(|state| state.purchase.occurred_at <= self.at && state.return_until >= self.at).collect();
-        purchases.sort_by_key(|state| std::cmp::Reverse((state.purchase.occurred_at, state.seq)));
-        for state in purchases {
-            let mut lines = Vec::new();
-            for (i, line) in state.purchase.lines.iter().enumerate().filter(|(_, line)| line.sku == self.sku) {
-                let quantity = state.kept.quantity(i, line).min(left);
-                if quantity > Amount::ZERO {
-                    lines.push((line.line_id.clone(), quantity));
-                    left = left.minus(quantity);
-                }
-            }
-            if !lines.is_empty() {
-                let body = Return { purchase_id: state.purchase.purchase_id.clone(), occurred_at: self.at, what: Returned::Lines(lines), shipping: None };
-                bodies.push(body);
+        let mut returns = Vec::new();
+        for candidate in &mut candidates {
+            returns.extend(self.goods(candidate, &mut left));
+        }
+        for candidate in &mut candidates {
+            returns.extend(self.correction(candidate, &mut left));
+        }
+        let mut actions: Vec<Action> = returns.into_iter().map(|body| Action::Return(Arc::new(body))).collect();
+        if left > Amount::ZERO && !reduces_spend {
+            return Err(self.missing(left));
+        }
+        if left > Amount::ZERO {
+            let refund = Refund { occurred_at: self.at, amount: times(left, self.price), reference: self.reference.as_str().into() };
+            actions.push(Action::Refund(Box::new(refund)));
+        }
+        let command = |(part, action)| Command { id: self.id(part, ""), actor: "import".into(), action };
+        Ok((1..).zip(actions).map(command).collect())
+    }
+
+    fn missing(&self, left: Amount) -> String {
+        let Self { sku, quantity, price, .. } = self;
+        if left == *quantity {
+            return format!("no earlier purchase of {sku} at {price} or more that could be returned, for the {quantity} given back");
+        }
+        format!("earlier purchases of {sku} at {price} or more hold only {} of the {quantity} given back", quantity.minus(left))
+    }
+
+    /// Goods bought at the same price, as many as are kept of the `left`.
+    fn goods(&self, candidate: &mut Candidate<'_>, left: &mut Amount) -> Option<Return> {
+        let mut lines = Vec::new();
+        let mut worth = candidate.worth;
+        for (line_id, kept) in candidate.lines(&self.sku, |price| price == self.price) {
+            let quantity = kept.min(*left);
+            let value = times(quantity, self.price);
+            // A price correction before may have given back what this line was paid with.
+            if quantity > Amount::ZERO && value <= worth {
+                lines.push((line_id.clone(), quantity));
+                worth = worth.minus(value);
+                *left = left.minus(quantity);
             }
         }
-        let whole = left == Amount::ZERO;
-        let rejected = match bodies.len() {
-            _ if whole => None,
-            0 => Some(format!("no earlier purchase of {} for the {} given back", self.sku, self.quantity)),
-            _ => Some(self.only_a_part()),
-        };
-        let commands = (1..).zip(bodies).map(|(part, body)| self.command(part, whole, body)).collect();
-        Planned { commands, rejected }
+        candidate.worth = worth;
+        (!lines.is_empty()).then(|| candidate.give_back(self.at, Returned::Lines(lines)))
+    }
+
+    /// Money off goods bought at a higher price, for as many as are kept of the `left`.
+    fn correction(&self, candidate: &mut Candidate<'_>, left: &mut Amount) -> Option<Return> {
+        let kept = candidate.lines(&self.sku, |price| price > self.price).fold(Amount::ZERO, |sum, (_, kept)| sum.plus(kept));
+        let quantity = kept.min(*left);
+        let value = times(quantity, self.price);
+        if quantity == Amount::ZERO || value > candidate.worth {
+            return None;
+        }
+        candidate.worth = candidate.worth.minus(value);
+        *left = left.minus(quantity);
+        Some(candidate.give_back(self.at, Returned::Amount(value)))
+    }
+
+    /// Whether what was booked under its ids gives back what it does.
+    pub fn is_as_booked<'a>(&self, answers: impl Iterator<Item = &'a Answer>) -> bool {
+        let mut value = Amount::ZERO;
+        let mut same_time = true;
+        for event in answers.flat_map(|answer| &answer.record.events) {
+            let (occurred_at, part) = match &event.kind {
+                EventKind::PurchaseReturned(reversed) => {
+                    let part = match &reversed.body.what {
+                        Returned::Amount(amount) => *amount,
+                        Returned::Lines(lines) => lines.iter().fold(Amount::ZERO, |sum, (_, quantity)| sum.plus(times(*quantity, self.price))),
+                    };
+                    (reversed.body.occurred_at, part)
+                }
+                EventKind::RefundBooked { body, .. } => (body.occurred_at, body.amount),
+                _ => continue,
+            };
+            same_time &= occurred_at == self.at;
+            value = value.plus(part);
+        }
+        same_time && value == self.value()
     }
 }

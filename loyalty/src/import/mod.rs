@@ -1,96 +1,175 @@
-//! `loyalty import`: a file of purchases, in bounded memory, resumable, idempotent.
+//! `loyalty import`: a file of purchases, in bounded memory, idempotent.
 //!
-//! The offset of every purchase is booked with it, so a run that was killed goes on where it stood; ids are kept forever, so what is
-//! read twice is not booked twice.
+//! Invariants: every row ends as booked, booked before, or rejected with its line, field and reason, and the counts add up; a purchase is
+//! booked whole or not at all. What was booked is known by its id, which is kept for ever: so a run that was killed, a file that was
+//! corrected, and a file under other rules are all imported by running the import again.
 
 #[cfg(test)]
 mod fuzz;
+mod group;
 mod matching;
+mod outcome;
 mod purchases;
 mod rejects;
 mod retail;
+mod sort;
 pub mod source;
+mod table;
+mod text;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, bail};
-use command_service::{Outcomes, Refusal, Service};
+use anyhow::{Context, bail, ensure};
+use command_service::{Outcomes, Service, Source};
 use indicatif::{ProgressBar, ProgressStyle};
 use ledger_core::account::Command;
+use ledger_core::account::command::{Action, Purchase};
 use ledger_core::id::{AccountKey, Id};
+use ledger_core::policy::{Invalid, UnmatchedRefunds};
 use ledger_core::time::{Moment, Zone};
 use tokio::sync::mpsc;
 
 use crate::args::{Format, ImportOptions};
 use crate::node::{Node, Role};
+use matching::Cancellation;
+use outcome::Tally;
 use rejects::Rejects;
+use text::Text;
 
 /// How many items wait between the reader and the service.
 const AHEAD: usize = 256;
 
 /// Something read from the file.
-pub struct Item {
-    /// The number of its last line.
-    pub line: u64,
+pub enum Item {
+    /// Rows that are for the ledger.
+    Ask(Ask),
+    /// A row that is not, by its line.
+    Rejected(u64, Fault),
+}
+
+/// What rows ask for.
+pub struct Ask {
+    /// Their lines.
+    pub rows: Vec<u64>,
     /// When it happened.
     pub at: Option<Moment>,
     /// What it is.
     pub what: What,
 }
 
-/// What was read.
+/// What is asked.
 pub enum What {
     /// A command for an account.
     Command(Id, Command),
     /// Goods given back that name no purchase.
-    Unmatched(matching::Unmatched),
-    /// A line that is not for the ledger, and why.
-    Rejected(String),
+    Cancellation(Cancellation),
+}
+
+impl Ask {
+    /// To book a purchase made of `rows`, one a line.
+    fn purchase(account: Id, purchase: Purchase, rows: Vec<u64>) -> Self {
+        let at = Some(purchase.occurred_at);
+        let command = Command { id: purchase.purchase_id.clone(), actor: "import".into(), action: Action::Earn(purchase.into()) };
+        Self { rows, at, what: What::Command(account, command) }
+    }
+}
+
+/// Why a row is rejected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The field that is wrong; empty where it is none alone.
+    pub field: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Fault {
+    fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { field: field.into(), reason: reason.into() }
+    }
+
+    /// Of a row that is right, whose purchase has one at `line` that is not.
+    fn beside(line: u64) -> Self {
+        Self::new("", format!("belongs to a purchase with a rejected row: line {line}"))
+    }
+
+    fn of(invalid: &Invalid) -> Self {
+        let expected = invalid.expected.split(" at line ").next().unwrap_or_default();
+        let pointer = invalid.pointer.trim_start_matches('/');
+        match expected.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+            Some(name) if pointer.is_empty() => Self::new(name, "it is missing"),
+            Some(name) => Self::new(format!("{pointer}/{name}"), "it is missing"),
+            None => Self::new(pointer, format!("{} is wrong: {expected}", invalid.value)),
+        }
+    }
+
+    /// For `lines/N/FIELD`, the line's place within its purchase, and the fault of its row.
+    fn of_row(mut self) -> (Option<usize>, Self) {
+        let line = self.field.strip_prefix("lines/").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
+        let Some((place, field)) = line.and_then(|(place, field)| Some((place.parse().ok()?, field.to_owned()))) else { return (None, self) };
+        self.field = field;
+        (Some(place), self)
+    }
 }
 
 /// What came of an import.
 #[derive(Debug, Default, Clone)]
 pub struct Imported {
-    /// Lines read, those of an earlier run included.
-    pub lines: u64,
-    /// Lines skipped because an earlier run booked them.
-    pub skipped: u64,
-    /// Commands booked.
+    /// Rows read.
+    pub rows: u64,
+    /// Rows that are booked now.
     pub booked: u64,
-    /// Commands that had been booked before.
-    pub replayed: u64,
-    /// Lines rejected.
+    /// Rows that had been booked before.
+    pub before: u64,
+    /// Rows rejected.
     pub rejected: u64,
+    /// Commands booked.
+    pub commands: u64,
     /// How long it took.
     pub seconds: f64,
+}
+
+/// Some rows were not imported.
+#[derive(Debug, thiserror::Error)]
+#[error("{rejected} of {rows} rows were rejected; {} names each with its line, field and reason", file.display())]
+pub struct SomeRejected {
+    rejected: u64,
+    rows: u64,
+    file: PathBuf,
 }
 
 /// Runs the command.
 pub async fn run(options: ImportOptions) -> anyhow::Result<()> {
     let node = Node::start(&options.data, Role::ALONE).await?;
-    let imported = import(&node.service, &*node.log, &options).await;
+    let imported = import(&node.service, &options).await;
     let stopped = node.stop().await;
     let imported = imported?;
     stopped?;
     println!("{}", imported.words());
-    Ok(())
+    match imported.rejected {
+        0 => Ok(()),
+        rejected => Err(SomeRejected { rejected, rows: imported.rows, file: rejects_path(&options) }.into()),
+    }
+}
+
+fn rejects_path(options: &ImportOptions) -> PathBuf {
+    options.rejected.clone().unwrap_or_else(|| Path::new(&format!("{}.rejected.csv", options.file.display())).to_owned())
 }
 
 impl Imported {
     /// In words.
     #[allow(clippy::float_arithmetic, reason = "a rate for people")]
     pub fn words(&self) -> String {
-        let Self { lines, skipped, booked, replayed, rejected, seconds } = self;
-        let rate = u32::try_from(lines - skipped).map_or(0.0, f64::from) / seconds.max(0.001);
-        format!(
-            "{lines} lines: {booked} commands booked, {replayed} booked before, {rejected} lines rejected, {skipped} lines skipped, {seconds:.1} s, {rate:.0} lines/s"
-        )
+        let Self { rows, booked, before, rejected, commands, seconds } = self;
+        let rate = u32::try_from(*rows).map_or(0.0, f64::from) / seconds.max(0.001);
+        format!("{rows} rows: {booked} booked, {before} booked before, {rejected} rejected; {commands} commands booked, {seconds:.1} s, {rate:.0} rows/s")
     }
 }
 
 /// Imports a file into the program.
-pub async fn import(service: &Service, log: &dyn event_log::EventLog, options: &ImportOptions) -> anyhow::Result<Imported> {
+pub async fn import(service: &Service, options: &ImportOptions) -> anyhow::Result<Imported> {
+    let begin = Instant::now();
     let program = Id::parse(&options.program)?;
     let programs = service.programs();
     let Some(state) = programs.by_id.get(&program) else {
@@ -99,25 +178,24 @@ pub async fn import(service: &Service, log: &dyn event_log::EventLog, options: &
     if options.drive_clock && !state.program.is_sandbox() {
         bail!("--drive-clock needs a sandbox program; {program} is live");
     }
-    let zone = state.program.latest().map(|version| version.zone.clone()).context("a program has a rulebook")?;
-    let name = source::name(&options.file, &options.program, options.format)?;
-    let done = log.offsets().await?.get(&name).copied().unwrap_or(0);
-    let rejects_path = options.rejected.clone().unwrap_or_else(|| Path::new(&format!("{}.rejected.csv", options.file.display())).to_owned());
-    // What was booked but not told yet is read again: it is not booked twice, and its rejections are told once.
-    let (rejects, told) = Rejects::open(&rejects_path, done)?;
-    let done = done.min(told);
-    let run = Run { service, program, rejects, done, drive_clock: options.drive_clock, clock: None, imported: Imported::default() };
-    run.run(&options.file, options.format, zone, &name).await
-}
-
-struct Run<'a> {
-    service: &'a Service,
-    program: Id,
-    rejects: Rejects,
-    done: u64,
-    drive_clock: bool,
-    clock: Option<Moment>,
-    imported: Imported,
+    let rules = state.program.latest().context("a program has a rulebook")?;
+    let reader = Reader {
+        file: options.file.clone(),
+        options: options.clone(),
+        zone: rules.zone.clone(),
+        currency: rules.rulebook.currency.to_string(),
+        bar: bar(std::fs::metadata(&options.file).with_context(|| format!("can't read {}", options.file.display()))?.len()),
+    };
+    let rejects = Rejects::create(&rejects_path(options), &options.data.data)?;
+    let run = Run { service, program, tally: Tally::new(options.format, rejects), drive_clock: options.drive_clock, clock: None };
+    let mut imported = run.run(reader).await?;
+    imported.seconds = begin.elapsed().as_secs_f64();
+    ensure!(
+        imported.booked + imported.before + imported.rejected == imported.rows,
+        "the counts of the import don't add up, which is a fault of this program: {}",
+        imported.words()
+    );
+    Ok(imported)
 }
 
 fn bar(bytes: u64) -> ProgressBar {
@@ -125,80 +203,94 @@ fn bar(bytes: u64) -> ProgressBar {
     ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
+/// Reads the file on a thread of its own.
+struct Reader {
+    file: PathBuf,
+    options: ImportOptions,
+    zone: Zone,
+    currency: String,
+    bar: ProgressBar,
+}
+
+impl Reader {
+    /// Sends all rows; tells how many there are.
+    fn read(&self, items: &mpsc::Sender<Item>) -> anyhow::Result<u64> {
+        let folder = &self.options.data.data;
+        let mut text = Text::new(source::open(&self.file, self.bar.clone())?, self.options.encoding);
+        let rows = match self.options.format {
+            Format::OnlineRetail => retail::read(&mut text, &self.zone, &self.currency, folder, items),
+            Format::PurchasesCsv => purchases::read_csv(&mut text, folder, items),
+            Format::PurchasesJsonl => purchases::read_jsonl(&mut text, items),
+        };
+        rows.with_context(|| format!("can't import {}", self.file.display()))
+    }
+}
+
+struct Run<'a> {
+    service: &'a Service,
+    program: Id,
+    tally: Tally,
+    drive_clock: bool,
+    clock: Option<Moment>,
+}
+
 impl Run<'_> {
-    async fn run(mut self, file: &Path, format: Format, zone: Zone, name: &str) -> anyhow::Result<Imported> {
-        let begin = Instant::now();
-        let bar = bar(std::fs::metadata(file).with_context(|| format!("can't read {}", file.display()))?.len());
+    async fn run(mut self, reader: Reader) -> anyhow::Result<Imported> {
         let (items, mut read) = mpsc::channel(AHEAD);
-        let (path, reader_bar) = (file.to_owned(), bar.clone());
-        let currency = self.service.programs().by_id.get(&self.program).and_then(|state| state.program.latest().map(|v| v.rulebook.currency.clone()));
-        let currency = currency.unwrap_or_default();
-        let reader = tokio::task::spawn_blocking(move || -> anyhow::Result<u64> {
-            let input = source::open(&path, reader_bar)?;
-            match format {
-                Format::OnlineRetail => retail::read(input, &zone, &currency, &items),
-                Format::PurchasesCsv => purchases::read_csv(input, &items),
-                Format::PurchasesJsonl => purchases::read_jsonl(input, &items),
-            }
-        });
-        let (source, mut outcomes) = self.service.source(name);
+        let bar = reader.bar.clone();
+        let reader = tokio::task::spawn_blocking(move || reader.read(&items));
+        let (source, mut outcomes) = self.service.source();
+        let mut asked = 0;
         while let Some(item) = read.recv().await {
-            self.imported.lines = self.imported.lines.max(item.line);
-            if item.line <= self.done {
-                self.imported.skipped = self.imported.skipped.max(item.line);
-                continue;
+            match item {
+                Item::Rejected(line, fault) => self.tally.reject(line, &fault)?,
+                Item::Ask(ask) => {
+                    asked += 1;
+                    self.send(&source, asked, ask).await;
+                }
             }
-            self.send(&source, item).await?;
             self.hear(&mut outcomes)?;
-            if self.imported.lines.is_multiple_of(64) {
-                bar.set_message(format!("{} lines, {} rejected", self.imported.lines, self.imported.rejected));
+            if asked % 64 == 0 {
+                bar.set_message(format!("{asked} purchases and returns, {} rows rejected", self.tally.rejected()));
             }
         }
-        self.imported.lines = self.imported.lines.max(reader.await??);
+        let rows = reader.await??;
         self.service.flush().await;
         drop(source);
-        while let Some((line, outcome)) = outcomes.recv().await {
-            self.outcome(line, outcome)?;
+        while let Some((tag, outcome)) = outcomes.recv().await {
+            self.tally.hear(tag, outcome)?;
         }
         bar.finish_and_clear();
-        self.imported.rejected = self.rejects.finish()?;
-        self.imported.seconds = begin.elapsed().as_secs_f64();
-        Ok(self.imported)
+        self.tally.finish(rows)
     }
 
-    async fn send(&mut self, source: &command_service::Source, item: Item) -> anyhow::Result<()> {
-        if let Some(at) = item.at.filter(|at| self.drive_clock && self.clock.is_none_or(|clock| *at > clock)) {
+    async fn send(&mut self, source: &Source, tag: u64, ask: Ask) {
+        if let Some(at) = ask.at.filter(|at| self.drive_clock && self.clock.is_none_or(|clock| *at > clock)) {
             self.clock = Some(at);
             self.service.drive_clock(self.program.clone(), at, "import".into()).await;
         }
-        match item.what {
-            What::Command(account, command) => source.send(item.line, AccountKey { program: self.program.clone(), account }, command).await,
-            What::Rejected(why) => source.unusable(item.line, why).await,
-            What::Unmatched(unmatched) => {
-                let key = AccountKey { program: self.program.clone(), account: unmatched.account.clone() };
-                source.plan(item.line, key, unmatched.firsts(), move |account| unmatched.plan(account)).await;
+        self.tally.expect(tag, &ask);
+        let key = |account| AccountKey { program: self.program.clone(), account };
+        match ask.what {
+            What::Command(account, command) => source.send(tag, key(account), command).await,
+            What::Cancellation(cancellation) => {
+                let (key, again) = (key(cancellation.account.clone()), cancellation.clone());
+                let reduces_spend = self.reduces_spend(cancellation.at);
+                source.plan(tag, key, move |part| again.parts(part), move |account| cancellation.plan(account, reduces_spend)).await;
             }
         }
-        Ok(())
+    }
+
+    /// Whether a refund of then may name no purchase.
+    fn reduces_spend(&self, at: Moment) -> bool {
+        let programs = self.service.programs();
+        let version = programs.by_id.get(&self.program).and_then(|state| state.program.at(at));
+        version.is_some_and(|version| version.rulebook.returns.unmatched == UnmatchedRefunds::ReduceSpend)
     }
 
     fn hear(&mut self, outcomes: &mut Outcomes) -> anyhow::Result<()> {
-        while let Ok((line, outcome)) = outcomes.try_recv() {
-            self.outcome(line, outcome)?;
-        }
-        Ok(())
-    }
-
-    fn outcome(&mut self, line: u64, outcome: Result<command_service::Answer, Refusal>) -> anyhow::Result<()> {
-        match outcome {
-            Ok(answer) if answer.replayed => self.imported.replayed += 1,
-            Ok(_) => self.imported.booked += 1,
-            Err(error @ (Refusal::OutcomeUnknown | Refusal::Busy)) => return Err(error).context("run the import again: it goes on where it stood"),
-            Err(Refusal::Invalid(invalid)) => {
-                let words: Vec<String> = invalid.iter().map(ToString::to_string).collect();
-                self.rejects.write(line, &words.join("; "))?;
-            }
-            Err(refusal) => self.rejects.write(line, &refusal.to_string())?,
+        while let Ok((tag, outcome)) = outcomes.try_recv() {
+            self.tally.hear(tag, outcome)?;
         }
         Ok(())
     }

@@ -1,93 +1,180 @@
 //! The ledger's own formats: a row a line of a purchase, or a JSON body of the API a line.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 
 use api::read_command;
-use ledger_core::account::command::Action;
+use compact_str::CompactString;
+use ledger_core::account::command::{Action, Origin, Purchase};
+use ledger_core::id::Id;
+use ledger_core::points::Amount;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
-use super::{Item, What};
+use super::group::{Grouped, Grouper};
+use super::sort::Sorter;
+use super::table::Table;
+use super::text::{Line, Text};
+use super::{Ask, Fault, Item, What};
 
 const LINE_FIELDS: &[&str] = &["line_id", "sku", "category", "quantity", "unit_price", "discount", "tax", "amount"];
-/// A longer line is no purchase.
-const LINE_MAX_BYTES: u64 = 8 << 20;
+const PURCHASE_FIELDS: &[&str] =
+    &["purchase_id", "account_id", "occurred_at", "currency", "channel", "store", "shipping", "cashier", "till", "device", "card_token"];
 
-fn item(line: u64, json: &[u8]) -> Item {
-    match read_command(json, "import") {
-        Ok((account, command)) => {
-            let at = match &command.action {
-                Action::Earn(purchase) => Some(purchase.occurred_at),
-                Action::Return(body) => Some(body.occurred_at),
-                _ => None,
-            };
-            Item { line, at, what: What::Command(account, command) }
+fn reject(items: &mpsc::Sender<Item>, line: u64, fault: Fault) -> anyhow::Result<()> {
+    Ok(items.blocking_send(Item::Rejected(line, fault))?)
+}
+
+/// Reads JSON lines; tells how many there are.
+pub fn read_jsonl(text: &mut Text, items: &mpsc::Sender<Item>) -> anyhow::Result<u64> {
+    let (mut line, mut rows) = (Line::default(), 0);
+    while text.read(&mut line)? {
+        rows += 1;
+        match json_line(&line) {
+            Ok(ask) => items.blocking_send(Item::Ask(ask))?,
+            Err(fault) => reject(items, line.number, fault)?,
         }
-        Err(why) => Item { line, at: None, what: What::Rejected(why) },
+    }
+    Ok(rows)
+}
+
+fn json_line(line: &Line) -> Result<Ask, Fault> {
+    if line.is_cut {
+        return Err(Fault::new("", "the line is longer than 8 MiB"));
+    }
+    if std::str::from_utf8(&line.bytes).is_err() {
+        let document = serde_json::from_str(&String::from_utf8_lossy(&line.bytes)).unwrap_or_default();
+        let field = damaged(&document).unwrap_or_default();
+        return Err(Fault::new(field.trim_start_matches('/'), "it is not UTF-8; name the file's encoding by --encoding, such as windows-1252"));
+    }
+    let (account, command) = read_command(&line.bytes, "import").map_err(|invalid| Fault::of(&invalid))?;
+    let at = match &command.action {
+        Action::Earn(purchase) => Some(purchase.occurred_at),
+        Action::Return(body) => Some(body.occurred_at),
+        Action::Refund(body) => Some(body.occurred_at),
+        _ => None,
+    };
+    Ok(Ask { rows: vec![line.number], at, what: What::Command(account, command) })
+}
+
+/// The pointer to the first text of `value` that had other bytes than UTF-8.
+fn damaged(value: &Value) -> Option<String> {
+    let below = |name: String, value: &Value| damaged(value).map(|rest| format!("/{name}{rest}"));
+    match value {
+        Value::String(text) => text.contains(char::REPLACEMENT_CHARACTER).then(String::new),
+        Value::Array(values) => values.iter().enumerate().find_map(|(i, value)| below(i.to_string(), value)),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| below(name.clone(), value)),
+        _ => None,
     }
 }
 
-/// Reads JSON lines; tells the number of the last.
-pub fn read_jsonl(input: Box<dyn Read + Send>, items: &mpsc::Sender<Item>) -> anyhow::Result<u64> {
-    let mut reader = BufReader::new(input);
-    let mut bytes = Vec::new();
-    let mut line = 0;
-    loop {
-        bytes.clear();
-        if reader.by_ref().take(LINE_MAX_BYTES).read_until(b'\n', &mut bytes)? == 0 {
-            return Ok(line);
-        }
-        line += 1;
-        if !bytes.trim_ascii().is_empty() {
-            items.blocking_send(item(line, &bytes))?;
-        }
+/// Reads rows, those of a purchase anywhere in the file; tells how many there are. Temporary files lie in `folder`.
+pub fn read_csv(text: &mut Text, folder: &Path, items: &mpsc::Sender<Item>) -> anyhow::Result<u64> {
+    let mut table = Table::open(text)?;
+    if let Some(unknown) = table.names().iter().find(|name| ![LINE_FIELDS, PURCHASE_FIELDS].concat().contains(&name.as_str())) {
+        anyhow::bail!("the first line names a column {unknown:?}; the columns are {}", [PURCHASE_FIELDS, LINE_FIELDS].concat().join(", "));
     }
-}
-
-/// Reads rows, those of one purchase one after the other; tells the number of the last.
-pub fn read_csv(input: Box<dyn Read + Send>, items: &mpsc::Sender<Item>) -> anyhow::Result<u64> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
-    let headers = reader.headers()?.clone();
-    let mut open: Option<(u64, Map<String, Value>)> = None;
-    let mut last = 1;
-    for row in reader.records() {
-        let row = match row {
-            Ok(row) => row,
-            Err(error) => {
-                let line = error.position().map_or(last + 1, csv::Position::line);
-                items.blocking_send(Item { line, at: None, what: What::Rejected(format!("not CSV: {error}")) })?;
-                continue;
+    let (purchase_id, account_id) = (table.column(&["purchase_id"])?, table.column(&["account_id"])?);
+    let mut grouper = Grouper::new(folder);
+    let (mut line, mut rows) = (Line::default(), 0);
+    while text.read(&mut line)? {
+        rows += 1;
+        match table.read(&line).and_then(|()| row(&table)) {
+            Ok((account, purchase)) => grouper.row(purchase.purchase_id.clone(), account, line.number, &purchase)?,
+            Err(fault) => {
+                let ids = |column| table.candidates(column).filter_map(|text| Id::parse(text).ok()).collect::<Vec<_>>();
+                grouper.unreadable(line.number, &ids(purchase_id), &ids(account_id))?;
+                reject(items, line.number, fault)?;
             }
-        };
-        last = row.position().map_or(last + 1, csv::Position::line);
-        let fields: BTreeMap<&str, &str> = headers.iter().zip(row.iter()).filter(|(_, value)| !value.is_empty()).collect();
-        let pick = |wanted: bool| -> Map<String, Value> {
-            let is_line = |name: &str| LINE_FIELDS.contains(&name);
-            fields.iter().filter(|(name, _)| is_line(name) == wanted).map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
-        };
-        let (line, mut purchase) = (Value::Object(pick(true)), pick(false));
-        match &mut open {
-            Some((end, before)) if before.get("purchase_id") == purchase.get("purchase_id") => {
-                *end = last;
-                if let Some(Value::Array(lines)) = before.get_mut("lines") {
-                    lines.push(line);
+        }
+    }
+    // In the order of their first rows, as the clock may follow them.
+    let mut queue = Sorter::new(folder);
+    grouper.groups(|grouped| match grouped {
+        Grouped::HeldBack(_, line, _, fault) => reject(items, line, fault),
+        Grouped::Purchase(_, account, rows) => {
+            let lines: Vec<u64> = rows.iter().map(|(line, _)| *line).collect();
+            match join(rows) {
+                Ok(purchase) => Ok(queue.push(lines[0].to_be_bytes().to_vec(), postcard::to_stdvec(&(account, purchase, lines))?)?),
+                Err((bad, fault)) => {
+                    reject(items, bad, fault)?;
+                    lines.into_iter().filter(|line| *line != bad).try_for_each(|line| reject(items, line, Fault::beside(bad)))
                 }
             }
-            _ => {
-                close(open.take(), items)?;
-                purchase.insert("lines".into(), json!([line]));
-                open = Some((last, purchase));
-            }
         }
+    })?;
+    for entry in queue.sorted()? {
+        let (account, purchase, rows): (Id, Purchase, Vec<u64>) = postcard::from_bytes(&entry?.1)?;
+        items.blocking_send(Item::Ask(Ask::purchase(account, purchase, rows)))?;
     }
-    close(open, items)?;
-    Ok(last)
+    Ok(rows)
 }
 
-fn close(open: Option<(u64, Map<String, Value>)>, items: &mpsc::Sender<Item>) -> anyhow::Result<()> {
-    if let Some((line, purchase)) = open {
-        items.blocking_send(item(line, &serde_json::to_vec(&purchase)?))?;
+/// A row as a purchase with one line.
+fn row(table: &Table) -> Result<(Id, Purchase), Fault> {
+    let (mut line, mut purchase) = (Map::new(), Map::new());
+    for (column, name) in table.names().iter().enumerate() {
+        let value = table.cell(column);
+        if !value.is_empty() {
+            let fields = if LINE_FIELDS.contains(&name.as_str()) { &mut line } else { &mut purchase };
+            fields.insert(name.clone(), json!(value));
+        }
     }
-    Ok(())
+    purchase.insert("lines".into(), json!([line]));
+    let invalid = |invalid: &_| Fault::of(invalid).of_row().1;
+    let (account, command) = read_command(Value::Object(purchase).to_string().as_bytes(), "import").map_err(|error| invalid(&error))?;
+    command.check().map_err(|error| invalid(&error))?;
+    match command.action {
+        Action::Earn(purchase) => Ok((account, Purchase::clone(&purchase))),
+        _ => Err(Fault::new("", "the row is no line of a purchase")),
+    }
+}
+
+/// The rows of a purchase as one, or which of them is wrong.
+fn join(rows: Vec<(u64, Purchase)>) -> Result<Purchase, (u64, Fault)> {
+    let lines: Vec<u64> = rows.iter().map(|(line, _)| *line).collect();
+    let mut rows = rows.into_iter();
+    let (first, mut purchase) = rows.next().ok_or_else(|| (0, Fault::new("", "a purchase without rows")))?;
+    for (line, row) in rows {
+        if let Err(field) = agree(&mut purchase, &row) {
+            return Err((line, Fault::new(field, format!("it differs from line {first}, which is of the same purchase"))));
+        }
+        for part in row.lines {
+            if let Some(other) = purchase.lines.iter().position(|before| before.line_id == part.line_id) {
+                return Err((line, Fault::new("line_id", format!("line {} of the file has it too, in the same purchase", lines[other]))));
+            }
+            purchase.lines.push(part);
+        }
+    }
+    Ok(purchase)
+}
+
+/// Takes from `row` what earlier rows left open; what they say otherwise is an error, with the field's name.
+fn agree(purchase: &mut Purchase, row: &Purchase) -> Result<(), &'static str> {
+    if purchase.occurred_at != row.occurred_at {
+        return Err("occurred_at");
+    }
+    if purchase.currency != row.currency {
+        return Err("currency");
+    }
+    // Zero is what an empty cell means.
+    if purchase.shipping == Amount::ZERO {
+        purchase.shipping = row.shipping;
+    } else if row.shipping != Amount::ZERO && row.shipping != purchase.shipping {
+        return Err("shipping");
+    }
+    agree_text("channel", &mut purchase.channel, &row.channel)?;
+    agree_text("store", &mut purchase.store, &row.store)?;
+    let Some(other) = &row.origin else { return Ok(()) };
+    let Origin { cashier, till, device, card_token } = &mut **purchase.origin.get_or_insert_default();
+    agree_text("cashier", cashier, &other.cashier)?;
+    agree_text("till", till, &other.till)?;
+    agree_text("device", device, &other.device)?;
+    agree_text("card_token", card_token, &other.card_token)
+}
+
+fn agree_text(field: &'static str, text: &mut CompactString, other: &CompactString) -> Result<(), &'static str> {
+    if text.is_empty() {
+        text.clone_from(other);
+    }
+    if other.is_empty() || text == other { Ok(()) } else { Err(field) }
 }

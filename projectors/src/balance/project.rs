@@ -112,6 +112,7 @@ impl BalanceChange {
             EventKind::RedemptionReturned { parts, .. } => self.remaining(parts, 1),
             EventKind::PurchaseReturned(reversed) => self.remaining(&reversed.parts, -1),
             EventKind::PointsTaken { parts, .. } | EventKind::DebtPaid { parts, .. } | EventKind::PointsForfeited { parts } => self.remaining(parts, -1),
+            EventKind::RefundBooked { .. } => {}
             EventKind::AdjustmentProposed(_) | EventKind::AdjustmentApproved { .. } | EventKind::AdjustmentDeclined { .. } => {}
             EventKind::AliasAdded(_) | EventKind::AliasRemoved(_) | EventKind::TierChanged(_) | EventKind::TierKept(_) => {}
         }

@@ -45,6 +45,8 @@ pub(super) struct Changes<'a> {
     pub(super) quantities: Vec<(Of<'a>, &'a str, Decimal)>,
     /// Money given back for goods.
     pub(super) amounts: Vec<(GivenBack<'a>, Decimal)>,
+    /// Money given back for purchases that the book does not have, each under its refund's id.
+    pub(super) unmatched: Vec<(GivenBack<'a>, Decimal)>,
 }
 
 pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
@@ -58,6 +60,11 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
                     let seq = i64::try_from(placed.record.account_seq).unwrap_or(i64::MAX);
                     let returned_on = utc_date(event.at);
                     changes.give_back(reversed, || GivenBack { of: (key, reversed.body.purchase_id.as_str()), seq, booked_on, returned_on });
+                }
+                EventKind::RefundBooked { refund, body } => {
+                    let seq = i64::try_from(placed.record.account_seq).unwrap_or(i64::MAX);
+                    let returned_on = utc_date(event.at);
+                    changes.unmatched.push((GivenBack { of: (key, refund.as_str()), seq, booked_on, returned_on }, body.amount.0));
                 }
                 _ => {}
             }

@@ -51,6 +51,10 @@ UPDATE purchase p SET returned = p.returned + r.amount
 FROM (SELECT program, account, purchase_id, sum(amount) AS amount FROM refunds GROUP BY 1, 2, 3) r
 WHERE (p.program, p.account, p.purchase_id) = (r.program, r.account, r.purchase_id)";
 
+const UNMATCHED: &str = "
+INSERT INTO unmatched_refund (program, account, refund_id, account_seq, booked_on, returned_on, amount)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::date[], $6::date[], $7::numeric[])";
+
 pub(super) async fn write(transaction: &Rows<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
     if !changes.purchases.is_empty() {
         write_purchases(transaction, &changes.purchases).await?;
@@ -76,6 +80,17 @@ pub(super) async fn write(transaction: &Rows<'_>, changes: &Changes<'_>) -> Resu
         let amounts: Vec<Decimal> = changes.amounts.iter().map(|(_, amount)| *amount).collect();
         let statement = transaction.prepare(AMOUNTS_BACK).await?;
         transaction.execute(&statement, &[&programs, &accounts, &purchases, &seqs, &booked, &returned, &amounts]).await?;
+    }
+    write_unmatched(transaction, &changes.unmatched).await
+}
+
+async fn write_unmatched(transaction: &Rows<'_>, refunds: &[(GivenBack<'_>, Decimal)]) -> Result<(), tokio_postgres::Error> {
+    if !refunds.is_empty() {
+        let (programs, accounts, ids) = keys(refunds.iter().map(|(given, _)| given.of));
+        let (seqs, booked, returned) = places(refunds.iter().map(|(given, _)| given));
+        let amounts: Vec<Decimal> = refunds.iter().map(|(_, amount)| *amount).collect();
+        let statement = transaction.prepare(UNMATCHED).await?;
+        transaction.execute(&statement, &[&programs, &accounts, &ids, &seqs, &booked, &returned, &amounts]).await?;
     }
     Ok(())
 }

@@ -115,6 +115,7 @@ fn movement(kind: &EventKind) -> Option<&'static str> {
         | EventKind::AccountLapsed
         | EventKind::AccountWoken
         | EventKind::ExpiryMoved { .. }
+        | EventKind::RefundBooked { .. }
         | EventKind::TierChanged(_)
         | EventKind::TierKept(_) => return None,
     })

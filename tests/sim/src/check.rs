@@ -18,7 +18,7 @@ use crate::run::{Answered, Findings, Refused, Site, key};
 use crate::tables::MemoryTables;
 
 /// Kinds of events, as they are counted.
-pub const EVENTS: [&str; 28] = [
+pub const EVENTS: [&str; 29] = [
     "opened",
     "activated",
     "woken",
@@ -47,6 +47,7 @@ pub const EVENTS: [&str; 28] = [
     "tier kept",
     "alias added",
     "alias removed",
+    "refund booked",
 ];
 
 fn kind(kind: &EventKind) -> usize {
@@ -79,6 +80,7 @@ fn kind(kind: &EventKind) -> usize {
         EventKind::TierKept(_) => 25,
         EventKind::AliasAdded(_) => 26,
         EventKind::AliasRemoved(_) => 27,
+        EventKind::RefundBooked { .. } => 28,
     }
 }
 

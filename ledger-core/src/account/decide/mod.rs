@@ -15,6 +15,7 @@ mod refund;
 mod return_purchase;
 mod taking;
 mod tier;
+mod unmatched_refund;
 
 pub use expire::due_at;
 
@@ -68,6 +69,7 @@ pub fn decide(account: &Account, command: &Command, context: &Context<'_>) -> Re
         Action::Release { redemption } => redeem::release(account, redemption, context),
         Action::ReturnRedemption { redemption, points } => redemption_return::decide(account, &command.id, redemption, *points, context),
         Action::Return(body) => return_purchase::decide(account, &command.id, body, context),
+        Action::Refund(body) => unmatched_refund::decide(account, &command.id, body, context),
         Action::Adjust { points, reason } => adjust::decide(account, &command.id, *points, reason, context),
         Action::Propose { points, reason } => propose::propose(account, command, *points, reason, context),
         Action::Approve { proposal } => propose::approve(account, &command.actor, proposal, context),

@@ -37,7 +37,7 @@ pub async fn run(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<V
     let config = ServiceConfig { accounts_in_memory: 100_000, queue_max: 20_000, ..service_config(state) };
     let (service, running) = Service::start(Arc::clone(&log), config, Arc::new(real_now)).await?;
     service.publish(Id::parse("bench")?, RULEBOOK.into(), "bench".into()).await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
-    let (source, mut outcomes) = service.source("bench");
+    let (source, mut outcomes) = service.source();
     let counting = tokio::spawn(async move { while outcomes.recv().await.is_some() {} });
     for n in 0..KNOWN {
         source.send(n + 1, account(n)?, earn(n, real_now())).await;

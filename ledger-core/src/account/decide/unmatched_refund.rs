@@ -1,0 +1,39 @@
+//! Refund without a purchase: money given back for goods whose purchase the book does not have, such as one from before the book began. No points
+//! are taken and no tier changes, as none can be shown to have been given for it; it lowers what the member is said to have spent.
+
+use super::{Context, Decision, require_past, rules};
+use crate::account::command::Refund;
+use crate::account::event::{Event, EventKind};
+use crate::account::rejection::Rejection;
+use crate::account::state::{Account, Status};
+use crate::currency::minor_digits;
+use crate::id::Id;
+use crate::policy::UnmatchedRefunds;
+
+pub(super) fn decide(account: &Account, id: &Id, body: &Refund, context: &Context<'_>) -> Result<Decision, Rejection> {
+    let occurred_at = body.occurred_at;
+    let accounts = &rules(context)?.rulebook.accounts;
+    if account.status == Status::Unopened && !accounts.open_on_earn {
+        return Err(Rejection::AccountNotFound);
+    }
+    let version = context.program.at(occurred_at).ok_or(Rejection::NoRulebook { at: occurred_at })?;
+    if account.status == Status::Closed {
+        return Err(Rejection::AccountClosed);
+    }
+    require_past(occurred_at, context.now)?;
+    let currency = &version.rulebook.currency;
+    let decimals = minor_digits(currency).unwrap_or(6);
+    if body.amount.is_finer_than(decimals) {
+        return Err(Rejection::AmountTooFine { amount: body.amount, currency: currency.clone(), decimals });
+    }
+    if version.rulebook.returns.unmatched == UnmatchedRefunds::Reject {
+        return Err(Rejection::RefundUnmatched);
+    }
+    let mut events = Vec::with_capacity(2);
+    if account.status == Status::Unopened {
+        let (pending, tier) = (accounts.activation_required, version.levels()[0].name.as_str().into());
+        events.push(Event { at: occurred_at, kind: EventKind::AccountOpened { pending, tier } });
+    }
+    events.push(Event { at: occurred_at, kind: EventKind::RefundBooked { refund: id.clone(), body: Box::new(body.clone()) } });
+    Ok(Decision { rule_version: version.number, events })
+}
