@@ -45,6 +45,7 @@ async fn a_members_year() {
     assert_eq!(account["balance"], json!({"available": 0, "pending": 2000, "held": 0, "owed": 0, "lifetime_earned": 2000}));
     assert_eq!(account["tier"]["name"], "silver");
     assert_eq!((&account["tier"]["next"], &account["tier"]["points_to_next"]), (&json!("gold"), &json!(3000)));
+    assert_eq!(account["tier"]["unit"], "points");
     assert_eq!(account["tier"]["review_at"], "2011-03-01T12:00:00Z");
     assert_eq!(account["expiring"], json!([{"points": 2000, "at": "2011-03-01T12:00:00Z"}]));
 

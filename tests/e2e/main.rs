@@ -17,6 +17,7 @@ mod liability;
 mod objects;
 mod queries;
 mod refunds;
+mod redemptions;
 mod share;
 mod support;
 mod traces;

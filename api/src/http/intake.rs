@@ -169,5 +169,6 @@ pub(super) async fn claim(
         let sql = format!("UPDATE intake.unmatched SET {set} WHERE topic = $1 AND partition = $2 AND position = $3 AND account = $4 AND claimed_at IS NULL");
         database.execute(&sql, &[&topic, &partition, &position, &account]).await?;
     }
-    Ok(respond(&outcome?))
+    let answer = outcome?;
+    Ok(respond(&answer, &state.program(&answer.record.key.program)?.program))
 }
