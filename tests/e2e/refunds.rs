@@ -60,7 +60,7 @@ async fn over_rest_and_in_what_is_read_of_it() {
     assert_eq!((status, &back["points"]["clawed_back"]), (StatusCode::CREATED, &json!(40)), "{back}");
 
     let statement = up.read(&format!("{P}/accounts/m1/statement"), &back).await;
-    assert_eq!(statement["items"][0]["reason"], "return r2: 43.01 of purchase p4, 3.00 for shipping");
+    assert_eq!(statement["items"][0]["reason"], "return r2: 43.01 of purchase p4, 3 for shipping");
     let clv = up.read(&format!("{P}/accounts/m1/clv"), &back).await;
     assert_eq!((&clv["orders"], &clv["spend"]), (&json!(2), &json!(1.99)), "1.00 and 0.99, and nothing of what came back: {clv}");
     up.stop().await;

@@ -185,7 +185,8 @@ fn below_zero(records: &[Record]) -> Option<String> {
     for (i, (at, kind, moved)) in events.iter().enumerate() {
         moved.iter().for_each(|(bucket, points)| *has.entry(*bucket as usize).or_default() += points);
         let is_last = events.get(i + 1).is_none_or(|(next, ..)| next != at);
-        let below = [Bucket::Pending, Bucket::Available, Bucket::Held].into_iter().find(|bucket| has.get(&(*bucket as usize)).is_some_and(|points| *points < 0));
+        let below =
+            [Bucket::Pending, Bucket::Available, Bucket::Held].into_iter().find(|bucket| has.get(&(*bucket as usize)).is_some_and(|points| *points < 0));
         if let Some(bucket) = below.filter(|_| is_last) {
             return Some(format!("at {at}, after {kind:?}, {bucket:?} is below zero"));
         }

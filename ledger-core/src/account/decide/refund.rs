@@ -42,6 +42,11 @@ fn too_large(_: TooLarge) -> Rejection {
     Rejection::AmountTooLarge
 }
 
+/// As a record has it, without zeros at the end, so that what was simulated reads like what then happened.
+fn refunded(goods: Amount, shipping: Amount, all_goods: bool) -> Refunded {
+    Refunded { goods: Amount(goods.0.normalize()), shipping: Amount(shipping.0.normalize()), all_goods }
+}
+
 fn money(goods: Exact) -> Result<Amount, Rejection> {
     goods.to_amount().map_err(too_large)
 }
@@ -70,7 +75,7 @@ impl Left<'_> {
             return Err(self.refused(shipping, shipping));
         }
         let all_goods = kept.returned_amount > Amount::ZERO && !after.is_positive();
-        Ok(Refunded { goods: if all_goods { before } else { before.minus(rest) }, shipping, all_goods })
+        Ok(refunded(if all_goods { before } else { before.minus(rest) }, shipping, all_goods))
     }
 
     fn amount(&self, amount: Amount, named: Option<Amount>) -> Result<Refunded, Rejection> {
@@ -88,7 +93,7 @@ impl Left<'_> {
         }
         let short = self.goods.minus(Exact::of(goods)).map_err(too_large)?;
         let all_goods = goods > Amount::ZERO && !short.is_positive();
-        Ok(Refunded { goods: if all_goods { money(self.goods)? } else { goods }, shipping, all_goods })
+        Ok(refunded(if all_goods { money(self.goods)? } else { goods }, shipping, all_goods))
     }
 
     /// Whether `excess` over what is left is more than rounding explains: a minor unit, or half of one for each line that is kept.
