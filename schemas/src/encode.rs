@@ -1,7 +1,7 @@
 //! From the core's types to bytes. The order and numbers of the fields are those of `proto/loyalty/v1/book.proto`.
 
 use ledger_core::account::command::{Action, Line, Purchase, Reason, Refund, Return, Returned};
-use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::event::{Earned, Lot, Part, Proposal, Reversed, Spent, TierCause, TierMove};
 use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::Balance;
 use ledger_core::account::{Command, Event, EventKind};
@@ -299,12 +299,7 @@ fn event(to: &mut Wire<'_>, event: &Event) {
             to.uint(3, *rule_version);
             reason(to, 4, why);
         }),
-        EventKind::AdjustmentProposed(asked) => to.message(27, |to| {
-            to.text(1, asked.proposal.as_str());
-            to.text(2, &asked.maker);
-            to.sint(3, asked.points);
-            reason(to, 4, &asked.reason);
-        }),
+        EventKind::AdjustmentProposed(asked) => to.message(27, |to| proposal(to, asked)),
         EventKind::AdjustmentApproved { proposal } => to.message(28, |to| to.text(1, proposal.as_str())),
         EventKind::AdjustmentDeclined { proposal, reason: why } => to.message(29, |to| decline(to, proposal, why)),
         EventKind::PointsTaken { adjustment, parts: from, reason: why } => to.message(20, |to| {
@@ -320,6 +315,13 @@ fn event(to: &mut Wire<'_>, event: &Event) {
         EventKind::TierChanged(moved) => to.message(23, |to| tier_move(to, moved)),
         EventKind::TierKept(moved) => to.message(24, |to| tier_move(to, moved)),
     }
+}
+
+fn proposal(to: &mut Wire<'_>, proposal: &Proposal) {
+    to.text(1, proposal.proposal.as_str());
+    to.text(2, &proposal.maker);
+    to.sint(3, proposal.points);
+    reason(to, 4, &proposal.reason);
 }
 
 fn part(to: &mut Wire<'_>, part: &Part) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use event_log::{Entry, partition_of};
 use ledger_core::account::state::Status;
-use ledger_core::account::{Account, EventKind};
+use ledger_core::account::{Account, Event, EventKind};
 use ledger_core::points::Amount;
 use ledger_core::posting::{Bucket, postings};
 use ledger_core::time::Moment;
@@ -174,21 +174,15 @@ fn stories(site: &Site, findings: &mut Findings) -> Result<BTreeMap<String, Stor
 
 /// The first moment at which the account had fewer points than none, as no event may come before its cause.
 fn below_zero(records: &[Record]) -> Option<String> {
-    let mut events: Vec<(Moment, &EventKind, Vec<(Bucket, i64)>)> = Vec::new();
-    for event in records.iter().flat_map(|record| &record.events) {
-        let mut moved = Vec::new();
-        postings(event, |posting| moved.push((posting.bucket, posting.points)));
-        events.push((event.at, &event.kind, moved));
-    }
-    events.sort_by_key(|(at, ..)| *at);
+    let mut events: Vec<&Event> = records.iter().flat_map(|record| &record.events).collect();
+    events.sort_by_key(|event| event.at);
     let mut has: BTreeMap<usize, i64> = BTreeMap::new();
-    for (i, (at, kind, moved)) in events.iter().enumerate() {
-        moved.iter().for_each(|(bucket, points)| *has.entry(*bucket as usize).or_default() += points);
-        let is_last = events.get(i + 1).is_none_or(|(next, ..)| next != at);
-        let below =
-            [Bucket::Pending, Bucket::Available, Bucket::Held].into_iter().find(|bucket| has.get(&(*bucket as usize)).is_some_and(|points| *points < 0));
+    for (i, event) in events.iter().enumerate() {
+        postings(event, |posting| *has.entry(posting.bucket as usize).or_default() += posting.points);
+        let is_last = events.get(i + 1).is_none_or(|next| next.at != event.at);
+        let below = [Bucket::Pending, Bucket::Available, Bucket::Held].into_iter().find(|bucket| has.get(&(*bucket as usize)).is_some_and(|points| *points < 0));
         if let Some(bucket) = below.filter(|_| is_last) {
-            return Some(format!("at {at}, after {kind:?}, {bucket:?} is below zero"));
+            return Some(format!("at {}, after {:?}, {bucket:?} is below zero", event.at, event.kind));
         }
     }
     None
