@@ -1,7 +1,7 @@
 //! From the core's types to bytes. The order and numbers of the fields are those of `proto/loyalty/v1/book.proto`.
 
 use ledger_core::account::command::{Action, Line, Purchase, Reason, Refund, Return, Returned};
-use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::event::{Earned, Lot, Part, Proposal, Reversed, Spent, TierCause, TierMove};
 use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::Balance;
 use ledger_core::account::{Command, Event, EventKind};
@@ -239,6 +239,18 @@ fn refund(to: &mut Wire<'_>, body: &Refund) {
     to.text(3, &body.reference);
 }
 
+fn refund_booked(to: &mut Wire<'_>, id: &Id, body: &Refund) {
+    to.text(1, id.as_str());
+    to.message(2, |to| refund(to, body));
+}
+
+fn proposal(to: &mut Wire<'_>, asked: &Proposal) {
+    to.text(1, asked.proposal.as_str());
+    to.text(2, &asked.maker);
+    to.sint(3, asked.points);
+    reason(to, 4, &asked.reason);
+}
+
 fn event(to: &mut Wire<'_>, event: &Event) {
     to.int(1, event.at.as_micros());
     match &event.kind {
@@ -281,10 +293,7 @@ fn event(to: &mut Wire<'_>, event: &Event) {
             value.iter().for_each(|value| amount(to, 4, *value));
         }),
         EventKind::PurchaseReturned(reversed) => to.message(16, |to| purchase_returned(to, reversed)),
-        EventKind::RefundBooked { refund: id, body } => to.message(30, |to| {
-            to.text(1, id.as_str());
-            to.message(2, |to| refund(to, body));
-        }),
+        EventKind::RefundBooked { refund, body } => to.message(30, |to| refund_booked(to, refund, body)),
         EventKind::PointsExpired(gone) => to.message(17, |to| part(to, gone)),
         EventKind::ExpiryMoved { expires_at } => to.message(18, |to| to.int(1, expires_at.as_micros())),
         EventKind::PointsAdded { adjustment, lot: into, rule_version, reason: why } => to.message(19, |to| {
@@ -293,12 +302,7 @@ fn event(to: &mut Wire<'_>, event: &Event) {
             to.uint(3, *rule_version);
             reason(to, 4, why);
         }),
-        EventKind::AdjustmentProposed(asked) => to.message(27, |to| {
-            to.text(1, asked.proposal.as_str());
-            to.text(2, &asked.maker);
-            to.sint(3, asked.points);
-            reason(to, 4, &asked.reason);
-        }),
+        EventKind::AdjustmentProposed(asked) => to.message(27, |to| proposal(to, asked)),
         EventKind::AdjustmentApproved { proposal } => to.message(28, |to| to.text(1, proposal.as_str())),
         EventKind::AdjustmentDeclined { proposal, reason: why } => to.message(29, |to| decline(to, proposal, why)),
         EventKind::PointsTaken { adjustment, parts: from, reason: why } => to.message(20, |to| {
