@@ -245,6 +245,18 @@ fn refund(to: &mut Wire<'_>, body: &Refund) {
     to.text(3, &body.reference);
 }
 
+fn refund_booked(to: &mut Wire<'_>, id: &Id, body: &Refund) {
+    to.text(1, id.as_str());
+    to.message(2, |to| refund(to, body));
+}
+
+fn proposal(to: &mut Wire<'_>, asked: &Proposal) {
+    to.text(1, asked.proposal.as_str());
+    to.text(2, &asked.maker);
+    to.sint(3, asked.points);
+    reason(to, 4, &asked.reason);
+}
+
 fn event(to: &mut Wire<'_>, event: &Event) {
     to.int(1, event.at.as_micros());
     match &event.kind {
@@ -287,10 +299,7 @@ fn event(to: &mut Wire<'_>, event: &Event) {
             value.iter().for_each(|value| amount(to, 4, *value));
         }),
         EventKind::PurchaseReturned(reversed) => to.message(16, |to| purchase_returned(to, reversed)),
-        EventKind::RefundBooked { refund: id, body } => to.message(30, |to| {
-            to.text(1, id.as_str());
-            to.message(2, |to| refund(to, body));
-        }),
+        EventKind::RefundBooked { refund, body } => to.message(30, |to| refund_booked(to, refund, body)),
         EventKind::PointsExpired(gone) => to.message(17, |to| part(to, gone)),
         EventKind::ExpiryMoved { expires_at } => to.message(18, |to| to.int(1, expires_at.as_micros())),
         EventKind::PointsAdded { adjustment, lot: into, rule_version, reason: why } => to.message(19, |to| {

@@ -195,8 +195,13 @@ mod tests {
         Id::parse(text).unwrap()
     }
 
-    /// What became of rows, by account: the lines of each purchase, and each line that was held back with the one that did it.
-    fn grouped(rows: &[(&str, &str)]) -> (Vec<(String, Vec<u64>)>, Vec<(u64, String)>) {
+    /// Whose, and its lines.
+    type Whole = (String, Vec<u64>);
+    /// A line, and why it is held back.
+    type Back = (u64, String);
+
+    /// What became of rows: purchases, and what was held back.
+    fn grouped(rows: &[(&str, &str)]) -> (Vec<Whole>, Vec<Back>) {
         let folder = tempfile::tempdir().unwrap();
         let mut grouper = Grouper::new(folder.path());
         for (line, (purchase, account)) in (2..).zip(rows) {

@@ -76,7 +76,7 @@ pub fn read_csv(text: &mut Text, folder: &Path, items: &mpsc::Sender<Item>) -> a
     let (purchase_id, account_id) = (table.column(&["purchase_id"])?, table.column(&["account_id"])?);
     let mut grouper = Grouper::new(folder);
     let (mut line, mut rows) = (Line::default(), 0);
-    while text.read(&mut line)? {
+    while Table::next_line(text, &mut line)? {
         rows += 1;
         match table.read(&line).and_then(|()| row(&table)) {
             Ok((account, purchase)) => grouper.row(purchase.purchase_id.clone(), account, line.number, &purchase)?,

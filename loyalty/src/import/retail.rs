@@ -71,7 +71,7 @@ pub fn read(text: &mut Text, zone: &Zone, currency: &str, folder: &Path, items: 
     let mut grouper: Grouper<Counted> = Grouper::new(folder);
     let mut steps = Steps { sorter: Sorter::new(folder), items };
     let (mut line, mut rows) = (text::Line::default(), 0);
-    while text.read(&mut line)? {
+    while Table::next_line(text, &mut line)? {
         rows += 1;
         let number = line.number;
         let parsed = table.read(&line).map_or_else(Parsed::Unreadable, |()| columns.row(&table, zone));

@@ -29,7 +29,7 @@ impl Table {
         for cell in 0..table.cells {
             let name = std::str::from_utf8(table.bytes(cell)).context("the first line is not UTF-8")?.trim().to_owned();
             if table.names.contains(&name) {
-                bail!("the first line names column {name:?} twice");
+                bail!("the first line should name the columns, each once; it has {name:?} twice");
             }
             table.names.push(name);
         }
@@ -39,6 +39,16 @@ impl Table {
             bail!("the columns are separated by {separator:?}; separate them by commas");
         }
         Ok(table)
+    }
+
+    /// Reads the next line that has a value into `line`; false at the end. Spreadsheets end with rows of commas alone.
+    pub fn next_line(text: &mut Text, line: &mut Line) -> anyhow::Result<bool> {
+        while text.read(line)? {
+            if line.bytes.iter().any(|byte| !matches!(byte, b',' | b' ' | b'\t')) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The columns' names.
