@@ -326,13 +326,6 @@ fn event(to: &mut Wire<'_>, event: &Event) {
     }
 }
 
-fn proposal(to: &mut Wire<'_>, proposal: &Proposal) {
-    to.text(1, proposal.proposal.as_str());
-    to.text(2, &proposal.maker);
-    to.sint(3, proposal.points);
-    reason(to, 4, &proposal.reason);
-}
-
 fn part(to: &mut Wire<'_>, part: &Part) {
     to.uint(1, part.lot);
     to.sint(2, part.points);

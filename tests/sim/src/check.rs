@@ -180,7 +180,8 @@ fn below_zero(records: &[Record]) -> Option<String> {
     for (i, event) in events.iter().enumerate() {
         postings(event, |posting| *has.entry(posting.bucket as usize).or_default() += posting.points);
         let is_last = events.get(i + 1).is_none_or(|next| next.at != event.at);
-        let below = [Bucket::Pending, Bucket::Available, Bucket::Held].into_iter().find(|bucket| has.get(&(*bucket as usize)).is_some_and(|points| *points < 0));
+        let below =
+            [Bucket::Pending, Bucket::Available, Bucket::Held].into_iter().find(|bucket| has.get(&(*bucket as usize)).is_some_and(|points| *points < 0));
         if let Some(bucket) = below.filter(|_| is_last) {
             return Some(format!("at {}, after {:?}, {bucket:?} is below zero", event.at, event.kind));
         }
