@@ -8,6 +8,17 @@ verify:
 test:
     cargo test --workspace
 
+# The upgrade from the release before: builds it from the commit or tag OLD, beside this one.
+rehearse-upgrade OLD:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --locked
+    tree=$(mktemp -d)
+    git worktree add --detach "$tree" {{OLD}}
+    trap 'git worktree remove --force "$tree"' EXIT
+    (cd "$tree" && cargo build --locked)
+    tests/rehearse-upgrade.sh "$tree/target/debug/loyalty" target/debug/loyalty
+
 # Each fault of the storm thirty times.
 soak:
     LOYALTY_STORM_TIMES=30 cargo test --release -p loyalty --test storm -- --nocapture

@@ -9,6 +9,7 @@ mod clv;
 mod corrections;
 mod crash;
 mod decline;
+mod editions;
 mod export;
 mod flags;
 mod fraud;
