@@ -135,8 +135,8 @@ pub(super) async fn take(
     let (rules, today) = rules(&state, &program)?;
     let rule = rules.actions.iter().find(|rule| rule.id == action).ok_or_else(|| action_not_found(&action))?;
     let standing = standing(&state, &program, &account).await?;
-    let database = state.database().await?;
-    let outcome = decline::take(&database, program.as_str(), rule, &standing, today, &actor.0).await?;
+    let mut database = state.database().await?;
+    let outcome = decline::take(&mut database, program.as_str(), rule, &standing, today, &actor.0).await?;
     Ok(axum::Json(ContactView { outcome }))
 }
 
