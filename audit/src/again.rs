@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use event_log::{Partition, Position};
 use ledger_core::account::command::Action;
 use ledger_core::account::event::Part;
 use ledger_core::account::{Account, Command, Context, EventKind, decide};
 use ledger_core::id::Id;
-use ledger_core::policy::{Program, Rulebook, read_rulebook};
+use ledger_core::edition::{EDITION, FIRST_EDITION};
+use ledger_core::policy::{Program, Rulebook, compile_rulebook};
 use ledger_core::time::MINUTE_US;
-use ledger_schemas::{ProgramChange, ProgramEntry, Record, content_hash};
+use ledger_schemas::{EditionEntered, ProgramChange, ProgramEntry, Record, content_hash};
 
 use crate::AuditError;
 
-/// Every program with its rulebooks as they were published, one after the other.
+/// The program stream: every program with its rulebooks as they were published, one after the other, and the editions that decided.
 #[derive(Default)]
 pub struct Programs {
-    /// The program with the first version, with the first two, and so on.
-    by_id: BTreeMap<Id, Vec<Program>>,
+    /// The program with the first version, with the first two, and so on, each with the number of the entry that published the last of them.
+    by_id: BTreeMap<Id, Vec<(u64, Program)>>,
+    /// The editions that the book entered, in their order.
+    editions: Vec<EditionEntered>,
 }
 
 impl Programs {
@@ -30,27 +34,49 @@ impl Programs {
         for (i, bytes) in entries.iter().enumerate() {
             let wrong = |what: String| AuditError::Wrong(format!("entry {i} of the program stream: {what}"));
             let entry = ProgramEntry::decode(bytes).map_err(|error| wrong(error.to_string()))?;
-            if let ProgramChange::RulebookPublished { rulebook, .. } = entry.change {
-                let rulebook = serde_json::from_slice(&rulebook).map_err(|error| wrong(error.to_string()))?;
-                programs.publish(entry.program, rulebook).map_err(wrong)?;
+            match entry.change {
+                ProgramChange::RulebookPublished { program, rulebook, .. } => {
+                    let rulebook = serde_json::from_slice(&rulebook).map_err(|error| wrong(error.to_string()))?;
+                    programs.publish(i as u64, program, rulebook).map_err(wrong)?;
+                }
+                ProgramChange::EditionEntered(entered) => programs.enter(entered).map_err(wrong)?,
+                ProgramChange::ClockSet { .. } => {}
             }
         }
         Ok(programs)
     }
 
-    fn publish(&mut self, id: Id, rulebook: Rulebook) -> Result<(), String> {
+    fn publish(&mut self, entry: u64, id: Id, rulebook: Rulebook) -> Result<(), String> {
         let stages = self.by_id.entry(id).or_default();
-        let mut program = stages.last().cloned().unwrap_or_default();
-        let version = read_rulebook(rulebook, &program).map_err(|invalid| invalid.first().map(ToString::to_string).unwrap_or_default())?;
+        let mut program = stages.last().map(|(_, program)| program.clone()).unwrap_or_default();
+        let version = compile_rulebook(rulebook, &program).map_err(|invalid| invalid.first().map(ToString::to_string).unwrap_or_default())?;
         program.publish(Arc::new(version));
-        stages.push(program);
+        stages.push((entry, program));
+        Ok(())
+    }
+
+    fn enter(&mut self, entered: EditionEntered) -> Result<(), String> {
+        if let Some(before) = self.editions.last() {
+            let goes_back = before.first_positions.iter().zip(&entered.first_positions).any(|(before, after)| after < before);
+            if entered.edition <= before.edition || goes_back || entered.first_positions.len() != before.first_positions.len() {
+                return Err(format!("it enters edition {} after edition {}, or at earlier positions", entered.edition, before.edition));
+            }
+        }
+        self.editions.push(entered);
         Ok(())
     }
 
     /// The program with all its rulebooks.
     #[must_use]
     pub fn latest(&self, id: &Id) -> Option<&Program> {
-        self.by_id.get(id).and_then(|stages| stages.last())
+        self.by_id.get(id).and_then(|stages| stages.last()).map(|(_, program)| program)
+    }
+
+    /// The edition that decided the record at `position` of `partition`.
+    #[must_use]
+    pub fn edition_at(&self, partition: Partition, position: Position) -> u32 {
+        let is_reached = |entered: &&EditionEntered| entered.first_positions.get(usize::from(partition)).is_some_and(|first| *first <= position);
+        self.editions.iter().rev().find(is_reached).map_or(FIRST_EDITION, |entered| entered.edition)
     }
 }
 
@@ -130,23 +156,31 @@ impl<'a> Again<'a> {
         Self { programs, scratch: Vec::new() }
     }
 
-    /// Whether deciding again on `account`, as it was before, comes to what `record` says.
+    /// Whether deciding again on `account`, as it was before, comes to what `record`, at `position` of `partition`, says. Records of an older
+    /// edition than this code decides by can't be decided again here.
     ///
     /// # Errors
     /// In words, why not.
-    pub fn agrees(&mut self, account: &Account, record: &Record, name: &str) -> Result<(), String> {
+    pub fn agrees(&mut self, account: &Account, record: &Record, name: &str, (partition, position): (Partition, Position)) -> Result<(), String> {
+        let edition = self.programs.edition_at(partition, position);
+        if record.edition != edition {
+            return Err(format!("it says that edition {} decided it; at its position edition {edition} did", record.edition));
+        }
+        if edition > EDITION {
+            return Err(format!("it was decided by edition {edition}; this release decides by edition {EDITION}: verify with a later release"));
+        }
+        if edition < EDITION {
+            return Ok(());
+        }
         let command = command_of(record, name, &mut self.scratch).ok_or("its command can't be made from it, or has another hash than it says")?;
         let stages = self.programs.by_id.get(&record.key.program).ok_or("its program has no rulebook")?;
-        let mut why = String::new();
-        // What had been published by then is not written down; it was the last of these in all but few cases.
-        for program in stages.iter().rev() {
-            let context = Context { program, now: record.recorded_at, target_known: false };
-            match decide(account, &command, &context) {
-                Ok(decision) if decision.events == record.events && decision.rule_version == record.rule_version => return Ok(()),
-                Ok(_) => why = "decided again it comes to other events".into(),
-                Err(rejection) => why = format!("decided again it is refused: {rejection}"),
-            }
+        let entries = record.program_entries.ok_or("it does not say how much of the program stream its decision used")?;
+        let published = stages.iter().rev().find(|(entry, _)| *entry < entries);
+        let (_, program) = published.ok_or_else(|| format!("its program had no rulebook among the first {entries} entries of the program stream"))?;
+        match decide(account, &command, &Context { program, now: record.recorded_at, target_known: false }) {
+            Ok(decision) if decision.events == record.events && decision.rule_version == record.rule_version => Ok(()),
+            Ok(_) => Err("decided again it comes to other events".into()),
+            Err(rejection) => Err(format!("decided again it is refused: {rejection}")),
         }
-        Err(why)
     }
 }

@@ -23,7 +23,7 @@ pub use archive::{ArchiveLog, export};
 pub use head::Head;
 pub use receipt::{Receipt, Sealed};
 pub use record::{agrees_with, balanced, follows};
-pub use replay::{Difference, Replayed, Standing, Sums, replay};
+pub use replay::{Difference, Replayed, Standing, Sums, WhatIf, replay};
 pub use seal::{Key, Sealer, make_key};
 pub use verify::{Verified, verify};
 

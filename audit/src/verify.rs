@@ -1,9 +1,11 @@
 //! Verifying an archive: with nothing but its files and a public key.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
-use event_log::{EventLog, Partition};
+use event_log::{EventLog, Partition, Position};
 use ledger_core::account::Account;
+use ledger_core::edition::EDITION;
 use ledger_schemas::{Archived, ArchivedRecords, Record, hash};
 use tlog_tiles::{Hash, record_hash};
 
@@ -31,6 +33,8 @@ pub struct Verified {
     pub sealed: u64,
     /// How many checkpoints there were.
     pub heads: usize,
+    /// Records of older editions than this release decides by, by edition: all of them was checked but the decision itself.
+    pub older_editions: BTreeMap<u32, u64>,
     /// What is wrong; the first twenty.
     pub findings: Vec<String>,
 }
@@ -46,12 +50,15 @@ impl Verified {
         self.records += other.records;
         self.accounts += other.accounts;
         self.outcomes += other.outcomes;
+        for (edition, records) in other.older_editions {
+            *self.older_editions.entry(edition).or_default() += records;
+        }
         other.findings.into_iter().for_each(|what| self.find(what));
     }
 }
 
-/// Verifies `archive` with `key`: sequence, chain, trees, signature, postings, balances, and that every decision, made again, comes to what was
-/// recorded. `progress` hears how many records were read.
+/// Verifies `archive` with `key`: sequence, chain, trees, signature, postings, balances, and that every decision of this release's edition, made
+/// again, comes to what was recorded. `progress` hears how many records were read.
 ///
 /// # Errors
 /// [`AuditError`], where the archive can't be read at all.
@@ -169,7 +176,7 @@ fn one(archive: &ArchiveLog, partition: Partition, heads: &[Head], programs: &Pr
     });
     let end = archive.end(partition);
     let (mut sorted, mut next) = (ByAccount::new(end)?, 0);
-    let mut book = Book { sealed, again: Again::new(programs), wrong: Vec::new() };
+    let mut book = Book { partition, sealed, again: Again::new(programs), wrong: Vec::new(), older_editions: BTreeMap::new() };
     for first in archive.chunk_starts(partition) {
         let bytes = archive.chunk(partition, first).unwrap_or_else(|error| {
             verified.find(error.to_string());
@@ -196,6 +203,7 @@ fn one(archive: &ArchiveLog, partition: Partition, heads: &[Head], programs: &Pr
         Ok(())
     })?;
     book.keep_first();
+    verified.join(Verified { older_editions: book.older_editions, ..Verified::default() });
     for (position, account, what) in book.wrong {
         verified.find(format!("partition {partition} position {position} account {account}: {what}"));
     }
@@ -208,10 +216,13 @@ fn one(archive: &ArchiveLog, partition: Partition, heads: &[Head], programs: &Pr
 
 /// A partition, account by account.
 struct Book<'a> {
+    partition: Partition,
     sealed: Vec<Hash>,
     again: Again<'a>,
     /// Where, of which account, what.
     wrong: Vec<(u64, String, String)>,
+    /// How many records of older editions there are, by edition.
+    older_editions: BTreeMap<u32, u64>,
 }
 
 impl Book<'_> {
@@ -238,7 +249,13 @@ impl Book<'_> {
                 self.find(archived, "the record is not the one that was sealed".into());
             }
             match Record::decode(archived.body) {
-                Ok(record) => check(&mut state, &mut self.again, archived, &record, own).into_iter().for_each(|what| self.find(archived, what)),
+                Ok(record) => {
+                    if record.edition < EDITION {
+                        *self.older_editions.entry(record.edition).or_default() += 1;
+                    }
+                    let place = (self.partition, archived.position);
+                    check(&mut state, &mut self.again, archived, place, &record, own).into_iter().for_each(|what| self.find(archived, what));
+                }
                 Err(error) => self.find(archived, error.to_string()),
             }
         }
@@ -246,7 +263,14 @@ impl Book<'_> {
 }
 
 /// What is wrong with the account's next record; `state` is none from where one did not follow.
-fn check(state: &mut Option<Account>, again: &mut Again<'_>, archived: &Archived<'_>, record: &Record, own: [u8; 32]) -> Vec<String> {
+fn check(
+    state: &mut Option<Account>,
+    again: &mut Again<'_>,
+    archived: &Archived<'_>,
+    place: (Partition, Position),
+    record: &Record,
+    own: [u8; 32],
+) -> Vec<String> {
     // What comes after a record that does not follow can't be judged.
     let Some(account) = state else { return Vec::new() };
     let mut wrong = follows(account.seq, account.last_hash, archived.account, archived.account_seq, record);
@@ -254,7 +278,7 @@ fn check(state: &mut Option<Account>, again: &mut Again<'_>, archived: &Archived
         wrong.push(format!("it was booked {}, before the record before it ({})", record.recorded_at, account.recorded_at));
     }
     if wrong.is_empty() {
-        wrong.extend(again.agrees(account, record, archived.account).err());
+        wrong.extend(again.agrees(account, record, archived.account, place).err());
         wrong.extend(fold(account, record, own));
     } else {
         *state = None;

@@ -8,11 +8,14 @@ use compact_str::CompactString;
 use event_log::{Batch, NewOutcome, NewRecord, NewReply, Partition, Position, ReplyTo, partition_of};
 use ledger_core::account::command::Action;
 use ledger_core::account::{Command, Context, Decision, Event, Rejection, decide};
+use ledger_core::edition::EDITION;
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::planted::{Bug, is_planted};
 use ledger_core::policy::{Invalid, Program};
 use ledger_core::time::Moment;
-use ledger_schemas::{Hash, Outcome, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record, hash, v1};
+use ledger_schemas::{
+    EditionEntered, Hash, Outcome, ProgramChange, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record, hash, v1,
+};
 use prost::Message;
 use traces::{Part, Trace};
 
@@ -130,8 +133,8 @@ impl Book {
         group.batch.offsets.extend(offsets.into_iter().map(|(source, position)| (source.to_string(), position)));
         group.batch.consumed.extend(std::mem::take(&mut group.consumed));
         for (program, (now, actor)) in std::mem::take(&mut group.clocks) {
-            let change = ledger_schemas::ProgramChange::ClockSet { now };
-            group.batch.programs.push(encode_program_entry(&ProgramEntry { program, recorded_at: real_now, actor, change }));
+            let change = ProgramChange::ClockSet { program, now };
+            group.batch.programs.push(encode_program_entry(&ProgramEntry { recorded_at: real_now, actor, change }));
             self.programs.entries += 1;
         }
         Some(group)
@@ -272,6 +275,7 @@ impl Book {
         program: &Program,
         now: Moment,
     ) -> Result<Answer, StoreError> {
+        let program_entries = self.programs.entries;
         let cached = self.accounts.get(key, program)?;
         let (partition, account) = (cached.partition, cached.account_mut());
         let previous_hash = account.last_hash;
@@ -289,6 +293,8 @@ impl Book {
             previous_hash,
             events: decision.events,
             balance: account.balance(),
+            edition: EDITION,
+            program_entries: Some(program_entries),
         };
         let mut body = Vec::with_capacity(RECORD_BYTES);
         encode_record(&record, &mut body);
@@ -373,12 +379,25 @@ impl Book {
 
     pub(crate) fn publish(&mut self, program: &Id, rulebook: Vec<u8>, actor: CompactString, real_now: Moment) -> Result<(u32, bool), Refusal> {
         self.require_programs()?;
-        let (version, entry) = self.programs.publish(program, rulebook, actor, real_now)?;
-        if let Some(entry) = &entry {
-            self.programs.entries += 1;
-            self.group.batch.programs.push(encode_program_entry(entry));
+        let (version, entry) = self.programs.publish(program, rulebook, actor.clone(), real_now)?;
+        let Some(entry) = entry else { return Ok((version, false)) };
+        if self.programs.entries == 0 {
+            self.begin_book(actor, real_now);
         }
-        Ok((version, entry.is_some()))
+        self.stage_program_entry(&entry);
+        Ok((version, true))
+    }
+
+    /// The first entry of a new book says by which edition it is decided.
+    fn begin_book(&mut self, actor: CompactString, real_now: Moment) {
+        let entered = EditionEntered::current(vec![0; self.next.len()]);
+        self.programs.edition = Some(entered.clone());
+        self.stage_program_entry(&ProgramEntry { recorded_at: real_now, actor, change: ProgramChange::EditionEntered(entered) });
+    }
+
+    fn stage_program_entry(&mut self, entry: &ProgramEntry) {
+        self.programs.entries += 1;
+        self.group.batch.programs.push(encode_program_entry(entry));
     }
 
     pub(crate) fn set_clock(&mut self, program: &Id, now: Moment, actor: CompactString, real_now: Moment) -> Result<(), Refusal> {

@@ -390,6 +390,7 @@ impl Engine {
     async fn look_around(&self, book: &mut Book) -> Result<(), EngineError> {
         let log = &*self.log;
         if book.programs.follow(log).await.map_err(RecoverError::from)? {
+            book.programs.require_edition().map_err(RecoverError::from)?;
             self.programs.send_replace(Arc::new(book.programs.clone()));
         }
         if self.config.share != Share::Follows || book.owned.len() == book.next.len() {

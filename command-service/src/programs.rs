@@ -6,9 +6,10 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use event_log::{EventLog, Position};
 use ledger_core::id::Id;
-use ledger_core::policy::{Invalid, Program, Rulebook, read_rulebook};
+use ledger_core::edition::{CEL, EDITION, FIRST_EDITION, TIME_ZONES, releases};
+use ledger_core::policy::{Invalid, Program, Rulebook, Version, compile_rulebook, read_rulebook};
 use ledger_core::time::Moment;
-use ledger_schemas::{DecodeError, ProgramChange, ProgramEntry};
+use ledger_schemas::{DecodeError, EditionEntered, ProgramChange, ProgramEntry};
 
 use crate::json::read_json;
 use crate::request::Refusal;
@@ -44,6 +45,8 @@ pub struct Programs {
     pub by_id: BTreeMap<Id, ProgramState>,
     /// How many entries of the program stream this is the fold of.
     pub entries: Position,
+    /// The edition that the book entered last; none where no entry says so: a book of the first edition, or a new one.
+    pub edition: Option<EditionEntered>,
 }
 
 /// Why the program stream can't be folded.
@@ -69,6 +72,21 @@ pub enum ProgramsError {
         /// Why.
         why: String,
     },
+    /// The book is decided by an older edition than this release does.
+    #[error(
+        "the book is decided by edition {found} (release {}), this release decides by edition {EDITION}: stop every process, then run `loyalty upgrade` (docs/upgrading.md)",
+        releases(*.found).unwrap_or("unknown")
+    )]
+    OlderEdition {
+        /// The book's.
+        found: u32,
+    },
+    /// The book is decided by a newer edition, or by other data, than this release does.
+    #[error(
+        "the book is decided by edition {} with time zones {} and CEL {}, this release decides by edition {EDITION} with time zones {TIME_ZONES} and CEL {CEL}: use the release that the book was upgraded by",
+        .0.edition, .0.time_zones, .0.cel
+    )]
+    OtherEdition(Box<EditionEntered>),
 }
 
 impl Programs {
@@ -97,17 +115,32 @@ impl Programs {
     fn fold(&mut self, bytes: &[u8]) -> Result<(), ProgramsError> {
         let position = self.entries;
         let entry = ProgramEntry::decode(bytes).map_err(|source| ProgramsError::Decode { position, source })?;
-        let state = self.by_id.entry(entry.program).or_default();
         match entry.change {
-            ProgramChange::ClockSet { now } => state.clock = Some(now),
-            ProgramChange::RulebookPublished { rulebook, .. } => {
+            ProgramChange::ClockSet { program, now } => self.by_id.entry(program).or_default().clock = Some(now),
+            ProgramChange::RulebookPublished { program, rulebook, .. } => {
                 let refused = |invalid: Vec<Invalid>| ProgramsError::Rulebook { position, why: invalid.first().map(ToString::to_string).unwrap_or_default() };
-                let read = parse(&rulebook).map_err(refused)?;
-                state.publish(read, rulebook).map_err(refused)?;
+                let state = self.by_id.entry(program).or_default();
+                let version = parse(&rulebook).and_then(|read| compile_rulebook(read, &state.program)).map_err(refused)?;
+                state.add(version, rulebook);
             }
+            ProgramChange::EditionEntered(entered) => self.edition = Some(entered),
         }
         self.entries += 1;
         Ok(())
+    }
+
+    /// Refuses a book that this release may not decide: its edition is another one than [`EDITION`]. A new book has none yet.
+    ///
+    /// # Errors
+    /// [`ProgramsError::OlderEdition`] or [`ProgramsError::OtherEdition`].
+    pub fn require_edition(&self) -> Result<(), ProgramsError> {
+        match &self.edition {
+            None if self.entries == 0 => Ok(()),
+            None => Err(ProgramsError::OlderEdition { found: FIRST_EDITION }),
+            Some(entered) if entered.edition < EDITION => Err(ProgramsError::OlderEdition { found: entered.edition }),
+            Some(entered) if *entered == EditionEntered::current(entered.first_positions.clone()) => Ok(()),
+            Some(entered) => Err(ProgramsError::OtherEdition(Box::new(entered.clone()))),
+        }
     }
 
     /// Takes a rulebook for `program`; tells its version and the entry for the stream, or none if it is the latest already.
@@ -120,10 +153,12 @@ impl Programs {
         if let Some(latest) = state.program.latest().filter(|latest| latest.rulebook == rulebook) {
             return Ok((latest.number, None));
         }
-        let version = state.publish(rulebook, bytes.clone()).map_err(Refusal::Invalid)?;
+        let version = read_rulebook(rulebook, &state.program).map_err(Refusal::Invalid)?;
+        let number = version.number;
+        state.add(version, bytes.clone());
         self.by_id.insert(program.clone(), state);
-        let change = ProgramChange::RulebookPublished { version, rulebook: bytes };
-        Ok((version, Some(ProgramEntry { program: program.clone(), recorded_at: real_now, actor, change })))
+        let change = ProgramChange::RulebookPublished { program: program.clone(), version: number, rulebook: bytes };
+        Ok((number, Some(ProgramEntry { recorded_at: real_now, actor, change })))
     }
 
     /// Sets a sandbox's clock.
@@ -142,12 +177,9 @@ impl Programs {
 }
 
 impl ProgramState {
-    fn publish(&mut self, rulebook: Rulebook, bytes: Vec<u8>) -> Result<u32, Vec<Invalid>> {
-        let version = read_rulebook(rulebook, &self.program)?;
-        let number = version.number;
+    fn add(&mut self, version: Version, bytes: Vec<u8>) {
         Arc::make_mut(&mut self.program).publish(Arc::new(version));
         self.rulebooks.push(Arc::new(bytes));
-        Ok(number)
     }
 }
 

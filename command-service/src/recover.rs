@@ -53,6 +53,7 @@ pub enum RecoverError {
 pub(crate) async fn recover(log: &dyn EventLog, state: &StatePlace, capacity: usize, follows: bool) -> Result<Book, RecoverError> {
     let (partitions, book_id) = (log.partitions(), log.book_id());
     let programs = Programs::load(log).await?;
+    programs.require_edition()?;
     let (mut store, mut positions) = Store::open(state, book_id, partitions)?;
     // What was kept is on the log, but may take its time to be seen.
     let deadline = Instant::now() + SEEN_WITHIN;

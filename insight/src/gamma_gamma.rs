@@ -77,10 +77,27 @@ impl From<[f64; 3]> for GammaGamma {
 }
 
 impl GammaGamma {
-    /// What a member will spend at a time, on average; who spent nothing yet is taken for an average member.
+    /// What a member will spend at a time, on average; who has not bought again is taken for an average member. A purchase that was free counts as
+    /// one of nothing, though the fit leaves such members out.
     #[must_use]
     pub fn mean_spend(&self, spend: Spend) -> f64 {
-        let x = if spend.mean > 0.0 { f64::from(spend.purchases) } else { 0.0 };
+        let x = f64::from(spend.purchases);
         self.p * (self.gamma + x * spend.mean) / (self.p * x + self.q - 1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_bought_again_for_nothing_is_expected_to_spend_little() {
+        // Given the fit to CDNOW's sample.
+        let money = GammaGamma { p: 6.249_572, q: 3.744_225, gamma: 15.443_523 };
+        let near = |got: f64, wanted: f64| assert!((got - wanted).abs() < 1e-3, "{got} is not {wanted}");
+        // Then who has not bought again is taken for an average member, p γ / (q − 1), and a free purchase counts: p γ / (p + q − 1).
+        near(money.mean_spend(Spend { purchases: 0, mean: 0.0 }), 35.1704);
+        near(money.mean_spend(Spend { purchases: 1, mean: 0.0 }), 10.7313);
+        near(money.mean_spend(Spend { purchases: 2, mean: 22.345 }), 24.6539);
     }
 }

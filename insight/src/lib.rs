@@ -15,6 +15,7 @@ pub mod pareto_nbd;
 pub mod reserve;
 pub mod revenue;
 pub mod robust;
+pub mod run_off;
 
 pub use history::{Histories, History};
 pub use likelihood::{Estimate, FitError};

@@ -5,6 +5,8 @@
 
 /// Below this share of its development a cohort's own figures are not gone by.
 const YOUNG: f64 = 0.25;
+/// Below this share of what its age lets expect, a cohort's own figures say nothing of how far they may be off.
+const FAINT: f64 = 0.5;
 
 /// Cumulative amounts: a row a cohort, the oldest first, each one column shorter than the one before or as long as it.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,30 +102,16 @@ impl Triangle {
     /// # Errors
     /// [`ReserveError::Empty`]
     pub fn ladder(&self) -> Result<Ladder, ReserveError> {
+        let rungs = self.rungs()?;
+        let paths: Vec<Path> = self.rows.iter().map(|row| Path::from(Self::latest(row), row.len() - 1)).collect();
+        let Errors { ultimates, standard_errors, total } = rungs.errors(&paths);
+        Ok(Ladder { factors: rungs.factors, ultimates, standard_errors, total_standard_error: total })
+    }
+
+    fn rungs(&self) -> Result<Rungs, ReserveError> {
         let (factors, bases) = self.factors()?;
         let noise = self.noise(&factors);
-        let mut ultimates = Vec::new();
-        let mut standard_errors = Vec::new();
-        for row in &self.rows {
-            let mut reached = Self::latest(row);
-            let mut relative = 0.0;
-            for k in row.len() - 1..factors.len() {
-                if reached > 0.0 && factors[k] > 0.0 {
-                    relative += noise[k] / factors[k].powi(2) * (1.0 / reached + 1.0 / bases[k]);
-                }
-                reached *= factors[k];
-            }
-            ultimates.push(reached);
-            standard_errors.push(reached * relative.sqrt());
-        }
-        // Cohorts share the factors, so their errors go together.
-        let mut total = 0.0;
-        for (i, row) in self.rows.iter().enumerate() {
-            let later: f64 = ultimates[i + 1..].iter().sum();
-            let shared: f64 = (row.len() - 1..factors.len()).map(|k| 2.0 * noise[k] / factors[k].powi(2) / bases[k]).sum();
-            total += standard_errors[i].powi(2) + ultimates[i] * later * shared;
-        }
-        Ok(Ladder { factors, ultimates, standard_errors, total_standard_error: total.sqrt() })
+        Ok(Rungs { factors, bases, noise })
     }
 
     /// Mack's σ² by period; the last, of which there is one cohort only, by his rule.
@@ -145,12 +133,76 @@ impl Triangle {
     }
 }
 
+/// From each period to the next: the factor, the amounts that it was made from, and Mack's σ².
+struct Rungs {
+    factors: Vec<f64>,
+    bases: Vec<f64>,
+    noise: Vec<f64>,
+}
+
+/// Where a cohort's development begins.
+#[derive(Clone, Copy)]
+struct Path {
+    reached: f64,
+    column: usize,
+    /// Relative variance of `reached`, of the cohort alone; none where it is known.
+    own: f64,
+    /// Relative variance of `reached` that it has in common with all cohorts that have one.
+    common: f64,
+}
+
+impl Path {
+    fn from(reached: f64, column: usize) -> Self {
+        Self { reached, column, own: 0.0, common: 0.0 }
+    }
+}
+
+/// What paths lead to.
+struct Errors {
+    ultimates: Vec<f64>,
+    standard_errors: Vec<f64>,
+    /// Of the sum.
+    total: f64,
+}
+
+impl Rungs {
+    /// The share of its ultimate that a cohort has reached by each column.
+    fn developed(&self, column: usize) -> f64 {
+        self.factors[column..].iter().product::<f64>().recip()
+    }
+
+    /// Mack's errors of cohorts, the oldest first.
+    fn errors(&self, paths: &[Path]) -> Errors {
+        let Self { factors, bases, noise } = self;
+        let (mut ultimates, mut standard_errors) = (Vec::new(), Vec::new());
+        for path in paths {
+            let (mut reached, mut relative) = (path.reached, path.own + path.common);
+            for k in path.column..factors.len() {
+                if reached > 0.0 && factors[k] > 0.0 {
+                    relative += noise[k] / factors[k].powi(2) * (1.0 / reached + 1.0 / bases[k]);
+                }
+                reached *= factors[k];
+            }
+            ultimates.push(reached);
+            standard_errors.push(reached * relative.sqrt());
+        }
+        // Cohorts share the factors, so their errors go together.
+        let mut total = 0.0;
+        for (i, path) in paths.iter().enumerate() {
+            let later: f64 = ultimates[i + 1..].iter().sum();
+            let shared: f64 = (path.column..factors.len()).filter(|k| factors[*k] > 0.0).map(|k| noise[k] / factors[k].powi(2) / bases[k]).sum();
+            total += standard_errors[i].powi(2) + 2.0 * ultimates[i] * later * (shared + path.common);
+        }
+        Errors { ultimates, standard_errors, total: total.sqrt() }
+    }
+}
+
 /// What will be spent of points that were given out.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Redemption {
     /// By cohort: how many will be spent in the end.
     pub ultimates: Vec<f64>,
-    /// Their standard errors; of young cohorts, those of the pooled rate.
+    /// Mack's standard errors of them.
     pub standard_errors: Vec<f64>,
     /// Of all points given out, the share that will be spent.
     pub ultimate_rate: f64,
@@ -158,33 +210,57 @@ pub struct Redemption {
     pub ultimate_rate_standard_error: f64,
 }
 
-/// The ultimate redemption of cohorts of which `issued` points were given out and `spent` is the triangle of those spent.
+/// The ultimate redemption of cohorts of which `issued` points were given out and `spent` is the triangle of those spent. Cohorts of `issued` beyond
+/// the triangle have not begun to spend.
+///
+/// The errors are Mack's, from what a cohort has spent. Where that is next to nothing, which would make an error of next to nothing, they are from
+/// what the pooled rate expects by its age; where the triangle has not begun, also by how differently cohorts have begun.
 ///
 /// # Errors
 /// [`ReserveError`]
 pub fn redemption(issued: &[f64], spent: &Triangle) -> Result<Redemption, ReserveError> {
-    let ladder = spent.ladder()?;
-    let developed: Vec<f64> = spent.rows.iter().map(|row| ladder.factors[row.len() - 1..].iter().product::<f64>().recip()).collect();
-    let (reached, used) = spent
-        .rows
-        .iter()
-        .zip(issued)
-        .zip(&developed)
-        .fold((0.0, 0.0), |(reached, used), ((row, issued), developed)| (reached + Triangle::latest(row), used + issued * developed));
+    let rungs = spent.rungs()?;
+    let known = spent.rows.iter().zip(issued);
+    let (reached, used) =
+        known.clone().fold((0.0, 0.0), |(reached, used), (row, issued)| (reached + Triangle::latest(row), used + issued * rungs.developed(row.len() - 1)));
     let pooled = if used > 0.0 { (reached / used).min(1.0) } else { 0.0 };
-    let all: f64 = issued.iter().sum();
-    let relative = if ladder.ultimate() > 0.0 { ladder.total_standard_error / ladder.ultimate() } else { 0.0 };
-    let mut ultimates = Vec::new();
-    let mut standard_errors = Vec::new();
-    for (i, (row, issued)) in spent.rows.iter().zip(issued).enumerate() {
-        let latest = Triangle::latest(row);
-        let own = developed[i] >= YOUNG && latest > 0.0;
-        let ultimate = if own { ladder.ultimates[i] } else { latest + pooled * issued * (1.0 - developed[i]) };
+    let (mut ultimates, mut paths) = (Vec::new(), Vec::new());
+    for (row, issued) in known {
+        let (latest, column) = (Triangle::latest(row), row.len() - 1);
+        let developed = rungs.developed(column);
+        let expected = pooled * issued * developed;
+        let has_begun = developed >= YOUNG && latest > 0.0;
+        let ultimate = if has_begun { latest / developed } else { latest + pooled * issued * (1.0 - developed) };
         ultimates.push(ultimate.min(*issued).max(latest));
-        standard_errors.push(if own { ladder.standard_errors[i] } else { relative * ultimate });
+        paths.push(Path::from(if latest < FAINT * expected { expected } else { latest }, column));
     }
-    let ultimate_rate = if all > 0.0 { ultimates.iter().sum::<f64>() / all } else { 0.0 };
-    Ok(Redemption { ultimates, standard_errors, ultimate_rate, ultimate_rate_standard_error: relative * ultimate_rate })
+    let (own, common) = beginnings(issued, spent);
+    for issued in issued.iter().skip(spent.rows.len()) {
+        ultimates.push(pooled * issued);
+        let own = if *issued > 0.0 { own / issued } else { 0.0 };
+        paths.push(Path { reached: pooled * issued * rungs.developed(0), column: 0, own, common });
+    }
+    let all: f64 = issued.iter().sum();
+    let of_all = |sum: f64| if all > 0.0 { sum / all } else { 0.0 };
+    let Errors { standard_errors, total, .. } = rungs.errors(&paths);
+    let ultimate_rate = of_all(ultimates.iter().sum());
+    Ok(Redemption { ultimates, standard_errors, ultimate_rate, ultimate_rate_standard_error: of_all(total) })
+}
+
+/// How differently cohorts spend in the triangle's first column: the relative variance of one of them, times the points that it was given, and that
+/// of the pooled share.
+fn beginnings(issued: &[f64], spent: &Triangle) -> (f64, f64) {
+    let known = || spent.rows.iter().zip(issued).filter(|(_, issued)| **issued > 0.0);
+    let (begun, of) = known().fold((0.0, 0.0), |(begun, of), (row, issued)| (begun + row[0], of + issued));
+    #[allow(clippy::cast_precision_loss)]
+    let spare = known().count() as f64 - 1.0;
+    if begun <= 0.0 || spare <= 0.0 {
+        return (0.0, 0.0);
+    }
+    let mean = begun / of;
+    let squares: f64 = known().map(|(row, issued)| issued * (row[0] / issued - mean).powi(2)).sum();
+    let relative = squares / spare / mean.powi(2);
+    (relative, relative / of)
 }
 
 #[cfg(test)]
@@ -240,6 +316,33 @@ mod tests {
         let ladder = triangle(TAYLOR_ASHE, false).ladder().unwrap();
         near(ladder.ultimate(), 53_038_945.61, 0.005);
         near(ladder.total_standard_error, 2_447_095.0, 1.0);
+    }
+
+    /// Mack (1993), table 2: standard errors by accident year, rounded to thousands there.
+    #[test]
+    fn taylor_and_ashe_by_cohort() {
+        let wanted = [0.0, 75_535.0, 121_699.0, 133_549.0, 261_406.0, 411_010.0, 558_317.0, 875_328.0, 971_258.0, 1_363_155.0];
+        let spent = triangle(TAYLOR_ASHE, false);
+        let ladder = spent.ladder().unwrap();
+        // Young cohorts have the errors of their own amounts, though their ultimates come from the pooled rate.
+        let redemption = redemption(&[10_000_000.0; 10], &spent).unwrap();
+        for errors in [&ladder.standard_errors, &redemption.standard_errors] {
+            errors.iter().zip(wanted).for_each(|(error, wanted)| near(*error, wanted, 1.0));
+        }
+        near(redemption.ultimate_rate_standard_error * 1e8, 2_447_095.0, 1.0);
+    }
+
+    #[test]
+    fn a_cohort_that_has_spent_nothing_yet_is_less_certain_than_older_ones() {
+        let spent = triangle(TAYLOR_ASHE, false);
+        let mut rows = spent.rows.clone();
+        rows[9] = vec![0.0];
+        let issued = vec![10_000_000.0; 11];
+        let redemption = redemption(&issued, &Triangle::new(rows).unwrap()).unwrap();
+        // The last has not begun at all, so it may begin in any way.
+        let errors = &redemption.standard_errors;
+        assert!(errors[9] > 1_200_000.0 && errors[10] > errors[9], "{errors:?}");
+        near(redemption.ultimates[10], redemption.ultimates[9] / (1.0 - 1.0 / 14.446_577), 1.0);
     }
 
     #[test]

@@ -25,16 +25,15 @@ pub async fn run(action: AuditAction) -> anyhow::Result<()> {
         AuditAction::Export { archive, data } => export(&archive, &data).await,
         AuditAction::Verify { archive, key, against } => verify(&archive, &key, against).await,
         AuditAction::Prove { receipt, key } => prove(&receipt, &key),
-        AuditAction::Replay { rulebook, since, csv, correct, server, archive, data } => {
+        AuditAction::Replay { rulebook, since, edition_of, csv, correct, server, archive, data } => {
+            let asked = correct::Basis::read(rulebook.as_deref(), since.as_deref(), edition_of.as_deref())?;
             let book = Book::open(archive.as_deref(), &data).await?;
-            let bytes = std::fs::read(&rulebook).with_context(|| format!("can't read {}", rulebook.display()))?;
-            let since = Moment::parse(&since).with_context(|| format!("--since {since:?}"))?;
-            let (program, replayed) = replay::run(book.log, &bytes, since).await.with_context(|| rulebook.display().to_string())?;
+            let replayed = replay::run(book.log, asked.what_if.clone()).await?;
             if let Some(path) = csv {
                 replay::write(&replayed, &path)?;
             }
             match correct {
-                Some(file) => correct::propose(&server, &program, &bytes, since, &replayed.differences, &file).await,
+                Some(file) => correct::propose(&server, &asked, &replayed.differences, &file).await,
                 None => Ok(()),
             }
         }
@@ -149,7 +148,13 @@ async fn verify(folder: &Path, key: &str, against: Option<String>) -> anyhow::Re
         bail!("the archive does not verify:\n  {}", findings.join("\n  "));
     }
     println!("archive verified: {} records of {} accounts, {} refused commands, in {seconds:.1} s", verified.records, verified.accounts, verified.outcomes);
-    println!("sealed: {} records, by {} checkpoints; every decision was made again and is the same", verified.sealed, verified.heads);
+    let older: u64 = verified.older_editions.values().sum();
+    let again = verified.records - older;
+    println!("sealed: {} records, by {} checkpoints; {again} decisions were made again and are the same", verified.sealed, verified.heads);
+    for (edition, records) in &verified.older_editions {
+        let release = ledger_core::edition::releases(*edition).unwrap_or("unknown");
+        println!("not decided again: {records} records of edition {edition}; release {release} can do that, all else of them is verified");
+    }
     if verified.sealed < verified.records {
         println!("not sealed yet when this was archived: the last {} records", verified.records - verified.sealed);
     }

@@ -2,34 +2,93 @@
 
 use std::time::Instant;
 
-use analysis::clv::{Fit, Holdout, fit, score_all};
+use analysis::clv::{AsOf, Asked, Choice, Fit, Holdout, fit, list, put_in_force, score_all};
 use anyhow::Context;
 use api::real_now;
 use comfy_table::{Table, presets};
 
-use crate::args::ClvAction;
+use crate::args::{BuyingModel, ClvAction, DataOptions};
 use crate::decline::{insight_rules, last_day};
 use crate::ops::open_caught_up;
 
+/// As many fits are listed.
+const FITS_MAX: i64 = 50;
+
 pub async fn run(action: ClvAction) -> anyhow::Result<()> {
-    let ClvAction::Fit { program, until, holdout_days, data } = action;
-    let (database, log) = open_caught_up(&data).await?;
-    let rules = insight_rules(&*log, &program).await?;
+    match action {
+        ClvAction::Fit { program, until, known_at, holdout_days, model, dry_run, data } => {
+            let choice = match model {
+                BuyingModel::Best => Choice::Best,
+                BuyingModel::BgNbd => Choice::BgNbd,
+                BuyingModel::ParetoNbd => Choice::ParetoNbd,
+            };
+            let asked = |until| Asked { as_of: AsOf { day: until, known_at }, model: choice, is_dry_run: dry_run, ..Asked::until(until, holdout_days) };
+            make(&program, until, asked, &data).await
+        }
+        ClvAction::Fits { program, data } => {
+            let (database, _log) = open_caught_up(&data).await?;
+            let client = analysis::open(database.url()).await?;
+            let fits = list(&client, &program, i32::MAX, FITS_MAX).await?;
+            if fits.is_empty() {
+                println!("program {program} has no fit yet: `loyalty clv fit --program {program}` makes one");
+            } else {
+                println!("{}", overview(&fits));
+            }
+            Ok(())
+        }
+        ClvAction::Use { fit, program, data } => {
+            let (database, log) = open_caught_up(&data).await?;
+            let rules = insight_rules(&*log, &program).await?;
+            let mut client = analysis::open(database.url()).await?;
+            let day = last_day(&client, &program).await?.with_context(|| format!("program {program} has no purchases"))?;
+            let chosen = put_in_force(&mut client, &program, fit, real_now().timestamp()).await?;
+            let scored = score_all(&mut client, &program, &chosen, &rules, day).await?;
+            println!("fit {fit} is in force, with data until {}; {scored} members scored as of {day}", chosen.until);
+            Ok(())
+        }
+    }
+}
+
+async fn make(program: &str, until: Option<jiff::civil::Date>, asked: impl Fn(jiff::civil::Date) -> Asked, data: &DataOptions) -> anyhow::Result<()> {
+    let (database, log) = open_caught_up(data).await?;
+    let rules = insight_rules(&*log, program).await?;
     let mut client = analysis::open(database.url()).await?;
-    let until = until.or(last_day(&client, &program).await?).with_context(|| format!("program {program} has no purchases"))?;
+    let until = until.or(last_day(&client, program).await?).with_context(|| format!("program {program} has no purchases"))?;
+    let asked = asked(until);
     let begin = Instant::now();
-    let fitted = fit(&mut client, &program, until, holdout_days, real_now().timestamp()).await?;
+    let fitted = fit(&mut client, program, &asked, real_now().timestamp()).await?;
     println!("{}", table(&fitted));
-    println!("fit {} of {} members, {} to {}, in {:.2} s", fitted.version, fitted.members, fitted.since, fitted.until, begin.elapsed().as_secs_f64());
+    let name = if asked.is_dry_run { "fit (dry run, not kept)".to_owned() } else { format!("fit {}", fitted.version) };
+    println!("{name} of {} members, {} to {}, in {:.2} s", fitted.members, fitted.since, fitted.until, begin.elapsed().as_secs_f64());
     if !fitted.in_force {
         println!("not put in force: {}", fitted.why);
+        if fitted.is_usable() && !asked.is_dry_run {
+            println!("to put it in force all the same: loyalty clv use {} --program {program}", fitted.version);
+        }
+        return Ok(());
+    }
+    if asked.is_dry_run {
+        println!("would be put in force: {}", fitted.why);
         return Ok(());
     }
     println!("in force: {}", fitted.why);
     let begin = Instant::now();
-    let scored = score_all(&mut client, &program, &fitted, &rules, until).await?;
+    let scored = score_all(&mut client, program, &fitted, &rules, until).await?;
     println!("{scored} members scored in {:.2} s", begin.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// A row a fit, the newest first.
+fn overview(fits: &[Fit]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(["fit", "in force", "model", "data until", "known at", "members", "why"]);
+    for fit in fits {
+        let model = fit.buying.as_ref().map_or("none", |buying| buying.model.as_str());
+        let known_at = fit.known_at.map_or_else(String::new, |day| day.to_string());
+        let in_force = if fit.in_force { "yes" } else { "" };
+        table.add_row([&fit.version.to_string(), in_force, model, &fit.until.to_string(), &known_at, &fit.members.to_string(), &fit.why]);
+    }
+    table
 }
 
 /// A row a model on the days before the holdout, one for the naive forecast, and what is in force.

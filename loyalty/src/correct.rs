@@ -3,9 +3,12 @@
 
 use std::path::Path;
 
-use ::audit::Difference;
+use ::audit::{Difference, WhatIf};
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
+use ledger_core::edition::EDITION;
+use ledger_core::id::Id;
+use ledger_core::policy::Rulebook;
 use ledger_core::time::Moment;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -22,23 +25,49 @@ struct Correction {
     evidence: String,
 }
 
+/// What a replay was asked for, and how its proposals name it.
+pub struct Basis {
+    /// By what the history is decided again.
+    pub what_if: WhatIf,
+    program: String,
+    /// Such as `since T under rulebook H (BLAKE3)`.
+    words: String,
+}
+
+impl Basis {
+    /// From the command line: a rulebook's file and since when, or the program whose older editions are decided again.
+    pub fn read(rulebook: Option<&Path>, since: Option<&str>, edition_of: Option<&str>) -> anyhow::Result<Self> {
+        if let Some(program) = edition_of {
+            let what_if = WhatIf::Edition { program: Id::parse(program).with_context(|| format!("--edition-of {program:?}"))? };
+            return Ok(Self { what_if, program: program.to_owned(), words: format!("by edition {EDITION}") });
+        }
+        let (file, since) = (rulebook.context("--rulebook is missing")?, since.context("--since is missing")?);
+        let bytes = std::fs::read(file).with_context(|| format!("can't read {}", file.display()))?;
+        let since = Moment::parse(since).with_context(|| format!("--since {since:?}"))?;
+        let rulebook: Rulebook = serde_json::from_slice(&bytes).with_context(|| format!("{} is not a rulebook", file.display()))?;
+        let words = format!("since {since} under rulebook {} (BLAKE3)", &blake3::hash(&bytes).to_hex()[..16]);
+        let program = rulebook.program.to_string();
+        Ok(Self { what_if: WhatIf::Rulebook { rulebook: Box::new(rulebook), since }, program, words })
+    }
+}
+
 /// Proposes what is different, each with its evidence, and lists it in `file`.
-pub async fn propose(server: &ServerOptions, program: &str, rulebook: &[u8], since: Moment, differences: &[Difference], file: &Path) -> anyhow::Result<()> {
-    let rules = &blake3::hash(rulebook).to_hex()[..16];
+pub async fn propose(server: &ServerOptions, basis: &Basis, differences: &[Difference], file: &Path) -> anyhow::Result<()> {
+    let Basis { program, words, .. } = basis;
     // The same replay proposes under the same ids, so that doing it twice proposes once.
-    let proposal_id = format!("correct-{}", &blake3::hash(format!("{rules} {since}").as_bytes()).to_hex()[..16]);
+    let proposal_id = format!("correct-{}", &blake3::hash(words.as_bytes()).to_hex()[..16]);
     let (client, mut list) = (Client::of(server)?, csv::Writer::from_path(file).with_context(|| format!("can't write {}", file.display()))?);
     let (mut proposed, mut refused) = (0_u64, Vec::new());
     let bar = ProgressBar::new(differences.len() as u64).with_message("proposing");
     for difference in differences.iter().filter(|difference| difference.is.points != difference.would_be.points) {
         bar.inc(1);
         let correction = Correction {
-            program: program.to_owned(),
+            program: program.clone(),
             proposal_id: proposal_id.clone(),
             account_id: difference.account.clone(),
             points: difference.would_be.points - difference.is.points,
             evidence: format!(
-                "decided again since {since} under rulebook {rules} (BLAKE3): {} points, would be {}; after record {} with hash {}",
+                "decided again {words}: {} points, would be {}; after record {} with hash {}",
                 difference.is.points,
                 difference.would_be.points,
                 difference.account_seq,

@@ -8,7 +8,7 @@ use command_service::Programs;
 use event_log::EventLog;
 use jiff::civil::Date;
 use ledger_core::id::Id;
-use ledger_core::policy::InsightRules;
+use ledger_core::policy::{InsightRules, Rulebook};
 use tokio_postgres::Client;
 
 use crate::args::DeclineAction;
@@ -48,11 +48,16 @@ pub async fn run(action: DeclineAction) -> anyhow::Result<()> {
 
 /// What the rulebook in force says to analysts.
 pub async fn insight_rules(log: &dyn EventLog, program: &str) -> anyhow::Result<InsightRules> {
+    Ok(rulebook(log, program).await?.insight)
+}
+
+/// The rulebook in force.
+pub async fn rulebook(log: &dyn EventLog, program: &str) -> anyhow::Result<Rulebook> {
     let programs = Programs::load(log).await?;
     let id = Id::parse(program).context("--program")?;
     let state = programs.by_id.get(&id).with_context(|| format!("there is no program {program}"))?;
     let version = state.program.at_or_first(state.now(real_now())).context("the program has no rulebook")?;
-    Ok(version.rulebook.insight.clone())
+    Ok(version.rulebook.clone())
 }
 
 /// The day of the program's last purchase.

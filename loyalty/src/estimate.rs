@@ -35,11 +35,13 @@ async fn estimate(url: &str, name: &str, program: &ProgramState) -> Result<(), B
     let now = real_now();
     let (Some(version), Some(day)) = (program.program.at_or_first(program.now(now)), last_day(&client, name).await?) else { return Ok(()) };
     let rules = &version.rulebook.insight;
-    let fit = clv::fit(&mut client, name, day, HOLDOUT_DAYS, now.timestamp()).await?;
-    if fit.in_force {
-        clv::score_all(&mut client, name, &fit, rules, day).await?;
-    } else {
+    let asked = clv::Asked { is_scheduled: true, ..clv::Asked::until(day, HOLDOUT_DAYS) };
+    let fit = clv::fit(&mut client, name, &asked, now.timestamp()).await?;
+    if !fit.in_force {
         tracing::warn!(program = name, reason = fit.why, "the fit of lifetime value was not put in force");
+    }
+    if let Some(fit) = clv::in_force(&client, name).await? {
+        clv::score_all(&mut client, name, &fit, rules, day).await?;
     }
     match decline::assess(&mut client, name, rules, day).await {
         // Somebody assessed a later day by hand.

@@ -21,6 +21,7 @@ mod report;
 mod serve;
 mod summary;
 mod up;
+mod upgrade;
 mod verify;
 mod watch;
 
@@ -41,6 +42,7 @@ async fn main() -> std::process::ExitCode {
         Command::Program(options) => ops::program(options).await,
         Command::Projectors(options) => ops::projectors(options).await,
         Command::Rebuild(options) => ops::rebuild(options).await,
+        Command::Upgrade(options) => upgrade::run(options).await,
         Command::Verify(options) => ops::verify(options).await,
         Command::Log(options) => copy::run(options).await,
         Command::Audit(options) => audit::run(options.action).await,

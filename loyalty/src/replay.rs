@@ -4,33 +4,29 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ::audit::{Difference, Replayed, replay};
+use ::audit::{Difference, Replayed, WhatIf, replay};
 use anyhow::Context;
 use comfy_table::{Table, presets};
 use event_log::EventLog;
 use ledger_core::points::Amount;
-use ledger_core::policy::Rulebook;
-use ledger_core::time::Moment;
 
 use crate::audit::bar;
 
 /// How many accounts the table shows.
 const ROWS_MAX: usize = 20;
 
-/// Decides again and prints what would be different; tells of which program.
-pub async fn run(log: Arc<dyn EventLog>, rulebook: &[u8], since: Moment) -> anyhow::Result<(String, Replayed)> {
-    let rulebook: Rulebook = serde_json::from_slice(rulebook).context("it is not a rulebook")?;
-    let program = rulebook.program.to_string();
+/// Decides again and prints what would be different.
+pub async fn run(log: Arc<dyn EventLog>, what_if: WhatIf) -> anyhow::Result<Replayed> {
     let bar = bar(log.ends().await?.iter().sum(), "deciding again");
     let shown = bar.clone();
     let begin = Instant::now();
-    let replayed = replay(log, rulebook, since, move |count| shown.set_position(count)).await?;
+    let replayed = replay(log, what_if, move |count| shown.set_position(count)).await?;
     let seconds = begin.elapsed().as_secs_f64();
     bar.finish_and_clear();
     accounts(&replayed.differences);
     in_all(&replayed);
     println!("{} records in {seconds:.1} s", replayed.records);
-    Ok((program, replayed))
+    Ok(replayed)
 }
 
 /// Those that differ most.

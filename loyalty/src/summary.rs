@@ -16,7 +16,7 @@ fn table(header: &[&str]) -> Table {
 }
 
 /// Digits in groups of three.
-fn grouped(points: i64) -> String {
+pub fn grouped(points: i64) -> String {
     let digits = points.unsigned_abs().to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

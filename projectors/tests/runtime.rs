@@ -10,6 +10,7 @@ use ledger_core::account::command::Reason;
 use ledger_core::account::event::Lot;
 use ledger_core::account::state::Balance;
 use ledger_core::account::{Event, EventKind};
+use ledger_core::edition::EDITION;
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::time::Moment;
 use ledger_schemas::{Record, encode_record};
@@ -76,6 +77,8 @@ fn record(account: &str, seq: u64) -> Record {
         previous_hash: [0; 32],
         events: kinds.into_iter().map(|kind| Event { at, kind }).collect(),
         balance: Balance { available: 10 * i64::try_from(seq).unwrap(), ..Balance::default() },
+        edition: EDITION,
+        program_entries: Some(1),
     }
 }
 

@@ -13,7 +13,7 @@ use ledger_core::time::Moment;
 use prost::Message;
 
 use crate::read::Malformed;
-use crate::record::{Hash, Outcome, ProgramChange, ProgramEntry};
+use crate::record::{EditionEntered, Hash, Outcome, ProgramChange, ProgramEntry};
 use crate::{SCHEMA_VERSION, v1};
 
 /// Why bytes of the book can't be read.
@@ -111,19 +111,31 @@ impl ProgramEntry {
     pub fn decode(bytes: &[u8]) -> Decoded<Self> {
         let message = v1::ProgramEntry::decode(bytes)?;
         check_version(message.schema_version)?;
+        let program = || id(&message.program, "program");
         let change = match message.kind.ok_or_else(|| bad("kind"))? {
             v1::program_entry::Kind::RulebookPublished(published) => {
-                ProgramChange::RulebookPublished { version: published.version, rulebook: published.rulebook }
+                ProgramChange::RulebookPublished { program: program()?, version: published.version, rulebook: published.rulebook }
             }
-            v1::program_entry::Kind::ClockSet(set) => ProgramChange::ClockSet { now: moment(set.now_us, "now_us")? },
+            v1::program_entry::Kind::ClockSet(set) => ProgramChange::ClockSet { program: program()?, now: moment(set.now_us, "now_us")? },
+            v1::program_entry::Kind::EditionEntered(entered) => ProgramChange::EditionEntered(edition_entered(entered)?),
         };
         Ok(Self {
-            program: id(&message.program, "program")?,
             recorded_at: moment(message.recorded_at_us, "recorded_at_us")?,
             actor: message.actor.into(),
             change,
         })
     }
+}
+
+fn edition_entered(entered: v1::EditionEntered) -> Decoded<EditionEntered> {
+    let mut first_positions = Vec::with_capacity(entered.first_positions.len());
+    for (partition, first) in (0..).zip(entered.first_positions) {
+        if first.partition != partition {
+            return Err(bad("first_positions.partition"));
+        }
+        first_positions.push(first.position);
+    }
+    Ok(EditionEntered { edition: entered.edition, time_zones: entered.time_zones, cel: entered.cel, first_positions })
 }
 
 pub(crate) fn command(command: v1::Command) -> Decoded<Command> {

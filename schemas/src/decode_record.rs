@@ -10,6 +10,7 @@ use ledger_core::account::command::{Line, Origin, Purchase};
 use ledger_core::account::event::{Earned, Lot, Part, Spent};
 use ledger_core::account::state::Balance;
 use ledger_core::account::{Event, EventKind};
+use ledger_core::edition::FIRST_EDITION;
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::points::Amount;
 use ledger_core::policy::{Facts, LinePoints, Paid, RateFailure};
@@ -41,6 +42,7 @@ impl Record {
         let (mut program, mut account, mut command_id, mut command_kind, mut actor) = ("", "", "", "", "");
         let (mut content_hash, mut previous_hash): (&[u8], &[u8]) = (&[], &[]);
         let (mut recorded_at, mut effective_at, mut balance) = (0, 0, None);
+        let (mut edition, mut program_entries) = (FIRST_EDITION, None);
         let mut events = Vec::with_capacity(2);
         each_field!(bytes, value, {
             1 => {
@@ -61,8 +63,13 @@ impl Record {
             12 => previous_hash = value.bytes()?,
             13 => events.push(event(value.bytes()?)?),
             14 => balance = Some(self::balance(value.bytes()?)?),
+            15 => edition = value.uint32()?,
+            16 => program_entries = Some(value.uint()?),
         });
         check_version(schema_version)?;
+        if edition < FIRST_EDITION || (edition == FIRST_EDITION) != (schema_version == 1) {
+            return Err(bad("edition"));
+        }
         Ok(Self {
             key: AccountKey { program: id(program, "program")?, account: id(account, "account")? },
             account_seq,
@@ -76,6 +83,8 @@ impl Record {
             previous_hash: fixed_hash(previous_hash, "previous_hash")?,
             events,
             balance: balance.ok_or_else(|| bad("balance"))?,
+            edition,
+            program_entries,
         })
     }
 }

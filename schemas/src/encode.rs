@@ -4,19 +4,20 @@ use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Retu
 use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
 use ledger_core::account::state::Balance;
 use ledger_core::account::{Command, Event, EventKind};
+use ledger_core::edition::FIRST_EDITION;
 use ledger_core::id::Id;
 use ledger_core::points::{Amount, Points};
 use ledger_core::policy::{Facts, LinePoints, Paid, RateFailure};
 use ledger_core::time::Moment;
 
-use crate::record::{Hash, Outcome, ProgramChange, ProgramEntry, Record};
+use crate::record::{EditionEntered, Hash, Outcome, ProgramChange, ProgramEntry, Record};
 use crate::wire::Wire;
 use crate::{SCHEMA_VERSION, v1};
 
 /// Appends the bytes of `record` to `out`.
 pub fn encode_record(record: &Record, out: &mut Vec<u8>) {
     let mut to = Wire(out);
-    to.uint(1, SCHEMA_VERSION);
+    to.uint(1, if record.edition == FIRST_EDITION { 1_u32 } else { SCHEMA_VERSION });
     to.text(2, record.key.program.as_str());
     to.text(3, record.key.account.as_str());
     to.uint(4, record.account_seq);
@@ -32,6 +33,10 @@ pub fn encode_record(record: &Record, out: &mut Vec<u8>) {
         to.message(13, |to| event(to, each));
     }
     to.message(14, |to| balance(to, &record.balance));
+    if record.edition != FIRST_EDITION {
+        to.uint(15, record.edition);
+    }
+    to.optional_uint(16, record.program_entries);
 }
 
 /// The bytes of `outcome`.
@@ -39,7 +44,7 @@ pub fn encode_record(record: &Record, out: &mut Vec<u8>) {
 pub fn encode_outcome(outcome: &Outcome) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     let mut to = Wire(&mut out);
-    to.uint(1, SCHEMA_VERSION);
+    to.uint(1, 1_u32);
     to.text(2, outcome.key.program.as_str());
     to.text(3, outcome.key.account.as_str());
     to.message(4, |to| command(to, &outcome.command));
@@ -61,18 +66,35 @@ pub(crate) fn command(to: &mut Wire<'_>, command: &Command) {
 pub fn encode_program_entry(entry: &ProgramEntry) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     let mut to = Wire(&mut out);
-    to.uint(1, SCHEMA_VERSION);
-    to.text(2, entry.program.as_str());
+    let (schema_version, program) = match &entry.change {
+        ProgramChange::EditionEntered(_) => (SCHEMA_VERSION, ""),
+        ProgramChange::RulebookPublished { program, .. } | ProgramChange::ClockSet { program, .. } => (1, program.as_str()),
+    };
+    to.uint(1, schema_version);
+    to.text(2, program);
     to.int(3, entry.recorded_at.as_micros());
     to.text(4, &entry.actor);
     match &entry.change {
-        ProgramChange::RulebookPublished { version, rulebook } => to.message(5, |to| {
+        ProgramChange::RulebookPublished { version, rulebook, .. } => to.message(5, |to| {
             to.uint(1, *version);
             to.bytes(2, rulebook);
         }),
-        ProgramChange::ClockSet { now } => to.message(6, |to| to.int(1, now.as_micros())),
+        ProgramChange::ClockSet { now, .. } => to.message(6, |to| to.int(1, now.as_micros())),
+        ProgramChange::EditionEntered(entered) => to.message(7, |to| edition_entered(to, entered)),
     }
     out
+}
+
+fn edition_entered(to: &mut Wire<'_>, entered: &EditionEntered) {
+    to.uint(1, entered.edition);
+    to.text(2, &entered.time_zones);
+    to.text(3, &entered.cel);
+    for (partition, position) in (0_u32..).zip(&entered.first_positions) {
+        to.message(4, |to| {
+            to.uint(1, partition);
+            to.uint(2, *position);
+        });
+    }
 }
 
 /// The hash of what `command` asks of the account, without its id and who asks; `scratch` is used as a buffer.

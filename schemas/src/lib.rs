@@ -18,10 +18,10 @@ pub use ask::{Ask, What};
 pub use decode::DecodeError;
 pub use encode::{content_hash, encode_outcome, encode_program_entry, encode_record};
 pub use published::{Published, Whose};
-pub use record::{Hash, Outcome, ProgramChange, ProgramEntry, Record, hash};
+pub use record::{EditionEntered, Hash, Outcome, ProgramChange, ProgramEntry, Record, hash};
 
-/// The schema that this code writes, and the newest that it reads.
-pub const SCHEMA_VERSION: u32 = 1;
+/// The newest schema that this code reads. Records of edition 1 and entries that every release can read are of version 1, all else is of 2.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// The generated types.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]

@@ -3,6 +3,7 @@
 use compact_str::CompactString;
 use ledger_core::account::state::Balance;
 use ledger_core::account::{Command, Event};
+use ledger_core::edition::{CEL, EDITION, TIME_ZONES};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::time::Moment;
 
@@ -42,6 +43,10 @@ pub struct Record {
     pub events: Vec<Event>,
     /// What the account has after it.
     pub balance: Balance,
+    /// The edition of the code that decided (see [`ledger_core::edition`]).
+    pub edition: u32,
+    /// How many entries of the program stream the decision used; none before edition 2.
+    pub program_entries: Option<u64>,
 }
 
 /// A command that was refused.
@@ -61,11 +66,9 @@ pub struct Outcome {
     pub detail: String,
 }
 
-/// Something that is true of a program from here on.
+/// An entry of the program stream: something that is true from here on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProgramEntry {
-    /// Which program.
-    pub program: Id,
     /// When, by the real clock.
     pub recorded_at: Moment,
     /// Who said so.
@@ -74,11 +77,15 @@ pub struct ProgramEntry {
     pub change: ProgramChange,
 }
 
-/// What is true of a program.
+/// What is true of a program, or of the whole book.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ProgramChange {
-    /// A version of its rulebook.
+    /// The book is decided by an edition from here on.
+    EditionEntered(EditionEntered),
+    /// A version of a program's rulebook.
     RulebookPublished {
+        /// Which program.
+        program: Id,
         /// 1, 2, 3 …
         version: u32,
         /// The rulebook as published, JSON.
@@ -86,7 +93,30 @@ pub enum ProgramChange {
     },
     /// The clock of a sandbox program.
     ClockSet {
+        /// Which program.
+        program: Id,
         /// What it shows.
         now: Moment,
     },
+}
+
+/// From where on a book is decided by an edition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EditionEntered {
+    /// The edition.
+    pub edition: u32,
+    /// The release of the time zone database that decides in it.
+    pub time_zones: String,
+    /// The version of the CEL implementation that decides in it.
+    pub cel: String,
+    /// By partition, the position of the first record decided in it.
+    pub first_positions: Vec<u64>,
+}
+
+impl EditionEntered {
+    /// The edition of this code, for a book whose partitions end at `first_positions`.
+    #[must_use]
+    pub fn current(first_positions: Vec<u64>) -> Self {
+        Self { edition: EDITION, time_zones: TIME_ZONES.to_owned(), cel: CEL.to_owned(), first_positions }
+    }
 }

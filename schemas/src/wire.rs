@@ -44,9 +44,9 @@ impl Wire<'_> {
         }
     }
 
-    /// An `optional uint32`.
-    pub(crate) fn optional_uint(&mut self, number: u32, value: Option<u32>) {
-        self.optional_int(number, value.map(i64::from));
+    /// An `optional uint32` or `optional uint64`.
+    pub(crate) fn optional_uint(&mut self, number: u32, value: Option<impl Into<u64>>) {
+        self.optional_int(number, value.map(|value| value.into().cast_signed()));
     }
 
     /// A `sint32` or `sint64`.

@@ -13,12 +13,13 @@ use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Retu
 use ledger_core::account::event::{Earned, Lot, Part, Proposal, Reversed, Spent, TierCause, TierMove};
 use ledger_core::account::state::{Balance, Status};
 use ledger_core::account::{Command, Event, EventKind};
+use ledger_core::edition::{EDITION, FIRST_EDITION};
 use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_core::points::Amount;
 use ledger_core::policy::{Facts, LinePoints, Paid, RateFailure};
 use ledger_core::time::Moment;
 use ledger_schemas::v1;
-use ledger_schemas::{Ask, DecodeError, Outcome, ProgramChange, ProgramEntry, Record, What, content_hash, encode_outcome, encode_program_entry, encode_record};
+use ledger_schemas::{Ask, DecodeError, EditionEntered, Outcome, ProgramChange, ProgramEntry, Record, What, content_hash, encode_outcome, encode_program_entry, encode_record};
 use prost::Message;
 
 fn id(text: &str) -> Id {
@@ -179,6 +180,8 @@ fn record(kind: EventKind) -> Record {
         previous_hash: [0xcd; 32],
         events: vec![Event { at: at("2009-12-01T07:45:00Z"), kind }],
         balance: Balance { available: 1, pending: 2, held: 3, owed: 4, lifetime_earned: 5 },
+        edition: FIRST_EDITION,
+        program_entries: None,
     }
 }
 
@@ -211,6 +214,32 @@ fn every_kind_of_event_has_its_golden_bytes() {
         kinds.insert(name);
     }
     assert_eq!(kinds.len(), 28, "every kind of event is here");
+}
+
+#[test]
+fn a_record_of_this_edition_has_its_golden_bytes() {
+    for (name, program_entries) in [("record-edition-2.hex", Some(7)), ("record-edition-2-zero.hex", Some(0))] {
+        let record = Record { edition: 2, program_entries, ..record(EventKind::AccountActivated) };
+        let mut bytes = Vec::new();
+        encode_record(&record, &mut bytes);
+        let golden = golden(name, &bytes);
+        assert_eq!(bytes, golden);
+        assert_eq!(golden[..2], [0x08, 0x02], "older releases must refuse it");
+        assert_eq!(Record::decode(&golden).unwrap(), record);
+        assert_eq!(v1::Record::decode(&*golden).unwrap().encode_to_vec(), golden);
+    }
+}
+
+#[test]
+fn a_records_edition_and_schema_agree() {
+    let mut bytes = Vec::new();
+    encode_record(&Record { edition: EDITION, ..record(EventKind::AccountActivated) }, &mut bytes);
+    bytes[1] = 1;
+    assert!(matches!(Record::decode(&bytes), Err(DecodeError::Field { field: "edition" })), "a record of schema 1 is of edition 1");
+    bytes.clear();
+    encode_record(&record(EventKind::AccountActivated), &mut bytes);
+    bytes[1] = 2;
+    assert!(matches!(Record::decode(&bytes), Err(DecodeError::Field { field: "edition" })), "a record of schema 2 names its edition");
 }
 
 #[test]
@@ -251,9 +280,14 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         assert_eq!(Outcome::decode(&golden).unwrap(), outcome);
         assert_eq!(v1::Outcome::decode(&*golden).unwrap().encode_to_vec(), golden);
     }
-    let changes = [ProgramChange::RulebookPublished { version: 2, rulebook: b"{}".to_vec() }, ProgramChange::ClockSet { now: at("2010-01-01T00:00:00Z") }];
+    let entered = EditionEntered { edition: 2, time_zones: "2026e".into(), cel: "0.15.0".into(), first_positions: vec![0, 300, 7] };
+    let changes = [
+        ProgramChange::RulebookPublished { program: id("shop"), version: 2, rulebook: b"{}".to_vec() },
+        ProgramChange::ClockSet { program: id("shop"), now: at("2010-01-01T00:00:00Z") },
+        ProgramChange::EditionEntered(entered),
+    ];
     for (n, change) in changes.into_iter().enumerate() {
-        let entry = ProgramEntry { program: id("shop"), recorded_at: at("2010-01-01T00:00:00Z"), actor: "admin".into(), change };
+        let entry = ProgramEntry { recorded_at: at("2010-01-01T00:00:00Z"), actor: "admin".into(), change };
         let bytes = encode_program_entry(&entry);
         let golden = golden(&format!("program-{n:02}.hex"), &bytes);
         assert_eq!(bytes, golden);
@@ -299,8 +333,8 @@ fn what_is_asked_over_the_log_is_read_as_it_was_asked() {
         assert_eq!(v1::Ask::decode(&*bytes).unwrap().encode_to_vec(), bytes, "{ask:?} is written otherwise than the generated types write it");
         assert_eq!(Ask::decode(&bytes).unwrap(), ask);
         let mut newer = bytes;
-        newer[1] = 2;
-        assert!(matches!(Ask::decode(&newer), Err(DecodeError::NewerSchema { found: 2 })));
+        newer[1] = 3;
+        assert!(matches!(Ask::decode(&newer), Err(DecodeError::NewerSchema { found: 3 })));
     }
 }
 
@@ -310,9 +344,9 @@ fn a_newer_schema_and_damaged_bytes_are_refused() {
     encode_record(&record(EventKind::AccountActivated), &mut bytes);
     let mut newer = bytes.clone();
     assert_eq!(&newer[..2], [0x08, 0x01], "the schema version comes first");
-    newer[1] = 2;
+    newer[1] = 3;
     let error = Record::decode(&newer).unwrap_err();
-    assert!(matches!(error, DecodeError::NewerSchema { found: 2 }), "{error}");
+    assert!(matches!(error, DecodeError::NewerSchema { found: 3 }), "{error}");
     for cut in 1..bytes.len() {
         assert!(Record::decode(&bytes[..cut]).is_err(), "cut at {cut}");
     }

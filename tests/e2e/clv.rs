@@ -118,7 +118,12 @@ async fn a_member_has_facts_at_once_and_a_forecast_once_one_is_in_force() {
     let (status, problem) = up.get(&format!("{clv}?as_of=yesterday")).await;
     assert_eq!((status, &problem["errors"][0]["value"]), (StatusCode::BAD_REQUEST, &json!("yesterday")));
     let (status, problem) = up.get(&format!("{clv}?weeks=0")).await;
-    assert_eq!((status, &problem["errors"][0]["expected"]), (StatusCode::BAD_REQUEST, &json!("1 to 520")));
+    assert_eq!((status, &problem["errors"][0]["expected"]), (StatusCode::BAD_REQUEST, &json!("more than 0 and up to 520, such as 39 or 4.5")));
+    let (status, problem) = up.get(&format!("{clv}?as_of=2010-03-02")).await;
+    assert_eq!((status, &problem["errors"][0]["expected"]), (StatusCode::BAD_REQUEST, &json!("a day up to 2010-03-01, which is today")));
+    // What was given back on 20 February was not known on the 19th.
+    let then = up.read(&format!("{clv}?as_of=2010-02-19"), &answer).await;
+    assert_eq!((&then["orders"], &then["spend"], &then["channels"][0]["spend"]), (&json!(3), &json!(30.0), &json!(30.0)), "{then}");
     // Three purchases are no data; it says so and puts nothing in force.
     let said = run(&["clv", "fit", "--program", "shop", "--holdout-days", "7"], data.path()).await;
     assert!(said.contains("not put in force: bg_nbd: 0 members bought again, at least 20 are needed"), "{said}");
@@ -128,6 +133,8 @@ async fn a_member_has_facts_at_once_and_a_forecast_once_one_is_in_force() {
     assert_eq!(cohorts["items"], json!([{"cohort": "2010-02-01", "month": 0, "members": 1, "orders": 2, "spend": "20"}]));
     let refused = loyalty(&["clv", "fit", "--program", "shop", "--holdout-days", "1"], data.path()).output().await.unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("holdout_days is 1: 7 to 3660"));
+    let refused = loyalty(&["clv", "fit", "--program", "shop", "--until", "2010-02-16"], data.path()).output().await.unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("until is 2010-02-16: a day up to the last purchase, 2010-02-15"));
     up.stop().await;
 }
 
@@ -180,6 +187,7 @@ async fn a_shop_gets_a_fit_and_scores_by_value() {
     assert!(advocates["items"].as_array().unwrap().iter().all(|member| member["rung"] == "customer"));
     let (_, one) = up.get(&format!("/v1/programs/shop/accounts/{}/clv?as_of={}", best["account_id"].as_str().unwrap(), best["as_of"].as_str().unwrap())).await;
     assert_eq!(one["forecast"], best["forecast"]);
+    looking_back(&up, data.path()).await;
     up.stop().await;
 
     run(&["decline", "assess", "--program", "shop"], data.path()).await;
@@ -198,12 +206,62 @@ async fn a_shop_gets_a_fit_and_scores_by_value() {
     let second = async {
         loop {
             let (_, fits) = up.get("/v1/programs/shop/clv/fits").await;
-            if fits["items"][0]["version"] == 2 {
+            if fits["items"][0]["version"] == 4 {
                 break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(60), second).await.expect("a fit is made by the schedule");
+    // It does not replace the one that was chosen by hand.
+    let (_, fits) = up.get("/v1/programs/shop/clv/fits").await;
+    assert_eq!((&fits["items"][0]["in_force"], &fits["items"][3]["in_force"]), (&json!(false), &json!(true)), "{fits}");
     up.stop().await;
+}
+
+/// Looks back from a book with fit 1 in force, and leaves it in force by hand.
+async fn looking_back(up: &Up, data: &Path) {
+    let fits = async || up.get("/v1/programs/shop/clv/fits").await.1["items"].clone();
+    let in_force = |fits: &Value| fits.as_array().unwrap().iter().map(|fit| fit["in_force"].as_bool().unwrap()).collect::<Vec<bool>>();
+    let until = fits().await[0]["until"].as_str().unwrap().to_owned();
+    // A dry run keeps nothing.
+    let said = run(&["clv", "fit", "--program", "shop", "--model", "pareto_nbd", "--dry-run"], data).await;
+    assert!(said.contains("dry run, not kept") && said.contains("pareto_nbd, all days"), "{said}");
+    assert_eq!(in_force(&fits().await), [true]);
+    // A fit of a past day is kept, and does not replace the one in force; a look at that day uses it.
+    let said = run(&["clv", "fit", "--program", "shop", "--as-of", "2010-10-01"], data).await;
+    assert!(said.contains("not put in force: it looks back: fit 1") && said.contains("loyalty clv use 2 --program shop"), "{said}");
+    assert_eq!(in_force(&fits().await), [false, true]);
+    let members = "/v1/programs/shop/clv/members";
+    let (_, then) = up.get(&format!("{members}?as_of=2010-10-01&limit=2")).await;
+    assert_eq!((&then["items"][0]["as_of"], &then["items"][0]["forecast"]["fit_version"]), (&json!("2010-10-01"), &json!(2)), "{then}");
+    let (_, next) = up.get(&format!("{members}?as_of=2010-10-01&limit=2&cursor={}", then["next_cursor"].as_str().unwrap())).await;
+    let (_, four) = up.get(&format!("{members}?as_of=2010-10-01&limit=4")).await;
+    assert_eq!(four["items"][2], next["items"][0]);
+    // Half a week is less than a week, and the last scores' day is looked at.
+    let expected = async |weeks: &str| {
+        let (status, page) = up.get(&format!("{members}?weeks={weeks}&limit=1")).await;
+        assert_eq!((status, &page["items"][0]["as_of"]), (StatusCode::OK, &json!(until)), "{page}");
+        page["items"][0]["forecast"]["expected_purchases"].as_f64().unwrap()
+    };
+    let (half, one) = (expected("0.5").await, expected("1").await);
+    assert!(0.0 < half && half < one && one < 2.1 * half, "{half} {one}");
+    let response = up.send(reqwest::Method::GET, &format!("{members}?as_of=2010-10-01&weeks=4.5&format=csv"), None).await.unwrap();
+    let text = response.text().await.unwrap();
+    let header = "account_id,as_of,rung,recency,frequency,monetary,fit_version,alive,expected_purchases,order_value,lifetime_value";
+    assert_eq!((text.lines().next(), text.lines().count()), (Some(header), 301), "{text}");
+    let (status, problem) = up.get(&format!("{members}?fit=9")).await;
+    assert_eq!((status, &problem["errors"][0]["pointer"]), (StatusCode::BAD_REQUEST, &json!("fit")), "{problem}");
+    // What was known on a day before everything was booked is nothing.
+    let refused = loyalty(&["clv", "fit", "--program", "shop", "--known-at", "2009-01-01"], data).output().await.unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("has no purchases until"), "{refused:?}");
+    // A newer fit, and the way back.
+    let said = run(&["clv", "fit", "--program", "shop"], data).await;
+    assert!(said.contains("in force: "), "{said}");
+    assert_eq!(in_force(&fits().await), [true, false, false]);
+    let said = run(&["clv", "use", "1", "--program", "shop"], data).await;
+    assert!(said.contains("fit 1 is in force") && said.contains("300 members scored"), "{said}");
+    assert_eq!(in_force(&fits().await), [false, false, true]);
+    let listed = run(&["clv", "fits", "--program", "shop"], data).await;
+    assert!(listed.contains("it looks back"), "{listed}");
 }

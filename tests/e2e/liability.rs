@@ -243,6 +243,35 @@ async fn what_a_brand_pays_for_is_told_by_period_and_as_owed() {
     assert!(report.contains("Who pays, since") && page.contains("<td>acme</td>"), "{report}");
 }
 
+#[tokio::test]
+async fn goodwill_defers_no_revenue() {
+    let data = TempDir::new().unwrap();
+    let up = Up::start(data.path(), &[]).await;
+    let mut rules = points_worth_one("1", "2026-01-01T00:00:00Z");
+    rules["earn"] = json!({"base": {"points": "1", "per": "1"}});
+    rules["redeem"] = json!({"minimum": 1, "value": {"points": 100, "amount": "1.00"}});
+    assert_eq!(up.put("/v1/programs/shop/rulebook", rules).await.0, StatusCode::CREATED);
+    // Given a sale of 1,000.00 with 1,000 points, which are worth 10.00, and 100,000 points by hand.
+    clock(&up, "2026-01-10T00:00:00Z").await;
+    let mut sale = purchase("p1", "a", "2026-01-10T00:00:00Z", "x", "1000");
+    sale["shipping"] = json!("0");
+    assert_eq!(up.post("/v1/programs/shop/purchases", sale).await.0, StatusCode::CREATED);
+    let gift = json!({"adjustment_id": "g1", "account_id": "a", "points": 100_000, "reason": "goodwill"});
+    let (status, answer) = up.post("/v1/programs/shop/adjustments", gift).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    clock(&up, "2026-02-10T00:00:00Z").await;
+    seen(&up, &answer).await;
+    // Then the sale's price is shared with its own points only: 1,000.00 × 10.00 / 1,010.00.
+    let (_, journal) = up.get("/v1/programs/shop/liability/journal?period=2026-01").await;
+    assert_eq!((&journal["contract_liability"], &journal["entries"][0]["debit"]), (&json!("9.90"), &json!("9.90")), "{journal}");
+    // Half of all points is spent: half of what was deferred is revenue, as points of a month are alike.
+    let answer = redeem(&up, "r1", "a", 50_500).await;
+    seen(&up, &answer).await;
+    let (_, journal) = up.get("/v1/programs/shop/liability/journal?period=2026-02").await;
+    assert_eq!((&journal["contract_liability"], &journal["entries"][0]["debit"]), (&json!("4.95"), &json!("4.95")), "{journal}");
+    up.stop().await;
+}
+
 /// Each of 12 months gives 1,000 points; of those a tenth is spent after one month, two tenths after two, a tenth after three.
 async fn a_year_of_points(data: &Path) -> Up {
     let up = Up::start(data, &[]).await;
@@ -277,7 +306,50 @@ async fn breakage_is_found_from_what_earlier_months_did() {
     }
     near(&breakage["back_test"]["expected"], breakage["back_test"]["actual"].as_f64().unwrap());
     assert_eq!(breakage["back_test"]["actual"], 800.0);
+    // December is not over, so nothing is learned from it: not on its first day either, on which nobody has spent yet.
+    assert_eq!((&breakage["period"], &breakage["complete_until"]), (&json!("2020-12-01"), &json!("2020-11-30")), "{breakage}");
+    let (_, first) = up.get("/v1/programs/shop/liability/breakage?as_of=2020-12-01").await;
+    near(&first["ultimate_redemption_rate"], 0.4);
+    let (_, over) = up.get("/v1/programs/shop/liability/breakage?as_of=2020-11-30").await;
+    assert_eq!((&over["period"], &over["complete_until"]), (&json!("2020-11-01"), &json!("2020-11-30")), "{over}");
     up.stop().await;
+}
+
+#[tokio::test]
+async fn points_that_expire_are_not_expected_to_be_spent_where_few_ever_are() {
+    let data = TempDir::new().unwrap();
+    let up = Up::start(data.path(), &[]).await;
+    let mut rules = points_worth_one("1", "2020-01-01T00:00:00Z");
+    (rules["insight"], rules["expiry"]) = (json!({}), json!({"mode": "rolling", "months": 3}));
+    assert_eq!(up.put("/v1/programs/shop/rulebook", rules).await.0, StatusCode::CREATED);
+    // Given eight months of 1,000 points each, all of which expire after three; two members spend 100 each of the last ones.
+    for month in 1_u32..=8 {
+        let at = format!("2020-{month:02}-10T00:00:00Z");
+        clock(&up, &at).await;
+        for old in 1..month {
+            // Whoever is looked at has their points expire.
+            let mut nothing = purchase(&format!("n{month}"), &format!("m{old}"), &at, "x", "0.01");
+            nothing["shipping"] = json!("0");
+            up.post("/v1/programs/shop/purchases", nothing).await;
+        }
+        let mut sale = purchase(&format!("p{month}"), &format!("m{month}"), &at, "x", "10000");
+        sale["shipping"] = json!("0");
+        let (status, answer) = up.post("/v1/programs/shop/purchases", sale).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+    }
+    redeem(&up, "r7", "m7", 100).await;
+    let answer = redeem(&up, "r8", "m8", 100).await;
+    seen(&up, &answer).await;
+    // Then what ran off tells: no chain ladder, and no claim that all will be spent, nor that anything is certain.
+    let (_, breakage) = up.get("/v1/programs/shop/liability/breakage").await;
+    assert_eq!(breakage["method"], "run_off", "{breakage}");
+    let rate = breakage["ultimate_redemption_rate"].as_f64().unwrap();
+    assert!((0.025..0.2).contains(&rate) && breakage["standard_error"].as_f64().unwrap() > 0.0, "{breakage}");
+    assert_eq!((&breakage["cohorts"][0]["lost"], &breakage["cohorts"][0]["ultimate"]), (&json!(1000), &json!(0.0)), "{breakage}");
+    up.stop().await;
+    let page = data.path().join("page.html");
+    let report = run(&["report", "liability", "--program", "shop", "--html", page.to_str().unwrap()], data.path()).await;
+    assert!(report.contains("By how points ran off") && report.contains("8,000") && report.contains("in points and in GBP"), "{report}");
 }
 
 #[tokio::test]

@@ -9,10 +9,11 @@ use insight::{Estimate, FitError, Histories, bgnbd, gamma_gamma, pareto_nbd};
 use jiff::civil::Date;
 use jiff::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::Client;
 
-use super::history::{Member, members};
+use super::history::{AsOf, Member, members, span};
 use super::holdout::{Forecast, Holdout, measure};
+use super::kept::{in_force, is_chosen, keep};
 use crate::AnalysisError;
 
 /// A fitted model of how often members buy.
@@ -67,7 +68,10 @@ pub struct Fit {
     pub holdout_days: i32,
     /// Members with a purchase by `until`.
     pub members: u64,
-    /// Whether scores may be made by it.
+    /// Of what was booked by the end of this day; of all if none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_at: Option<Date>,
+    /// Whether scores are made by it.
     pub in_force: bool,
     /// Why, or why not.
     pub why: String,
@@ -93,6 +97,59 @@ impl BuyingFit {
     #[must_use]
     pub fn buying(&self) -> Buying {
         if self.model == "pareto_nbd" { Buying::ParetoNbd(ParetoNbd::from(self.parameters)) } else { Buying::BgNbd(BgNbd::from(self.parameters)) }
+    }
+}
+
+impl Fit {
+    /// Whether it came to a model, so that it can be put in force.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.buying.is_some() && self.spend.is_some()
+    }
+}
+
+/// Which model of buying to take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// The one that does better in the holdout.
+    #[default]
+    Best,
+    /// BG/NBD.
+    BgNbd,
+    /// Pareto/NBD.
+    ParetoNbd,
+}
+
+impl Choice {
+    fn allows(self, model: &str) -> bool {
+        match self {
+            Self::Best => true,
+            Self::BgNbd => model == "bg_nbd",
+            Self::ParetoNbd => model == "pareto_nbd",
+        }
+    }
+}
+
+/// What is to be fitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// The last day of the data, and what was known of it.
+    pub as_of: AsOf,
+    /// How many days at the end the check is made on.
+    pub holdout_days: i32,
+    /// The model.
+    pub model: Choice,
+    /// Whether nothing is kept.
+    pub is_dry_run: bool,
+    /// Whether nobody asked: then it does not replace a fit that somebody chose.
+    pub is_scheduled: bool,
+}
+
+impl Asked {
+    /// By all that is known now of the days until `until`, to be kept.
+    #[must_use]
+    pub fn until(until: Date, holdout_days: i32) -> Self {
+        Self { as_of: AsOf::day(until), holdout_days, model: Choice::Best, is_dry_run: false, is_scheduled: false }
     }
 }
 
@@ -125,26 +182,52 @@ fn check(members: &[Member], spend: Option<&SpendFit>, forecast: impl Fn(&Member
     measure(members.iter().map(one).collect())
 }
 
-/// Fits the models to the purchases of `program` until `until`, checks them on the last `holdout_days`, and keeps what came of it.
+/// Fits the models to the purchases of `program`, checks them on the last days, and keeps what came of it, unless it is a dry run.
 ///
 /// # Errors
 /// [`AnalysisError`]; a fit that is no good is kept with its reason, not an error.
-pub async fn fit(client: &mut Client, program: &str, until: Date, holdout_days: i32, fitted_at: Timestamp) -> Result<Fit, AnalysisError> {
+pub async fn fit(client: &mut Client, program: &str, asked: &Asked, fitted_at: Timestamp) -> Result<Fit, AnalysisError> {
+    let Asked { as_of, holdout_days, .. } = *asked;
+    let until = as_of.day;
     if !(7..=3660).contains(&holdout_days) {
         return Err(AnalysisError::Invalid { field: "holdout_days", value: holdout_days.to_string(), expected: "7 to 3660".into() });
     }
-    let first: Option<Date> = client.query_one("SELECT min(day) FROM clv.purchase_day WHERE program = $1 AND day <= $2", &[&program, &until]).await?.get(0);
-    let since = first.ok_or_else(|| AnalysisError::NoPurchases { program: program.into(), until })?;
-    let cutoff = until.saturating_sub(Span::new().days(holdout_days));
+    let (since, last) = span(client, program, as_of).await?.ok_or_else(|| AnalysisError::NoPurchases { program: program.into(), until })?;
+    // Days on which nobody can have bought yet would look as if all members had left.
+    if until > last {
+        return Err(AnalysisError::Invalid { field: "until", value: until.to_string(), expected: format!("a day up to the last purchase, {last}") });
+    }
+    let cutoff = AsOf { day: until.saturating_sub(Span::new().days(holdout_days)), ..as_of };
     let before = members(client, program, cutoff, until).await?;
-    let all = members(client, program, until, until).await?;
-    let mut fit = estimate(&before, &all, f64::from(holdout_days) / 7.0);
-    (fit.since, fit.until, fit.holdout_days) = (since, until, holdout_days);
-    keep(client, program, &mut fit, fitted_at).await?;
+    let all = members(client, program, as_of, until).await?;
+    let mut fit = estimate(&before, &all, f64::from(holdout_days) / 7.0, asked.model);
+    (fit.since, fit.until, fit.holdout_days, fit.known_at) = (since, until, holdout_days, as_of.known_at);
+    if fit.in_force
+        && let Some(reason) = held_back(client, program, asked).await?
+    {
+        fit.in_force = false;
+        fit.why = format!("{reason}; {}", fit.why);
+    }
+    if !asked.is_dry_run {
+        keep(client, program, &mut fit, fitted_at).await?;
+    }
     Ok(fit)
 }
 
-fn estimate(before: &[Member], all: &[Member], weeks: f64) -> Fit {
+/// Why a good fit does not replace the one in force.
+async fn held_back(client: &Client, program: &str, asked: &Asked) -> Result<Option<String>, AnalysisError> {
+    if let Some(day) = asked.as_of.known_at {
+        return Ok(Some(format!("it looks back at what was known on {day}")));
+    }
+    let Some(current) = in_force(client, program).await? else { return Ok(None) };
+    if current.until > asked.as_of.day {
+        return Ok(Some(format!("it looks back: fit {}, which is in force, has data until {}", current.version, current.until)));
+    }
+    let is_kept = asked.is_scheduled && is_chosen(client, program).await?;
+    Ok(is_kept.then(|| format!("fit {} was chosen by hand", current.version)))
+}
+
+fn estimate(before: &[Member], all: &[Member], weeks: f64, model: Choice) -> Fit {
     let histories: Histories = before.iter().map(|member| member.history).collect();
     let calibration_spend = fit_spend(before).ok();
     let spend = calibration_spend.as_ref();
@@ -169,6 +252,7 @@ fn estimate(before: &[Member], all: &[Member], weeks: f64) -> Fit {
         since: Date::ZERO,
         until: Date::ZERO,
         holdout_days: 0,
+        known_at: None,
         members: all.len() as u64,
         in_force: false,
         why: String::new(),
@@ -178,7 +262,7 @@ fn estimate(before: &[Member], all: &[Member], weeks: f64) -> Fit {
         buying: None,
         spend: None,
     };
-    match choose(&fit, all) {
+    match choose(&fit, all, model) {
         Ok((buying, spend, why)) => (fit.in_force, fit.buying, fit.spend, fit.why) = (true, Some(buying), Some(spend), why),
         Err(why) => fit.why = why,
     }
@@ -186,12 +270,13 @@ fn estimate(before: &[Member], all: &[Member], weeks: f64) -> Fit {
 }
 
 /// The better model on all days, or why none is put in force.
-fn choose(fit: &Fit, all: &[Member]) -> Result<(BuyingFit, SpendFit, String), String> {
+fn choose(fit: &Fit, all: &[Member], model: Choice) -> Result<(BuyingFit, SpendFit, String), String> {
     let naive = fit.naive.rmse;
-    let checked = fit.calibrations.iter().filter_map(|calibration| Some((calibration, calibration.holdout.as_ref()?)));
+    let allowed = || fit.calibrations.iter().filter(|calibration| model.allows(&calibration.model));
+    let checked = allowed().filter_map(|calibration| Some((calibration, calibration.holdout.as_ref()?)));
     let best = checked.min_by(|one, other| one.1.rmse.total_cmp(&other.1.rmse));
     let Some((best, holdout)) = best else {
-        let whys: Vec<String> = fit.calibrations.iter().filter_map(|calibration| calibration.failure.clone()).collect();
+        let whys: Vec<String> = allowed().filter_map(|calibration| calibration.failure.clone()).collect();
         return Err(whys.join("; "));
     };
     if holdout.rmse >= naive {
@@ -202,41 +287,4 @@ fn choose(fit: &Fit, all: &[Member]) -> Result<(BuyingFit, SpendFit, String), St
     let buying = fit_buying(model, fitter, &histories)?;
     let spend = fit_spend(all)?;
     Ok((buying, spend, format!("{model} has the lowest RMSE in the holdout: {:.4}, going on as before {naive:.4}", holdout.rmse)))
-}
-
-async fn keep(client: &mut Client, program: &str, fit: &mut Fit, fitted_at: Timestamp) -> Result<(), AnalysisError> {
-    let transaction = client.transaction().await?;
-    // One fit of a program at a time takes a number.
-    transaction.execute("SELECT pg_advisory_xact_lock(hashtext('analysis.fit'))", &[]).await?;
-    let sql = "SELECT coalesce(max(version), 0) + 1 FROM fit WHERE program = $1";
-    fit.version = transaction.query_one(sql, &[&program]).await?.get(0);
-    let sql = "INSERT INTO fit (program, version, fitted_at, since, until, holdout_days, members, in_force, why, report) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-    let (report, members) = (serde_json::to_value(&*fit)?, i64::try_from(fit.members).unwrap_or(i64::MAX));
-    transaction
-        .execute(sql, &[&program, &fit.version, &fitted_at, &fit.since, &fit.until, &fit.holdout_days, &members, &fit.in_force, &fit.why, &report])
-        .await?;
-    transaction.commit().await?;
-    Ok(())
-}
-
-fn read(row: &Row) -> Result<Fit, AnalysisError> {
-    Ok(serde_json::from_value(row.get(0))?)
-}
-
-/// The program's fits, the newest first.
-///
-/// # Errors
-/// [`AnalysisError`]
-pub async fn list(client: &Client, program: &str, before: i32, limit: i64) -> Result<Vec<Fit>, AnalysisError> {
-    let sql = "SELECT report FROM analysis.fit WHERE program = $1 AND version < $2 ORDER BY version DESC LIMIT $3";
-    client.query(sql, &[&program, &before, &limit]).await?.iter().map(read).collect()
-}
-
-/// The fit in force: the newest of those that were good enough.
-///
-/// # Errors
-/// [`AnalysisError`]
-pub async fn in_force(client: &Client, program: &str) -> Result<Option<Fit>, AnalysisError> {
-    let sql = "SELECT report FROM analysis.fit WHERE program = $1 AND in_force ORDER BY version DESC LIMIT 1";
-    client.query_opt(sql, &[&program]).await?.as_ref().map(read).transpose()
 }

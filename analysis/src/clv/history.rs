@@ -1,4 +1,4 @@
-//! From the read model to histories.
+//! From the read model to histories, as of a day.
 
 use insight::History;
 use insight::gamma_gamma::Spend;
@@ -27,13 +27,43 @@ pub struct Member {
     pub later_spend: f64,
 }
 
-/// A purchase's day stands with what was kept of it as far as is known now, also where that came back after `$2`.
+/// As of when the book is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AsOf {
+    /// The end of this day: nothing that was bought or given back later counts.
+    pub day: Date,
+    /// Only what was booked by the end of this day (UTC); all if none.
+    pub known_at: Option<Date>,
+}
+
+impl AsOf {
+    /// At the end of `day`, by all that is known now.
+    #[must_use]
+    pub fn day(day: Date) -> Self {
+        Self { day, known_at: None }
+    }
+}
+
+/// Days with purchases of `$1` until `$3` of which something was kept, of the account `$4` if any. What came back after the day `$2` is not known of the
+/// days until then; of later days, what came back by `$3` is. Only what was booked by `$5`, if any.
+pub(super) const DAYS: &str = "
+WITH given_back AS (
+    SELECT p.account, p.purchase_id, sum(r.amount) AS amount FROM clv.refund r JOIN clv.purchase p USING (program, account, purchase_id)
+    WHERE program = $1 AND ($4::text IS NULL OR account = $4) AND r.returned_on <= CASE WHEN p.day <= $2 THEN $2::date ELSE $3::date END
+      AND ($5::date IS NULL OR r.booked_on <= $5)
+    GROUP BY 1, 2),
+days AS (
+    SELECT account, day, count(*) AS orders, sum(spend - coalesce(amount, 0)) AS spend
+    FROM clv.purchase LEFT JOIN given_back USING (account, purchase_id)
+    WHERE program = $1 AND day <= $3 AND ($4::text IS NULL OR account = $4) AND ($5::date IS NULL OR booked_on <= $5)
+      AND (coalesce(amount, 0) = 0 OR amount < spend)
+    GROUP BY account, day)";
+
 const MEMBERS: &str = "
 SELECT account, (count(*) FILTER (WHERE known) - 1)::int, (max(day) FILTER (WHERE known) - min(day))::int, ($2::date - min(day))::int,
        coalesce(avg(spend) FILTER (WHERE known AND day > first), 0)::float8, (sum(orders) FILTER (WHERE known))::int, (sum(spend) FILTER (WHERE known))::float8,
        (count(*) FILTER (WHERE NOT known))::int, coalesce(sum(spend) FILTER (WHERE NOT known), 0)::float8
-FROM (SELECT account, day, orders, spend, day <= $2 AS known, min(day) OVER (PARTITION BY account) AS first
-      FROM clv.purchase_day WHERE program = $1 AND day <= $3 AND ($4::text IS NULL OR account = $4)) d
+FROM (SELECT account, day, orders, spend, day <= $2 AS known, min(day) OVER (PARTITION BY account) AS first FROM days) d
 WHERE first <= $2 GROUP BY account ORDER BY account";
 
 fn read(row: &Row) -> Member {
@@ -50,10 +80,19 @@ fn read(row: &Row) -> Member {
     }
 }
 
-/// Who had bought by `day`, and what followed until `until`.
-pub(super) async fn members(client: &Client, program: &str, day: Date, until: Date) -> Result<Vec<Member>, AnalysisError> {
-    let rows = client.query(MEMBERS, &[&program, &day, &until, &None::<&str>]).await?;
-    Ok(rows.iter().map(read).collect())
+/// Who had bought by then, by account, and what followed until `until`.
+pub(super) async fn members(client: &Client, program: &str, as_of: AsOf, until: Date) -> Result<Vec<Member>, AnalysisError> {
+    let rows = client.query(&format!("{DAYS}{MEMBERS}"), &[&program, &as_of.day, &until, &None::<&str>, &as_of.known_at]).await?;
+    let mut members: Vec<Member> = rows.iter().map(read).collect();
+    members.sort_by(|one, other| one.account.cmp(&other.account));
+    Ok(members)
+}
+
+/// The days of the program's first and last purchase until `as_of`; none where there is none.
+pub(super) async fn span(client: &Client, program: &str, as_of: AsOf) -> Result<Option<(Date, Date)>, AnalysisError> {
+    let sql = format!("{DAYS} SELECT min(day), max(day) FROM days");
+    let row = client.query_one(&sql, &[&program, &as_of.day, &as_of.day, &None::<&str>, &as_of.known_at]).await?;
+    Ok(row.get::<_, Option<Date>>(0).zip(row.get(1)))
 }
 
 /// What a member bought most, by one of its sides.
@@ -67,26 +106,28 @@ pub struct Share {
     pub spend: f64,
 }
 
-/// The ten categories and the ten channels on which a member spent most by `day`.
+/// The ten categories and the ten channels on which a member spent most by then.
 ///
 /// # Errors
 /// What the database says.
-pub async fn shares(client: &Client, program: &str, account: &str, day: Date) -> Result<(Vec<Share>, Vec<Share>), AnalysisError> {
-    let categories =
-        "SELECT l.category, count(DISTINCT p.purchase_id), sum(l.spend)::float8 FROM clv.purchase p JOIN clv.line l USING (program, account, purchase_id)
-                      WHERE p.program = $1 AND p.account = $2 AND p.day <= $3 GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 10";
-    let channels = "SELECT channel, count(*), sum(spend - returned)::float8 FROM clv.purchase
-                    WHERE program = $1 AND account = $2 AND day <= $3 GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 10";
+pub async fn shares(client: &Client, program: &str, account: &str, as_of: AsOf) -> Result<(Vec<Share>, Vec<Share>), AnalysisError> {
+    let categories = "SELECT l.category, count(DISTINCT p.purchase_id), sum(l.spend)::float8 FROM clv.purchase p JOIN clv.line l USING (program, account, purchase_id)
+                      WHERE p.program = $1 AND p.account = $2 AND p.day <= $3 AND ($4::date IS NULL OR p.booked_on <= $4) GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 10";
+    let channels = "SELECT channel, count(*), sum(spend - coalesce(amount, 0))::float8 FROM clv.purchase p LEFT JOIN (
+                        SELECT purchase_id, sum(amount) AS amount FROM clv.refund
+                        WHERE program = $1 AND account = $2 AND returned_on <= $3 AND ($4::date IS NULL OR booked_on <= $4) GROUP BY 1) r USING (purchase_id)
+                    WHERE program = $1 AND account = $2 AND day <= $3 AND ($4::date IS NULL OR booked_on <= $4) GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 10";
     let share = |row: &Row| Share { name: row.get(0), orders: row.get(1), spend: row.get(2) };
-    let of = async |sql: &str| Ok::<_, AnalysisError>(client.query(sql, &[&program, &account, &day]).await?.iter().map(share).collect());
+    let AsOf { day, known_at } = as_of;
+    let of = async |sql: &str| Ok::<_, AnalysisError>(client.query(sql, &[&program, &account, &day, &known_at]).await?.iter().map(share).collect());
     Ok((of(categories).await?, of(channels).await?))
 }
 
-/// One member; none who had bought nothing by `day`.
+/// One member; none who had bought nothing by then.
 ///
 /// # Errors
 /// What the database says.
-pub async fn member(client: &Client, program: &str, account: &str, day: Date) -> Result<Option<Member>, AnalysisError> {
-    let row = client.query_opt(MEMBERS, &[&program, &day, &day, &Some(account)]).await?;
+pub async fn member(client: &Client, program: &str, account: &str, as_of: AsOf) -> Result<Option<Member>, AnalysisError> {
+    let row = client.query_opt(&format!("{DAYS}{MEMBERS}"), &[&program, &as_of.day, &as_of.day, &Some(account), &as_of.known_at]).await?;
     Ok(row.as_ref().map(read))
 }

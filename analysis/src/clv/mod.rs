@@ -3,9 +3,11 @@
 mod fit;
 mod history;
 mod holdout;
+mod kept;
 mod score;
 
-pub use fit::{BuyingFit, Calibration, Fit, SpendFit, fit, in_force, list};
-pub use history::{Member, Share, member, shares};
+pub use fit::{Asked, BuyingFit, Calibration, Choice, Fit, SpendFit, fit};
+pub use history::{AsOf, Member, Share, member, shares};
 pub use holdout::Holdout;
-pub use score::{Score, score_all, score_one};
+pub use kept::{fit_for, in_force, list, put_in_force, version_of};
+pub use score::{Score, Scored, score_all, score_one, scored};

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio_postgres::Client;
 
 use super::fit::{BuyingFit, Fit, SpendFit};
-use super::history::{Member, members};
+use super::history::{AsOf, DAYS, Member, members};
 use crate::AnalysisError;
 
 const CHUNK: usize = 10_000;
@@ -66,15 +66,18 @@ fn fifths(values: &[f64]) -> Vec<i16> {
     values.iter().map(score).collect()
 }
 
-/// The highest rung on which each of `members` stands at the end of `day`; accounts without a purchase stand on the lowest and are not told of.
-async fn rungs<'a>(client: &Client, program: &str, day: Date, ladder: &'a [Rung], members: &[Member]) -> Result<Vec<&'a str>, AnalysisError> {
+/// The highest rung on which each of `members` stands then; accounts without a purchase stand on the lowest and are not told of.
+async fn rungs<'a>(client: &Client, program: &str, as_of: AsOf, ladder: &'a [Rung], members: &[Member]) -> Result<Vec<&'a str>, AnalysisError> {
     let lowest = ladder.first().map_or("", |rung| rung.name.as_str());
     let mut stands = vec![lowest; members.len()];
-    let sql = "SELECT account FROM clv.purchase_day WHERE program = $1 AND day <= $2 AND ($3::date IS NULL OR day > $3)
-               GROUP BY account HAVING sum(orders) >= $4::bigint AND sum(spend) >= $5";
+    let sql = format!(
+        "{DAYS} SELECT account FROM days WHERE $6::date IS NULL OR day > $6 GROUP BY account HAVING sum(orders) >= $7::bigint AND sum(spend) >= $8::numeric"
+    );
+    let AsOf { day, known_at } = as_of;
     for rung in ladder.iter().skip(1) {
         let since = rung.within_days.map(|days| day.saturating_sub(Span::new().days(i64::from(days))));
-        for row in client.query(sql, &[&program, &day, &since, &i64::from(rung.orders), &rung.spend.0]).await? {
+        let (orders, spend) = (i64::from(rung.orders), rung.spend.0);
+        for row in client.query(&sql, &[&program, &day, &day, &None::<&str>, &known_at, &since, &orders, &spend]).await? {
             let account: &str = row.get(0);
             if let Ok(i) = members.binary_search_by(|member| member.account.as_str().cmp(account)) {
                 stands[i] = &rung.name;
@@ -84,31 +87,54 @@ async fn rungs<'a>(client: &Client, program: &str, day: Date, ladder: &'a [Rung]
     Ok(stands)
 }
 
-/// Scores everybody as of the end of `day` by `fit`; tells how many.
+/// A member's score, and where it stands among the others.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Scored {
+    /// The account.
+    pub account: String,
+    /// Rung of the ladder.
+    pub rung: String,
+    /// Recency, frequency, monetary value: 1 to 5 each.
+    pub rfm: [i16; 3],
+    /// By the fit.
+    pub score: Score,
+}
+
+/// Everybody's score as of then by `fit`, by account; purchases are those of the next `weeks`, or of the rulebook's horizon. Nothing is kept.
+///
+/// # Errors
+/// [`AnalysisError`]
+pub async fn scored(client: &Client, program: &str, fit: &Fit, rules: &InsightRules, as_of: AsOf, weeks: Option<f64>) -> Result<Vec<Scored>, AnalysisError> {
+    let members = members(client, program, as_of, as_of.day).await?;
+    let rungs = rungs(client, program, as_of, &rules.ladder, &members).await?;
+    let column = |of: fn(&Member) -> f64| fifths(&members.iter().map(of).collect::<Vec<f64>>());
+    let recency = column(|member| -f64::from(member.history.age_days - member.history.recency_days));
+    let (frequency, monetary) = (column(|member| f64::from(member.orders)), column(|member| member.total));
+    let one = |(i, member): (usize, &Member)| {
+        let rfm = [recency[i], frequency[i], monetary[i]];
+        Some(Scored { account: member.account.clone(), rung: rungs[i].to_owned(), rfm, score: score_one(fit, member, rules, weeks)? })
+    };
+    Ok(members.par_iter().enumerate().filter_map(one).collect())
+}
+
+/// Scores everybody as of the end of `day` by `fit`, and keeps the scores; tells how many.
 ///
 /// # Errors
 /// [`AnalysisError`]
 pub async fn score_all(client: &mut Client, program: &str, fit: &Fit, rules: &InsightRules, day: Date) -> Result<u64, AnalysisError> {
-    let mut members = members(client, program, day, day).await?;
-    members.sort_by(|one, other| one.account.cmp(&other.account));
-    let rungs = rungs(client, program, day, &rules.ladder, &members).await?;
-    let column = |of: fn(&Member) -> f64| fifths(&members.iter().map(of).collect::<Vec<f64>>());
-    let recency = column(|member| -f64::from(member.history.age_days - member.history.recency_days));
-    let (frequency, monetary) = (column(|member| f64::from(member.orders)), column(|member| member.total));
-    let scores: Vec<Score> = members.par_iter().filter_map(|member| score_one(fit, member, rules, None)).collect();
+    let scores = scored(client, program, fit, rules, AsOf::day(day), None).await?;
     let transaction = client.transaction().await?;
     transaction.execute("DELETE FROM score WHERE program = $1", &[&program]).await?;
     let sql = "INSERT INTO score SELECT $1, u.account, $2, $3, u.rung, u.recency, u.frequency, u.monetary, u.alive, u.expected, u.order_value, u.value
                FROM unnest($4::text[], $5::text[], $6::smallint[], $7::smallint[], $8::smallint[], $9::float8[], $10::float8[], $11::float8[], $12::float8[])
                  AS u(account, rung, recency, frequency, monetary, alive, expected, order_value, value)";
     let statement = transaction.prepare(sql).await?;
-    for begin in (0..scores.len()).step_by(CHUNK) {
-        let range = begin..(begin + CHUNK).min(scores.len());
-        let accounts: Vec<&str> = members[range.clone()].iter().map(|member| member.account.as_str()).collect();
-        let of = |field: fn(&Score) -> f64| scores[range.clone()].iter().map(field).collect::<Vec<f64>>();
+    for chunk in scores.chunks(CHUNK) {
+        let accounts: Vec<&str> = chunk.iter().map(|one| one.account.as_str()).collect();
+        let rungs: Vec<&str> = chunk.iter().map(|one| one.rung.as_str()).collect();
+        let [recency, frequency, monetary] = [0, 1, 2].map(|i: usize| chunk.iter().map(|one| one.rfm[i]).collect::<Vec<i16>>());
         let fields: [fn(&Score) -> f64; 4] = [|s| s.alive, |s| s.expected_purchases, |s| s.order_value, |s| s.lifetime_value];
-        let [alive, expected, order_value, value] = fields.map(of);
-        let (rungs, recency, frequency, monetary) = (&rungs[range.clone()], &recency[range.clone()], &frequency[range.clone()], &monetary[range.clone()]);
+        let [alive, expected, order_value, value] = fields.map(|field| chunk.iter().map(|one| field(&one.score)).collect::<Vec<f64>>());
         transaction
             .execute(&statement, &[&program, &day, &fit.version, &accounts, &rungs, &recency, &frequency, &monetary, &alive, &expected, &order_value, &value])
             .await?;

@@ -1,17 +1,17 @@
-//! Which points will never be spent: chain ladder over issue months, checked against what then happened.
+//! Which points will never be spent: chain ladder over issue months, checked against what then happened; where too few are spent for one, by how
+//! points ran off.
 
-use insight::reserve::{Redemption, ReserveError, Triangle, redemption};
+use insight::run_off::{RunOff, Step, run_off};
+use jiff::Span;
 use jiff::civil::Date;
 use ledger_core::points::Amount;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
 use tokio_postgres::Client;
 
-use super::flows::{Flows, Points, month};
+use super::develop::{BackTest, back_test, develop};
+use super::flows::{Flows, Month, Points, month};
 use crate::AnalysisError;
-
-/// How many months the back-test looks back.
-const BACK_MONTHS: usize = 3;
 
 /// What will become of one issue month.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,83 +22,153 @@ pub struct CohortEstimate {
     pub granted: i64,
     /// Spent by now.
     pub redeemed: i64,
+    /// Not spent and not there any more: expired, forfeited, taken by hand.
+    pub lost: i64,
     /// To be spent in the end, points; no more than was spent and is left.
     pub ultimate: f64,
-    /// Mack's standard error of that.
-    pub standard_error: f64,
-}
-
-/// What the estimate of some months ago said would be spent since, and what was.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct BackTest {
-    /// How many months ago.
-    pub months: usize,
-    /// Points expected to be spent since, of the issue months of then.
-    pub expected: f64,
-    /// Points spent since, of those.
-    pub actual: f64,
+    /// Its standard error; none where it can't be told.
+    pub standard_error: Option<f64>,
 }
 
 /// Which points will be spent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Breakage {
-    /// At the end of which month.
+    /// In which month the day lies.
     pub period: Date,
+    /// The last day of the months that are over: those that rates are learned from.
+    pub complete_until: Date,
     /// By issue month.
     pub cohorts: Vec<CohortEstimate>,
-    /// Of all points granted, the share that will be spent; 1 where it can't be told.
+    /// Of all points granted, the share that will be spent.
     pub ultimate_redemption_rate: f64,
-    /// Its standard error.
-    pub standard_error: f64,
-    /// How it came about: `chain_ladder`, `set` (by the rulebook), or why it can't be told.
+    /// Its standard error; none where it can't be told.
+    pub standard_error: Option<f64>,
+    /// How it came about: `chain_ladder`, `run_off`, `set` (by the rulebook), or `taken to be all` and why it can't be told.
     pub method: String,
     /// Of the chain ladder.
     pub back_test: Option<BackTest>,
 }
 
-/// The estimate at the end of the month of `day`; `set` is the share that the rulebook names.
+/// The months up to that of a day.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Calendar {
+    /// That of the day, its first day.
+    pub(super) period: Date,
+    /// What of it has passed.
+    elapsed: f64,
+    is_over: bool,
+}
+
+impl Calendar {
+    /// At the end of `day`, of which `today` has not ended yet.
+    pub(super) fn at(day: Date, today: Date) -> Self {
+        let is_over = day == day.last_of_month() && day < today;
+        Self { period: month(day), elapsed: f64::from(day.day()) / f64::from(day.days_in_month()), is_over }
+    }
+
+    /// The last month that is over.
+    fn complete(self) -> Date {
+        if self.is_over { self.period } else { self.period.saturating_sub(Span::new().months(1)) }
+    }
+}
+
+/// The estimate at the end of `day`, or of `today` if that comes first; `set` is the share that the rulebook names.
 ///
 /// # Errors
 /// What the database says.
-pub async fn breakage(client: &Client, program: &str, day: Date, set: Option<Amount>) -> Result<Breakage, AnalysisError> {
-    Ok(estimate(&Flows::load(client, program).await?, month(day), set))
+pub async fn breakage(client: &Client, program: &str, day: Date, today: Date, set: Option<Amount>) -> Result<Breakage, AnalysisError> {
+    let day = day.min(today);
+    Ok(estimate(&Flows::load(client, program, day).await?, Calendar::at(day, today), set))
+}
+
+/// Of issue months, how many points will be spent, each with its standard error, and the error of all.
+struct Expected {
+    cohorts: Vec<(f64, Option<f64>)>,
+    standard_error: Option<f64>,
+    method: String,
+    back_test: Option<BackTest>,
 }
 
 /// As [`breakage`], from what was loaded.
-pub(super) fn estimate(flows: &Flows, period: Date, set: Option<Amount>) -> Breakage {
-    let points = flows.points(period);
-    let granted: Vec<(Date, Points)> = points.into_iter().filter(|(_, points)| points.issued > 0).collect();
-    let certain = |rate: f64, method: String| {
-        let cohort = |(cohort, points): &(Date, Points)| {
-            #[allow(clippy::cast_precision_loss)]
-            let ultimate = points.attainable(points.granted() as f64 * rate);
-            CohortEstimate { cohort: *cohort, granted: points.granted(), redeemed: points.redeemed, ultimate, standard_error: 0.0 }
-        };
-        let cohorts = granted.iter().map(cohort).collect();
-        Breakage { period, cohorts, ultimate_redemption_rate: rate, standard_error: 0.0, method, back_test: None }
+pub(super) fn estimate(flows: &Flows, calendar: Calendar, set: Option<Amount>) -> Breakage {
+    let granted: Vec<(Date, Points)> = flows.points(calendar.period).into_iter().filter(|(_, points)| points.issued > 0).collect();
+    let rate = set.and_then(|share| share.0.to_f64());
+    let expected = rate.map_or_else(|| learned(flows, calendar, &granted), |rate| taken(&granted, rate, "set".into()));
+    let cohort = |((cohort, points), (ultimate, error)): (&(Date, Points), &(f64, Option<f64>))| CohortEstimate {
+        cohort: *cohort,
+        granted: points.granted(),
+        redeemed: points.redeemed,
+        lost: points.lost(),
+        ultimate: points.attainable(*ultimate),
+        standard_error: if points.left > 0 { *error } else { Some(0.0) },
     };
-    if let Some(rate) = set.and_then(|share| share.0.to_f64()) {
-        return certain(rate, "set".into());
+    let cohorts: Vec<CohortEstimate> = granted.iter().zip(&expected.cohorts).map(cohort).collect();
+    let sum = |of: &dyn Fn(&CohortEstimate) -> f64| cohorts.iter().map(of).sum::<f64>();
+    #[allow(clippy::cast_precision_loss, reason = "points far below 2^53")]
+    let (ultimate, all) = (sum(&|cohort| cohort.ultimate), sum(&|cohort| cohort.granted as f64));
+    let of_all = |sum: f64| if all > 0.0 { sum / all } else { 1.0 };
+    Breakage {
+        period: calendar.period,
+        complete_until: calendar.complete().last_of_month(),
+        ultimate_redemption_rate: rate.unwrap_or_else(|| of_all(ultimate)),
+        standard_error: expected.standard_error.map(of_all),
+        method: expected.method,
+        back_test: expected.back_test,
+        cohorts,
     }
-    let Some(first) = flows.first() else { return certain(1.0, "nothing was issued".into()) };
-    let rows = flows.triangle(first, period);
-    let issued: Vec<i64> = months_of(&granted, first, rows.len());
+}
+
+/// `rate` of all points, as nothing else is known.
+#[allow(clippy::cast_precision_loss, reason = "points far below 2^53")]
+fn taken(granted: &[(Date, Points)], rate: f64, method: String) -> Expected {
+    let cohorts = granted.iter().map(|(_, points)| (points.granted() as f64 * rate, None)).collect();
+    Expected { cohorts, standard_error: None, method, back_test: None }
+}
+
+fn learned(flows: &Flows, calendar: Calendar, granted: &[(Date, Points)]) -> Expected {
+    let Some(first) = flows.first() else { return taken(granted, 1.0, "taken to be all: nothing was issued".into()) };
+    let steps = flows.steps(first, calendar.period);
+    let issued = months_of(granted, first, steps.len());
+    // A month that is not over would look as if cohorts had stopped spending.
+    let over = steps.len() - usize::from(!calendar.is_over);
+    let rows: Vec<Vec<i64>> = steps[..over].iter().enumerate().map(|(i, row)| cumulative(&row[..over - i])).collect();
+    let places = granted.iter().map(|(cohort, _)| place(first, *cohort));
     match develop(&issued, &rows) {
-        Err(why) => certain(1.0, format!("taken to be all: {why}")),
         Ok(all) => {
-            let cohort = |(i, (cohort, points)): (usize, &(Date, Points))| CohortEstimate {
-                cohort: *cohort,
-                granted: points.granted(),
-                redeemed: points.redeemed,
-                ultimate: points.attainable(all.ultimates[i]),
-                standard_error: if points.left > 0 { all.standard_errors[i] } else { 0.0 },
-            };
-            let places = granted.iter().map(|(cohort, _)| place(first, *cohort));
-            let cohorts = places.zip(&granted).map(cohort).collect();
-            let (ultimate_redemption_rate, standard_error) = (all.ultimate_rate, all.ultimate_rate_standard_error);
-            Breakage { period, cohorts, ultimate_redemption_rate, standard_error, method: "chain_ladder".into(), back_test: back_test(&issued, &rows) }
+            let cohorts = places.map(|i| (all.ultimates[i], Some(all.standard_errors[i]))).collect();
+            let points: f64 = granted.iter().filter_map(|(_, points)| points.granted().to_f64()).sum();
+            let back_test = back_test(&issued[..over], &rows);
+            Expected { cohorts, standard_error: Some(all.ultimate_rate_standard_error * points), method: "chain_ladder".into(), back_test }
         }
+        Err(why) => match run_off(&fates(&steps, calendar.elapsed)).filter(|_| over > 0) {
+            Some(RunOff { to_come, standard_errors, total_standard_error }) => {
+                let redeemed = |points: &Points| points.redeemed.to_f64().unwrap_or(f64::NAN);
+                let cohorts = places.zip(granted).map(|(i, (_, points))| (redeemed(points) + to_come[i], Some(standard_errors[i]))).collect();
+                Expected { cohorts, standard_error: Some(total_standard_error), method: "run_off".into(), back_test: None }
+            }
+            None => taken(granted, 1.0, format!("taken to be all: {why}")),
+        },
     }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "points far below 2^53")]
+fn fates(steps: &[Vec<Month>], elapsed: f64) -> Vec<Vec<Step>> {
+    let step = |age: usize, months: usize, month: &Month| Step {
+        left: month.left as f64,
+        spent: month.spent as f64,
+        lost: month.lost as f64,
+        elapsed: if age + 1 == months { elapsed } else { 1.0 },
+    };
+    steps.iter().map(|row| row.iter().enumerate().map(|(age, month)| step(age, row.len(), month)).collect()).collect()
+}
+
+fn cumulative(row: &[Month]) -> Vec<i64> {
+    let mut sum = 0;
+    let add = |month: &Month| {
+        sum += month.spent;
+        sum
+    };
+    row.iter().map(add).collect()
 }
 
 fn place(first: Date, cohort: Date) -> usize {
@@ -115,56 +185,4 @@ fn months_of(granted: &[(Date, Points)], first: Date, count: usize) -> Vec<i64> 
         }
     }
     issued
-}
-
-#[allow(clippy::cast_precision_loss, reason = "points far below 2^53")]
-fn develop(issued: &[i64], rows: &[Vec<i64>]) -> Result<Redemption, ReserveError> {
-    // Months in which nobody spends yet develop into nothing; the triangle begins with the first in which somebody does.
-    let begun = |k: usize| rows.iter().any(|row| row.len() > k + 1 && row[k] > 0);
-    let begin = (0..rows.len()).find(|k| begun(*k)).unwrap_or(0);
-    let known: Vec<Vec<f64>> = rows.iter().filter(|row| row.len() > begin).map(|row| row[begin..].iter().map(|n| *n as f64).collect()).collect();
-    let count = known.len();
-    let points: Vec<f64> = issued.iter().map(|n| *n as f64).collect();
-    let mut all = redemption(&points[..count], &Triangle::new(known)?)?;
-    let (ultimate, granted): (f64, f64) = (all.ultimates.iter().sum(), points[..count].iter().sum());
-    let rate = if granted > 0.0 { ultimate / granted } else { 0.0 };
-    let error = if ultimate > 0.0 { all.ultimate_rate_standard_error / all.ultimate_rate } else { 0.0 };
-    for points in &points[count..] {
-        all.ultimates.push(points * rate);
-        all.standard_errors.push(points * rate * error);
-    }
-    Ok(all)
-}
-
-fn back_test(issued: &[i64], rows: &[Vec<i64>]) -> Option<BackTest> {
-    let before: Vec<Vec<i64>> = rows.iter().filter(|row| row.len() > BACK_MONTHS).map(|row| row[..row.len() - BACK_MONTHS].to_vec()).collect();
-    let then = develop(&issued[..before.len()], &before).ok()?;
-    let developed = share_developed(&before)?;
-    let (mut expected, mut actual) = (0.0, 0.0);
-    for ((row, now), ultimate) in before.iter().zip(rows).zip(&then.ultimates) {
-        let (age, later) = (row.len() - 1, (row.len() - 1 + BACK_MONTHS).min(developed.len() - 1));
-        let to_come = 1.0 - developed[age];
-        let share = if to_come > 0.0 { (developed[later] - developed[age]) / to_come } else { 0.0 };
-        expected += (ultimate - latest(row)) * share;
-        actual += latest(now) - latest(row);
-    }
-    Some(BackTest { months: BACK_MONTHS, expected, actual })
-}
-
-#[allow(clippy::cast_precision_loss, reason = "points far below 2^53")]
-fn latest(row: &[i64]) -> f64 {
-    row.last().map_or(0.0, |points| *points as f64)
-}
-
-/// Of what is spent in the end, the share that is by each month.
-fn share_developed(rows: &[Vec<i64>]) -> Option<Vec<f64>> {
-    #[allow(clippy::cast_precision_loss, reason = "points far below 2^53")]
-    let sum = |k: usize, of: usize| rows.iter().filter(|row| row.len() > of).map(|row| row[k] as f64).sum::<f64>();
-    let count = rows.first()?.len();
-    let mut developed = vec![1.0; count];
-    for k in (0..count - 1).rev() {
-        let (before, after) = (sum(k, k + 1), sum(k + 1, k + 1));
-        developed[k] = if after > 0.0 { developed[k + 1] * before / after } else { 0.0 };
-    }
-    Some(developed)
 }

@@ -22,6 +22,7 @@ struct Flow {
     happened: Date,
     booked: Date,
     issued: i64,
+    goodwill: i64,
     redeemed: i64,
     clawed_back: i64,
     left: i64,
@@ -36,30 +37,34 @@ pub(super) fn next(month: Date) -> Date {
 }
 
 impl Flows {
-    pub(super) async fn load(client: &Client, program: &str) -> Result<Self, AnalysisError> {
+    /// All that was booked, and took effect, by the end of `until`.
+    pub(super) async fn load(client: &Client, program: &str, until: Date) -> Result<Self, AnalysisError> {
         let sql = "SELECT cohort, date_trunc('month', effective_on)::date, date_trunc('month', booked_on)::date,
-                          (-coalesce(sum(points) FILTER (WHERE bucket = 'issued'), 0))::bigint, coalesce(sum(points) FILTER (WHERE bucket = 'redeemed'), 0)::bigint,
+                          (-coalesce(sum(points) FILTER (WHERE bucket = 'issued'), 0))::bigint,
+                          (-coalesce(sum(points) FILTER (WHERE bucket = 'issued' AND kind = 'adjusted'), 0))::bigint,
+                          coalesce(sum(points) FILTER (WHERE bucket = 'redeemed'), 0)::bigint,
                           coalesce(sum(points) FILTER (WHERE bucket = 'clawed_back'), 0)::bigint,
                           coalesce(sum(points) FILTER (WHERE bucket IN ('pending', 'available', 'held')), 0)::bigint
-                   FROM liability.posting WHERE program = $1 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+                   FROM liability.posting WHERE program = $1 AND booked_on <= $2 AND effective_on <= $2 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
         let flow = |row: &tokio_postgres::Row| Flow {
             cohort: row.get(0),
             happened: row.get(1),
             booked: row.get(2),
             issued: row.get(3),
-            redeemed: row.get(4),
-            clawed_back: row.get(5),
-            left: row.get(6),
+            goodwill: row.get(4),
+            redeemed: row.get(5),
+            clawed_back: row.get(6),
+            left: row.get(7),
         };
-        let rows = client.query(sql, &[&program]).await?.iter().map(flow).collect();
+        let rows = client.query(sql, &[&program, &until]).await?.iter().map(flow).collect();
         let sql = "SELECT cohort, booked, sum(amount) FROM (
                        SELECT date_trunc('month', occurred_at AT TIME ZONE 'UTC')::date AS cohort, date_trunc('month', booked_on)::date AS booked, spend AS amount
-                       FROM clv.purchase WHERE program = $1
+                       FROM clv.purchase WHERE program = $1 AND booked_on <= $2
                        UNION ALL
                        SELECT date_trunc('month', p.occurred_at AT TIME ZONE 'UTC')::date, date_trunc('month', r.booked_on)::date, -r.amount
-                       FROM clv.refund r JOIN clv.purchase p USING (program, account, purchase_id) WHERE program = $1) s
+                       FROM clv.refund r JOIN clv.purchase p USING (program, account, purchase_id) WHERE program = $1 AND r.booked_on <= $2) s
                    GROUP BY 1, 2 ORDER BY 1, 2";
-        let sales = client.query(sql, &[&program]).await?.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+        let sales = client.query(sql, &[&program, &until]).await?.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
         Ok(Self { rows, sales })
     }
 
@@ -77,31 +82,30 @@ impl Flows {
     pub(super) fn points(&self, period: Date) -> BTreeMap<Date, Points> {
         let mut cohorts = BTreeMap::<Date, Points>::new();
         for row in self.known(period) {
-            let points = cohorts.entry(row.cohort).or_default();
-            points.issued += row.issued;
-            points.redeemed += row.redeemed;
-            points.clawed_back += row.clawed_back;
-            points.left += row.left;
+            cohorts.entry(row.cohort).or_default().add(row);
         }
         cohorts
     }
 
-    /// Points spent, cumulative: a row an issue month from `first` to `period`, a column a month since.
-    pub(super) fn triangle(&self, first: Date, period: Date) -> Vec<Vec<i64>> {
+    /// What became of each issue month's points, month by month of their age: a row an issue month from `first` to `period`.
+    pub(super) fn steps(&self, first: Date, period: Date) -> Vec<Vec<Month>> {
         let months: Vec<Date> = std::iter::successors(Some(first), |month| Some(next(*month))).take_while(|month| *month <= period).collect();
-        let mut spent = BTreeMap::<(Date, Date), i64>::new();
+        let mut all = BTreeMap::<(Date, Date), Points>::new();
         for row in self.known(period) {
-            *spent.entry((row.cohort, row.happened)).or_default() += row.redeemed;
+            all.entry((row.cohort, row.happened)).or_default().add(row);
         }
-        let cumulative = |i: usize| {
-            let mut sum = 0;
-            let add = |month: &Date| {
-                sum += spent.get(&(months[i], *month)).copied().unwrap_or(0);
-                sum
+        let row = |i: usize| {
+            let mut sum = Points::default();
+            let mut month = |month: &Date| {
+                let before = sum;
+                sum = sum.plus(all.get(&(months[i], *month)).copied().unwrap_or_default());
+                // Points of the first month are there for all of it.
+                let left = if *month == months[i] { sum.granted() } else { before.left };
+                Month { left, spent: sum.redeemed - before.redeemed, lost: sum.lost() - before.lost() }
             };
-            months[i..].iter().map(add).collect()
+            months[i..].iter().map(&mut month).collect()
         };
-        (0..months.len()).map(cumulative).collect()
+        (0..months.len()).map(row).collect()
     }
 
     /// Sales of each month, net of returns, as known at the end of `period`.
@@ -114,10 +118,22 @@ impl Flows {
     }
 }
 
+/// What became of an issue month's points in one month.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Month {
+    /// Left when it began; of the issue month itself, given in it.
+    pub(super) left: i64,
+    pub(super) spent: i64,
+    /// Expired, forfeited, taken by hand.
+    pub(super) lost: i64,
+}
+
 /// Points of one issue month.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Points {
     pub(super) issued: i64,
+    /// Of those, given by hand: no sale paid for them.
+    pub(super) goodwill: i64,
     pub(super) redeemed: i64,
     pub(super) clawed_back: i64,
     /// What members still have.
@@ -125,6 +141,26 @@ pub(super) struct Points {
 }
 
 impl Points {
+    fn add(&mut self, flow: &Flow) {
+        let Flow { issued, goodwill, redeemed, clawed_back, left, .. } = *flow;
+        *self = self.plus(Self { issued, goodwill, redeemed, clawed_back, left });
+    }
+
+    fn plus(self, more: Self) -> Self {
+        Self {
+            issued: self.issued + more.issued,
+            goodwill: self.goodwill + more.goodwill,
+            redeemed: self.redeemed + more.redeemed,
+            clawed_back: self.clawed_back + more.clawed_back,
+            left: self.left + more.left,
+        }
+    }
+
+    /// Neither spent nor left, though not taken back with returned goods.
+    pub(super) fn lost(self) -> i64 {
+        self.issued - self.clawed_back - self.redeemed - self.left
+    }
+
     /// `ultimate` as far as it can still come true: what was spent has been, and what is lost (expired, forfeited, taken by hand) will not be.
     #[allow(clippy::cast_precision_loss, reason = "points far below 2^53")]
     pub(super) fn attainable(self, ultimate: f64) -> f64 {
@@ -134,5 +170,10 @@ impl Points {
     /// Issued and not taken back with returned goods.
     pub(super) fn granted(self) -> i64 {
         (self.issued - self.clawed_back).max(0)
+    }
+
+    /// Of those, the ones that came with a sale.
+    pub(super) fn sold(self) -> i64 {
+        (self.granted() - self.goodwill).max(0)
     }
 }

@@ -16,7 +16,7 @@ use rust_decimal::prelude::FromPrimitive;
 use serde::Serialize;
 use tokio_postgres::Client;
 
-use super::breakage::{Breakage, estimate};
+use super::breakage::{Breakage, Calendar, CohortEstimate, estimate};
 use super::flows::{Flows, month, next};
 use crate::AnalysisError;
 
@@ -57,18 +57,18 @@ struct State {
     recognised: Decimal,
 }
 
-/// The journal of the month of `day`.
+/// The journal of the month of `day`; `today` is the day that has not ended yet.
 ///
 /// # Errors
 /// [`AnalysisError`]
-pub async fn journal(client: &Client, name: &str, program: &Program, day: Date) -> Result<Journal, AnalysisError> {
-    let flows = Flows::load(client, name).await?;
+pub async fn journal(client: &Client, name: &str, program: &Program, day: Date, today: Date) -> Result<Journal, AnalysisError> {
+    let flows = Flows::load(client, name, day.last_of_month()).await?;
     let period = month(day);
     let Some(latest) = version(program, period) else { return Ok(Journal { period, entries: Vec::new(), contract_liability: Decimal::ZERO }) };
     let currency = latest.rulebook.currency.clone();
-    let decimals = Currency::from_code(&currency).and_then(Currency::exponent).map_or(2, u32::from);
-    let mut then = states(&flows, program, period.saturating_sub(Span::new().months(1)), decimals)?;
-    let mut now = states(&flows, program, period, decimals)?;
+    let decimals = decimals(&currency);
+    let mut then = states(&flows, program, period.saturating_sub(Span::new().months(1)), today, decimals)?;
+    let mut now = states(&flows, program, period, today, decimals)?;
     // Where nothing is deferred any more, since all was given back.
     then.keys().for_each(|cohort| _ = now.entry(*cohort).or_default());
     let mut entries = Vec::new();
@@ -87,6 +87,12 @@ pub async fn journal(client: &Client, name: &str, program: &Program, day: Date) 
     Ok(Journal { period, entries, contract_liability: now.values().map(|state| state.deferred - state.recognised).sum() })
 }
 
+/// The decimals of a currency.
+#[must_use]
+pub fn decimals(currency: &str) -> u32 {
+    Currency::from_code(currency).and_then(Currency::exponent).map_or(2, u32::from)
+}
+
 /// The rulebook in force at the end of the month `period`.
 fn version(program: &Program, period: Date) -> Option<&Version> {
     let days = i64::from((next(period) - Date::constant(1970, 1, 1)).get_days());
@@ -95,19 +101,24 @@ fn version(program: &Program, period: Date) -> Option<&Version> {
 }
 
 /// Every issue month as it stood at the end of `period`.
-fn states(flows: &Flows, program: &Program, period: Date, decimals: u32) -> Result<BTreeMap<Date, State>, AnalysisError> {
+fn states(flows: &Flows, program: &Program, period: Date, today: Date, decimals: u32) -> Result<BTreeMap<Date, State>, AnalysisError> {
     let (points, sales) = (flows.points(period), flows.sales(period));
     let Some(latest) = version(program, period) else { return Ok(BTreeMap::new()) };
-    let now = estimate(flows, period, latest.rulebook.insight.expected_redemption);
+    let at = |month: Date| Calendar::at(month.last_of_month().min(today), today);
+    let now = estimate(flows, at(period), latest.rulebook.insight.expected_redemption);
     let mut states = BTreeMap::new();
     for (cohort, points) in points.into_iter().filter(|(_, points)| points.issued > 0) {
         let Some(rules) = version(program, cohort) else { continue };
         // Shared by what was expected when the points were given; that is not looked at again, what becomes revenue is.
-        let rate = decimal(estimate(flows, cohort, rules.rulebook.insight.expected_redemption).ultimate_redemption_rate, 6);
+        let rate = match rules.rulebook.insight.expected_redemption {
+            Some(set) => set.0,
+            None => decimal(rate(&estimate(flows, at(cohort), None), cohort), 6),
+        };
         let (worth, of) = (rules.rulebook.redeem.value.amount.0, Decimal::from(rules.rulebook.redeem.value.points));
         let revenue = |source| AnalysisError::Revenue { cohort, source };
         let sold = sales.get(&cohort).copied().unwrap_or_default();
-        let alone = Decimal::from(points.granted()).checked_mul(rate).and_then(|n| n.checked_mul(worth)).and_then(|n| n.checked_div(of));
+        // Points given by hand are no part of a sale's price.
+        let alone = Decimal::from(points.sold()).checked_mul(rate).and_then(|n| n.checked_mul(worth)).and_then(|n| n.checked_div(of));
         let alone = alone.ok_or_else(|| revenue(insight::revenue::RevenueError::Range))?;
         // Points that came with no sale, or are worth nothing, defer nothing.
         if sold <= Decimal::ZERO || alone <= Decimal::ZERO {
@@ -122,6 +133,13 @@ fn states(flows: &Flows, program: &Program, period: Date, decimals: u32) -> Resu
         states.insert(cohort, State { deferred, recognised });
     }
     Ok(states)
+}
+
+/// What share of an issue month's points will be spent.
+#[allow(clippy::cast_precision_loss, reason = "points far below 2^53")]
+fn rate(breakage: &Breakage, cohort: Date) -> f64 {
+    let of = |estimate: &CohortEstimate| if estimate.granted > 0 { estimate.ultimate / estimate.granted as f64 } else { 0.0 };
+    breakage.cohorts.iter().find(|estimate| estimate.cohort == cohort).map_or(0.0, of)
 }
 
 /// Whole points that will be spent of an issue month.

@@ -2,13 +2,15 @@
 
 mod breakage;
 mod budget;
+mod develop;
 mod flows;
 mod journal;
 mod payers;
 mod trial;
 
-pub use breakage::{BackTest, Breakage, CohortEstimate, breakage};
+pub use breakage::{Breakage, CohortEstimate, breakage};
 pub use budget::{Budget, BudgetAlert, Share, budget_alerts, budgets, raise_alerts};
-pub use journal::{Entry, Journal, journal};
+pub use develop::BackTest;
+pub use journal::{Entry, Journal, decimals, journal};
 pub use payers::{Payer, payers};
 pub use trial::{Basis, RollForward, Rolled, TrialBalance, expiry_forecast, roll_forward, trial_balance};

@@ -1,9 +1,12 @@
 //! Lifetime value: what members are worth, by the fit in force.
 
 use analysis::AnalysisError;
-use analysis::clv::{self, Fit, Member, Score, Share};
+use analysis::clv::{self, AsOf, Fit, Member, Score, Scored, Share};
 use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use jiff::civil::Date;
+use ledger_core::id::Id;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -20,8 +23,12 @@ use crate::state::{ApiState, path_id, real_now};
 pub struct ClvParams {
     /// A day, `YYYY-MM-DD`: by what had been bought at its end; today by the program's clock, if none.
     pub as_of: Option<String>,
-    /// For how many weeks purchases are expected, 1 to 520; the rulebook's horizon if none.
-    pub weeks: Option<u32>,
+    /// Only what was booked by the end of this day (UTC), `YYYY-MM-DD`; all if none.
+    pub known_at: Option<String>,
+    /// For how many weeks purchases are expected, up to 520, such as `39` or `4.5`; the rulebook's horizon if none.
+    pub weeks: Option<String>,
+    /// By which fit; if none, the one in force, or for a day before its last one the latest fit that knew nothing later.
+    pub fit: Option<i32>,
     /// As in every read.
     pub min_position: Option<String>,
 }
@@ -85,6 +92,31 @@ impl From<AnalysisError> for Problem {
     }
 }
 
+/// The end of a day that the program's clock has reached.
+fn as_of(today: Date, as_of: Option<&str>, known_at: Option<&str>) -> Result<AsOf, Problem> {
+    let known_at = known_at.map(|text| day("known_at", text)).transpose()?;
+    let Some(text) = as_of else { return Ok(AsOf { day: today, known_at }) };
+    let day = day("as_of", text)?;
+    if day > today {
+        return Err(Problem::parameter("as_of", text, &format!("a day up to {today}, which is today")));
+    }
+    Ok(AsOf { day, known_at })
+}
+
+/// Weeks, and parts of one.
+fn weeks(text: Option<&str>) -> Result<Option<f64>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let weeks = text.parse::<f64>().ok().filter(|weeks| *weeks > 0.0 && *weeks <= 520.0);
+    weeks.map(Some).ok_or_else(|| Problem::parameter("weeks", text, "more than 0 and up to 520, such as 39 or 4.5"))
+}
+
+/// The fit of this version, or the one to look at the end of `day` with.
+async fn fit(database: &tokio_postgres::Client, program: &str, version: Option<i32>, day: Date) -> Result<Option<Fit>, Problem> {
+    let Some(version) = version else { return Ok(clv::fit_for(database, program, day).await?) };
+    let fit = clv::version_of(database, program, version).await?.filter(Fit::is_usable);
+    fit.map(Some).ok_or_else(|| Problem::parameter("fit", &version.to_string(), "the version of a fit that came to a model, as clv/fits lists them"))
+}
+
 pub(super) fn day(name: &str, text: &str) -> Result<Date, Problem> {
     text.parse().map_err(|_| Problem::parameter(name, text, "a day, such as 2010-12-09"))
 }
@@ -98,21 +130,17 @@ pub(super) async fn get(
     Query(params): Query<ClvParams>,
 ) -> Result<axum::Json<ClvView>, Problem> {
     let (key, program) = state.key(&program, &account)?;
-    if let Some(weeks) = params.weeks.filter(|weeks| !(1..=520).contains(weeks)) {
-        return Err(Problem::parameter("weeks", &weeks.to_string(), "1 to 520"));
-    }
+    let weeks = weeks(params.weeks.as_deref())?;
     wait_for(&state, "clv", params.min_position.as_deref()).await?;
     let version = program.program.at_or_first(program.now(real_now())).ok_or_else(|| Problem::program_not_found(&key.program))?;
-    let today = version.zone.date(program.now(real_now()));
-    let as_of = params.as_of.as_deref().map_or(Ok(today), |text| day("as_of", text))?;
+    let as_of = as_of(version.zone.date(program.now(real_now())), params.as_of.as_deref(), params.known_at.as_deref())?;
     let database = require_account(&state, &key, params.min_position.as_deref()).await?;
     let member = clv::member(&database, key.program.as_str(), key.account.as_str(), as_of).await?;
-    let fit = clv::in_force(&database, key.program.as_str()).await?;
-    let forecast = member
-        .as_ref()
-        .zip(fit.as_ref())
-        .and_then(|(member, fit)| clv::score_one(fit, member, &version.rulebook.insight, params.weeks.map(f64::from)).map(ForecastView::from));
+    let fit = fit(&database, key.program.as_str(), params.fit, as_of.day).await?;
+    let forecast =
+        member.as_ref().zip(fit.as_ref()).and_then(|(member, fit)| clv::score_one(fit, member, &version.rulebook.insight, weeks).map(ForecastView::from));
     let shares = clv::shares(&database, key.program.as_str(), key.account.as_str(), as_of).await?;
+    let as_of = as_of.day;
     Ok(axum::Json(view(key.account.to_string(), as_of, member.as_ref(), shares, forecast)))
 }
 
@@ -143,13 +171,23 @@ fn view(account_id: String, as_of: Date, member: Option<&Member>, (categories, c
 pub struct ScoresParams {
     /// Only those on this rung of the ladder.
     pub rung: Option<String>,
+    /// The end of a day, `YYYY-MM-DD`: scores are made anew of what had been bought by then. That of the last scores, if none.
+    pub as_of: Option<String>,
+    /// Only what was booked by the end of this day (UTC), `YYYY-MM-DD`; scores are made anew.
+    pub known_at: Option<String>,
+    /// For how many weeks purchases are expected, up to 520, such as `39` or `4.5`; scores are made anew. The rulebook's horizon if none.
+    pub weeks: Option<String>,
+    /// By which fit; scores are made anew. As for one member, if none.
+    pub fit: Option<i32>,
+    /// `json` (if none) or `csv`, which has all members unless `limit` is given.
+    pub format: Option<String>,
     /// From `next_cursor`.
     pub cursor: Option<String>,
     /// 1 to 500, 50 if none.
     pub limit: Option<u32>,
 }
 
-/// A member's score, as it was made last.
+/// A member's score.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ScoreView {
     /// The account.
@@ -160,29 +198,82 @@ pub struct ScoreView {
     pub rung: String,
     /// Recency, frequency, monetary value: 1 to 5 each, by fifths of the members.
     pub rfm: [i16; 3],
-    /// By the fit in force then.
+    /// What to expect.
     pub forecast: ForecastView,
 }
 
-/// Members by lifetime value, the most valuable first.
+/// Members by lifetime value, the most valuable first: as they were scored last, or as of any day, for any number of weeks, by any fit.
 #[utoipa::path(get, path = "/programs/{program}/clv/members", params(("program" = String, Path), ScoresParams),
-    responses((status = 200, body = Page<ScoreView>), (status = 404, body = Problem), (status = 503, body = Problem)))]
-pub(super) async fn members(
-    State(state): State<ApiState>,
-    Path(program): Path<String>,
-    Query(params): Query<ScoresParams>,
-) -> Result<axum::Json<Page<ScoreView>>, Problem> {
+    responses((status = 200, description = "A page, or CSV", body = Page<ScoreView>), (status = 400, body = Problem), (status = 404, body = Problem),
+              (status = 503, body = Problem)))]
+pub(super) async fn members(State(state): State<ApiState>, Path(program): Path<String>, Query(params): Query<ScoresParams>) -> Result<Response, Problem> {
     let program = path_id("program", &program)?;
-    state.program(&program)?;
-    let limit = limit(params.limit)?;
-    let (value, account) = by_value(params.cursor.as_deref())?.unwrap_or((f64::INFINITY, String::new()));
+    let is_csv = match params.format.as_deref() {
+        None | Some("json") => false,
+        Some("csv") => true,
+        Some(other) => return Err(Problem::parameter("format", other, "json or csv")),
+    };
+    let count = limit(params.limit)?;
+    let most = if is_csv && params.limit.is_none() { i64::MAX } else { count };
+    let after = by_value(params.cursor.as_deref())?.unwrap_or((f64::INFINITY, String::new()));
+    let is_kept = params.as_of.is_none() && params.known_at.is_none() && params.weeks.is_none() && params.fit.is_none();
+    let items = if is_kept { kept(&state, &program, &params, after, most).await? } else { anew(&state, &program, &params, after, most).await? };
+    if is_csv {
+        return Ok(([(header::CONTENT_TYPE, "text/csv")], csv(&items)).into_response());
+    }
+    Ok(axum::Json(Page::of(items, most, |last: &ScoreView| format!("{}:{}", last.forecast.lifetime_value, last.account_id))).into_response())
+}
+
+/// Scores as they were made last.
+async fn kept(state: &ApiState, program: &Id, params: &ScoresParams, (value, account): (f64, String), most: i64) -> Result<Vec<ScoreView>, Problem> {
+    state.program(program)?;
     let database = state.database().await?;
     let sql = "SELECT account, as_of, rung, recency_score, frequency_score, monetary_score, fit_version, alive, expected_purchases, order_value, lifetime_value
                FROM analysis.score WHERE program = $1 AND ($2::text IS NULL OR rung = $2) AND (-lifetime_value, account) > (-$3::float8, $4)
                ORDER BY lifetime_value DESC, account LIMIT $5";
-    let rows = database.query(sql, &[&program.as_str(), &params.rung, &value, &account, &limit]).await?;
-    let items = rows.iter().map(score_view).collect();
-    Ok(axum::Json(Page::of(items, limit, |last: &ScoreView| format!("{}:{}", last.forecast.lifetime_value, last.account_id))))
+    let rows = database.query(sql, &[&program.as_str(), &params.rung, &value, &account, &most]).await?;
+    Ok(rows.iter().map(score_view).collect())
+}
+
+/// Scores made for this answer.
+async fn anew(state: &ApiState, program: &Id, params: &ScoresParams, (value, account): (f64, String), most: i64) -> Result<Vec<ScoreView>, Problem> {
+    let rules = state.program(program)?;
+    let weeks = weeks(params.weeks.as_deref())?;
+    let version = rules.program.at_or_first(rules.now(real_now())).ok_or_else(|| Problem::program_not_found(program))?;
+    let mut as_of = as_of(version.zone.date(rules.now(real_now())), params.as_of.as_deref(), params.known_at.as_deref())?;
+    let database = state.database().await?;
+    if params.as_of.is_none() {
+        let sql = "SELECT max(as_of) FROM analysis.score WHERE program = $1";
+        as_of.day = database.query_one(sql, &[&program.as_str()]).await?.get::<_, Option<Date>>(0).unwrap_or(as_of.day);
+    }
+    let Some(fit) = fit(&database, program.as_str(), params.fit, as_of.day).await? else { return Ok(Vec::new()) };
+    let mut scores = clv::scored(&database, program.as_str(), &fit, &version.rulebook.insight, as_of, weeks).await?;
+    let later = |one: &Scored| one.score.lifetime_value < value || (one.score.lifetime_value <= value && one.account > account);
+    scores.retain(|one| params.rung.as_ref().is_none_or(|rung| one.rung == *rung) && later(one));
+    scores.sort_by(|one, other| other.score.lifetime_value.total_cmp(&one.score.lifetime_value).then_with(|| one.account.cmp(&other.account)));
+    scores.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+    let view = |one: Scored| ScoreView {
+        account_id: one.account,
+        as_of: as_of.day.to_string(),
+        rung: one.rung,
+        rfm: one.rfm,
+        forecast: ForecastView::from(one.score),
+    };
+    Ok(scores.into_iter().map(view).collect())
+}
+
+fn csv(items: &[ScoreView]) -> String {
+    let mut text = String::from("account_id,as_of,rung,recency,frequency,monetary,fit_version,alive,expected_purchases,order_value,lifetime_value\n");
+    // A rung has any name that the rulebook gives it.
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    for ScoreView { account_id, as_of, rung, rfm: [recency, frequency, monetary], forecast } in items {
+        let ForecastView { fit_version, alive, expected_purchases, order_value, lifetime_value } = forecast;
+        let rung = quoted(rung);
+        text.push_str(&format!(
+            "{account_id},{as_of},{rung},{recency},{frequency},{monetary},{fit_version},{alive},{expected_purchases},{order_value},{lifetime_value}\n"
+        ));
+    }
+    text
 }
 
 fn score_view(row: &tokio_postgres::Row) -> ScoreView {

@@ -214,7 +214,7 @@ pub(super) async fn payers(
     Ok(axum::Json(PayersView { payers, money }))
 }
 
-/// Which points will be spent: chain ladder over issue months with Mack's standard errors, and how well it did three months ago.
+/// Which points will be spent: chain ladder over the issue months that are over, with Mack's standard errors, and how well it did three months ago.
 #[utoipa::path(get, path = "/programs/{program}/liability/breakage", params(("program" = String, Path), AsOfDayParams),
     responses((status = 200, description = "By issue month, and the rate over all", body = serde_json::Value), (status = 404, body = Problem)))]
 pub(super) async fn breakage(
@@ -226,8 +226,9 @@ pub(super) async fn breakage(
     let as_of = day_or_today(&state, &program, "as_of", params.as_of.as_deref())?;
     wait_for(&state, "liability", params.min_position.as_deref()).await?;
     let rules = state.program(&program)?;
-    let set = rules.program.at_or_first(rules.now(real_now())).and_then(|version| version.rulebook.insight.expected_redemption);
-    Ok(axum::Json(liability::breakage(&*state.database().await?, program.as_str(), as_of, set).await?))
+    let set = rulebook_at_end(&rules.program, &program, (as_of, as_of))?.insight.expected_redemption;
+    let today = today(&state, &program)?;
+    Ok(axum::Json(liability::breakage(&*state.database().await?, program.as_str(), as_of, today, set).await?))
 }
 
 /// Budgets and the alerts that were raised.
@@ -291,7 +292,7 @@ pub(super) async fn journal(State(state): State<ApiState>, Path(program): Path<S
     let program = path_id("program", &program)?;
     let rules = state.program(&program)?;
     let period: Date = format!("{}-01", params.period).parse().map_err(|_| Problem::parameter("period", &params.period, "a month, such as 2010-12"))?;
-    let journal = liability::journal(&*state.database().await?, program.as_str(), &rules.program, period).await?;
+    let journal = liability::journal(&*state.database().await?, program.as_str(), &rules.program, period, today(&state, &program)?).await?;
     match params.format.as_deref() {
         None | Some("json") => Ok(axum::Json(journal).into_response()),
         Some("csv") => Ok(([(header::CONTENT_TYPE, "text/csv")], csv(&journal)).into_response()),

@@ -24,7 +24,12 @@ pub(super) struct Rules {
     pub was: Program,
     pub would_be: Program,
     pub since: Moment,
+    /// Whether it is the edition that is another. An older one may have refused for reasons that this one never gives.
+    pub by_edition: bool,
 }
+
+/// The code of a command whose id was used before: no rules refused it.
+const ID_REUSED: &str = "id_reused";
 
 /// One account, as it is and as it would be.
 pub(super) struct Twice<'a> {
@@ -104,7 +109,7 @@ impl<'a> Twice<'a> {
     /// Decides again what was refused before a record of `next`, or at all, as far as this is the place for it.
     fn refusals_by(&mut self, next: Option<Moment>) {
         while let Some(refusal) = self.refusals.front().filter(|refusal| next.is_none_or(|next| refusal.recorded_at <= next)) {
-            let is_here = self.is_here(refusal);
+            let is_here = self.is_here(refusal) || (self.rules.by_edition && refusal.code != ID_REUSED && next != Some(refusal.recorded_at));
             if !is_here && next == Some(refusal.recorded_at) {
                 // After the record perhaps.
                 return;

@@ -1,4 +1,4 @@
-//! What if: the history decided again under another rulebook. Nothing is written.
+//! What if: the history decided again under another rulebook, or by the deciding of today where an older edition decided. Nothing is written.
 
 mod account;
 
@@ -85,16 +85,40 @@ pub struct Replayed {
     pub differences: Vec<Difference>,
 }
 
-/// Decides what was decided from `since` on again, by `rulebook` instead of those of then; `progress` hears how many records were read.
+/// By what the history is decided again.
+#[derive(Debug, Clone)]
+pub enum WhatIf {
+    /// By another rulebook.
+    Rulebook {
+        /// It.
+        rulebook: Box<Rulebook>,
+        /// As if it had come into force then, and none after it.
+        since: Moment,
+    },
+    /// By the rulebooks as they were published, and the edition of this release: what members are due from older editions.
+    Edition {
+        /// The program.
+        program: Id,
+    },
+}
+
+/// Decides a program's history again; `progress` hears how many records were read.
 ///
 /// # Errors
 /// [`AuditError`], where the rulebook is invalid or the log can't be read.
-pub async fn replay(log: Arc<dyn EventLog>, rulebook: Rulebook, since: Moment, progress: impl Fn(u64) + Send + Sync + 'static) -> Result<Replayed, AuditError> {
+pub async fn replay(log: Arc<dyn EventLog>, what_if: WhatIf, progress: impl Fn(u64) + Send + Sync + 'static) -> Result<Replayed, AuditError> {
     let programs = Programs::read(&log.read_programs(0).await?)?;
-    let (id, currency) = (rulebook.program.clone(), rulebook.currency.clone());
+    let id = match &what_if {
+        WhatIf::Rulebook { rulebook, .. } => rulebook.program.clone(),
+        WhatIf::Edition { program } => program.clone(),
+    };
     let was = programs.latest(&id).ok_or_else(|| AuditError::Wrong(format!("there is no program {id}")))?.clone();
-    let would_be = other_program(&was, rulebook, since)?;
-    let shared = Arc::new((id, Rules { was, would_be, since }, AtomicU64::new(0), progress));
+    let (would_be, since, by_edition) = match what_if {
+        WhatIf::Rulebook { rulebook, since } => (other_program(&was, *rulebook, since)?, since, false),
+        WhatIf::Edition { .. } => (was.clone(), Moment::from_micros(0).unwrap_or_default(), true),
+    };
+    let currency = would_be.latest().map(|version| version.rulebook.currency.clone()).unwrap_or_default();
+    let shared = Arc::new((id, Rules { was, would_be, since, by_edition }, AtomicU64::new(0), progress));
     let mut tasks = Vec::new();
     for partition in 0..log.partitions() {
         let (log, shared) = (Arc::clone(&log), Arc::clone(&shared));

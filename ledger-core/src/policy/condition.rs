@@ -135,19 +135,24 @@ impl<'a> Scope<'a> {
 }
 
 impl Condition {
-    /// Checks and compiles `source`.
-    pub(super) fn compile(env: &Arc<Env>, source: &str) -> Result<Self, ConditionError> {
+    /// Checks `source`, which is to be published.
+    pub(super) fn check(source: &str) -> Result<(), ConditionError> {
         let nesting = source.bytes().filter(|b| matches!(b, b'(' | b'[' | b'{' | b'!' | b'-' | b'?')).count();
         if source.len() > SOURCE_MAX || nesting > DEPTH_MAX {
             return Err(ConditionError::TooComplex);
         }
+        let env = Arc::new(Env::stdlib());
+        let condition = Self::compile(&env, source)?;
+        check(condition.program.expression(), 0)?;
+        condition.try_on_sample(&env)
+    }
+
+    /// Compiles `source`, which was checked when it was published.
+    pub(super) fn compile(env: &Arc<Env>, source: &str) -> Result<Self, ConditionError> {
         let program = env.compile(source).map_err(|e| ConditionError::Syntax(e.to_string().lines().take(2).collect::<Vec<_>>().join(" ")))?;
-        check(program.expression(), 0)?;
         let mut guards = Vec::new();
         find_guards(program.expression(), &mut guards);
-        let condition = Self { program, guards };
-        condition.try_on_sample(env)?;
-        Ok(condition)
+        Ok(Self { program, guards })
     }
 
     fn try_on_sample(&self, env: &Arc<Env>) -> Result<(), ConditionError> {
@@ -257,6 +262,7 @@ mod tests {
     use super::*;
 
     fn compile(source: &str) -> Result<Condition, ConditionError> {
+        Condition::check(source)?;
         Condition::compile(&Arc::new(Env::stdlib()), source)
     }
 

@@ -36,22 +36,47 @@ pub fn json_schema() -> schemars::Schema {
     schemars::schema_for!(Rulebook)
 }
 
-/// Checks and compiles `rulebook` as the next version of `program`.
+/// Checks `rulebook`, which is to be published, and compiles it as the next version of `program`.
 ///
 /// # Errors
 /// Everything that is wrong with it, at least one.
 pub fn read_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version, Vec<Invalid>> {
     let mut invalid = Vec::new();
-    let zone = Zone::parse(&rulebook.time_zone);
-    if zone.is_none() {
-        invalid.push(Invalid::new("/time_zone", &rulebook.time_zone, "an IANA time zone, such as Europe/London"));
-    }
     check_general(&rulebook, program, &mut invalid);
     check_earn(&rulebook, &mut invalid);
     check_redeem_and_expiry(&rulebook, &mut invalid);
     check_tiers(&rulebook, &mut invalid);
     rulebook.insight.check(&mut invalid);
     rulebook.fraud.check(&mut invalid);
+    for (i, bonus) in rulebook.earn.bonus.iter().enumerate() {
+        if let Err(error) = Condition::check(&bonus.when) {
+            invalid.push(Invalid::new(format!("/earn/bonus/{i}/when"), &bonus.when, error.to_string()));
+        }
+    }
+    match compile_rulebook(rulebook, program) {
+        Ok(version) if invalid.is_empty() => Ok(version),
+        Ok(_) => Err(invalid),
+        Err(uncompiled) => {
+            invalid.extend(uncompiled.into_iter().filter(|other| !invalid.iter().any(|known| known.pointer == other.pointer)).collect::<Vec<_>>());
+            Err(invalid)
+        }
+    }
+}
+
+/// Compiles `rulebook`, which was published, as the next version of `program`. What was once published must compile in every later release,
+/// so a check of new rulebooks belongs into [`read_rulebook`], never here.
+///
+/// # Errors
+/// What can't be compiled at all: a time zone that does not exist, a condition that is not CEL, no tier.
+pub fn compile_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version, Vec<Invalid>> {
+    let mut invalid = Vec::new();
+    let zone = Zone::parse(&rulebook.time_zone);
+    if zone.is_none() {
+        invalid.push(Invalid::new("/time_zone", &rulebook.time_zone, "an IANA time zone, such as Europe/London"));
+    }
+    if rulebook.tiers.levels.is_empty() {
+        invalid.push(Invalid::new("/tiers/levels", "none", "at least one tier"));
+    }
     let env = Arc::new(Env::stdlib());
     let mut conditions = Vec::new();
     for (i, bonus) in rulebook.earn.bonus.iter().enumerate() {

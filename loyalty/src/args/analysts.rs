@@ -63,12 +63,16 @@ pub enum AuditAction {
     },
     /// Decide the history again under another rulebook and tell what would be different; nothing is written.
     Replay {
-        /// The rulebook, JSON.
-        #[arg(long, env = "LOYALTY_RULEBOOK")]
-        rulebook: PathBuf,
+        /// Another rulebook, JSON.
+        #[arg(long, env = "LOYALTY_RULEBOOK", requires = "since", required_unless_present = "edition_of")]
+        rulebook: Option<PathBuf>,
         /// From when on it would have been in force (RFC 3339).
         #[arg(long, env = "LOYALTY_SINCE")]
-        since: String,
+        since: Option<String>,
+        /// Instead of by another rulebook: decide all of this program again by the edition of this release, to see what members are due from
+        /// decisions of older editions.
+        #[arg(long, env = "LOYALTY_EDITION_OF", value_name = "PROGRAM", conflicts_with = "rulebook")]
+        edition_of: Option<String>,
         /// Where the differences go, by account.
         #[arg(long, env = "LOYALTY_CSV")]
         csv: Option<PathBuf>,
@@ -125,16 +129,59 @@ pub enum ClvAction {
         /// The program.
         #[arg(long, env = "LOYALTY_PROGRAM")]
         program: String,
-        /// The last day of the data, YYYY-MM-DD; that of the last purchase if not named.
-        #[arg(long, env = "LOYALTY_UNTIL")]
+        /// The last day of the data, YYYY-MM-DD; that of the last purchase if not named. A fit of earlier data than those of the fit in force is kept, but
+        /// does not replace it.
+        #[arg(long, visible_alias = "as-of", env = "LOYALTY_UNTIL")]
         until: Option<jiff::civil::Date>,
+        /// Use only what was booked by the end of this day (UTC), YYYY-MM-DD; such a fit is never put in force by itself.
+        #[arg(long, env = "LOYALTY_KNOWN_AT")]
+        known_at: Option<jiff::civil::Date>,
         /// How many days at the end the models are checked on.
         #[arg(long, env = "LOYALTY_HOLDOUT_DAYS", default_value_t = 90)]
         holdout_days: i32,
+        /// Which model of buying.
+        #[arg(long, env = "LOYALTY_MODEL", value_enum, default_value_t = BuyingModel::Best)]
+        model: BuyingModel,
+        /// Print the fit and keep nothing.
+        #[arg(long, env = "LOYALTY_DRY_RUN")]
+        dry_run: bool,
         /// Where the book is.
         #[command(flatten)]
         data: DataOptions,
     },
+    /// List the fits that were made, and which one is in force.
+    Fits {
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+    /// Put an earlier fit in force again and score everybody by it. It stays until the next `clv fit`; fits on the schedule do not replace it.
+    Use {
+        /// The version of the fit, as `clv fits` lists it.
+        fit: i32,
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+}
+
+/// A model of buying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum BuyingModel {
+    /// The one with the lower RMSE in the holdout.
+    Best,
+    /// BG/NBD.
+    #[value(name = "bg_nbd", alias = "bg-nbd")]
+    BgNbd,
+    /// Pareto/NBD.
+    #[value(name = "pareto_nbd", alias = "pareto-nbd")]
+    ParetoNbd,
 }
 
 /// Value decline.

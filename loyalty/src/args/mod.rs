@@ -12,7 +12,7 @@ use command_service::Share;
 use event_log::kafka::KafkaOptions;
 use tracing_subscriber::EnvFilter;
 
-pub use analysts::{AuditAction, AuditOptions, ClvAction, ClvOptions, DeclineAction, DeclineOptions, ExportOptions, ReportOptions};
+pub use analysts::{AuditAction, AuditOptions, BuyingModel, ClvAction, ClvOptions, DeclineAction, DeclineOptions, ExportOptions, ReportOptions};
 
 /// An event-sourced loyalty ledger.
 #[derive(Debug, Parser)]
@@ -55,6 +55,8 @@ pub enum Command {
     Projectors(DataOptions),
     /// Build a read model anew beside the old one and switch.
     Rebuild(RebuildOptions),
+    /// Move a book of an older edition to the one that this release decides by (docs/upgrading.md); every process must be stopped.
+    Upgrade(DataOptions),
     /// Verify the book: sequence, hash chain, postings, and read models against a fresh fold.
     Verify(DataOptions),
     /// Move the log to another engine.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ::audit::{ArchiveLog, Key, Sealer, export, make_key, replay, verify};
+use ::audit::{ArchiveLog, Key, Sealer, export, make_key, replay, verify, WhatIf};
 use api::real_now;
 use event_log::EventLog;
 use event_log::postgres::PostgresLog;
@@ -32,7 +32,8 @@ pub async fn run(url: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     anyhow::ensure!(verified.findings.is_empty() && verified.records == records, "{:?}", verified.findings);
     let rulebook = serde_json::from_str(&RULEBOOK.replace(r#""points": "1", "per""#, r#""points": "2", "per""#))?;
     let begin = Instant::now();
-    let replayed = replay(archive, rulebook, Moment::parse("2010-01-01T00:00:00Z")?, |_| {}).await?;
+    let since = Moment::parse("2010-01-01T00:00:00Z")?;
+    let replayed = replay(archive, WhatIf::Rulebook { rulebook: Box::new(rulebook), since }, |_| {}).await?;
     let again = rate(replayed.records, begin.elapsed().as_secs_f64());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let by_core = |all: f64| format!("{all:.0}/s, {:.0}/s a core", ratio(all, f64::from(u32::try_from(cores).unwrap_or(1))));

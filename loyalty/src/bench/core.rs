@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ledger_core::account::{Account, Context, decide};
+use ledger_core::edition::EDITION;
 use ledger_core::time::Moment;
 use ledger_schemas::{Record, content_hash, encode_record, hash};
 
@@ -73,6 +74,8 @@ fn measure(accounts: u64, with_protobuf_and_hashes: bool) -> anyhow::Result<f64>
                 previous_hash: account.last_hash,
                 events: decision.events,
                 balance: account.balance(),
+                edition: EDITION,
+                program_entries: Some(1),
             };
             body.clear();
             encode_record(&record, &mut body);

@@ -1,7 +1,10 @@
 //! `loyalty report`: what there is to see, as a table for the terminal and as a page with charts.
 
+mod clv;
+mod liability;
 mod page;
 mod sections;
+mod words;
 
 use anyhow::Context;
 use comfy_table::{Table, presets};
@@ -10,6 +13,7 @@ use crate::args::ReportOptions;
 use crate::ops::open_caught_up;
 
 /// A part of a report: a table, and what of it is drawn.
+#[derive(Default)]
 pub struct Section {
     /// Its heading.
     pub heading: String,
@@ -19,21 +23,40 @@ pub struct Section {
     pub rows: Vec<Vec<String>>,
     /// Bars: a label and a value each; none where there is nothing to draw.
     pub bars: Vec<(String, f64)>,
+    /// How to read the table.
+    pub note: Option<String>,
+    /// What a table without rows says: what fills it.
+    pub when_empty: Option<String>,
+}
+
+impl Section {
+    /// What stands under the heading.
+    fn remark(&self) -> Option<&str> {
+        self.note.as_deref().or(self.when_empty.as_deref().filter(|_| self.rows.is_empty()))
+    }
 }
 
 pub async fn run(options: ReportOptions) -> anyhow::Result<()> {
     let (database, log) = open_caught_up(&options.data).await?;
     let client = analysis::open(database.url()).await?;
     let sections = match options.name.as_str() {
-        "clv" => sections::clv(&client, &options.program).await?,
+        "clv" => clv::sections(&client, &*log, &options.program).await?,
         "decline" => sections::decline(&client, &options.program).await?,
         "fraud" => sections::fraud(&client, &options.program).await?,
-        _ => sections::liability(&client, &*log, &options.program).await?,
+        _ => liability::sections(&client, &*log, &options.program).await?,
     };
     for section in &sections {
+        println!("{}", section.heading);
+        if let Some(remark) = section.remark() {
+            println!("{remark}");
+        }
+        if section.rows.is_empty() && section.when_empty.is_some() {
+            println!();
+            continue;
+        }
         let mut table = Table::new();
         table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(&section.columns).add_rows(&section.rows);
-        println!("{}\n{table}\n", section.heading);
+        println!("{table}\n");
     }
     let path = options.html.unwrap_or_else(|| format!("{}.html", options.name).into());
     let title = format!("{} of program {}", options.name, options.program);

@@ -24,6 +24,7 @@ pub fn html(title: &str, sections: &[Section]) -> anyhow::Result<String> {
                 @for (section, chart) in sections.iter().zip(&charts) {
                     h2 { (section.heading) }
                     @if let Some(chart) = chart { figure role="img" aria-label=(section.heading) { (PreEscaped(chart)) } }
+                    @if let Some(remark) = section.remark() { p { (remark) } }
                     table {
                         thead { tr { @for column in &section.columns { th { (column) } } } }
                         tbody { @for row in &section.rows { tr { @for cell in row { td class=[is_number(cell).then_some("n")] { (cell) } } } } }
@@ -37,7 +38,8 @@ pub fn html(title: &str, sections: &[Section]) -> anyhow::Result<String> {
 
 /// Digits of numbers stand under each other.
 fn is_number(cell: &str) -> bool {
-    cell.parse::<f64>().is_ok()
+    let digits: String = cell.chars().filter(|c| !matches!(c, ',' | '%' | ' ')).collect();
+    digits.parse::<f64>().is_ok()
 }
 
 /// Bars as SVG.

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use audit::{ArchiveLog, AuditError, Key, Sealer, export, make_key, replay, verify};
+use audit::{ArchiveLog, AuditError, Key, Sealer, WhatIf, export, make_key, replay, verify};
 use event_log::EventLog;
 use ledger_core::policy::Rulebook;
 use ledger_core::time::Moment;
@@ -62,6 +62,6 @@ async fn replayed(log: &Arc<ReadLog>, plan: &Plan) -> Result<Findings, AuditErro
     if rulebooks.iter().any(|(_, before)| !clocks_agree || published_at >= since || before.effective_from >= since) {
         return Ok(Vec::new());
     }
-    let replayed = replay(Arc::clone(log) as Arc<dyn EventLog>, last, since, |_| {}).await?;
+    let replayed = replay(Arc::clone(log) as Arc<dyn EventLog>, WhatIf::Rulebook { rulebook: Box::new(last), since }, |_| {}).await?;
     Ok(replayed.differences.into_iter().map(|difference| format!("replayed since {since}: {difference:?}")).collect())
 }
