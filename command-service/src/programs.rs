@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 use event_log::{EventLog, Position};
-use ledger_core::id::Id;
 use ledger_core::edition::{CEL, EDITION, FIRST_EDITION, TIME_ZONES, releases};
+use ledger_core::id::Id;
 use ledger_core::policy::{Invalid, Program, Rulebook, Version, compile_rulebook, read_rulebook};
 use ledger_core::time::Moment;
 use ledger_schemas::{DecodeError, EditionEntered, ProgramChange, ProgramEntry};

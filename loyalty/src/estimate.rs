@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use analysis::{AnalysisError, clv, decline};
+use analysis::{clv, decline};
 use api::real_now;
 use command_service::{ProgramState, Service};
 use tokio::sync::watch;
@@ -43,9 +43,10 @@ async fn estimate(url: &str, name: &str, program: &ProgramState) -> Result<(), B
     if let Some(fit) = clv::in_force(&client, name).await? {
         clv::score_all(&mut client, name, &fit, rules, day).await?;
     }
-    match decline::assess(&mut client, name, rules, day).await {
-        // Somebody assessed a later day by hand.
-        Err(AnalysisError::Invalid { .. }) => Ok(()),
-        assessed => Ok(assessed.map(drop)?),
+    let asked = decline::Asked { is_scheduled: true, ..decline::Asked::day(day) };
+    let assessed = decline::assess(&mut client, name, rules, &asked, now.timestamp()).await?;
+    if !assessed.in_force {
+        tracing::info!(program = name, reason = assessed.why, "the assessment of decline was not put in force");
     }
+    Ok(())
 }

@@ -119,11 +119,7 @@ impl ProgramEntry {
             v1::program_entry::Kind::ClockSet(set) => ProgramChange::ClockSet { program: program()?, now: moment(set.now_us, "now_us")? },
             v1::program_entry::Kind::EditionEntered(entered) => ProgramChange::EditionEntered(edition_entered(entered)?),
         };
-        Ok(Self {
-            recorded_at: moment(message.recorded_at_us, "recorded_at_us")?,
-            actor: message.actor.into(),
-            change,
-        })
+        Ok(Self { recorded_at: moment(message.recorded_at_us, "recorded_at_us")?, actor: message.actor.into(), change })
     }
 }
 

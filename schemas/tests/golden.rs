@@ -19,7 +19,9 @@ use ledger_core::points::Amount;
 use ledger_core::policy::{Facts, LinePoints, Paid, RateFailure};
 use ledger_core::time::Moment;
 use ledger_schemas::v1;
-use ledger_schemas::{Ask, DecodeError, EditionEntered, Outcome, ProgramChange, ProgramEntry, Record, What, content_hash, encode_outcome, encode_program_entry, encode_record};
+use ledger_schemas::{
+    Ask, DecodeError, EditionEntered, Outcome, ProgramChange, ProgramEntry, Record, What, content_hash, encode_outcome, encode_program_entry, encode_record,
+};
 use prost::Message;
 
 fn id(text: &str) -> Id {

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio_postgres::{Client, GenericClient};
 
 use super::WINDOW_DAYS;
-use super::assess::Standing;
+use super::standing::Standing;
 use crate::AnalysisError;
 
 /// The fewest members in each arm before what was measured counts.

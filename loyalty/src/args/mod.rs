@@ -12,7 +12,7 @@ use command_service::Share;
 use event_log::kafka::KafkaOptions;
 use tracing_subscriber::EnvFilter;
 
-pub use analysts::{AuditAction, AuditOptions, BuyingModel, ClvAction, ClvOptions, DeclineAction, DeclineOptions, ExportOptions, ReportOptions};
+pub use analysts::{AuditAction, AuditOptions, BuyingModel, ClvAction, ClvOptions, DeclineAction, DeclineModel, DeclineOptions, ExportOptions, ReportOptions};
 
 /// An event-sourced loyalty ledger.
 #[derive(Debug, Parser)]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ::audit::{ArchiveLog, Key, Sealer, export, make_key, replay, verify, WhatIf};
+use ::audit::{ArchiveLog, Key, Sealer, WhatIf, export, make_key, replay, verify};
 use api::real_now;
 use event_log::EventLog;
 use event_log::postgres::PostgresLog;
