@@ -13,19 +13,25 @@ use crate::decline::last_day;
 /// How many days at the end a fit is checked on.
 const HOLDOUT_DAYS: i32 = 90;
 
-/// Estimates at once and then every so often, until `stop` says so.
+/// Estimates at once and then every so often, until `stop` says so, which interrupts what waits for the database.
 pub async fn run(service: Service, url: String, every: Duration, mut stop: watch::Receiver<bool>) {
     let mut clock = tokio::time::interval(every);
-    while !*stop.borrow_and_update() {
+    loop {
+        let turn = async {
+            clock.tick().await;
+            estimate_all(&service, &url).await;
+        };
         tokio::select! {
-            _ = clock.tick() => {
-                for (id, program) in &service.programs().by_id {
-                    if let Err(error) = estimate(&url, id.as_str(), program).await {
-                        tracing::error!(program = %id, error = &*error as &dyn std::error::Error, "the estimates could not be made");
-                    }
-                }
-            }
-            _ = stop.changed() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = turn => {}
+        }
+    }
+}
+
+async fn estimate_all(service: &Service, url: &str) {
+    for (id, program) in &service.programs().by_id {
+        if let Err(error) = estimate(url, id.as_str(), program).await {
+            tracing::error!(program = %id, error = &*error as &dyn std::error::Error, "the estimates could not be made");
         }
     }
 }

@@ -211,7 +211,7 @@ async fn a_stop_interrupts_a_look() {
     client.batch_execute("BEGIN; LOCK TABLE analysis.watched IN ACCESS EXCLUSIVE MODE").await.unwrap();
     // The next look waits for the lock, for ever.
     let waits = async || {
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%watched%'";
+        let sql = "SELECT count(*) FROM pg_locks WHERE relation = 'analysis.watched'::regclass AND NOT granted";
         (client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0).then_some(())
     };
     until("the look waits", waits).await;

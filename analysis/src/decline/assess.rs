@@ -21,6 +21,8 @@ use crate::clv::AsOf;
 
 /// How far beyond a threshold it takes to cross it, either way, so that nobody flaps.
 const HYSTERESIS: f64 = 0.05;
+/// Spend has grown that is more than this factor of what it was.
+const GROWN: f64 = 1.25;
 /// Growth beyond this factor says no more than that it is.
 const GROWTH_TOLD: f64 = 10.0;
 
@@ -73,13 +75,15 @@ fn place(f: &Features, falls: f64, leaves: f64, shift: f64) -> usize {
     }
     // That spend has fallen is a fact, not a guess: it takes no more than that, but more than half again to be better.
     let fallen = FALLEN + (-shift).max(0.0);
+    let has_grown = f.before > 0.0 && f.last > GROWN * f.before;
     if leaves >= 0.6 + shift {
         4
     } else if f.is_below(fallen) {
         3
-    } else if falls >= 0.5 + shift {
+    } else if falls >= 0.5 + shift && !has_grown {
+        // Who spent much more than before will often come back to what is usual: that is no decline.
         2
-    } else if f.before > 0.0 && f.last > 1.25 * f.before && falls < 0.35 + shift {
+    } else if has_grown && falls < 0.35 + shift {
         0
     } else {
         1
@@ -107,9 +111,11 @@ fn reasons(f: &Features, falls: f64, leaves: f64, signals: &Signals) -> Vec<Stri
     if f.is_below(0.8) {
         reasons.push(format!("spent {:.0} % of the {WINDOW_DAYS} days before", 100.0 * f.last / f.before));
     }
-    if f.before > 0.0 && f.last > GROWTH_TOLD * f.before {
+    // Of who is likely to leave, growth is no reason.
+    let has_grown = f.before > 0.0 && f.last > GROWN * f.before && leaves < 0.5;
+    if has_grown && f.last > GROWTH_TOLD * f.before {
         reasons.push(format!("spent more than {GROWTH_TOLD:.0} times as much as in the {WINDOW_DAYS} days before"));
-    } else if f.before > 0.0 && f.last > 1.25 * f.before {
+    } else if has_grown {
         reasons.push(format!("spent {:.0} % more than in the {WINDOW_DAYS} days before", 100.0 * (f.last / f.before - 1.0)));
     }
     if f.breadth_last < f.breadth_before {
@@ -119,7 +125,7 @@ fn reasons(f: &Features, falls: f64, leaves: f64, signals: &Signals) -> Vec<Stri
         reasons.push(format!("members like this one buy nothing in the next {WINDOW_DAYS} days in {:.0} of 100 cases", 100.0 * leaves));
     } else if f.last > 0.0 && f.is_below(FALLEN) && falls >= 0.5 {
         reasons.push(format!("members like this one do not come back to half of what they spent in {:.0} of 100 cases", 100.0 * falls));
-    } else if f.last > 0.0 && falls >= 0.5 {
+    } else if f.last > 0.0 && falls >= 0.5 && !has_grown {
         reasons.push(format!("members like this one spend less than half next in {:.0} of 100 cases", 100.0 * falls));
     }
     reasons.extend(signals.reasons());
@@ -282,7 +288,8 @@ mod tests {
             "1200 points expire within 60 days",
         ];
         assert_eq!(said, wanted);
-        let said = reasons(&member(403.3, 0.5, 5), 0.1, 0.05, &Signals::default());
+        assert_eq!(STATES[state(&member(403.3, 0.5, 5), 0.9, 0.1, Some(1))], "steady", "to come back to what is usual is no decline");
+        let said = reasons(&member(403.3, 0.5, 5), 0.9, 0.05, &Signals::default());
         assert_eq!(said, ["spent more than 10 times as much as in the 90 days before"]);
     }
 

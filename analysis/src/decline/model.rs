@@ -287,7 +287,7 @@ mod tests {
             }
             member(number, days.into_iter())
         };
-        (0..1500).map(one).collect()
+        (0..900).map(one).collect()
     }
 
     #[test]

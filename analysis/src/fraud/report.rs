@@ -1,5 +1,7 @@
 //! Fraud that was found out elsewhere, such as by the bank of the card that was paid with.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use ledger_core::policy::Severity;
 use serde_json::json;
@@ -74,13 +76,9 @@ pub async fn report(client: &mut Client, program: &str, reference: Reference<'_>
 }
 
 fn owners(signals: &[Row]) -> Vec<(String, &'static str)> {
-    let mut all: Vec<(String, &'static str)> = Vec::new();
-    for row in signals {
+    let owner = |row: &Row| {
         let kind = KINDS.iter().find(|(_, signal)| *signal == row.get::<_, &str>(1)).map_or("", |(name, _)| *name);
-        let owner = (row.get::<_, String>(0), kind);
-        if !all.contains(&owner) {
-            all.push(owner);
-        }
-    }
-    all
+        (row.get(0), kind)
+    };
+    signals.iter().map(owner).collect::<BTreeSet<_>>().into_iter().collect()
 }
