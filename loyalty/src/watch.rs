@@ -84,26 +84,37 @@ async fn freeze_pending(service: &Service, client: &mut Client) -> Result<bool, 
     let mut is_pending = false;
     for freeze in pending_freezes(client).await? {
         match submit(service, &freeze).await? {
-            Some(note) => settle_freeze(client, &freeze, ACTOR, &note, real_now().timestamp()).await?,
-            None => is_pending = true,
+            Answer::Given(note) => settle_freeze(client, &freeze, ACTOR, &note, real_now().timestamp()).await?,
+            Answer::Missing => is_pending = true,
+            Answer::Nobody => return Ok(true),
         }
     }
     Ok(is_pending)
 }
 
-/// What the ledger answered, in words; none while it has not. The command's id derives from the case, so to ask again is safe.
-async fn submit(service: &Service, freeze: &PendingFreeze) -> Result<Option<String>, Failure> {
+/// What came of a freeze that was submitted.
+enum Answer {
+    /// What the ledger said, in words.
+    Given(String),
+    /// The account has none yet; others may.
+    Missing,
+    /// The ledger is not answering at the moment.
+    Nobody,
+}
+
+/// The command's id derives from the case, so to ask again is safe.
+async fn submit(service: &Service, freeze: &PendingFreeze) -> Result<Answer, Failure> {
     let PendingFreeze { program, case_id, account, rule } = freeze;
     let key = AccountKey { program: Id::parse(program)?, account: Id::parse(account)? };
     let reason = Reason { code: "fraud".into(), note: format!("rule {rule}, case {case_id}") };
     let command = Command { id: Id::parse(&format!("fraud-{case_id}"))?, actor: ACTOR.into(), action: Action::Freeze(reason) };
     Ok(match service.submit(key, command).await {
-        Ok(_) => Some(format!("account {account} frozen")),
+        Ok(_) => Answer::Given(format!("account {account} frozen")),
         // An account that can't be frozen (it is already, or is closed) stays as it is; the case says so.
-        Err(refusal @ (Refusal::Rejected(_) | Refusal::Told { .. })) => Some(format!("account {account} could not be frozen: {refusal}")),
+        Err(refusal @ (Refusal::Rejected(_) | Refusal::Told { .. })) => Answer::Given(format!("account {account} could not be frozen: {refusal}")),
         Err(refusal) => {
             tracing::warn!(account, case_id, %refusal, "the freeze is not booked yet; trying again");
-            None
+            if refusal.is_passing() { Answer::Nobody } else { Answer::Missing }
         }
     })
 }

@@ -26,7 +26,7 @@ pub(super) struct Bought {
     /// Of all purchases of its day.
     pub(super) categories: i32,
     /// What was given back, by day.
-    pub(super) back: Vec<(i32, f64)>,
+    pub(super) back: Box<[(i32, f64)]>,
 }
 
 /// A member's days with a purchase of which something was kept, in order, as they were known on some day.
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_later_return_is_not_known() {
-        let bought = |day, spend, back: &[(i32, f64)]| Bought { day, spend, categories: 1, back: back.to_vec() };
+        let bought = |day, spend, back: &[(i32, f64)]| Bought { day, spend, categories: 1, back: back.into() };
         let purchases = vec![bought(10, 30.0, &[(15, 10.0), (20, 20.0)]), bought(10, 5.0, &[]), bought(12, 7.0, &[(30, 7.0)]), bought(40, 1.0, &[])];
         let member = Member { account: "a".into(), purchases };
         let at = |day: i32| member.at(day).0.iter().map(|day| (day.day, day.spend)).collect::<Vec<_>>();

@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     fn member(number: usize, days: impl Iterator<Item = i32>) -> Member {
-        let purchases = days.map(|day| Bought { day, spend: 20.0, categories: 1, back: Vec::new() }).collect();
+        let purchases = days.map(|day| Bought { day, spend: 20.0, categories: 1, back: Box::default() }).collect();
         Member { account: format!("m{number}"), purchases }
     }
 

@@ -9,9 +9,6 @@ use tokio_postgres::{Client, Row, Transaction};
 use super::case::add_event;
 use crate::AnalysisError;
 
-/// Pending freezes that are submitted in one turn.
-const TURN: i64 = 100;
-
 /// A freeze whose command was not answered yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingFreeze {
@@ -43,10 +40,9 @@ pub(super) async fn ask(
 /// # Errors
 /// What the database says.
 pub async fn pending_freezes(client: &Client) -> Result<Vec<PendingFreeze>, AnalysisError> {
-    let sql =
-        "SELECT program, case_id, account, rule FROM analysis.fraud_freeze WHERE answered_at IS NULL ORDER BY asked_at, program, case_id, account LIMIT $1";
+    let sql = "SELECT program, case_id, account, rule FROM analysis.fraud_freeze WHERE answered_at IS NULL ORDER BY asked_at, program, case_id, account";
     let read = |row: &Row| PendingFreeze { program: row.get(0), case_id: row.get(1), account: row.get(2), rule: row.get(3) };
-    Ok(client.query(sql, &[&TURN]).await?.iter().map(read).collect())
+    Ok(client.query(sql, &[]).await?.iter().map(read).collect())
 }
 
 /// The ledger has answered: the freeze is no longer pending, and the case says what came of it, once.
