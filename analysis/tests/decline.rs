@@ -1,5 +1,7 @@
 //! Decline and its actions over Postgres: who is counted, who wins, and what a look back knows.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
 use std::collections::BTreeMap;
 
 use analysis::clv::AsOf;
@@ -176,7 +178,9 @@ async fn a_look_back_knows_nothing_later_and_replaces_nothing() {
         give_back(&client, &account, bought, 400, 400).await;
     }
     assert_eq!(assess(&mut client, "shop", &rules, &back, now).await.unwrap().states, before.states);
-    assert_eq!(backtest(&client, "shop", day(200), day(400)).await.unwrap(), measured);
+    let again = backtest(&client, "shop", day(200), day(400)).await.unwrap();
+    // As text: where nothing was rightly warned of, a median is no number.
+    assert_eq!(format!("{again:?}"), format!("{measured:?}"));
     // A look back is kept, but not in force; nor is one that knows less.
     let kept = assess(&mut client, "shop", &rules, &Asked::day(day(250)), now).await.unwrap();
     assert!(!kept.in_force && kept.why.starts_with("it looks back"), "{}", kept.why);

@@ -1,5 +1,7 @@
 //! The fraud watch over Postgres: what a look costs, what a case leaves behind, and freezes that wait for the ledger.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
 use analysis::fraud::{PendingFreeze, Reference, Reported, Step, case, cases, pending_freezes, report, settle_freeze, step, watch};
 use event_log::postgres::{connect, migrate};
 use jiff::Timestamp;

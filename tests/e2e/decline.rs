@@ -75,6 +75,17 @@ async fn one_action_wins(up: &Up, account: &str) {
     assert!([(6, 0), (0, 6)].contains(&(granted(0), granted(1))), "{outcomes:?}");
 }
 
+/// Assessment 2 is in force before and after; there is a way back to 1.
+async fn a_look_back_replaces_nothing(data: &TempDir) {
+    let said = run(&["decline", "assess", "--program", "shop", "--as-of", "2010-07-01", "--known-at", "2010-07-05"], data.path()).await;
+    assert!(said.contains("assessment 3, as of 2010-07-01, is not put in force: it looks back"), "{said}");
+    run(&["decline", "use", "1", "--program", "shop"], data.path()).await;
+    let said = run(&["decline", "assessments", "--program", "shop"], data.path()).await;
+    let in_force = |version: &str| said.lines().any(|line| line.split_whitespace().take(2).eq([version, "yes"]));
+    assert!(in_force("1") && !in_force("2") && !in_force("3"), "{said}");
+    run(&["decline", "use", "2", "--program", "shop"], data.path()).await;
+}
+
 #[tokio::test]
 async fn who_stops_buying_is_seen_with_reasons_and_something_can_be_done() {
     let data = TempDir::new().unwrap();
@@ -95,13 +106,7 @@ async fn who_stops_buying_is_seen_with_reasons_and_something_can_be_done() {
     assert!(said.contains("leaves by recency: the logistic model is not used: it can't be checked on a holdout"), "{said}");
     import(&data, purchases(201, 230)).await;
     run(&["decline", "assess", "--program", "shop"], data.path()).await;
-    let said = run(&["decline", "assess", "--program", "shop", "--as-of", "2010-07-01", "--known-at", "2010-07-05"], data.path()).await;
-    assert!(said.contains("assessment 3, as of 2010-07-01, is not put in force: it looks back"), "{said}");
-    run(&["decline", "use", "1", "--program", "shop"], data.path()).await;
-    let said = run(&["decline", "assessments", "--program", "shop"], data.path()).await;
-    let in_force = |version: &str| said.lines().any(|line| line.split_whitespace().take(2).eq([version, "yes"]));
-    assert!(in_force("1") && !in_force("2") && !in_force("3"), "{said}");
-    run(&["decline", "use", "2", "--program", "shop"], data.path()).await;
+    a_look_back_replaces_nothing(&data).await;
     let said = run(&report, data.path()).await;
     let (_, declining) = said.split_once("Whose value falls").unwrap();
     assert!(declining.contains("at_risk") && !declining.contains("growing") && !declining.contains("steady"), "{said}");

@@ -277,7 +277,7 @@ mod tests {
     fn two_kinds() -> Vec<Member> {
         let mut seed = 3;
         let one = |number: usize| {
-            let gap = if number % 2 == 0 { 7 } else { 45 };
+            let gap = if number.is_multiple_of(2) { 7 } else { 45 };
             let end = if draw(&mut seed, 3) == 0 { draw(&mut seed, 700) } else { 10_000 };
             let mut day = draw(&mut seed, gap);
             let mut days = Vec::new();
