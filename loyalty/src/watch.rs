@@ -118,3 +118,33 @@ async fn submit(service: &Service, freeze: &PendingFreeze) -> Result<Answer, Fai
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use command_service::{ServiceConfig, Share, StatePlace};
+    use event_log::memory::MemoryLog;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_freeze_that_finds_the_queue_full_is_still_pending() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = ServiceConfig {
+            state: StatePlace::Folder(folder.path().to_owned()),
+            owner: "test".into(),
+            accounts_in_memory: 10,
+            queue_max: 1,
+            share: Share::Alone,
+            answer_within: RETRY_AFTER,
+        };
+        // The loop does not run, so what is asked waits in the queue.
+        let (service, running) = Service::open(Arc::new(MemoryLog::new(1)), config, Arc::new(real_now)).await.unwrap();
+        let freeze = PendingFreeze { program: "shop".into(), case_id: "c1".into(), account: "a".into(), rule: "many".into() };
+        assert!(tokio::time::timeout(REST, submit(&service, &freeze)).await.is_err(), "it waits");
+        assert!(matches!(submit(&service, &freeze).await.unwrap(), Answer::Nobody), "the queue is full");
+        drop(running);
+        assert!(matches!(submit(&service, &freeze).await.unwrap(), Answer::Nobody), "nobody decides any more");
+    }
+}
