@@ -83,6 +83,11 @@ pub const CODES: &[Code] = &[
         status: 404,
         meaning: "No account has a purchase, redemption, return or adjustment of this id, or it is not in the read model `fraud` yet.",
     },
+    Code {
+        code: "reference_ambiguous",
+        status: 409,
+        meaning: "Several accounts, or several things of one account, have this id. Nothing was done. Send account_id, and kind where it is needed.",
+    },
     Code { code: "not_assessed", status: 404, meaning: "The member has no standing yet: run `loyalty decline assess`, or wait for the next one." },
     Code { code: "action_not_found", status: 404, meaning: "The rulebook in force has no such action." },
     Code { code: "account_exists", status: 409, meaning: "The account was opened before." },

@@ -50,7 +50,7 @@ impl Arm {
         Self { members, mean, variance: mean * (1.0 - mean) }
     }
 
-    /// From values; none of fewer than two.
+    /// From values, one a member; none of fewer than two. Several values of one member are not independent: sum or choose before.
     #[must_use]
     pub fn of(values: &[f64]) -> Option<Self> {
         if values.len() < 2 {

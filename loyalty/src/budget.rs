@@ -13,19 +13,25 @@ use tokio_postgres::Client;
 /// Between two looks.
 const REST: Duration = Duration::from_secs(5);
 
-/// Looks until `stop` says so. Whatever fails is tried again at the next look.
+/// Looks until `stop` says so, which interrupts a look. Whatever fails is tried again at the next look.
 pub async fn run(service: Service, url: String, mut stop: watch::Receiver<bool>) {
     let mut client: Option<Client> = None;
-    while !*stop.borrow_and_update() {
-        for (id, program) in &service.programs().by_id {
-            if let Err(error) = look(id.as_str(), program, &url, &mut client).await {
-                tracing::error!(program = %id, error = &*error as &dyn std::error::Error, "the budgets could not be looked at; trying again");
-                client = None;
-            }
-        }
+    loop {
         tokio::select! {
-            () = tokio::time::sleep(REST) => {}
-            _ = stop.changed() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = look_at_all(&service, &url, &mut client) => {}
+        }
+        if tokio::time::timeout(REST, stop.wait_for(|stop| *stop)).await.is_ok() {
+            return;
+        }
+    }
+}
+
+async fn look_at_all(service: &Service, url: &str, client: &mut Option<Client>) {
+    for (id, program) in &service.programs().by_id {
+        if let Err(error) = look(id.as_str(), program, url, client).await {
+            tracing::error!(program = %id, error = &*error as &dyn std::error::Error, "the budgets could not be looked at; trying again");
+            *client = None;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use analysis::{AnalysisError, clv, decline};
+use analysis::{clv, decline};
 use api::real_now;
 use command_service::{ProgramState, Service};
 use tokio::sync::watch;
@@ -13,19 +13,25 @@ use crate::decline::last_day;
 /// How many days at the end a fit is checked on.
 const HOLDOUT_DAYS: i32 = 90;
 
-/// Estimates at once and then every so often, until `stop` says so.
+/// Estimates at once and then every so often, until `stop` says so, which interrupts what waits for the database.
 pub async fn run(service: Service, url: String, every: Duration, mut stop: watch::Receiver<bool>) {
     let mut clock = tokio::time::interval(every);
-    while !*stop.borrow_and_update() {
+    loop {
+        let turn = async {
+            clock.tick().await;
+            estimate_all(&service, &url).await;
+        };
         tokio::select! {
-            _ = clock.tick() => {
-                for (id, program) in &service.programs().by_id {
-                    if let Err(error) = estimate(&url, id.as_str(), program).await {
-                        tracing::error!(program = %id, error = &*error as &dyn std::error::Error, "the estimates could not be made");
-                    }
-                }
-            }
-            _ = stop.changed() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = turn => {}
+        }
+    }
+}
+
+async fn estimate_all(service: &Service, url: &str) {
+    for (id, program) in &service.programs().by_id {
+        if let Err(error) = estimate(url, id.as_str(), program).await {
+            tracing::error!(program = %id, error = &*error as &dyn std::error::Error, "the estimates could not be made");
         }
     }
 }
@@ -43,9 +49,10 @@ async fn estimate(url: &str, name: &str, program: &ProgramState) -> Result<(), B
     if let Some(fit) = clv::in_force(&client, name).await? {
         clv::score_all(&mut client, name, &fit, rules, day).await?;
     }
-    match decline::assess(&mut client, name, rules, day).await {
-        // Somebody assessed a later day by hand.
-        Err(AnalysisError::Invalid { .. }) => Ok(()),
-        assessed => Ok(assessed.map(drop)?),
+    let asked = decline::Asked { is_scheduled: true, ..decline::Asked::day(day) };
+    let assessed = decline::assess(&mut client, name, rules, &asked, now.timestamp()).await?;
+    if !assessed.in_force {
+        tracing::info!(program = name, reason = assessed.why, "the assessment of decline was not put in force");
     }
+    Ok(())
 }

@@ -2,21 +2,25 @@
 
 use std::time::Duration;
 
-use analysis::fraud::{Found, Step, step, watch};
+use analysis::fraud::{PendingFreeze, pending_freezes, settle_freeze, watch};
 use api::real_now;
-use command_service::Service;
+use command_service::{Refusal, Service};
 use ledger_core::account::Command;
 use ledger_core::account::command::{Action, Reason};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::policy::FraudRules;
 use tokio::sync::watch;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, NoTls};
 
 /// Under which name accounts are frozen.
 const ACTOR: &str = "fraud-rules";
 /// Between two looks that found nothing.
 const REST: Duration = Duration::from_millis(200);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long the database is given to end a query that a stop interrupts.
+const CANCEL_WITHIN: Duration = Duration::from_secs(1);
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn rules(service: &Service, program: &str) -> Option<FraudRules> {
     let programs = service.programs();
@@ -24,54 +28,123 @@ fn rules(service: &Service, program: &str) -> Option<FraudRules> {
     Some(program.program.at_or_first(program.now(real_now()))?.rulebook.fraud.clone())
 }
 
-/// Looks until `stop` says so. Whatever fails is tried again; what was looked at and not kept is looked at again.
+/// Looks until `stop` says so, which interrupts a look. Whatever fails is tried again; what was looked at and not kept is looked at again.
 pub async fn run(service: Service, url: String, mut stop: watch::Receiver<bool>) {
     let mut client: Option<Client> = None;
-    while !*stop.borrow_and_update() {
-        let rest = match look(&service, &url, &mut client).await {
-            Ok(0) => REST,
-            Ok(_) => Duration::ZERO,
-            Err(error) => {
-                tracing::error!(error = &*error as &dyn std::error::Error, "the fraud rules could not be applied; trying again");
-                client = None;
-                RETRY_AFTER
-            }
+    loop {
+        let turn = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            turn = turn(&service, &url, &mut client) => turn,
         };
-        tokio::select! {
-            () = tokio::time::sleep(rest) => {}
-            _ = stop.changed() => {}
+        let rest = turn.unwrap_or_else(|error| {
+            tracing::error!(error = &*error as &dyn std::error::Error, "the fraud rules could not be applied; trying again");
+            client = None;
+            RETRY_AFTER
+        });
+        // As long as there is no time to rest, nothing else would notice the stop.
+        if tokio::time::timeout(rest, stop.wait_for(|stop| *stop)).await.is_ok() {
+            break;
         }
+    }
+    if let Some(client) = client {
+        // The transaction of an interrupted look is rolled back with its connection; its query need not be waited for.
+        let _ = tokio::time::timeout(CANCEL_WITHIN, client.cancel_token().cancel_query(NoTls)).await;
     }
 }
 
-async fn look(service: &Service, url: &str, client: &mut Option<Client>) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
+/// One look, and the freezes that are pending; tells how long to rest.
+async fn turn(service: &Service, url: &str, client: &mut Option<Client>) -> Result<Duration, Failure> {
     let client = match client {
         Some(client) => client,
         None => client.insert(event_log::postgres::connect(url, "analysis").await?),
     };
+    let signals = look(service, client).await?;
+    let is_pending = freeze_pending(service, client).await?;
+    Ok(match (signals, is_pending) {
+        (0, false) => REST,
+        (0, true) => RETRY_AFTER,
+        _ => Duration::ZERO,
+    })
+}
+
+async fn look(service: &Service, client: &mut Client) -> Result<usize, Failure> {
     let look = watch(client, |program| rules(service, program), real_now().timestamp()).await?;
     for (rule, why) in look.failures {
         tracing::warn!(rule, why, "a fraud rule's condition failed on a signal");
         metrics::counter!("loyalty_fraud_rule_failures_total", "rule" => rule).increment(1);
     }
     for found in look.found {
-        metrics::counter!("loyalty_fraud_cases_total", "rule" => found.rule.clone()).increment(1);
-        if found.block {
-            freeze(service, client, &found).await?;
-        }
+        metrics::counter!("loyalty_fraud_cases_total", "rule" => found.rule).increment(1);
     }
     Ok(look.signals)
 }
 
-async fn freeze(service: &Service, client: &mut Client, found: &Found) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let key = AccountKey { program: Id::parse(&found.program)?, account: Id::parse(&found.account)? };
-    let reason = Reason { code: "fraud".into(), note: format!("rule {}, case {}", found.rule, found.case_id) };
-    let command = Command { id: Id::parse(&format!("fraud-{}", found.case_id))?, actor: ACTOR.into(), action: Action::Freeze(reason) };
-    // An account that can't be frozen (it is already, or is closed) stays as it is; the case says so.
-    let note = match service.submit(key, command).await {
-        Ok(_) => format!("account {} frozen", found.account),
-        Err(refusal) => format!("account {} could not be frozen: {refusal}", found.account),
-    };
-    step(client, &found.program, &found.case_id, ACTOR, Step::Freeze, &note, real_now().timestamp()).await?;
-    Ok(())
+/// Submits the freezes that are pending; tells whether some still are.
+async fn freeze_pending(service: &Service, client: &mut Client) -> Result<bool, Failure> {
+    let mut is_pending = false;
+    for freeze in pending_freezes(client).await? {
+        match submit(service, &freeze).await? {
+            Answer::Given(note) => settle_freeze(client, &freeze, ACTOR, &note, real_now().timestamp()).await?,
+            Answer::Missing => is_pending = true,
+            Answer::Nobody => return Ok(true),
+        }
+    }
+    Ok(is_pending)
+}
+
+/// What came of a freeze that was submitted.
+enum Answer {
+    /// What the ledger said, in words.
+    Given(String),
+    /// The account has none yet; others may.
+    Missing,
+    /// The ledger is not answering at the moment.
+    Nobody,
+}
+
+/// The command's id derives from the case, so to ask again is safe.
+async fn submit(service: &Service, freeze: &PendingFreeze) -> Result<Answer, Failure> {
+    let PendingFreeze { program, case_id, account, rule } = freeze;
+    let key = AccountKey { program: Id::parse(program)?, account: Id::parse(account)? };
+    let reason = Reason { code: "fraud".into(), note: format!("rule {rule}, case {case_id}") };
+    let command = Command { id: Id::parse(&format!("fraud-{case_id}"))?, actor: ACTOR.into(), action: Action::Freeze(reason) };
+    Ok(match service.submit(key, command).await {
+        Ok(_) => Answer::Given(format!("account {account} frozen")),
+        // An account that can't be frozen (it is already, or is closed) stays as it is; the case says so.
+        Err(refusal @ (Refusal::Rejected(_) | Refusal::Told { .. })) => Answer::Given(format!("account {account} could not be frozen: {refusal}")),
+        Err(refusal) => {
+            tracing::warn!(account, case_id, %refusal, "the freeze is not booked yet; trying again");
+            if refusal.is_passing() { Answer::Nobody } else { Answer::Missing }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use command_service::{ServiceConfig, Share, StatePlace};
+    use event_log::memory::MemoryLog;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_freeze_that_finds_the_queue_full_is_still_pending() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = ServiceConfig {
+            state: StatePlace::Folder(folder.path().to_owned()),
+            owner: "test".into(),
+            accounts_in_memory: 10,
+            queue_max: 1,
+            share: Share::Alone,
+            answer_within: RETRY_AFTER,
+        };
+        // The loop does not run, so what is asked waits in the queue.
+        let (service, running) = Service::open(Arc::new(MemoryLog::new(1)), config, Arc::new(real_now)).await.unwrap();
+        let freeze = PendingFreeze { program: "shop".into(), case_id: "c1".into(), account: "a".into(), rule: "many".into() };
+        assert!(tokio::time::timeout(REST, submit(&service, &freeze)).await.is_err(), "it waits");
+        assert!(matches!(submit(&service, &freeze).await.unwrap(), Answer::Nobody), "the queue is full");
+        drop(running);
+        assert!(matches!(submit(&service, &freeze).await.unwrap(), Answer::Nobody), "nobody decides any more");
+    }
 }

@@ -66,6 +66,26 @@ fn rules() -> Value {
     rules
 }
 
+/// Of two actions that are asked for at the same moment, one is granted.
+async fn one_action_wins(up: &Up, account: &str) {
+    let ask = async |action: &str| up.post(&format!("/v1/programs/shop/accounts/{account}/actions/{action}"), json!({})).await.1["outcome"].clone();
+    let asked = (0..12).map(|n| ask(if n % 2 == 0 { "call" } else { "mail" }));
+    let outcomes: Vec<Value> = futures_util::future::join_all(asked).await;
+    let granted = |n: usize| outcomes.iter().skip(n).step_by(2).filter(|outcome| matches!(outcome.as_str(), Some("treated" | "control"))).count();
+    assert!([(6, 0), (0, 6)].contains(&(granted(0), granted(1))), "{outcomes:?}");
+}
+
+/// Assessment 2 is in force before and after; there is a way back to 1.
+async fn a_look_back_replaces_nothing(data: &TempDir) {
+    let said = run(&["decline", "assess", "--program", "shop", "--as-of", "2010-07-01", "--known-at", "2010-07-05"], data.path()).await;
+    assert!(said.contains("assessment 3, as of 2010-07-01, is not put in force: it looks back"), "{said}");
+    run(&["decline", "use", "1", "--program", "shop"], data.path()).await;
+    let said = run(&["decline", "assessments", "--program", "shop"], data.path()).await;
+    let in_force = |version: &str| said.lines().any(|line| line.split_whitespace().take(2).eq([version, "yes"]));
+    assert!(in_force("1") && !in_force("2") && !in_force("3"), "{said}");
+    run(&["decline", "use", "2", "--program", "shop"], data.path()).await;
+}
+
 #[tokio::test]
 async fn who_stops_buying_is_seen_with_reasons_and_something_can_be_done() {
     let data = TempDir::new().unwrap();
@@ -73,10 +93,23 @@ async fn who_stops_buying_is_seen_with_reasons_and_something_can_be_done() {
     std::fs::write(&rules_file, rules().to_string()).unwrap();
     run(&["program", "publish", rules_file.to_str().unwrap()], data.path()).await;
     import(&data, purchases(0, 200)).await;
+    let page = data.path().join("page.html");
+    let report = ["report", "decline", "--program", "shop", "--html", page.to_str().unwrap()];
+    let said = run(&report, data.path()).await;
+    assert!(said.contains("`loyalty decline assess --program shop`"), "an empty table says what fills it: {said}");
+    // A dry run says it all and keeps nothing.
+    let said = run(&["decline", "assess", "--program", "shop", "--dry-run", "--model", "overdue"], data.path()).await;
+    assert!(said.contains("leaves by overdue: it was asked for") && said.contains("360 members would change their state"), "{said}");
     let said = run(&["decline", "assess", "--program", "shop"], data.path()).await;
-    assert!(said.contains("360 members changed their state") && !said.contains("without models"), "{said}");
+    assert!(said.contains("assessment 1, as of 2010-07-23, is in force: 360 members changed their state"), "{said}");
+    // In a year that has just begun, no holdout can tell whether the models beat recency: recency it is.
+    assert!(said.contains("leaves by recency: the logistic model is not used: it can't be checked on a holdout"), "{said}");
     import(&data, purchases(201, 230)).await;
     run(&["decline", "assess", "--program", "shop"], data.path()).await;
+    a_look_back_replaces_nothing(&data).await;
+    let said = run(&report, data.path()).await;
+    let (_, declining) = said.split_once("Whose value falls").unwrap();
+    assert!(declining.contains("at_risk") && !declining.contains("growing") && !declining.contains("steady"), "{said}");
 
     let up = Up::start(data.path(), &[]).await;
     let (status, page) = up.get("/v1/programs/shop/decline/members?limit=500").await;
@@ -98,7 +131,7 @@ async fn who_stops_buying_is_seen_with_reasons_and_something_can_be_done() {
 
     let (_, transitions) = up.get("/v1/programs/shop/decline/transitions?limit=500").await;
     let moves = transitions["items"].as_array().unwrap();
-    assert!(moves.len() > 360, "some changed between the two assessments");
+    assert!(moves.len() > 360, "some changed between the assessments");
     let (_, none) = up.get(&format!("/v1/programs/shop/decline/transitions?cursor={}", transitions["next_cursor"].as_str().unwrap())).await;
     assert_eq!(none["items"], json!([]));
 
@@ -107,6 +140,7 @@ async fn who_stops_buying_is_seen_with_reasons_and_something_can_be_done() {
     let (_, one) = up.get(&format!("{}/decline", path(first))).await;
     let actions: Vec<&str> = one["actions"].as_array().unwrap().iter().map(|offer| offer["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["call", "mail"], "the best first, what costs more than it brings not at all: {one}");
+    one_action_wins(&up, at_risk[1]["account_id"].as_str().unwrap()).await;
     let mut arms = BTreeMap::<String, usize>::new();
     for item in &at_risk {
         let account = item["account_id"].as_str().unwrap();
@@ -120,7 +154,9 @@ async fn who_stops_buying_is_seen_with_reasons_and_something_can_be_done() {
     let (_, other) = up.post(&format!("{}/actions/mail", path(first)), json!({})).await;
     assert_eq!(other["outcome"], "too_soon");
     let (_, effect) = up.get("/v1/programs/shop/actions/call/effect").await;
-    assert_eq!(effect, json!({"treated": 0, "control": 0, "spend": null, "buyers": null}), "the window is not over");
+    let open = ["treated_open", "control_open"].map(|arm| effect[arm].as_u64().unwrap());
+    assert_eq!((&effect["treated"], &effect["control"], &effect["spend"], &effect["buyers"]), (&json!(0), &json!(0), &Value::Null, &Value::Null));
+    assert!(open[0] > 0 && open[1] > 0 && effect["contacts_open"] == open[0] + open[1], "the windows are not over: {effect}");
     assert_eq!(up.get("/v1/programs/shop/actions/shout/effect").await.1["code"], "action_not_found");
     assert_eq!(up.get(&format!("{}/decline", path("nobody"))).await.1["code"], "not_assessed");
     up.stop().await;

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{Up, purchase, rulebook, run};
+use crate::support::{Up, postgres, purchase, rulebook, run};
 
 const P: &str = "/v1/programs/shop";
 
@@ -32,6 +32,14 @@ fn ask(sql: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
+/// Waits until the read model that knows what was paid has `records`.
+async fn caught_up(data: &Path, records: i64) {
+    let client = postgres(data).await;
+    while client.query_one("SELECT coalesce(sum(position), 0)::bigint FROM clv.checkpoint", &[]).await.unwrap().get::<_, i64>(0) < records {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn duckdb_reads_what_was_exported_and_an_export_goes_on_where_it_was() {
     let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -39,8 +47,9 @@ async fn duckdb_reads_what_was_exported_and_an_export_goes_on_where_it_was() {
     up.put(&format!("{P}/rulebook"), rulebook()).await;
     up.put(&format!("{P}/clock"), json!({"now": "2010-03-01T12:00:00Z"})).await;
     up.post(&format!("{P}/purchases"), purchase("p1", "m1", "2010-03-01T12:00:00Z", "A", "100.25")).await;
+    caught_up(data.path(), 1).await;
     let out = folder.path().to_str().unwrap();
-    assert!(run(&["export", out], data.path()).await.contains("1 records exported"));
+    assert!(run(&["export", out], data.path()).await.contains("1 records exported and 0 refused commands"));
     // Files of a run that broke off are not counted twice.
     let stale = folder.path().join("movement/day=2010-02-01");
     std::fs::create_dir_all(&stale).unwrap();
@@ -62,4 +71,66 @@ async fn duckdb_reads_what_was_exported_and_an_export_goes_on_where_it_was() {
     assert_eq!(ask(&days), "[('2010-03-01', True), ('2010-03-20', False)]");
     let lines = format!("SELECT sku, quantity::VARCHAR, unit_price::VARCHAR, amount::VARCHAR, points FROM '{out}/purchase_line/*/*.parquet' ORDER BY 1");
     assert_eq!(ask(&lines), "[('A', '1.000000', '100.250000', '100.250000', 100), ('B', '1.000000', '39.996000', '40.000000', 40)]");
+}
+
+/// Purchases and returns of weighed goods, in parts, by lines and by money.
+async fn buy_and_give_back(up: &Up) {
+    let line = |id: &str, quantity: &str, price: &str, discount: &str| json!({"line_id": id, "sku": id, "category": "c", "quantity": quantity, "unit_price": price, "discount": discount});
+    let buy = async |id: &str, account: &str, lines: Value| {
+        let body = json!({"purchase_id": id, "account_id": account, "occurred_at": "2010-03-01T12:00:00Z", "currency": "GBP", "channel": "web", "store": "", "lines": lines});
+        let (status, answer) = up.post(&format!("{P}/purchases"), body).await;
+        assert!(status.is_success(), "{answer}");
+    };
+    buy("p1", "m1", json!([line("1", "0.333", "9.990000", "0"), line("2", "7", "10.00", "1.00")])).await;
+    buy("p2", "m1", json!([line("1", "1", "80.00", "0")])).await;
+    buy("p3", "m2", json!([line("1", "3", "1.00", "1.00")])).await;
+    let give = async |id: &str, account: &str, purchase: &str, what: Value| {
+        let mut body = json!({"return_id": id, "account_id": account, "purchase_id": purchase, "occurred_at": "2010-03-02T12:00:00Z"});
+        body.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+        let (status, answer) = up.post(&format!("{P}/returns"), body).await;
+        assert!(status.is_success(), "{answer}");
+    };
+    for (id, quantity) in [("r1", "1"), ("r2", "2")] {
+        give(id, "m1", "p1", json!({"lines": [{"line_id": "2", "quantity": quantity}]})).await;
+    }
+    give("r3", "m1", "p2", json!({"amount": "30.00"})).await;
+    give("r4", "m2", "p3", json!({"lines": [{"line_id": "1", "quantity": "1"}]})).await;
+    let (status, _) = up.post(&format!("{P}/redemptions"), json!({"redemption_id": "no", "account_id": "m2", "points": 90_000})).await;
+    assert_eq!(status, reqwest::StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn net_spend_refusals_scores_and_standings_can_be_had_from_the_files() {
+    let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let up = Up::start(data.path(), &[]).await;
+    up.put(&format!("{P}/rulebook"), rulebook()).await;
+    up.put(&format!("{P}/clock"), json!({"now": "2010-03-02T12:00:00Z"})).await;
+    buy_and_give_back(&up).await;
+    let client = postgres(data.path()).await;
+    caught_up(data.path(), client.query_one("SELECT count(*) FROM log.record", &[]).await.unwrap().get(0)).await;
+    let score = "INSERT INTO analysis.score VALUES ('shop', 'm1', '2010-03-02', 3, 'regular', 5, 4, 3, 0.5, 1.5, 20.25, 30.5)";
+    let standing = "INSERT INTO analysis.standing (program, account, as_of, state, falls, leaves, value_at_stake, recency_days, orders, reasons)
+                    VALUES ('shop', 'm1', '2010-03-02', 'fallen', 0.75, 0.25, 40, 1, 2, '{a,b}')";
+    client.batch_execute(&format!("{score};{standing}")).await.unwrap();
+    let out = folder.path().to_str().unwrap();
+    let said = run(&["export", out], data.path()).await;
+    assert!(said.contains("and 1 refused commands"), "{said}");
+
+    let net = format!(
+        "SELECT account_id, (sum(spend) - coalesce(any_value(back), 0))::DECIMAL(18,6)::VARCHAR FROM '{out}/purchase_line/*/*.parquet'
+         LEFT JOIN (SELECT account_id, sum(amount) AS back FROM '{out}/return/*/*.parquet' GROUP BY 1) USING (account_id) GROUP BY 1 ORDER BY 1"
+    );
+    let sql = "SELECT account, sum(spend - returned)::numeric(18,6)::text FROM clv.purchase GROUP BY 1 ORDER BY 1";
+    let wanted: Vec<String> =
+        client.query(sql, &[]).await.unwrap().iter().map(|row| format!("('{}', '{}')", row.get::<_, &str>(0), row.get::<_, &str>(1))).collect();
+    assert_eq!(wanted.len(), 2);
+    assert_eq!(ask(&net), format!("[{}]", wanted.join(", ")));
+    let lines = format!("SELECT return_id, quantity::VARCHAR FROM '{out}/return_line/*/*.parquet' ORDER BY 1");
+    assert_eq!(ask(&lines), "[('r1', '1.000000'), ('r2', '2.000000'), ('r4', '1.000000')]");
+    assert_eq!(ask(&format!("SELECT account_id, command_id, code FROM '{out}/refusal/*/*.parquet'")), "[('m2', 'no', 'insufficient_points')]");
+    let scores = format!("SELECT day::VARCHAR, account_id, rung, fit_version, recency_score, alive, lifetime_value FROM '{out}/score/*/*.parquet'");
+    assert_eq!(ask(&scores), "[('2010-03-02', 'm1', 'regular', 3, 5, 0.5, 30.5)]");
+    let standings = format!("SELECT day::VARCHAR, account_id, state, reasons, falls, value_at_stake FROM '{out}/standing/*/*.parquet'");
+    assert_eq!(ask(&standings), "[('2010-03-02', 'm1', 'fallen', 'a; b', 0.75, 40.0)]");
+    up.stop().await;
 }

@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::support::{Up, purchase, rulebook};
+use super::support::{Up, postgres, purchase, rulebook};
 
 const DAY: &str = "2010-03-10";
 
@@ -180,6 +180,44 @@ async fn a_rule_that_blocks_freezes_the_account_through_the_ledger() {
     up.stop().await;
 }
 
+#[tokio::test]
+async fn a_freeze_that_was_not_booked_is_asked_for_again() {
+    let data = TempDir::new().unwrap();
+    let up = start(&data, two_on_a_device(false)).await;
+    buy(&up, taken("p", "b", "10:00:00", ["", "", "", ""], "s1")).await;
+    // As a process leaves it that dies after it opened the case.
+    let client = postgres(data.path()).await;
+    let case =
+        "INSERT INTO analysis.fraud_case (program, case_id, rule, rule_version, severity, severity_rank, subject_kind, subject, account, day, state, opened_at,
+                    signals, measure, anomaly_score, explanation)
+                VALUES ('shop', 'c1', 'many', 1, 'high', 2, 'device', 'd', 'b', '2010-03-10', 'open', now(), 1, 1, 0, 'x')";
+    client.execute(case, &[]).await.unwrap();
+    client.execute("INSERT INTO analysis.fraud_freeze VALUES ('shop', 'c1', 'b', 'many', now())", &[]).await.unwrap();
+    let frozen = async || (up.get("/v1/programs/shop/accounts/b").await.1["status"] == "frozen").then_some(());
+    until("the freeze", frozen).await;
+    let settled = async || {
+        let (_, whole) = up.get("/v1/programs/shop/fraud/cases/c1").await;
+        (whole["events"][0]["note"] == "account b frozen").then_some(())
+    };
+    until("the case says so", settled).await;
+    up.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_interrupts_a_look() {
+    let data = TempDir::new().unwrap();
+    let up = start(&data, two_on_a_device(false)).await;
+    let client = postgres(data.path()).await;
+    client.batch_execute("BEGIN; LOCK TABLE analysis.watched IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    // The next look waits for the lock, for ever.
+    let waits = async || {
+        let sql = "SELECT count(*) FROM pg_locks WHERE relation = 'analysis.watched'::regclass AND NOT granted";
+        (client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0).then_some(())
+    };
+    until("the look waits", waits).await;
+    tokio::time::timeout(Duration::from_secs(20), up.stop()).await.expect("it stops all the same");
+}
+
 /// One of the cases of `rule`, about `subject`.
 async fn case_of(up: &Up, rule: &str, subject: &str) -> Value {
     until(&format!("a case of {rule} about {subject}"), async || {
@@ -223,6 +261,17 @@ async fn what_is_known_to_be_fraud_counts_and_so_does_what_is_unlike_the_member(
     assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("reference_not_found")));
     let (_, whole) = up.get(&format!("/v1/programs/shop/fraud/cases/{}", first["case_id"].as_str().unwrap())).await;
     assert_eq!((&whole["rule"], &whole["state"], &whole["events"].as_array().unwrap().len()), (&json!("reported"), &json!("confirmed"), &2));
+    // Of an id that two accounts have, the report must say whose is meant.
+    for account in ["twin1", "twin2"] {
+        buy(&up, taken("twins", account, "08:30:00", ["", "t9", "", ""], "s1")).await;
+    }
+    let ambiguous = until("both are seen", async || {
+        let (status, problem) = up.post(reports, json!({"reference": "twins", "kind": "purchase"})).await;
+        (status == StatusCode::CONFLICT).then_some(problem)
+    });
+    assert_eq!(ambiguous.await["detail"], "twins is the id of several: purchase of account twin1, purchase of account twin2");
+    assert_eq!(up.post(reports, json!({"reference": "usual2", "account_id": "new"})).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(up.post(reports, json!({"reference": "usual2", "kind": "gift"})).await.0, StatusCode::BAD_REQUEST);
     buy(&up, with_price(on_till("much", "rich", "10:00:00"), "2000.00")).await;
     let path = format!("/v1/programs/shop/fraud/cases/{}", case_of(&up, "large", "rich").await["case_id"].as_str().unwrap());
     let step =

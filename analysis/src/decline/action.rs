@@ -8,10 +8,10 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
 use serde_json::json;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, GenericClient};
 
 use super::WINDOW_DAYS;
-use super::assess::Standing;
+use super::standing::Standing;
 use crate::AnalysisError;
 
 /// The fewest members in each arm before what was measured counts.
@@ -34,13 +34,19 @@ pub struct Offer {
     pub expected_value: f64,
 }
 
-/// What an action did so far.
+/// What an action did so far. A member counts once, from the first contact on, however often contacted: the contacts of one member are not independent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ActionEffect {
-    /// Members treated of whom the window is over.
+    /// Members treated of whom the 90 days after the first contact are over.
     pub treated: usize,
-    /// Members left alone of whom it is.
+    /// Members left alone of whom they are.
     pub control: usize,
+    /// Members treated who are not counted yet: their 90 days are not over.
+    pub treated_open: usize,
+    /// Members left alone who are not counted yet.
+    pub control_open: usize,
+    /// Contacts, of either arm, first or later, of which the 90 days are not over.
+    pub contacts_open: usize,
     /// Spend in the window after: treated against control; null where there is too little.
     pub spend: Option<Effect>,
     /// Members who bought something in it.
@@ -109,7 +115,7 @@ pub async fn offers(client: &Client, program: &str, rules: &InsightRules, standi
 }
 
 /// Whether the budget holds one more; none where there is no budget.
-async fn spent(client: &Client, program: &str, action: &ActionRule, today: Date) -> Result<Option<bool>, AnalysisError> {
+async fn spent(client: &impl GenericClient, program: &str, action: &ActionRule, today: Date) -> Result<Option<bool>, AnalysisError> {
     let Some(budget) = action.budget else { return Ok(None) };
     let sql = "SELECT coalesce(sum(cost), 0) FROM analysis.contact WHERE program = $1 AND action = $2 AND arm = 'treated' AND day > $3";
     let since = today.saturating_sub(Span::new().days(365));
@@ -117,74 +123,110 @@ async fn spent(client: &Client, program: &str, action: &ActionRule, today: Date)
     Ok(Some(spent.saturating_add(action.cost.0) <= budget.0))
 }
 
-/// Takes an action for a member, or leaves it alone: once a day at most, within budget and contact limit.
+/// Takes an action for a member, or leaves it alone: once a day at most, within budget and contact limit. Of requests at the same moment one is granted,
+/// and the others see it.
 ///
 /// # Errors
-/// What the database says.
-pub async fn take(client: &Client, program: &str, action: &ActionRule, standing: &Standing, today: Date, actor: &str) -> Result<Contact, AnalysisError> {
+/// What the database says; nothing was done then.
+pub async fn take(client: &mut Client, program: &str, action: &ActionRule, standing: &Standing, today: Date, actor: &str) -> Result<Contact, AnalysisError> {
     if !is_eligible(action, standing) {
         return Ok(Contact::NotEligible);
     }
+    let transaction = client.transaction().await?;
+    // The member's contacts first, then the action's budget: always in this order, so that nobody waits in a circle.
+    let lock = "SELECT pg_advisory_xact_lock(hashtext('analysis.contact'), hashtext($1))";
+    transaction.execute(lock, &[&json!([program, standing.account_id]).to_string()]).await?;
+    if action.budget.is_some() {
+        let lock = "SELECT pg_advisory_xact_lock(hashtext('analysis.contact.budget'), hashtext($1))";
+        transaction.execute(lock, &[&json!([program, action.id]).to_string()]).await?;
+    }
+    let (contact, is_new) = decide(&transaction, program, action, standing, today).await?;
+    if is_new {
+        let (arm, cost) = if contact == Contact::Control { ("control", Decimal::ZERO) } else { ("treated", action.cost.0) };
+        let sql = "INSERT INTO analysis.contact (program, action, account, day, arm, cost, value_at_stake, actor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        transaction.execute(sql, &[&program, &action.id, &standing.account_id, &today, &arm, &cost, &standing.value_at_stake, &actor]).await?;
+    }
+    transaction.commit().await?;
+    Ok(contact)
+}
+
+/// What to answer, and whether it is a new contact. The member's contacts are locked.
+async fn decide(client: &impl GenericClient, program: &str, action: &ActionRule, standing: &Standing, today: Date) -> Result<(Contact, bool), AnalysisError> {
     let sql = "SELECT arm, action FROM analysis.contact WHERE program = $1 AND account = $2 AND day = $3";
     if let Some(row) = client.query_opt(sql, &[&program, &standing.account_id, &today]).await? {
         // Asked for again on the same day, the answer is the same.
         let same = row.get::<_, &str>(1) == action.id;
-        return Ok(if !same {
-            Contact::TooSoon
-        } else if row.get::<_, &str>(0) == "control" {
-            Contact::Control
-        } else {
-            Contact::Treated
-        });
+        let contact = match row.get::<_, &str>(0) {
+            _ if !same => Contact::TooSoon,
+            "control" => Contact::Control,
+            _ => Contact::Treated,
+        };
+        return Ok((contact, false));
     }
     let since = today.saturating_sub(Span::new().days(i64::from(action.contact_days)));
     let sql = "SELECT FROM analysis.contact WHERE program = $1 AND account = $2 AND day > $3 LIMIT 1";
     if client.query_opt(sql, &[&program, &standing.account_id, &since]).await?.is_some() {
-        return Ok(Contact::TooSoon);
+        return Ok((Contact::TooSoon, false));
     }
+    // Without money neither arm grows, so that the two stay alike.
     if spent(client, program, action, today).await? == Some(false) {
-        return Ok(Contact::OverBudget);
+        return Ok((Contact::OverBudget, false));
     }
-    let contact = if is_held_out(program, action, &standing.account_id) { Contact::Control } else { Contact::Treated };
-    let (arm, cost) = if contact == Contact::Control { ("control", Decimal::ZERO) } else { ("treated", action.cost.0) };
-    let sql = "INSERT INTO analysis.contact VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
-    client.execute(sql, &[&program, &action.id, &standing.account_id, &today, &arm, &cost, &standing.value_at_stake, &actor]).await?;
-    Ok(contact)
+    Ok((if is_held_out(program, action, &standing.account_id) { Contact::Control } else { Contact::Treated }, true))
 }
 
-/// Spend of each member in the window after the contact, by arm, of those whose window is over by `today`; and what was at stake for the treated.
-async fn outcomes(client: &Client, program: &str, action: &str, today: Date) -> Result<(Vec<f64>, Vec<f64>, f64), AnalysisError> {
-    let sql = "SELECT c.arm, c.value_at_stake, coalesce(sum(d.spend), 0)::float8 FROM analysis.contact c
-               LEFT JOIN clv.purchase_day d ON d.program = c.program AND d.account = c.account AND d.day > c.day AND d.day <= c.day + $3::int
-               WHERE c.program = $1 AND c.action = $2 AND c.day + $3::int <= $4 GROUP BY c.account, c.day, c.arm, c.value_at_stake ORDER BY c.account, c.day";
-    let (mut treated, mut control, mut stake) = (Vec::new(), Vec::new(), 0.0);
+/// Spend of members in the window after their first contact, by arm, of those whose window is over; and who is not counted yet.
+#[derive(Debug, Default)]
+struct Outcomes {
+    treated: Vec<f64>,
+    control: Vec<f64>,
+    /// Of the treated, what was at stake at their first contact.
+    stake: f64,
+    treated_open: usize,
+    control_open: usize,
+}
+
+async fn outcomes(client: &Client, program: &str, action: &str, today: Date) -> Result<Outcomes, AnalysisError> {
+    // The last day of the window must be over, too.
+    let sql = "SELECT c.arm, c.value_at_stake, c.day + $3::int < $4::date,
+                   (SELECT coalesce(sum(d.spend), 0)::float8 FROM clv.purchase_day d
+                    WHERE d.program = $1 AND d.account = c.account AND d.day > c.day AND d.day <= c.day + $3::int)
+               FROM (SELECT DISTINCT ON (account) account, day, arm, value_at_stake FROM analysis.contact
+                     WHERE program = $1 AND action = $2 ORDER BY account, day) c ORDER BY c.account";
+    let mut outcomes = Outcomes::default();
     for row in client.query(sql, &[&program, &action, &WINDOW_DAYS, &today]).await? {
-        if row.get::<_, &str>(0) == "control" {
-            control.push(row.get(2));
-        } else {
-            treated.push(row.get(2));
-            stake += row.get::<_, f64>(1);
+        match (row.get::<_, &str>(0) == "control", row.get::<_, bool>(2)) {
+            (true, true) => outcomes.control.push(row.get(3)),
+            (true, false) => outcomes.control_open += 1,
+            (false, true) => {
+                outcomes.treated.push(row.get(3));
+                outcomes.stake += row.get::<_, f64>(1);
+            }
+            (false, false) => outcomes.treated_open += 1,
         }
     }
-    Ok((treated, control, stake))
+    Ok(outcomes)
 }
 
-/// What an action did: treated against control, in the window after it.
+/// What an action did: treated against control, in the window after the first contact of each member.
 ///
 /// # Errors
 /// What the database says.
 pub async fn action_effect(client: &Client, program: &str, action: &str, today: Date) -> Result<ActionEffect, AnalysisError> {
-    let (treated, control, _) = outcomes(client, program, action, today).await?;
+    let Outcomes { treated, control, treated_open, control_open, .. } = outcomes(client, program, action, today).await?;
+    let sql = "SELECT count(*) FROM analysis.contact WHERE program = $1 AND action = $2 AND day + $3::int >= $4::date";
+    let contacts_open: i64 = client.query_one(sql, &[&program, &action, &WINDOW_DAYS, &today]).await?.get(0);
     #[allow(clippy::cast_precision_loss, reason = "members far below 2^53")]
     let share = |arm: &[f64]| Arm::proportion(arm.len() as f64, arm.iter().filter(|spend| **spend > 0.0).count() as f64);
     let spend = Arm::of(&control).zip(Arm::of(&treated)).and_then(|(control, treated)| effect(&control, &treated));
     let buyers = if treated.is_empty() || control.is_empty() { None } else { effect(&share(&control), &share(&treated)) };
-    Ok(ActionEffect { treated: treated.len(), control: control.len(), spend, buyers })
+    let contacts_open = usize::try_from(contacts_open).unwrap_or(usize::MAX);
+    Ok(ActionEffect { treated: treated.len(), control: control.len(), treated_open, control_open, contacts_open, spend, buyers })
 }
 
 /// The share of the value at stake that the action kept, where enough members of both arms tell.
 async fn measured_uplift(client: &Client, program: &str, action: &ActionRule, today: Date) -> Result<Option<f64>, AnalysisError> {
-    let (treated, control, stake) = outcomes(client, program, &action.id, today).await?;
+    let Outcomes { treated, control, stake, .. } = outcomes(client, program, &action.id, today).await?;
     if treated.len() < MEASURED_MIN || control.len() < MEASURED_MIN || stake <= 0.0 {
         return Ok(None);
     }

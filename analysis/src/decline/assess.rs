@@ -2,72 +2,88 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use ledger_core::policy::InsightRules;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
-use tokio_postgres::types::{Json, ToSql};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::Client;
 
 use super::WINDOW_DAYS;
-use super::features::{Features, Models, features};
+use super::features::{FALLEN, Features, features};
+use super::kept::{self, Assessment};
 use super::members::{Member, load, number};
+use super::model::{Choice, InForce, Models};
 use super::signals::{Signals, around};
+use super::standing::{Standing, list};
 use crate::AnalysisError;
+use crate::clv::AsOf;
 
 /// How far beyond a threshold it takes to cross it, either way, so that nobody flaps.
 const HYSTERESIS: f64 = 0.05;
+/// Spend has grown that is more than this factor of what it was.
+const GROWN: f64 = 1.25;
+/// Growth beyond this factor says no more than that it is.
+const GROWTH_TOLD: f64 = 10.0;
 
 /// The states, the best first.
-const STATES: [&str; 5] = ["growing", "steady", "slipping", "at_risk", "lost"];
+pub const STATES: [&str; 6] = ["growing", "steady", "slipping", "fallen", "at_risk", "lost"];
 
-/// Where a member stands.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Standing {
-    /// The account.
-    pub account_id: String,
-    /// As of the end of which day.
-    pub as_of: Date,
-    /// growing, steady, slipping, `at_risk` or lost.
-    pub state: String,
-    /// Probability that the next 90 days bring less than half of the last 90.
-    pub falls: f64,
-    /// Probability that they bring nothing.
-    pub leaves: f64,
-    /// Margin of 90 days times the probability to lose it, in the program's currency.
-    pub value_at_stake: f64,
-    /// Days since the last purchase.
-    pub recency_days: i32,
-    /// Days with a purchase so far.
-    pub orders: i64,
-    /// Why, in words.
-    pub reasons: Vec<String>,
-    /// The signs that were looked at.
-    pub signals: Signals,
+/// What is asked of an assessment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// As of when.
+    pub as_of: AsOf,
+    /// By which model.
+    pub model: Choice,
+    /// Nothing is kept.
+    pub is_dry_run: bool,
+    /// It is made on a schedule, so it does not replace what somebody chose.
+    pub is_scheduled: bool,
+}
+
+impl Asked {
+    /// As of the end of `day`, by all that is known now.
+    #[must_use]
+    pub fn day(day: Date) -> Self {
+        Self { as_of: AsOf::day(day), model: Choice::Best, is_dry_run: false, is_scheduled: false }
+    }
 }
 
 /// What an assessment came to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Assessed {
+    /// Its version; none of a dry run.
+    pub version: Option<i32>,
+    /// Whether it is in force, or would be.
+    pub in_force: bool,
+    /// Why, or why not.
+    pub why: String,
     /// By state, the best first: how many, and what is at stake.
     pub states: Vec<(String, usize, f64)>,
     /// How many changed their state.
     pub transitions: usize,
-    /// Why the models could not be learned, if so; the states are made of how overdue members are, then.
-    pub without_models: Option<String>,
+    /// What the probabilities are made by.
+    pub models: Vec<InForce>,
 }
 
 /// The state by thresholds moved by `shift` towards the better (positive: it takes more to be worse).
 fn place(f: &Features, falls: f64, leaves: f64, shift: f64) -> usize {
     if f.last <= 0.0 {
         let lost = f.overdue() >= 6.0 + 20.0 * shift || f.recency_days > 365;
-        return if lost { 4 } else { 3 };
+        return if lost { 5 } else { 4 };
     }
+    // That spend has fallen is a fact, not a guess: it takes no more than that, but more than half again to be better.
+    let fallen = FALLEN + (-shift).max(0.0);
+    let has_grown = f.before > 0.0 && f.last > GROWN * f.before;
     if leaves >= 0.6 + shift {
+        4
+    } else if f.is_below(fallen) {
         3
-    } else if falls >= 0.5 + shift {
+    } else if falls >= 0.5 + shift && !has_grown {
+        // Who spent much more than before will often come back to what is usual: that is no decline.
         2
-    } else if f.before > 0.0 && f.last > 1.25 * f.before && falls < 0.35 + shift {
+    } else if has_grown && falls < 0.35 + shift {
         0
     } else {
         1
@@ -92,10 +108,14 @@ fn reasons(f: &Features, falls: f64, leaves: f64, signals: &Signals) -> Vec<Stri
     if f.overdue() >= 1.5 {
         reasons.push(format!("no purchase for {} days, usually every {:.0}", f.recency_days, f.gap_days));
     }
-    if f.before > 0.0 && f.last < 0.8 * f.before {
+    if f.is_below(0.8) {
         reasons.push(format!("spent {:.0} % of the {WINDOW_DAYS} days before", 100.0 * f.last / f.before));
     }
-    if f.before > 0.0 && f.last > 1.25 * f.before {
+    // Of who is likely to leave, growth is no reason.
+    let has_grown = f.before > 0.0 && f.last > GROWN * f.before && leaves < 0.5;
+    if has_grown && f.last > GROWTH_TOLD * f.before {
+        reasons.push(format!("spent more than {GROWTH_TOLD:.0} times as much as in the {WINDOW_DAYS} days before"));
+    } else if has_grown {
         reasons.push(format!("spent {:.0} % more than in the {WINDOW_DAYS} days before", 100.0 * (f.last / f.before - 1.0)));
     }
     if f.breadth_last < f.breadth_before {
@@ -103,41 +123,48 @@ fn reasons(f: &Features, falls: f64, leaves: f64, signals: &Signals) -> Vec<Stri
     }
     if f.last > 0.0 && leaves >= 0.5 {
         reasons.push(format!("members like this one buy nothing in the next {WINDOW_DAYS} days in {:.0} of 100 cases", 100.0 * leaves));
-    } else if f.last > 0.0 && falls >= 0.5 {
+    } else if f.last > 0.0 && f.is_below(FALLEN) && falls >= 0.5 {
+        reasons.push(format!("members like this one do not come back to half of what they spent in {:.0} of 100 cases", 100.0 * falls));
+    } else if f.last > 0.0 && falls >= 0.5 && !has_grown {
         reasons.push(format!("members like this one spend less than half next in {:.0} of 100 cases", 100.0 * falls));
     }
     reasons.extend(signals.reasons());
     reasons
 }
 
-/// Assesses everybody as of the end of `day`; keeps where they stand and how it changed. Nothing changes where it was done for that day or a later one.
-///
-/// # Errors
-/// [`AnalysisError`]
-pub async fn assess(client: &mut Client, program: &str, rules: &InsightRules, day: Date) -> Result<Assessed, AnalysisError> {
-    let before: Vec<Standing> = list(client, program, None, None, i64::MAX).await?;
-    if let Some(later) = before.iter().map(|standing| standing.as_of).max().filter(|later| *later > day) {
-        return Err(AnalysisError::Invalid { field: "as_of", value: day.to_string(), expected: format!("{later}, the day of the last assessment, or later") });
-    }
-    let was: BTreeMap<&str, usize> = before.iter().filter_map(|s| Some((s.account_id.as_str(), STATES.iter().position(|state| *state == s.state)?))).collect();
-    let members = load(client, program, day).await?;
-    let mut around = around(client, program, day).await?;
+/// What is lost if it comes as feared: margin of the better window, times the probability.
+fn value_at_stake(margin: f64, f: &Features, falls: f64, leaves: f64) -> f64 {
+    margin * f.base().max(0.0) * if f.last > 0.0 { falls } else { leaves }
+}
+
+/// A change of state.
+pub(super) struct Move {
+    pub(super) account: String,
+    pub(super) from: &'static str,
+    pub(super) to: &'static str,
+    pub(super) reasons: Vec<String>,
+}
+
+fn assess_all(
+    members: &[Member],
+    models: &Models,
+    mut around: BTreeMap<String, Signals>,
+    day: Date,
+    margin: f64,
+    was: &BTreeMap<String, usize>,
+) -> (Vec<Standing>, Vec<Move>) {
     let today = number(day);
-    let refs: Vec<&Member> = members.iter().collect();
-    let models = Models::learn(&refs, &[today - WINDOW_DAYS, today - WINDOW_DAYS * 3 / 2, today - WINDOW_DAYS * 2]);
-    let margin = rules.margin.0.to_f64().unwrap_or(1.0);
     let (mut standings, mut moves) = (Vec::new(), Vec::new());
-    for member in &members {
-        let Some(f) = features(member, today) else { continue };
-        let overdue = 1.0 - 1.0 / (1.0 + (f.overdue() / 2.0).powi(2));
-        let (falls, leaves) =
-            if f.last <= 0.0 { (1.0, overdue.max(0.5)) } else { models.as_ref().map_or((overdue, overdue), |models| models.probabilities(&f)) };
-        let before = was.get(member.account.as_str()).copied();
+    for member in members {
+        let days = member.at(today);
+        let Some(f) = features(&days, today) else { continue };
+        let (falls, leaves) = models.probabilities(&f);
+        let before = was.get(&member.account).copied();
         let now = state(&f, falls, leaves, before);
-        let signals = around.remove(&member.account).unwrap_or_default().with(member, &f, models.as_ref().ok(), today);
+        let signals = around.remove(&member.account).unwrap_or_default().with(member, &f, models, today);
         let reasons = reasons(&f, falls, leaves, &signals);
         if before != Some(now) {
-            moves.push((member.account.clone(), before.map_or("", |before| STATES[before]), STATES[now], reasons.clone()));
+            moves.push(Move { account: member.account.clone(), from: before.map_or("", |before| STATES[before]), to: STATES[now], reasons: reasons.clone() });
         }
         standings.push(Standing {
             account_id: member.account.clone(),
@@ -145,114 +172,80 @@ pub async fn assess(client: &mut Client, program: &str, rules: &InsightRules, da
             state: STATES[now].into(),
             falls,
             leaves,
-            value_at_stake: margin * f.last.max(f.before).max(0.0) * if f.last > 0.0 { falls } else { leaves },
+            value_at_stake: value_at_stake(margin, &f, falls, leaves),
             recency_days: f.recency_days,
             orders: i64::from(f.history.repeats) + 1,
             reasons,
             signals,
         });
     }
-    keep(client, program, day, &standings, &moves).await?;
+    (standings, moves)
+}
+
+/// Assesses everybody as of the end of a day; keeps where they stand, and, where it is put in force, how that changed. One of an earlier day than the one
+/// in force, of what was known earlier, or by a model that was refused, is kept but does not replace the one in force.
+///
+/// # Errors
+/// [`AnalysisError`]
+pub async fn assess(client: &mut Client, program: &str, rules: &InsightRules, asked: &Asked, made_at: Timestamp) -> Result<Assessed, AnalysisError> {
+    let Asked { as_of, model, .. } = *asked;
+    let last: Option<Date> = client.query_one("SELECT max(day) FROM clv.purchase_day WHERE program = $1", &[&program]).await?.get(0);
+    let last = last.ok_or_else(|| AnalysisError::NoPurchases { program: program.into(), until: as_of.day })?;
+    if as_of.day > last {
+        let expected = format!("{last}, the day of the last purchase, or earlier: after it, everybody looks as if they had stopped buying");
+        return Err(AnalysisError::Invalid { field: "as_of", value: as_of.day.to_string(), expected });
+    }
+    let current = kept::in_force(client, program).await?;
+    let before: Vec<Standing> = list(client, program, &[], None, i64::MAX).await?;
+    let was = before.iter().filter_map(|s| Some((s.account_id.clone(), STATES.iter().position(|state| *state == s.state)?))).collect();
+    let members = load(client, program, as_of).await?;
+    if members.is_empty() {
+        return Err(AnalysisError::NoPurchases { program: program.into(), until: as_of.day });
+    }
+    let around = around(client, program, as_of, as_of.day < last || as_of.known_at.is_some()).await?;
+    let refs: Vec<&Member> = members.iter().collect();
+    let models = Models::choose(&refs, number(as_of.day), model);
+    let latest = before.iter().map(|standing| standing.as_of).max();
+    let refused = refuse(asked, &models, latest, current.as_ref());
+    // A look back starts afresh: what came of later days is no part of it.
+    let looks_back = refused.is_some();
+    let was = if looks_back { BTreeMap::new() } else { was };
+    let (standings, moves) = assess_all(&members, &models, around, as_of.day, rules.margin.0.to_f64().unwrap_or(1.0), &was);
     let of = |name: &&str| {
         let those = || standings.iter().filter(|standing| standing.state == **name);
         ((*name).to_owned(), those().count(), those().map(|standing| standing.value_at_stake).fold(0.0, |sum, stake| sum + stake))
     };
-    Ok(Assessed { states: STATES.iter().map(of).collect(), transitions: moves.len(), without_models: models.err().map(|error| error.to_string()) })
-}
-
-type Move = (String, &'static str, &'static str, Vec<String>);
-
-async fn keep(client: &mut Client, program: &str, day: Date, standings: &[Standing], moves: &[Move]) -> Result<(), AnalysisError> {
-    let transaction = client.transaction().await?;
-    // One assessment of a program at a time.
-    transaction.execute("SELECT pg_advisory_xact_lock(hashtext('analysis.standing'))", &[]).await?;
-    let sql = "INSERT INTO standing (program, account, as_of, state, falls, leaves, value_at_stake, recency_days, orders, reasons, signals)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-               ON CONFLICT (program, account) DO UPDATE SET as_of = excluded.as_of, state = excluded.state, falls = excluded.falls, leaves = excluded.leaves,
-                   value_at_stake = excluded.value_at_stake, recency_days = excluded.recency_days, orders = excluded.orders, reasons = excluded.reasons,
-                   signals = excluded.signals";
-    let statement = transaction.prepare(sql).await?;
-    for s in standings {
-        let (state, signals) = (&s.state, Json(&s.signals));
-        let row: [&(dyn ToSql + Sync); 11] =
-            [&program, &s.account_id, &day, state, &s.falls, &s.leaves, &s.value_at_stake, &s.recency_days, &s.orders, &s.reasons, &signals];
-        transaction.execute(&statement, &row).await?;
+    let mut assessed = Assessed {
+        version: None,
+        in_force: refused.is_none(),
+        why: refused.unwrap_or_else(|| format!("as of {}, the latest day assessed", as_of.day)),
+        states: STATES.iter().map(of).collect(),
+        transitions: if looks_back { 0 } else { moves.len() },
+        models: models.in_force,
+    };
+    // On a schedule, what is not put in force is not worth keeping.
+    if !asked.is_dry_run && (assessed.in_force || !asked.is_scheduled) {
+        assessed.version = Some(kept::keep(client, program, (as_of, made_at), &mut assessed, &standings, &moves).await?);
     }
-    let next: i64 = transaction.query_one("SELECT coalesce(max(number), 0) FROM transition WHERE program = $1", &[&program]).await?.get(0);
-    let statement = transaction.prepare("INSERT INTO transition VALUES ($1, $2, $3, $4, $5, $6, $7)").await?;
-    for (number, (account, from, to, reasons)) in (next + 1..).zip(moves) {
-        transaction.execute(&statement, &[&program, &number, account, &day, from, to, reasons]).await?;
+    Ok(assessed)
+}
+
+/// Why an assessment is not put in force; none if it is.
+fn refuse(asked: &Asked, models: &Models, latest: Option<Date>, current: Option<&Assessment>) -> Option<String> {
+    let AsOf { day, known_at } = asked.as_of;
+    if let Some(why) = &models.refused {
+        return Some(format!("the model asked for is not used: {why}"));
     }
-    transaction.commit().await?;
-    Ok(())
-}
-
-const COLUMNS: &str = "account, as_of, state, falls, leaves, value_at_stake, recency_days, orders, reasons, signals";
-
-fn read(row: &Row) -> Standing {
-    Standing {
-        account_id: row.get(0),
-        as_of: row.get(1),
-        state: row.get(2),
-        falls: row.get(3),
-        leaves: row.get(4),
-        value_at_stake: row.get(5),
-        recency_days: row.get(6),
-        orders: row.get(7),
-        reasons: row.get(8),
-        // Of an assessment by a version that kept none.
-        signals: row.try_get::<_, Json<Signals>>(9).map(|json| json.0).unwrap_or_default(),
+    if let Some(known_at) = known_at {
+        return Some(format!("it looks back: only what was booked by {known_at} is known to it"));
     }
-}
-
-/// Members in `state` or any, the most at stake first, after the value and account of a page's last.
-///
-/// # Errors
-/// What the database says.
-pub async fn list(client: &Client, program: &str, state: Option<&str>, after: Option<(f64, &str)>, limit: i64) -> Result<Vec<Standing>, AnalysisError> {
-    let (value, account) = after.unwrap_or((f64::INFINITY, ""));
-    let sql = format!(
-        "SELECT {COLUMNS} FROM analysis.standing WHERE program = $1 AND ($2::text IS NULL OR state = $2) AND (-value_at_stake, account) > (-$3::float8, $4)
-         ORDER BY value_at_stake DESC, account LIMIT $5"
-    );
-    Ok(client.query(&sql, &[&program, &state, &value, &account, &limit]).await?.iter().map(read).collect())
-}
-
-/// Where one member stands; none who was not assessed.
-///
-/// # Errors
-/// What the database says.
-pub async fn one(client: &Client, program: &str, account: &str) -> Result<Option<Standing>, AnalysisError> {
-    let sql = format!("SELECT {COLUMNS} FROM analysis.standing WHERE program = $1 AND account = $2");
-    Ok(client.query_opt(&sql, &[&program, &account]).await?.as_ref().map(read))
-}
-
-/// A change of standing.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Transition {
-    /// 1, 2, 3 … within the program.
-    pub number: i64,
-    /// The account.
-    pub account_id: String,
-    /// As of the end of which day.
-    pub day: Date,
-    /// Before; empty for the first.
-    pub from: String,
-    /// After.
-    pub to: String,
-    /// Why, in words.
-    pub reasons: Vec<String>,
-}
-
-/// Transitions after number `after`, in order, of one account or all.
-///
-/// # Errors
-/// What the database says.
-pub async fn transitions(client: &Client, program: &str, account: Option<&str>, after: i64, limit: i64) -> Result<Vec<Transition>, AnalysisError> {
-    let sql = "SELECT number, account, day, from_state, to_state, reasons FROM analysis.transition
-               WHERE program = $1 AND number > $2 AND ($3::text IS NULL OR account = $3) ORDER BY number LIMIT $4";
-    let read = |row: &Row| Transition { number: row.get(0), account_id: row.get(1), day: row.get(2), from: row.get(3), to: row.get(4), reasons: row.get(5) };
-    Ok(client.query(sql, &[&program, &after, &account, &limit]).await?.iter().map(read).collect())
+    if let Some(chosen) = current.filter(|current| asked.is_scheduled && current.is_chosen) {
+        return Some(format!("assessment {} was put in force by hand", chosen.version));
+    }
+    // What somebody put in force by hand holds until the next assessment that is asked for.
+    let latest = latest.filter(|_| !current.is_some_and(|current| current.is_chosen));
+    let later = latest.filter(|latest| *latest > day)?;
+    Some(format!("it looks back: the one in force is as of {later}"))
 }
 
 #[cfg(test)]
@@ -275,6 +268,9 @@ mod tests {
         assert_eq!(state(&f, 0.56, 0.1, Some(1)), 2);
         assert_eq!(state(&f, 0.48, 0.1, Some(2)), 2, "a little under it is not better yet");
         assert_eq!(state(&f, 0.44, 0.1, Some(2)), 1);
+        let fallen = member(52.0, 100.0, 10);
+        assert_eq!((state(&fallen, 0.2, 0.1, Some(1)), state(&fallen, 0.2, 0.1, Some(3))), (1, 3), "a little over half is not better yet");
+        assert_eq!(state(&member(56.0, 100.0, 10), 0.2, 0.1, Some(3)), 1);
     }
 
     #[test]
@@ -284,13 +280,31 @@ mod tests {
         assert_eq!(STATES[state(&member(0.0, 50.0, 100), 1.0, 0.9, None)], "at_risk");
         assert_eq!(STATES[state(&member(0.0, 0.0, 130), 1.0, 0.9, None)], "lost");
         let signals = Signals { points_expiring: 1200, ..Signals::default() };
-        let said = reasons(&member(20.0, 50.0, 62), 0.8, 0.3, &signals);
+        let said = reasons(&member(30.0, 50.0, 62), 0.8, 0.3, &signals);
         let wanted = [
             "no purchase for 62 days, usually every 20",
-            "spent 40 % of the 90 days before",
+            "spent 60 % of the 90 days before",
             "members like this one spend less than half next in 80 of 100 cases",
             "1200 points expire within 60 days",
         ];
         assert_eq!(said, wanted);
+        assert_eq!(STATES[state(&member(403.3, 0.5, 5), 0.9, 0.1, Some(1))], "steady", "to come back to what is usual is no decline");
+        let said = reasons(&member(403.3, 0.5, 5), 0.9, 0.05, &Signals::default());
+        assert_eq!(said, ["spent more than 10 times as much as in the 90 days before"]);
+    }
+
+    #[test]
+    fn whose_spend_has_fallen_is_not_steady_and_what_it_was_is_at_stake() {
+        // Given a household that spent 49 in the last 90 days and 100 in the 90 before, whatever the models say and wherever it stood.
+        for was in [None, Some(0), Some(1), Some(2), Some(3), Some(4), Some(5)] {
+            for (falls, leaves) in [(0.05, 0.01), (0.5, 0.2), (0.9, 0.7)] {
+                let now = state(&member(49.0, 100.0, 10), falls, leaves, was);
+                assert!(now >= 3, "{} after {was:?} with {falls}, {leaves}", STATES[now]);
+            }
+        }
+        // Then the earlier value is at stake, not the one that has fallen.
+        assert!((value_at_stake(0.5, &member(49.0, 100.0, 10), 0.6, 0.1) - 30.0).abs() < 1e-9);
+        let said = reasons(&member(20.0, 50.0, 12), 0.8, 0.3, &Signals::default());
+        assert_eq!(said, ["spent 40 % of the 90 days before", "members like this one do not come back to half of what they spent in 80 of 100 cases"]);
     }
 }

@@ -8,16 +8,18 @@ use serde::Serialize;
 use tokio_postgres::Client;
 
 use super::WINDOW_DAYS;
-use super::features::{Models, features, followed};
+use super::features::{FALLEN, features, followed};
 use super::members::{Member, load, number};
+use super::model::Models;
 use crate::AnalysisError;
+use crate::clv::AsOf;
 
 /// How well a score ranks.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Measured {
     /// `model`, `recency` or `trend28`.
     pub score: &'static str,
-    /// `falls` (spend below half) or `leaves` (buys nothing).
+    /// `falls` (spend below half, of those whose spend had not fallen yet) or `leaves` (buys nothing).
     pub target: &'static str,
     /// Area under the ROC curve.
     pub auc: f64,
@@ -45,6 +47,8 @@ pub struct Backtest {
 struct Row {
     scores: [(f64, f64); 3],
     outcome: (bool, bool),
+    /// Who has fallen can't be warned of it.
+    has_fallen: bool,
     lead_days: f64,
 }
 
@@ -53,23 +57,23 @@ struct Row {
 /// # Errors
 /// [`AnalysisError`]; [`AnalysisError::Invalid`] where no month end has enough before and after it.
 pub async fn backtest(client: &Client, program: &str, from: Date, until: Date) -> Result<Backtest, AnalysisError> {
-    let members = load(client, program, until).await?;
+    let members = load(client, program, AsOf::day(until)).await?;
     let (learn_from, measure_on): (Vec<&Member>, Vec<&Member>) = members.iter().partition(|member| member.half());
     let last = until.saturating_sub(Span::new().days(WINDOW_DAYS));
     let ends = std::iter::successors(Some(from.last_of_month()), |end| Some(end.saturating_add(Span::new().days(1)).last_of_month()));
     let (mut days, mut rows) = (Vec::new(), Vec::new());
     for end in ends.take_while(|end| *end <= last) {
         let day = number(end);
-        // Only what was known by then: what followed a window, half a window more and two windows before it.
-        let learned = [day - WINDOW_DAYS, day - WINDOW_DAYS * 3 / 2, day - WINDOW_DAYS * 2];
-        let Ok(models) = Models::learn(&learn_from, &learned) else { continue };
+        // By what was known then; what came back later is not.
+        let Ok(models) = Models::unchecked(&learn_from, day) else { continue };
         days.push(end);
         for member in &measure_on {
-            let Some(features) = features(member, day).filter(|features| features.last > 0.0) else { continue };
+            let Some(features) = features(&member.at(day), day).filter(|features| features.last > 0.0) else { continue };
             let recency = f64::from(features.recency_days);
             rows.push(Row {
                 scores: [models.probabilities(&features), (recency, recency), (-features.trend28, -features.trend28)],
                 outcome: followed(member, &features, day),
+                has_fallen: features.is_below(FALLEN),
                 lead_days: f64::from(WINDOW_DAYS - features.recency_days),
             });
         }
@@ -80,16 +84,17 @@ pub async fn backtest(client: &Client, program: &str, from: Date, until: Date) -
     }
     let mut measures = Vec::new();
     for (i, score) in ["model", "recency", "trend28"].into_iter().enumerate() {
-        measures.push(measure(score, "falls", &rows, |row| (row.scores[i].0, row.outcome.0)));
-        measures.push(measure(score, "leaves", &rows, |row| (row.scores[i].1, row.outcome.1)));
+        let not_fallen: Vec<&Row> = rows.iter().filter(|row| !row.has_fallen).collect();
+        measures.push(measure(score, "falls", &not_fallen, |row| (row.scores[i].0, row.outcome.0)));
+        measures.push(measure(score, "leaves", &rows.iter().collect::<Vec<_>>(), |row| (row.scores[i].1, row.outcome.1)));
     }
     Ok(Backtest { days, measured_on: rows.len(), measures })
 }
 
 #[allow(clippy::cast_precision_loss, reason = "members far below 2^53")]
-fn measure(score: &'static str, target: &'static str, rows: &[Row], of: impl Fn(&Row) -> (f64, bool)) -> Measured {
-    let (scores, outcomes): (Vec<f64>, Vec<bool>) = rows.iter().map(&of).unzip();
-    let mut ranked: Vec<&Row> = rows.iter().collect();
+fn measure(score: &'static str, target: &'static str, rows: &[&Row], of: impl Fn(&Row) -> (f64, bool)) -> Measured {
+    let (scores, outcomes): (Vec<f64>, Vec<bool>) = rows.iter().map(|row| of(row)).unzip();
+    let mut ranked: Vec<&Row> = rows.to_vec();
     ranked.sort_by(|one, other| of(other).0.total_cmp(&of(one).0));
     let top = &ranked[..rows.len().div_ceil(10)];
     let right: Vec<&&Row> = top.iter().filter(|row| of(row).1).collect();

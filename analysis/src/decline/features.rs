@@ -1,16 +1,17 @@
-//! What is looked at of a member on a day, and the models over it.
+//! What is looked at of a member on a day.
 
+use insight::History;
 use insight::lifetime::Buying;
-use insight::logistic::{Logistic, fit};
-use insight::{FitError, Histories, History, bgnbd, pareto_nbd};
 
 use super::WINDOW_DAYS;
-use super::members::Member;
+use super::members::{Days, Member};
 
 /// The inter-purchase time that a member with few of them is taken to have, counts as this many of them.
 const PRIOR_GAPS: f64 = 2.0;
 /// Of whom there is no telling: the days between purchases of an average shop's member.
 const PRIOR_GAP_DAYS: f64 = 60.0;
+/// Spend has fallen that is less than this share of what it was.
+pub(super) const FALLEN: f64 = 0.5;
 
 /// What is looked at.
 #[derive(Debug, Clone)]
@@ -29,25 +30,25 @@ pub(super) struct Features {
     pub(super) history: History,
 }
 
-/// As of the end of `day`; none who had bought nothing by then.
-pub(super) fn features(member: &Member, day: i32) -> Option<Features> {
-    let known: Vec<i32> = member.between(i32::MIN, day).map(|known| known.day).collect();
+/// As of the end of `day`, by `days` as they were known then; none who had bought nothing by then.
+pub(super) fn features(days: &Days, day: i32) -> Option<Features> {
+    let known: Vec<i32> = days.between(i32::MIN, day).map(|known| known.day).collect();
     let (first, latest) = (*known.first()?, *known.last()?);
     let repeats = u32::try_from(known.len()).unwrap_or(u32::MAX) - 1;
-    let span = |from: i32, to: i32| member.between(day - from, day - to);
+    let span = |from: i32, to: i32| days.between(day - from, day - to);
     let breadth = |from: i32, to: i32| span(from, to).map(|day| day.categories).max().unwrap_or(0);
     let visits = |from: i32, to: i32| u32::try_from(span(from, to).count()).unwrap_or(u32::MAX);
     let (window, twice) = (WINDOW_DAYS, 2 * WINDOW_DAYS);
     Some(Features {
         recency_days: day - latest,
         gap_days: (f64::from(latest - first) + PRIOR_GAPS * PRIOR_GAP_DAYS) / (f64::from(repeats) + PRIOR_GAPS),
-        last: member.spend(day - window, day),
-        before: member.spend(day - twice, day - window),
+        last: days.spend(day - window, day),
+        before: days.spend(day - twice, day - window),
         visits_last: visits(window, 0),
         visits_before: visits(twice, window),
         breadth_last: breadth(window, 0),
         breadth_before: breadth(twice, window),
-        trend28: member.spend(day - 28, day) - member.spend(day - 56, day - 28),
+        trend28: days.spend(day - 28, day) - days.spend(day - 56, day - 28),
         history: History { repeats, recency_days: (latest - first).unsigned_abs(), age_days: (day - first).unsigned_abs() },
     })
 }
@@ -58,8 +59,18 @@ impl Features {
         f64::from(self.recency_days) / self.gap_days
     }
 
+    /// The value that can be lost: spend of the better of the last two windows, so that a window that has fallen already is not the measure of the next.
+    pub(super) fn base(&self) -> f64 {
+        self.last.max(self.before)
+    }
+
+    /// Whether the last window brought less than `share` of the one before.
+    pub(super) fn is_below(&self, share: f64) -> bool {
+        self.before > 0.0 && self.last < share * self.before
+    }
+
     /// For the models; `buying` tells what to expect of the next window.
-    fn row(&self, buying: Option<&Buying>) -> Vec<f64> {
+    pub(super) fn row(&self, buying: Option<&Buying>) -> Vec<f64> {
         let weeks = f64::from(WINDOW_DAYS) / 7.0;
         let (expected, alive) = buying.map_or((0.0, 1.0), |buying| (buying.expected(self.history, weeks), buying.alive(self.history)));
         let ln = |value: f64| value.max(0.0).ln_1p();
@@ -78,59 +89,20 @@ impl Features {
             f64::from(self.breadth_last - self.breadth_before),
             ln(expected),
             alive,
+            f64::from(u8::from(self.is_below(FALLEN))),
         ]
     }
+
+    /// For the models that know nothing but when the last purchase was.
+    pub(super) fn recency_row(&self) -> Vec<f64> {
+        vec![f64::from(self.recency_days).ln_1p()]
+    }
 }
 
-/// What can be told of members on a day.
-#[derive(Debug, Clone)]
-pub(super) struct Models {
-    buying: Option<Buying>,
-    /// Spends less than half of what it did.
-    falls: Logistic,
-    /// Buys nothing.
-    leaves: Logistic,
-}
-
-/// What followed within the window after a day.
+/// What followed within the window after a day, as it was known at its end: spend below half of the base, and no purchase.
 pub(super) fn followed(member: &Member, features: &Features, day: i32) -> (bool, bool) {
-    let next = member.spend(day, day + WINDOW_DAYS);
-    let bought = member.between(day, day + WINDOW_DAYS).next().is_some();
-    (next < features.last / 2.0, !bought)
-}
-
-fn buying(members: &[&Member], day: i32) -> Option<Buying> {
-    let histories: Histories = members.iter().filter_map(|member| features(member, day)).map(|features| features.history).collect();
-    let bg = bgnbd::fit(&histories).ok().map(|fit| Buying::BgNbd(fit.values.into()));
-    bg.or_else(|| pareto_nbd::fit(&histories).ok().map(|fit| Buying::ParetoNbd(fit.values.into())))
-}
-
-impl Models {
-    /// Learned by `day` from what followed it, of those of `members` who had bought within the window; `days` are looked at together.
-    pub(super) fn learn(members: &[&Member], days: &[i32]) -> Result<Self, FitError> {
-        let latest = days.iter().copied().max().unwrap_or(0);
-        let buying = buying(members, latest);
-        let (mut rows, mut falls, mut leaves) = (Vec::new(), Vec::new(), Vec::new());
-        for day in days {
-            for member in members {
-                let Some(features) = features(member, *day).filter(|features| features.last > 0.0) else { continue };
-                let (falling, leaving) = followed(member, &features, *day);
-                rows.push(features.row(buying.as_ref()));
-                falls.push(falling);
-                leaves.push(leaving);
-            }
-        }
-        Ok(Self { falls: fit(&rows, &falls)?, leaves: fit(&rows, &leaves)?, buying })
-    }
-
-    /// The probability that a member with this history still buys; none where no model of purchases could be fitted.
-    pub(super) fn alive(&self, history: History) -> Option<f64> {
-        self.buying.as_ref().map(|buying| buying.alive(history))
-    }
-
-    /// The probabilities that spend falls below half, and that nothing is bought.
-    pub(super) fn probabilities(&self, features: &Features) -> (f64, f64) {
-        let row = features.row(self.buying.as_ref());
-        (self.falls.probability(&row), self.leaves.probability(&row))
-    }
+    let end = day + WINDOW_DAYS;
+    let next = member.at(end);
+    let bought = next.between(day, end).next().is_some();
+    (next.spend(day, end) < FALLEN * features.base(), !bought)
 }

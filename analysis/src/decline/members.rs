@@ -1,19 +1,40 @@
-//! What members did, day by day.
+//! What members did, day by day, as it was known on a day.
 
 use jiff::civil::Date;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use crate::AnalysisError;
+use crate::clv::AsOf;
 
-/// A member's days with a purchase, in order.
+/// Of a purchase nothing was kept if it is less than this; money has six decimals.
+const NOTHING: f64 = 5e-7;
+
+/// A member's purchases, with what was given back and when.
 #[derive(Debug, Clone)]
 pub(super) struct Member {
     pub(super) account: String,
-    pub(super) days: Vec<Day>,
+    /// In the order of their days.
+    pub(super) purchases: Vec<Bought>,
 }
 
+/// A purchase.
+#[derive(Debug, Clone)]
+pub(super) struct Bought {
+    /// Days since 1970-01-01.
+    pub(super) day: i32,
+    pub(super) spend: f64,
+    /// Of all purchases of its day.
+    pub(super) categories: i32,
+    /// What was given back, by day.
+    pub(super) back: Box<[(i32, f64)]>,
+}
+
+/// A member's days with a purchase of which something was kept, in order, as they were known on some day.
+#[derive(Debug, Clone)]
+pub(super) struct Days(Vec<Day>);
+
 /// A day with a purchase.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Day {
     /// Days since 1970-01-01.
     pub(super) day: i32,
@@ -26,28 +47,66 @@ pub(super) fn number(date: Date) -> i32 {
     (date - Date::constant(1970, 1, 1)).get_days()
 }
 
-/// Everybody of the program, until the end of `until`.
-pub(super) async fn load(client: &Client, program: &str, until: Date) -> Result<Vec<Member>, AnalysisError> {
-    let sql = "SELECT d.account, (d.day - date '1970-01-01')::int, d.spend::float8, coalesce(c.categories, 0)::int
-               FROM clv.purchase_day d
-               LEFT JOIN (SELECT p.account, p.day, count(DISTINCT l.category) AS categories
-                          FROM clv.purchase p JOIN clv.line l USING (program, account, purchase_id) WHERE p.program = $1 GROUP BY 1, 2) c
-                 ON c.account = d.account AND c.day = d.day
-               WHERE d.program = $1 AND d.day <= $2 ORDER BY d.account, d.day";
+const PURCHASES: &str = "
+SELECT p.account, (p.day - date '1970-01-01')::int, p.spend::float8, coalesce(c.categories, 0)::int,
+       coalesce(r.days, '{}'), coalesce(r.amounts, '{}')
+FROM clv.purchase p
+LEFT JOIN (SELECT p.account, p.day, count(DISTINCT l.category) AS categories
+           FROM clv.purchase p JOIN clv.line l USING (program, account, purchase_id) WHERE p.program = $1 GROUP BY 1, 2) c
+  ON c.account = p.account AND c.day = p.day
+LEFT JOIN (SELECT account, purchase_id, array_agg((returned_on - date '1970-01-01')::int ORDER BY account_seq) AS days,
+                  array_agg(amount::float8 ORDER BY account_seq) AS amounts
+           FROM clv.refund WHERE program = $1 AND returned_on <= $2 AND ($3::date IS NULL OR booked_on <= $3) GROUP BY 1, 2) r
+  ON r.account = p.account AND r.purchase_id = p.purchase_id
+WHERE p.program = $1 AND p.day <= $2 AND ($3::date IS NULL OR p.booked_on <= $3) ORDER BY p.account, p.day, p.purchase_id";
+
+/// Everybody of the program who had bought something by then.
+pub(super) async fn load(client: &Client, program: &str, as_of: AsOf) -> Result<Vec<Member>, AnalysisError> {
     let mut members: Vec<Member> = Vec::new();
-    for row in client.query(sql, &[&program, &until]).await? {
+    let bought = |row: &Row| {
+        let back = row.get::<_, Vec<i32>>(4).into_iter().zip(row.get::<_, Vec<f64>>(5)).collect();
+        Bought { day: row.get(1), spend: row.get(2), categories: row.get(3), back }
+    };
+    for row in client.query(PURCHASES, &[&program, &as_of.day, &as_of.known_at]).await? {
         let account: &str = row.get(0);
-        if members.last().is_none_or(|last| last.account != account) {
-            members.push(Member { account: account.to_owned(), days: Vec::new() });
-        }
-        if let Some(last) = members.last_mut() {
-            last.days.push(Day { day: row.get(1), spend: row.get(2), categories: row.get(3) });
+        match members.last_mut().filter(|last| last.account == account) {
+            Some(last) => last.purchases.push(bought(&row)),
+            None => members.push(Member { account: account.to_owned(), purchases: vec![bought(&row)] }),
         }
     }
     Ok(members)
 }
 
+impl Bought {
+    /// What had been kept of it by the end of `day`; none where that is nothing, though something was paid.
+    fn kept(&self, day: i32) -> Option<f64> {
+        let back: f64 = self.back.iter().filter(|(returned, _)| *returned <= day).map(|(_, amount)| amount).sum();
+        let kept = self.spend - back;
+        (back <= 0.0 || kept > NOTHING).then_some(kept)
+    }
+}
+
 impl Member {
+    /// As it was known at the end of `day`: later purchases and returns are not.
+    pub(super) fn at(&self, day: i32) -> Days {
+        let mut days: Vec<Day> = Vec::new();
+        for bought in self.purchases.iter().take_while(|bought| bought.day <= day) {
+            let Some(kept) = bought.kept(day) else { continue };
+            match days.last_mut().filter(|last| last.day == bought.day) {
+                Some(last) => last.spend += kept,
+                None => days.push(Day { day: bought.day, spend: kept, categories: bought.categories }),
+            }
+        }
+        Days(days)
+    }
+
+    /// The half of the members it is in, by a stable hash.
+    pub(super) fn half(&self) -> bool {
+        blake3::hash(self.account.as_bytes()).as_bytes()[0] & 1 == 1
+    }
+}
+
+impl Days {
     /// Spend of the days after `from` until the end of `to`.
     pub(super) fn spend(&self, from: i32, to: i32) -> f64 {
         // A sum of nothing would be -0.
@@ -56,11 +115,24 @@ impl Member {
 
     /// The days after `from` until the end of `to`.
     pub(super) fn between(&self, from: i32, to: i32) -> impl Iterator<Item = &Day> {
-        self.days.iter().filter(move |day| day.day > from && day.day <= to)
+        self.0.iter().filter(move |day| day.day > from && day.day <= to)
     }
+}
 
-    /// The half of the members it is in, by a stable hash.
-    pub(super) fn half(&self) -> bool {
-        blake3::hash(self.account.as_bytes()).as_bytes()[0] & 1 == 1
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_return_is_not_known() {
+        let bought = |day, spend, back: &[(i32, f64)]| Bought { day, spend, categories: 1, back: back.into() };
+        let purchases = vec![bought(10, 30.0, &[(15, 10.0), (20, 20.0)]), bought(10, 5.0, &[]), bought(12, 7.0, &[(30, 7.0)]), bought(40, 1.0, &[])];
+        let member = Member { account: "a".into(), purchases };
+        let at = |day: i32| member.at(day).0.iter().map(|day| (day.day, day.spend)).collect::<Vec<_>>();
+        assert_eq!(at(9), []);
+        assert_eq!(at(12), [(10, 35.0), (12, 7.0)]);
+        assert_eq!(at(15), [(10, 25.0), (12, 7.0)]);
+        assert_eq!(at(29), [(10, 5.0), (12, 7.0)]);
+        assert_eq!(at(40), [(10, 5.0), (40, 1.0)], "a day of which nothing was kept is none");
     }
 }

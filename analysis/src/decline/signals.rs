@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use insight::History;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::WINDOW_DAYS;
-use super::features::{Features, Models, features};
-use super::members::Member;
+use super::features::{Features, features};
+use super::members::{Days, Member};
+use super::model::Models;
 use crate::AnalysisError;
+use crate::clv::AsOf;
 
 /// How far ahead expiring points and tier reviews are told of.
 const AHEAD_DAYS: i32 = 60;
@@ -27,7 +28,8 @@ const GAPS_MIN: usize = 4;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Signals {
-    /// Probability that the member still buys, by the model of purchases; none where none could be fitted.
+    /// Probability that the member is still a customer, by the model of purchases, and no less than the probability to buy within 90 days (1 - `leaves`); none
+    /// where no model could be fitted.
     pub alive: Option<f64>,
     /// The same 90 days before.
     pub alive_before: Option<f64>,
@@ -60,9 +62,23 @@ pub struct Slope {
     pub before: f64,
 }
 
-/// What the read models say of accounts beside how much they buy, by account.
-pub(super) async fn around(client: &Client, program: &str, day: Date) -> Result<BTreeMap<String, Signals>, AnalysisError> {
+/// What the read models say of accounts beside how much they buy, by account. Points and tiers are known as they are now: a look back does without them.
+pub(super) async fn around(client: &Client, program: &str, as_of: AsOf, looks_back: bool) -> Result<BTreeMap<String, Signals>, AnalysisError> {
     let mut all = BTreeMap::<String, Signals>::new();
+    if !looks_back {
+        points_and_tiers(client, program, as_of.day, &mut all).await?;
+    }
+    let categories = "clv.purchase p JOIN clv.line l USING (program, account, purchase_id)";
+    for (account, lost) in lost(client, program, as_of, "l.category", categories).await? {
+        all.entry(account).or_default().categories_lost = lost;
+    }
+    for (account, lost) in lost(client, program, as_of, "p.channel", "clv.purchase p").await? {
+        all.entry(account).or_default().channels_lost = lost;
+    }
+    Ok(all)
+}
+
+async fn points_and_tiers(client: &Client, program: &str, day: Date, all: &mut BTreeMap<String, Signals>) -> Result<(), AnalysisError> {
     let sql = "SELECT account, sum(remaining)::bigint FROM balance.lot WHERE program = $1 AND remaining > 0 AND expires_at > $2::date AND expires_at <= $2::date + $3::int
                GROUP BY account";
     for row in client.query(sql, &[&program, &day, &AHEAD_DAYS]).await? {
@@ -79,39 +95,33 @@ pub(super) async fn around(client: &Client, program: &str, day: Date) -> Result<
         let signals = all.entry(row.get(0)).or_default();
         (signals.tier_at_risk, signals.tier_review_on) = (Some(row.get(1)), Some(row.get(2)));
     }
-    let categories = "clv.purchase p JOIN clv.line l USING (program, account, purchase_id)";
-    for (account, lost) in lost(client, program, day, "l.category", categories).await? {
-        all.entry(account).or_default().categories_lost = lost;
-    }
-    for (account, lost) in lost(client, program, day, "p.channel", "clv.purchase p").await? {
-        all.entry(account).or_default().channels_lost = lost;
-    }
-    Ok(all)
+    Ok(())
 }
 
 /// What accounts do not buy, or where they do not buy, any more.
-async fn lost(client: &Client, program: &str, day: Date, what: &str, from: &str) -> Result<Vec<(String, Vec<String>)>, AnalysisError> {
+async fn lost(client: &Client, program: &str, as_of: AsOf, what: &str, from: &str) -> Result<Vec<(String, Vec<String>)>, AnalysisError> {
     let sql = format!(
         "SELECT account, array_agg(what ORDER BY what) FROM (
              SELECT p.account, {what} AS what FROM {from}
-             WHERE p.program = $1 AND p.day <= $2 AND p.day > $2::date - $3::int - $4::int AND {what} <> ''
+             WHERE p.program = $1 AND p.day <= $2 AND p.day > $2::date - $3::int - $4::int AND ($5::date IS NULL OR p.booked_on <= $5) AND {what} <> ''
              GROUP BY 1, 2 HAVING max(p.day) <= $2::date - $3::int AND count(DISTINCT p.day) > 1) lost
          GROUP BY account"
     );
-    let rows = client.query(&sql, &[&program, &day, &WINDOW_DAYS, &BREADTH_DAYS]).await?;
+    let rows = client.query(&sql, &[&program, &as_of.day, &WINDOW_DAYS, &BREADTH_DAYS, &as_of.known_at]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 impl Signals {
-    /// With what the member's purchases say, as of the end of `day`.
-    pub(super) fn with(self, member: &Member, f: &Features, models: Option<&Models>, day: i32) -> Self {
-        let alive = |history: History| models.and_then(|models| models.alive(history));
-        let before = features(member, day - WINDOW_DAYS);
-        let slope = |days: i32| Slope { days, last: member.spend(day - days, day), before: member.spend(day - 2 * days, day - days) };
+    /// With what the member's purchases say, as they were known at the end of `day`.
+    pub(super) fn with(self, member: &Member, f: &Features, models: &Models, day: i32) -> Self {
+        let days = member.at(day);
+        let alive = |f: &Features| models.alive(f.history, models.probabilities(f).1);
+        let before = features(&member.at(day - WINDOW_DAYS), day - WINDOW_DAYS);
+        let slope = |n: i32| Slope { days: n, last: days.spend(day - n, day), before: days.spend(day - 2 * n, day - n) };
         Self {
-            alive: alive(f.history),
-            alive_before: before.and_then(|before| alive(before.history)),
-            gap_share: gap_share(member, f.recency_days, day),
+            alive: alive(f),
+            alive_before: before.as_ref().and_then(alive),
+            gap_share: gap_share(&days, f.recency_days, day),
             spend: SLOPES_DAYS.map(slope).to_vec(),
             ..self
         }
@@ -151,8 +161,8 @@ impl Signals {
 }
 
 #[allow(clippy::cast_precision_loss, clippy::float_arithmetic, reason = "a share of a few gaps")]
-fn gap_share(member: &Member, recency_days: i32, day: i32) -> Option<f64> {
-    let known: Vec<i32> = member.between(i32::MIN, day).map(|known| known.day).collect();
+fn gap_share(days: &Days, recency_days: i32, day: i32) -> Option<f64> {
+    let known: Vec<i32> = days.between(i32::MIN, day).map(|known| known.day).collect();
     let gaps: Vec<i32> = known.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let shorter = gaps.iter().filter(|gap| **gap < recency_days).count();
     (gaps.len() >= GAPS_MIN).then(|| shorter as f64 / gaps.len() as f64)
@@ -160,21 +170,23 @@ fn gap_share(member: &Member, recency_days: i32, day: i32) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::members::Day;
+    use super::super::members::Bought;
+    use super::super::model::Choice;
     use super::*;
 
     fn member(days: &[(i32, f64)]) -> Member {
-        Member { account: "m1".into(), days: days.iter().map(|(day, spend)| Day { day: *day, spend: *spend, categories: 1 }).collect() }
+        let bought = |(day, spend): &(i32, f64)| Bought { day: *day, spend: *spend, categories: 1, back: Box::default() };
+        Member { account: "m1".into(), purchases: days.iter().map(bought).collect() }
     }
 
     #[test]
     fn each_sign_is_told_on_its_own() {
         // Given one who came every 10 days, once after 40, and now has stayed away for 30; spend fell in the last windows.
         let member = member(&[(1000, 50.0), (1010, 50.0), (1020, 50.0), (1060, 20.0), (1070, 20.0)]);
-        let f = features(&member, 1100).expect("it has bought");
+        let f = features(&member.at(1100), 1100).expect("it has bought");
         // When the signs are read on day 1100.
         let signals = Signals { points_idle: 70, categories_lost: vec!["toys".into(), "wine".into()], ..Signals::default() };
-        let signals = signals.with(&member, &f, None, 1100);
+        let signals = signals.with(&member, &f, &Models::choose(&[&member], 1100, Choice::Overdue), 1100);
         // Then the time since the last purchase stands among the member's own, and each window tells its own spend.
         assert_eq!(signals.gap_share, Some(0.75));
         let spend: Vec<(i32, f64, f64)> = signals.spend.iter().map(|slope| (slope.days, slope.last, slope.before)).collect();
@@ -207,6 +219,6 @@ mod tests {
     #[test]
     fn who_came_seldom_has_no_distribution_of_their_own() {
         let member = member(&[(1000, 50.0), (1010, 50.0), (1020, 50.0), (1060, 20.0)]);
-        assert_eq!(gap_share(&member, 30, 1090), None);
+        assert_eq!(gap_share(&member.at(1090), 30, 1090), None);
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
 
+use super::freeze;
 use crate::AnalysisError;
 
 /// What of an anomaly score counts towards a case's priority, beside its severity (10, 30, 60 or 100).
@@ -70,7 +71,7 @@ pub struct CaseEvent {
 /// What is done about a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// Somebody looks at it.
+    /// Somebody looks at it; one that was decided is open again.
     Assign(&'a str),
     /// Something is known of it.
     Note,
@@ -78,8 +79,6 @@ pub enum Step<'a> {
     Confirm,
     /// It is none.
     Dismiss,
-    /// The account was frozen.
-    Freeze,
 }
 
 pub(super) fn id(program: &str, rule: &str, subject: &str, day: Date) -> String {
@@ -156,7 +155,6 @@ pub async fn step(
         Step::Note => ("noted", None, None),
         Step::Confirm => ("confirmed", Some("confirmed"), None),
         Step::Dismiss => ("dismissed", Some("dismissed"), None),
-        Step::Freeze => ("frozen", None, None),
     };
     let transaction = client.transaction().await?;
     let sql = "UPDATE analysis.fraud_case SET state = coalesce($3, state), assignee = coalesce($4, assignee) WHERE program = $1 AND case_id = $2";
@@ -167,10 +165,12 @@ pub async fn step(
     add_event(&transaction, program, case_id, now, actor, kind, &note, &json!([])).await?;
     match step {
         Step::Confirm => keep_confirmed(&transaction, program, case_id).await?,
+        Step::Assign(_) => forget_confirmed(&transaction, program, case_id).await?,
         Step::Dismiss => {
-            transaction.execute("DELETE FROM analysis.fraud_confirmed WHERE program = $1 AND case_id = $2", &[&program, &case_id]).await?;
+            forget_confirmed(&transaction, program, case_id).await?;
+            freeze::cancel(&transaction, program, case_id).await?;
         }
-        Step::Assign(_) | Step::Note | Step::Freeze => {}
+        Step::Note => {}
     }
     transaction.commit().await?;
     Ok(Some(()))
@@ -185,6 +185,12 @@ pub(super) async fn keep_confirmed(transaction: &Transaction<'_>, program: &str,
                    AND s.partition = split_part(k.one->>'position', ':', 1)::smallint AND s.position = split_part(k.one->>'position', ':', 2)::bigint
                WHERE e.program = $1 AND e.case_id = $2 AND k.one->>'kind' <> 'refused' ON CONFLICT DO NOTHING";
     transaction.execute(sql, &[&program, &case_id]).await?;
+    Ok(())
+}
+
+/// What is not confirmed any more is not known to be fraud.
+async fn forget_confirmed(transaction: &Transaction<'_>, program: &str, case_id: &str) -> Result<(), tokio_postgres::Error> {
+    transaction.execute("DELETE FROM analysis.fraud_confirmed WHERE program = $1 AND case_id = $2", &[&program, &case_id]).await?;
     Ok(())
 }
 

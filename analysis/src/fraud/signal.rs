@@ -16,6 +16,13 @@ pub(super) struct Signal {
     pub(super) view: SignalView,
 }
 
+impl Signal {
+    /// Where its record is, as evidence tells it.
+    pub(super) fn place(&self) -> String {
+        format!("{}:{}", self.partition, self.position)
+    }
+}
+
 /// Where signals come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
@@ -80,6 +87,20 @@ pub(super) fn read(row: &Row) -> Signal {
             colleague: false,
         },
     }
+}
+
+/// How far the signals of each partition had been looked at.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) partitions: Vec<i16>,
+    pub(super) positions: Vec<i64>,
+}
+
+/// How far signals were looked at before this look.
+pub(super) async fn seen(transaction: &Transaction<'_>) -> Result<Seen, AnalysisError> {
+    let sql = "SELECT partition, position FROM watched WHERE stream = $1";
+    let rows = transaction.query(sql, &[&Stream::Signal.name()]).await?;
+    Ok(Seen { partitions: rows.iter().map(|row| row.get(0)).collect(), positions: rows.iter().map(|row| row.get(1)).collect() })
 }
 
 /// What `stream` has beyond what was looked at, at most `positions` positions of each partition; from here on it counts as looked at.

@@ -1,15 +1,14 @@
 //! One look: new signals, every rule, and the cases that come of it, in one transaction.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::Timestamp;
 use ledger_core::policy::{FraudRule, FraudRules, FraudScope, Predicate};
-use serde_json::json;
 use tokio_postgres::{Client, Transaction};
 
-use super::case::id;
-use super::signal::{Signal, Stream, column, kind, take, value};
-use super::window::{Lately, anomaly, count, later};
+use super::finding::{Hit, open};
+use super::signal::{Seen, Signal, Stream, kind, seen, take, value};
+use super::window::{Lately, count, later};
 use crate::AnalysisError;
 
 /// Positions of each partition that one look takes.
@@ -26,8 +25,6 @@ pub struct Found {
     pub account: String,
     /// The rule.
     pub rule: String,
-    /// Whether the rule freezes the account.
-    pub block: bool,
 }
 
 /// What one look came to.
@@ -51,6 +48,7 @@ pub async fn watch(client: &mut Client, rules: impl Fn(&str) -> Option<FraudRule
     if !transaction.query_one(sql, &[]).await?.get::<_, bool>(0) {
         return Ok(Look::default());
     }
+    let seen = seen(&transaction).await?;
     let mut signals = Vec::new();
     for stream in Stream::ALL {
         signals.extend(take(&transaction, stream, LOOK_POSITIONS).await?);
@@ -58,17 +56,25 @@ pub async fn watch(client: &mut Client, rules: impl Fn(&str) -> Option<FraudRule
     let mut done = Look { signals: signals.len(), ..Look::default() };
     let mut lately = Lately::default();
     let programs: BTreeSet<String> = signals.iter().map(|signal| signal.program.clone()).collect();
-    for program in programs {
-        let Some(rules) = rules(&program) else { continue };
-        let mut mine: Vec<&mut Signal> = signals.iter_mut().filter(|signal| signal.program == program).collect();
+    for program in &programs {
+        let Some(rules) = rules(program) else { continue };
+        let mut mine: Vec<&mut Signal> = signals.iter_mut().filter(|signal| signal.program == *program).collect();
         mine.iter_mut().for_each(|signal| set_staff(signal, &rules));
-        let mine: Vec<&Signal> = mine.into_iter().map(|signal| &*signal).collect();
+        let news = News { program, seen: &seen, signals: mine.into_iter().map(|signal| &*signal).collect(), now };
         for rule in &rules.rules {
-            look(&transaction, (&rules, rule), &mine, now, &mut lately, &mut done).await?;
+            look(&transaction, (&rules, rule), &news, &mut lately, &mut done).await?;
         }
     }
     transaction.commit().await?;
     Ok(done)
+}
+
+/// What a look has to look at of a program.
+struct News<'a> {
+    program: &'a str,
+    seen: &'a Seen,
+    signals: Vec<&'a Signal>,
+    now: Timestamp,
 }
 
 fn set_staff(signal: &mut Signal, rules: &FraudRules) {
@@ -77,26 +83,31 @@ fn set_staff(signal: &mut Signal, rules: &FraudRules) {
     view.colleague = !view.own && rules.is_of_staff(&view.account);
 }
 
+/// Signals looked at before that `news` makes look at again.
+async fn again(transaction: &Transaction<'_>, (rules, rule): (&FraudRules, &FraudRule), news: &News<'_>) -> Result<Vec<Signal>, AnalysisError> {
+    let (mut all, mut places) = (Vec::new(), HashSet::new());
+    for window in rule.windows.values() {
+        for mut signal in later(transaction, (news.program, news.seen), window, &rule.on, &news.signals).await? {
+            if places.insert((signal.partition, signal.position, signal.view.kind.clone())) {
+                set_staff(&mut signal, rules);
+                all.push(signal);
+            }
+        }
+    }
+    Ok(all)
+}
+
 async fn look(
     transaction: &Transaction<'_>,
     (rules, rule): (&FraudRules, &FraudRule),
-    signals: &[&Signal],
-    now: Timestamp,
+    news: &News<'_>,
     lately: &mut Lately,
     done: &mut Look,
 ) -> Result<(), AnalysisError> {
     let about = |signal: &&&Signal| !value(&signal.view, rule.by).is_empty() && rule.on.iter().any(|on| kind(*on) == signal.view.kind);
-    let mut seen_before = Vec::new();
-    for window in rule.windows.values() {
-        for mut signal in later(transaction, window, &rule.on, signals).await? {
-            let is_here = |one: &Signal| (one.partition, one.position, &one.view.kind) == (signal.partition, signal.position, &signal.view.kind);
-            if !signals.iter().any(|one| is_here(one)) && !seen_before.iter().any(is_here) {
-                set_staff(&mut signal, rules);
-                seen_before.push(signal);
-            }
-        }
-    }
-    let signals: Vec<&Signal> = signals.iter().filter(about).copied().chain(seen_before.iter()).collect();
+    let seen_before = again(transaction, (rules, rule), news).await?;
+    let new = news.signals.iter().filter(about).copied().map(|signal| (signal, false));
+    let signals: Vec<(&Signal, bool)> = new.chain(seen_before.iter().filter(|signal| about(&signal)).map(|signal| (signal, true))).collect();
     if signals.is_empty() {
         return Ok(());
     }
@@ -108,65 +119,21 @@ async fn look(
         }
     };
     let mut counted: Vec<BTreeMap<String, i64>> = vec![BTreeMap::new(); signals.len()];
+    let alone: Vec<&Signal> = signals.iter().map(|(signal, _)| *signal).collect();
     for (name, window) in &rule.windows {
-        for (each, count) in counted.iter_mut().zip(count(transaction, window, &signals).await?) {
+        for (each, count) in counted.iter_mut().zip(count(transaction, news.program, window, &alone).await?) {
             each.insert(name.clone(), count);
         }
     }
-    for (signal, windows) in signals.into_iter().zip(counted) {
+    let mut hits = Vec::new();
+    for ((signal, is_again), windows) in signals.into_iter().zip(counted) {
         let scope = FraudScope { signal: &signal.view, window: &windows, limit: rules.approval_limit };
         match condition.holds(&scope) {
-            Ok(true) => done.found.extend(open(transaction, rule, signal, &windows, now, lately).await?),
+            Ok(true) => hits.push(Hit { signal, windows, is_again }),
             Ok(false) => {}
             Err(why) => done.failures.push((rule.id.clone(), why)),
         }
     }
+    done.found.extend(open(transaction, (news.program, rule), hits, news.now, lately).await?);
     Ok(())
-}
-
-/// Opens a case, or adds to the one that is there; tells of one that is new.
-async fn open(
-    transaction: &Transaction<'_>,
-    rule: &FraudRule,
-    signal: &Signal,
-    windows: &BTreeMap<String, i64>,
-    now: Timestamp,
-    lately: &mut Lately,
-) -> Result<Option<Found>, AnalysisError> {
-    let (program, subject) = (signal.program.as_str(), value(&signal.view, rule.by));
-    let measure = windows.values().copied().max().unwrap_or(1);
-    // What was dismissed is not opened again until it is twice as much.
-    let sql = "SELECT max(measure) FROM fraud_case WHERE program = $1 AND rule = $2 AND subject = $3 AND state = 'dismissed'";
-    let dismissed: Option<i64> = transaction.query_one(sql, &[&program, &rule.id, &subject]).await?.get(0);
-    if dismissed.is_some_and(|dismissed| measure < dismissed.saturating_mul(2)) {
-        return Ok(None);
-    }
-    let day = signal.at.to_zoned(jiff::tz::TimeZone::UTC).date();
-    let case_id = id(program, &rule.id, subject, day);
-    let severity = serde_json::to_value(rule.severity)?.as_str().unwrap_or_default().to_owned();
-    let score = anomaly(transaction, lately, signal).await?;
-    let counted: Vec<String> = windows.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    let explanation = if counted.is_empty() { rule.explanation.clone() } else { format!("{} ({})", rule.explanation, counted.join(", ")) };
-    let version = i32::try_from(rule.version).unwrap_or(i32::MAX);
-    let sql = "INSERT INTO fraud_case AS c (program, case_id, rule, rule_version, severity, severity_rank, subject_kind, subject, account, day, state, opened_at, signals,
-                                       measure, anomaly_score, explanation)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'open', $11, 1, $12, $13, $14)
-               ON CONFLICT (program, case_id) DO UPDATE SET signals = c.signals + 1, measure = greatest(c.measure, excluded.measure),
-                   anomaly_score = greatest(c.anomaly_score, excluded.anomaly_score),
-                   explanation = CASE WHEN excluded.measure > c.measure THEN excluded.explanation ELSE c.explanation END
-               RETURNING signals";
-    let rank = rule.severity as i16;
-    let by = column(rule.by);
-    let row = transaction
-        .query_one(
-            sql,
-            &[&program, &case_id, &rule.id, &version, &severity, &rank, &by, &subject, &signal.view.account, &day, &now, &measure, &score, &explanation],
-        )
-        .await?;
-    let is_new = row.get::<_, i64>(0) == 1;
-    let evidence = json!([{"account_id": signal.view.account, "kind": signal.view.kind, "reference": signal.view.reference, "at": signal.at.to_string(),
-        "position": format!("{}:{}", signal.partition, signal.position), "windows": windows}]);
-    let kind = if is_new { "opened" } else { "seen_again" };
-    super::case::add_event(transaction, program, &case_id, now, "rules", kind, &explanation, &evidence).await?;
-    Ok(is_new.then(|| Found { program: program.into(), case_id, account: signal.view.account.clone(), rule: rule.id.clone(), block: rule.block }))
 }

@@ -1,4 +1,5 @@
-//! Counting: for many signals at once, what a window that ends with each of them holds.
+//! Counting: for many signals at once, what a window that ends with each of them holds. Windows of one key that overlap are read together, so that a
+//! look costs what its windows count, not that times the signals.
 
 use std::collections::BTreeMap;
 
@@ -7,113 +8,130 @@ use jiff::Timestamp;
 use ledger_core::policy::{Measure, SignalKind, SignalWindow};
 use tokio_postgres::Transaction;
 
-use super::signal::{Signal, column, kind, read, value};
+use super::signal::{Seen, Signal, column, kind, read, value};
+use super::slide::{Ask, Counted, Run, Slider, runs};
 use crate::AnalysisError;
 
-/// Of fewer than five nobody can tell what is usual.
-const OWN_PERCENT: &str = "coalesce(CASE WHEN count(*) FILTER (WHERE s.at < u.at) >= 5
-    THEN round(100 * abs(u.points) / nullif(percentile_cont(0.5) WITHIN GROUP (ORDER BY abs(s.points)) FILTER (WHERE s.at < u.at), 0))::bigint END, 0)";
+/// Rows that are in memory beside those of one window.
+const PAGE: i32 = 5000;
+/// Signals looked at before that one window makes look at again.
+const AGAIN_MAX: i64 = 1000;
 
-/// By signal, in their order.
-pub(super) async fn count(transaction: &Transaction<'_>, window: &SignalWindow, signals: &[&Signal]) -> Result<Vec<i64>, AnalysisError> {
-    let keys: Vec<&str> = signals.iter().map(|signal| value(&signal.view, window.by)).collect();
-    if window.measure == Measure::PeerScore {
-        return peer_scores(transaction, window, signals, &keys).await;
-    }
-    let measure = match window.measure {
-        Measure::Points => "coalesce(sum(abs(s.points)), 0)::bigint",
-        Measure::Accounts => "count(DISTINCT s.account)",
-        Measure::Stores => "count(DISTINCT nullif(s.store, ''))",
-        Measure::OwnPercent => OWN_PERCENT,
-        Measure::Confirmed => "count(DISTINCT (s.partition, s.position))",
-        Measure::Count | Measure::PeerScore => "count(*)",
+fn length(window: &SignalWindow) -> i64 {
+    i64::from(window.minutes) * 60_000_000
+}
+
+fn moment(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(micros).unwrap_or(if micros < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
+/// By signal, in their order; all of them are of `program`.
+pub(super) async fn count(transaction: &Transaction<'_>, program: &str, window: &SignalWindow, signals: &[&Signal]) -> Result<Vec<i64>, AnalysisError> {
+    let ask = |(signal, of): (usize, &&Signal)| {
+        let key = value(&of.view, window.by);
+        // An empty key has nothing in common with another.
+        (!key.is_empty()).then(|| Ask { signal, at: of.at.as_microsecond(), points: of.view.points, key: key.to_owned() })
     };
-    let by = column(window.by);
-    // An empty key has nothing in common with another; saying so lets the partial indexes be used.
-    let rows = if window.kinds.contains(&SignalKind::Refused) {
-        format!(
-            "SELECT r.account, 0::bigint AS points, '' AS store FROM refusal.refusal r
-             WHERE r.program = u.program AND r.{by} = u.key AND r.{by} <> '' AND r.recorded_at > u.at - make_interval(mins => $4) AND r.recorded_at <= u.at
-               AND (cardinality($5::text[]) = 0 OR r.code = ANY($5))"
-        )
-    } else if window.measure == Measure::Confirmed {
-        format!(
-            "SELECT f.partition, f.position FROM analysis.fraud_confirmed f
-             WHERE f.program = u.program AND f.{by} = u.key AND f.{by} <> '' AND f.at > u.at - make_interval(mins => $4) AND f.at <= u.at
-               AND f.kind IN ({}) AND cardinality($5::text[]) >= 0",
-            literals(window)
-        )
-    } else {
-        format!(
-            "SELECT f.account, f.points, f.store, f.at FROM fraud.signal f
-             WHERE f.program = u.program AND f.{by} = u.key AND f.{by} <> '' AND f.at > u.at - make_interval(mins => $4) AND f.at <= u.at
-               AND f.kind IN ({}) AND (cardinality($5::text[]) = 0 OR f.kind <> 'adjust' OR f.reason = ANY($5))",
-            literals(window)
-        )
-    };
+    let asks: Vec<Ask> = signals.iter().enumerate().filter_map(ask).collect();
+    let runs = runs(asks, length(window), window.measure != Measure::PeerScore);
+    let keys: Vec<&str> = runs.iter().map(|run| run.key.as_str()).collect();
+    let bounds = |of: fn(&Run) -> i64| runs.iter().map(|run| moment(of(run))).collect::<Vec<Timestamp>>();
+    let (after, until) = (bounds(|run| run.after), bounds(|run| run.until));
+    // Each run by itself: joined freely, the planner may read the whole table.
     let sql = format!(
-        "SELECT c.counted FROM unnest($1::text[], $2::text[], $3::timestamptz[], $6::bigint[]) WITH ORDINALITY AS u(program, key, at, points, n)
-         CROSS JOIN LATERAL (SELECT {measure} AS counted FROM ({rows}) s) c ORDER BY u.n"
+        "SELECT u.n, r.at, r.grp, r.points FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[]) WITH ORDINALITY AS u(key, after, until, n)
+         CROSS JOIN LATERAL ({}) r ORDER BY u.n, r.at",
+        rows(window)
     );
-    let programs: Vec<&str> = signals.iter().map(|signal| signal.program.as_str()).collect();
-    let times: Vec<Timestamp> = signals.iter().map(|signal| signal.at).collect();
-    let points: Vec<i64> = signals.iter().map(|signal| signal.view.points).collect();
-    let minutes = i32::try_from(window.minutes).unwrap_or(i32::MAX);
-    let rows = transaction.query(&sql, &[&programs, &keys, &times, &minutes, &window.codes, &points]).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    let statement = transaction.prepare(&sql).await?;
+    let portal = transaction.bind(&statement, &[&program, &keys, &after, &until, &window.codes]).await?;
+    let mut slider = Slider::new(window.measure, length(window), runs, signals.len());
+    loop {
+        let page = transaction.query_portal(&portal, PAGE).await?;
+        for row in &page {
+            let run = usize::try_from(row.get::<_, i64>(0)).unwrap_or(1) - 1;
+            slider.push(run, Counted { at: row.get::<_, Timestamp>(1).as_microsecond(), group: row.get(2), points: row.get(3) });
+        }
+        if page.len() < PAGE.unsigned_abs() as usize {
+            return Ok(slider.finish());
+        }
+    }
+}
+
+/// The rows of the run `u`, as SQL: when, what is told apart, and points.
+fn rows(window: &SignalWindow) -> String {
+    let by = column(window.by);
+    if window.kinds.contains(&SignalKind::Refused) {
+        let group = if window.measure == Measure::Accounts { "f.account" } else { "''" };
+        return format!(
+            "SELECT f.recorded_at AS at, {group} AS grp, 0::bigint AS points FROM refusal.refusal f
+             WHERE f.program = $1 AND f.{by} = u.key AND f.{by} <> '' AND f.recorded_at > u.after AND f.recorded_at <= u.until
+               AND (cardinality($5::text[]) = 0 OR f.code = ANY($5))"
+        );
+    }
+    let (table, group) = match window.measure {
+        Measure::Confirmed => ("analysis.fraud_confirmed", "f.partition || ':' || f.position"),
+        Measure::Accounts => ("fraud.signal", "f.account"),
+        Measure::Stores => ("fraud.signal", "f.store"),
+        Measure::PeerScore => ("fraud.signal", by),
+        Measure::Count | Measure::Points | Measure::OwnPercent => ("fraud.signal", "''"),
+    };
+    let points = if window.measure == Measure::Confirmed { "0::bigint" } else { "f.points" };
+    let key = if window.measure == Measure::PeerScore { "u.key IS NOT NULL" } else { &format!("f.{by} = u.key") };
+    let codes = if window.measure == Measure::Confirmed {
+        "cardinality($5::text[]) >= 0"
+    } else {
+        "(cardinality($5::text[]) = 0 OR f.kind <> 'adjust' OR f.reason = ANY($5))"
+    };
+    // Saying that the key is not empty, and the kinds written out, show the planner which partial index holds the rows.
+    format!(
+        "SELECT f.at, {group} AS grp, {points} AS points FROM {table} f
+         WHERE f.program = $1 AND {key} AND f.{by} <> '' AND f.at > u.after AND f.at <= u.until AND f.kind IN ({}) AND {codes}",
+        literals(window)
+    )
 }
 
 /// Signals looked at before, of kinds `on`, in whose window one of `signals` has come late: accounts are read side by side, and shops tell late.
-pub(super) async fn later(transaction: &Transaction<'_>, window: &SignalWindow, on: &[SignalKind], signals: &[&Signal]) -> Result<Vec<Signal>, AnalysisError> {
+pub(super) async fn later(
+    transaction: &Transaction<'_>,
+    (program, seen): (&str, &Seen),
+    window: &SignalWindow,
+    on: &[SignalKind],
+    signals: &[&Signal],
+) -> Result<Vec<Signal>, AnalysisError> {
     if window.kinds.contains(&SignalKind::Refused) {
         return Ok(Vec::new());
     }
+    let is_counted = |signal: &&&Signal| window.kinds.iter().any(|counted| kind(*counted) == signal.view.kind);
+    // The windows that hold a signal end with it or after it: the same runs, put forward by a window.
+    let ask = |signal: &&Signal| {
+        let key = value(&signal.view, window.by);
+        (!key.is_empty()).then(|| Ask { signal: 0, at: signal.at.as_microsecond().saturating_add(length(window)), points: 0, key: key.to_owned() })
+    };
+    let runs = runs(signals.iter().filter(is_counted).filter_map(ask).collect(), length(window), true);
+    let keys: Vec<&str> = runs.iter().map(|run| run.key.as_str()).collect();
+    let bounds = |of: fn(&Run) -> i64| runs.iter().map(|run| moment(of(run))).collect::<Vec<Timestamp>>();
     let by = column(window.by);
     // By key: joined freely, the planner may read the whole window of everybody.
     let sql = format!(
-        "SELECT DISTINCT f.program, f.at, f.partition, f.position, f.kind, f.account, f.actor, f.points, f.channel, f.store, f.cashier, f.till, f.device, f.card,
+        "SELECT f.program, f.at, f.partition, f.position, f.kind, f.account, f.actor, f.points, f.channel, f.store, f.cashier, f.till, f.device, f.card,
                 f.reference, f.reason
-         FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS u(program, key, at)
-         CROSS JOIN LATERAL (SELECT s.* FROM fraud.signal s JOIN watched w ON w.stream = 'signal' AND w.partition = s.partition AND w.position > s.position
-             WHERE s.program = u.program AND s.{by} = u.key AND s.{by} <> '' AND s.at > u.at AND s.at < u.at + make_interval(mins => $4)
-               AND s.kind = ANY($5) ORDER BY s.at LIMIT 1000) f
-         ORDER BY f.at LIMIT 1000"
+         FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[]) AS u(key, after, until)
+         CROSS JOIN LATERAL (SELECT s.* FROM fraud.signal s JOIN unnest($6::smallint[], $7::bigint[]) AS w(partition, seen)
+                 ON w.partition = s.partition AND s.position < w.seen
+             WHERE s.program = $1 AND s.{by} = u.key AND s.{by} <> '' AND s.at > u.after AND s.at < u.until
+               AND s.kind = ANY($5) ORDER BY s.at LIMIT $8) f
+         ORDER BY f.at LIMIT $8"
     );
-    let is_counted = |signal: &&&Signal| window.kinds.iter().any(|counted| kind(*counted) == signal.view.kind);
-    let counted: Vec<&Signal> = signals.iter().filter(is_counted).copied().collect();
-    let programs: Vec<&str> = counted.iter().map(|signal| signal.program.as_str()).collect();
-    let keys: Vec<&str> = counted.iter().map(|signal| value(&signal.view, window.by)).collect();
-    let times: Vec<Timestamp> = counted.iter().map(|signal| signal.at).collect();
-    let minutes = i32::try_from(window.minutes).unwrap_or(i32::MAX);
     let on: Vec<&str> = on.iter().map(|one| kind(*one)).collect();
-    let rows = transaction.query(&sql, &[&programs, &keys, &times, &minutes, &on]).await?;
+    let (after, until) = (bounds(|run| run.after), bounds(|run| run.until));
+    let rows = transaction.query(&sql, &[&program, &keys, &after, &until, &on, &seen.partitions, &seen.positions, &AGAIN_MAX]).await?;
     Ok(rows.iter().map(read).collect())
 }
 
 /// The kinds as SQL, written out so that the planner sees which partial index holds them.
 fn literals(window: &SignalWindow) -> String {
     window.kinds.iter().map(|one| format!("'{}'", kind(*one))).collect::<Vec<_>>().join(", ")
-}
-
-/// Each signal's key among all keys with something in its window, by the points of each.
-async fn peer_scores(transaction: &Transaction<'_>, window: &SignalWindow, signals: &[&Signal], keys: &[&str]) -> Result<Vec<i64>, AnalysisError> {
-    let by = column(window.by);
-    let sql = format!(
-        "SELECT {by}, sum(abs(points))::float8 FROM fraud.signal
-         WHERE program = $1 AND {by} <> '' AND at > $2::timestamptz - make_interval(mins => $3) AND at <= $2 AND kind IN ({}) GROUP BY 1 ORDER BY 1",
-        literals(window)
-    );
-    let minutes = i32::try_from(window.minutes).unwrap_or(i32::MAX);
-    let mut all = Vec::with_capacity(signals.len());
-    for (signal, key) in signals.iter().zip(keys) {
-        let rows = transaction.query(&sql, &[&signal.program, &signal.at, &minutes]).await?;
-        let place = rows.iter().position(|row| row.get::<_, &str>(0) == *key);
-        // Of fewer than five nobody can be told to stand out.
-        let score = place.filter(|_| rows.len() >= 5).and_then(|place| scores(&rows.iter().map(|row| row.get(1)).collect::<Vec<f64>>()).get(place).copied());
-        #[allow(clippy::cast_possible_truncation, reason = "a score saturates")]
-        all.push(score.map_or(0, |score| score.floor() as i64));
-    }
-    Ok(all)
 }
 
 /// The points of the last signals of a program and kind, as they were at some moment.

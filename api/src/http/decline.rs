@@ -15,7 +15,7 @@ use crate::problem::Problem;
 use crate::reads::{Page, by_value, limit};
 use crate::state::{ApiState, path_id, real_now};
 
-const STATES: [&str; 5] = ["growing", "steady", "slipping", "at_risk", "lost"];
+const STATES: &str = "growing, steady, slipping, fallen, at_risk or lost";
 
 /// The rules in force, and the day of the program's clock.
 fn rules(state: &ApiState, program: &Id) -> Result<(InsightRules, Date), Problem> {
@@ -57,7 +57,7 @@ pub(super) async fn get(State(state): State<ApiState>, Path((program, account)):
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct StandingsParams {
-    /// growing, steady, slipping, at_risk or lost.
+    /// growing, steady, slipping, fallen, at_risk or lost.
     pub state: Option<String>,
     /// From `next_cursor`.
     pub cursor: Option<String>,
@@ -75,13 +75,14 @@ pub(super) async fn members(
 ) -> Result<axum::Json<Page<Standing>>, Problem> {
     let program = path_id("program", &program)?;
     state.program(&program)?;
-    if let Some(wrong) = params.state.as_deref().filter(|state| !STATES.contains(state)) {
-        return Err(Problem::parameter("state", wrong, "growing, steady, slipping, at_risk or lost"));
+    if let Some(wrong) = params.state.as_deref().filter(|state| !decline::STATES.contains(state)) {
+        return Err(Problem::parameter("state", wrong, STATES));
     }
     let limit = limit(params.limit)?;
     let after = by_value(params.cursor.as_deref())?;
     let after = after.as_ref().map(|(value, account)| (*value, account.as_str()));
-    let items = decline::list(&*state.database().await?, program.as_str(), params.state.as_deref(), after, limit).await?;
+    let states: Vec<&str> = params.state.as_deref().into_iter().collect();
+    let items = decline::list(&*state.database().await?, program.as_str(), &states, after, limit).await?;
     Ok(axum::Json(Page::of(items, limit, |last| format!("{}:{}", last.value_at_stake, last.account_id))))
 }
 
@@ -135,8 +136,8 @@ pub(super) async fn take(
     let (rules, today) = rules(&state, &program)?;
     let rule = rules.actions.iter().find(|rule| rule.id == action).ok_or_else(|| action_not_found(&action))?;
     let standing = standing(&state, &program, &account).await?;
-    let database = state.database().await?;
-    let outcome = decline::take(&database, program.as_str(), rule, &standing, today, &actor.0).await?;
+    let mut database = state.database().await?;
+    let outcome = decline::take(&mut database, program.as_str(), rule, &standing, today, &actor.0).await?;
     Ok(axum::Json(ContactView { outcome }))
 }
 

@@ -1,6 +1,6 @@
 //! Cases of suspected fraud: what the rules found, and what people make of it.
 
-use analysis::fraud::{self, Case, CaseEvent, RuleRecord, Step};
+use analysis::fraud::{self, Case, CaseEvent, Reference, Reported, RuleRecord, Step};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -118,6 +118,12 @@ pub(super) async fn step(
 pub struct ReportBody {
     /// The id of the purchase, redemption, return or adjustment.
     pub reference: String,
+    /// Whose it is; ids are an account's own, so it is needed where several accounts have this one.
+    #[serde(default)]
+    pub account_id: Option<String>,
+    /// `purchase`, `redemption`, `return` or `adjustment`; needed where several of the account have this id.
+    #[serde(default)]
+    pub kind: Option<String>,
     /// Who says so, in words; no personal data belongs here.
     #[serde(default)]
     pub note: String,
@@ -130,9 +136,15 @@ pub struct ReportView {
     case_id: String,
 }
 
+/// Of an ambiguous id, as many owners are named.
+const OWNERS_TOLD: usize = 10;
+const KINDS: [&str; 4] = ["purchase", "redemption", "return", "adjustment"];
+
 /// Report fraud that was found out elsewhere, such as by the card's bank: a confirmed case, which rules may count. Reported again, it is the same case.
+/// Where several accounts have the id, the report must name the account.
 #[utoipa::path(post, path = "/programs/{program}/fraud/reports", request_body = ReportBody, params(("program" = String, Path)),
-    responses((status = 200, description = "The case", body = ReportView), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, description = "The case", body = ReportView), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 409, body = Problem)))]
 pub(super) async fn report(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -140,11 +152,24 @@ pub(super) async fn report(
     Body(body): Body<ReportBody>,
 ) -> Result<axum::Json<ReportView>, Problem> {
     let program = path_id("program", &program)?;
-    let reference = path_id("reference", &body.reference)?;
+    let id = path_id("reference", &body.reference)?;
+    let account = body.account_id.as_deref().map(|account| path_id("account_id", account)).transpose()?;
+    if let Some(wrong) = body.kind.as_deref().filter(|kind| !KINDS.contains(kind)) {
+        return Err(Problem::parameter("kind", wrong, "purchase, redemption, return or adjustment"));
+    }
+    let reference = Reference { id: id.as_str(), account: account.as_ref().map(|account| account.as_str()), kind: body.kind.as_deref() };
     let mut database = state.database().await?;
-    let case = fraud::report(&mut database, program.as_str(), reference.as_str(), &actor.0, &body.note, real_now().timestamp()).await?;
-    let case_id =
-        case.ok_or_else(|| Problem::new("reference_not_found", format!("no account has a purchase, redemption, return or adjustment {reference}")))?;
+    let case_id = match fraud::report(&mut database, program.as_str(), reference, &actor.0, &body.note, real_now().timestamp()).await? {
+        Reported::Case(case_id) => case_id,
+        Reported::NotFound => {
+            let whose = account.map_or_else(|| "no account has".to_owned(), |account| format!("account {account} does not have"));
+            return Err(Problem::new("reference_not_found", format!("{whose} a purchase, redemption, return or adjustment {id}")));
+        }
+        Reported::Ambiguous(owners) => {
+            let owners: Vec<String> = owners.iter().take(OWNERS_TOLD).map(|(account, kind)| format!("{kind} of account {account}")).collect();
+            return Err(Problem::new("reference_ambiguous", format!("{id} is the id of several: {}", owners.join(", "))));
+        }
+    };
     Ok(axum::Json(ReportView { case_id }))
 }
 

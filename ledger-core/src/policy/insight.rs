@@ -86,7 +86,7 @@ pub struct ActionScope<'a> {
 /// What an action's condition sees of a member.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct MemberView {
-    /// growing, steady, slipping, `at_risk` or lost.
+    /// growing, steady, slipping, fallen, `at_risk` or lost.
     pub state: String,
     /// Probability that spend falls below half.
     pub falls: f64,

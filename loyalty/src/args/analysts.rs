@@ -253,9 +253,39 @@ pub enum DeclineAction {
         /// The program.
         #[arg(long, env = "LOYALTY_PROGRAM")]
         program: String,
-        /// As of the end of this day; that of the last purchase if not named.
+        /// As of the end of this day, YYYY-MM-DD; that of the last purchase if not named. An assessment of an earlier day than the one in force is kept, but does
+        /// not replace it.
         #[arg(long, env = "LOYALTY_AS_OF")]
         as_of: Option<jiff::civil::Date>,
+        /// Use only what was booked by the end of this day (UTC), YYYY-MM-DD; such an assessment is never put in force by itself.
+        #[arg(long, env = "LOYALTY_KNOWN_AT")]
+        known_at: Option<jiff::civil::Date>,
+        /// Which model.
+        #[arg(long, env = "LOYALTY_MODEL", value_enum, default_value_t = DeclineModel::Best)]
+        model: DeclineModel,
+        /// Print the assessment and keep nothing.
+        #[arg(long, env = "LOYALTY_DRY_RUN")]
+        dry_run: bool,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+    /// List the assessments that were made, and which one is in force.
+    Assessments {
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+    /// Put an earlier assessment in force again. It stays until the next `decline assess`; assessments on the schedule do not replace it.
+    Use {
+        /// The version of the assessment, as `decline assessments` lists it.
+        assessment: i32,
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
         /// Where the book is.
         #[command(flatten)]
         data: DataOptions,
@@ -275,6 +305,19 @@ pub enum DeclineAction {
         #[command(flatten)]
         data: DataOptions,
     },
+}
+
+/// A model of decline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DeclineModel {
+    /// For each probability the logistic model if it beats plain recency on the holdout, else plain recency.
+    Best,
+    /// The logistic model over all that is looked at; not put in force where it loses to plain recency.
+    Logistic,
+    /// The days since the last purchase alone.
+    Recency,
+    /// How overdue members are in their own times between purchases; nothing is learned.
+    Overdue,
 }
 
 /// An export.

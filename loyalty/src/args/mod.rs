@@ -13,7 +13,8 @@ use event_log::kafka::KafkaOptions;
 use tracing_subscriber::EnvFilter;
 
 pub use analysts::{
-    AuditAction, AuditOptions, BuyingModel, ClvAction, ClvOptions, DeclineAction, DeclineOptions, ExportOptions, PeriodAction, PeriodOptions, ReportOptions,
+    AuditAction, AuditOptions, BuyingModel, ClvAction, ClvOptions, DeclineAction, DeclineModel, DeclineOptions, ExportOptions, PeriodAction, PeriodOptions,
+    ReportOptions,
 };
 
 /// An event-sourced loyalty ledger.

@@ -11,13 +11,16 @@ use ledger_core::posting::postings;
 use ledger_schemas::Record;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::column::writer::ColumnWriter;
-use parquet::data_type::ByteArray;
+use parquet::data_type::{ByteArray, FixedLenByteArray};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
+use rust_decimal::Decimal;
 
-/// Money and quantities are written with as many decimals.
+/// Prices and quantities are written with as many decimals.
 const DECIMALS: u32 = 6;
+/// What is paid is written with as many: a product of a price and a quantity has all of theirs.
+const WIDE_DECIMALS: u32 = 12;
 
 /// The values of a column.
 pub enum Column {
@@ -26,6 +29,10 @@ pub enum Column {
     Int(Vec<i32>),
     /// With gaps: the values that are there, and for each row whether there is one.
     OptionalInt(Vec<i32>, Vec<i16>),
+    /// Money at [`WIDE_DECIMALS`], with gaps.
+    OptionalMoney(Vec<FixedLenByteArray>, Vec<i16>),
+    /// Estimates.
+    Double(Vec<f64>),
 }
 
 /// Rows that become a file.
@@ -57,6 +64,8 @@ pub trait Rows {
                 (ColumnWriter::Int64ColumnWriter(to), Column::Long(values)) => to.write_batch(values, None, None)?,
                 (ColumnWriter::Int32ColumnWriter(to), Column::Int(values)) => to.write_batch(values, None, None)?,
                 (ColumnWriter::Int32ColumnWriter(to), Column::OptionalInt(values, there)) => to.write_batch(values, Some(there), None)?,
+                (ColumnWriter::FixedLenByteArrayColumnWriter(to), Column::OptionalMoney(values, there)) => to.write_batch(values, Some(there), None)?,
+                (ColumnWriter::DoubleColumnWriter(to), Column::Double(values)) => to.write_batch(values, None, None)?,
                 _ => anyhow::bail!("a column of {} is not of its schema's type", path.display()),
             };
             to.close()?;
@@ -67,11 +76,23 @@ pub trait Rows {
     }
 }
 
-fn text(values: Vec<String>) -> Column {
+pub fn text(values: Vec<String>) -> Column {
     Column::Text(values.into_iter().map(|value| ByteArray::from(value.into_bytes())).collect())
 }
 
-fn decimal(amount: Amount) -> i64 {
+/// Money, where it is known.
+pub fn money(values: &[Option<Decimal>]) -> Column {
+    let wide = |value: &Decimal| {
+        let mut value = *value;
+        value.rescale(WIDE_DECIMALS);
+        // A decimal has 28 digits at most; one so large that it has no room for twelve after the point keeps those that it has room for.
+        let units = value.mantissa().saturating_mul(10_i128.saturating_pow(WIDE_DECIMALS.saturating_sub(value.scale())));
+        FixedLenByteArray::from(ByteArray::from(units.to_be_bytes().to_vec()))
+    };
+    Column::OptionalMoney(values.iter().flatten().map(wide).collect(), values.iter().map(|value| i16::from(value.is_some())).collect())
+}
+
+pub fn decimal(amount: Amount) -> i64 {
     amount.units().saturating_mul(10_i64.saturating_pow(DECIMALS.saturating_sub(amount.scale())))
 }
 
@@ -134,9 +155,20 @@ impl Rows for Movements {
 pub struct Lines {
     texts: [Vec<String>; 9],
     longs: [Vec<i64>; 8],
+    spends: Vec<Option<Decimal>>,
 }
 
 impl Lines {
+    /// Program, account, purchase and line of each row.
+    pub fn keys(&self) -> [&[String]; 4] {
+        [&self.texts[0], &self.texts[1], &self.texts[2], &self.texts[6]]
+    }
+
+    /// What was paid for each row.
+    pub fn set_spends(&mut self, spends: Vec<Option<Decimal>>) {
+        self.spends = spends;
+    }
+
     pub fn add(&mut self, record: &Record) {
         for event in &record.events {
             if let EventKind::PointsEarned(earned) = &event.kind {
@@ -177,10 +209,12 @@ impl Rows for Lines {
         required int64 recorded_at (TIMESTAMP(MICROS,true)); required int64 occurred_at (TIMESTAMP(MICROS,true));
         required int64 quantity (DECIMAL(18,6)); required int64 unit_price (DECIMAL(18,6));
         required int64 discount (DECIMAL(18,6)); required int64 tax (DECIMAL(18,6)); required int64 amount (DECIMAL(18,6)); required int64 points;
+        optional fixed_len_byte_array(16) spend (DECIMAL(38,12));
     }";
 
     fn columns(self) -> Vec<Column> {
         let texts = self.texts.into_iter().map(text);
-        texts.chain(self.longs.into_iter().map(Column::Long)).collect()
+        let known = texts.chain(self.longs.into_iter().map(Column::Long));
+        known.chain([money(&self.spends)]).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! `loyalty report`: what there is to see, as a table for the terminal and as a page with charts.
 
 mod clv;
+mod decline;
 mod liability;
 mod page;
 mod sections;
@@ -41,7 +42,7 @@ pub async fn run(options: ReportOptions) -> anyhow::Result<()> {
     let client = analysis::open(database.url()).await?;
     let sections = match options.name.as_str() {
         "clv" => clv::sections(&client, &*log, &options.program).await?,
-        "decline" => sections::decline(&client, &options.program).await?,
+        "decline" => decline::sections(&client, &*log, &options.program).await?,
         "fraud" => sections::fraud(&client, &options.program).await?,
         _ => liability::sections(&client, &*log, &options.program).await?,
     };

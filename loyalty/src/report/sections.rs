@@ -1,6 +1,6 @@
-//! What the reports on decline and fraud show.
+//! What the report on fraud shows.
 
-use analysis::{decline, fraud};
+use analysis::fraud;
 use rust_decimal::prelude::ToPrimitive;
 use tokio_postgres::Client;
 
@@ -8,31 +8,6 @@ use super::Section;
 
 /// Rows of a list of members or cases.
 pub const ROWS_MAX: i64 = 20;
-
-pub async fn decline(client: &Client, program: &str) -> anyhow::Result<Vec<Section>> {
-    let sql = "SELECT state, count(*), sum(value_at_stake) FROM analysis.standing WHERE program = $1 GROUP BY state
-               ORDER BY array_position(ARRAY['growing', 'steady', 'slipping', 'at_risk', 'lost'], state)";
-    let states = client.query(sql, &[&program]).await?;
-    let state = |row: &tokio_postgres::Row| vec![row.get::<_, String>(0), row.get::<_, i64>(1).to_string(), format!("{:.2}", row.get::<_, f64>(2))];
-    let members = decline::list(client, program, None, None, ROWS_MAX).await?;
-    let member = |s: &decline::Standing| vec![s.account_id.clone(), s.state.clone(), format!("{:.2}", s.value_at_stake), s.reasons.join("; ")];
-    let bars = states.iter().map(|row| (row.get(0), row.get(2))).collect();
-    Ok(vec![
-        Section {
-            heading: "Value at stake by state".into(),
-            columns: vec!["state", "members", "value at stake"],
-            rows: states.iter().map(state).collect(),
-            bars,
-            ..Section::default()
-        },
-        Section {
-            heading: "The most at stake".into(),
-            columns: vec!["account", "state", "value at stake", "why"],
-            rows: members.iter().map(member).collect(),
-            ..Section::default()
-        },
-    ])
-}
 
 pub async fn fraud(client: &Client, program: &str) -> anyhow::Result<Vec<Section>> {
     let records = fraud::records(client, program).await?;

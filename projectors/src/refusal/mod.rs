@@ -91,10 +91,14 @@ impl Refusals {
         transaction.commit().await.map_err(failed(NAME, "commit"))
     }
 
-    /// Goes on until `stop` says so. Whatever fails is tried again from the checkpoint.
+    /// Goes on until `stop` says so, which interrupts it. Whatever fails is tried again from the checkpoint.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        while !*stop.borrow_and_update() {
-            match self.catch_up().await {
+        loop {
+            let caught_up = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                caught_up = self.catch_up() => caught_up,
+            };
+            match caught_up {
                 Ok(_) => {}
                 Err(error @ ProjectorError::Overtaken { .. }) => tracing::info!(%error, "going on from its checkpoint"),
                 Err(error) => tracing::error!(projector = NAME, error = &error as &dyn std::error::Error, "trying again"),
@@ -104,9 +108,8 @@ impl Refusals {
             {
                 self.client = client;
             }
-            tokio::select! {
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
-                _ = stop.changed() => {}
+            if tokio::time::timeout(LOOK_AGAIN, stop.wait_for(|stop| *stop)).await.is_ok() {
+                return;
             }
         }
     }

@@ -1,0 +1,52 @@
+//! What the report on decline shows.
+
+use analysis::decline::{STATES, Standing, assessments, list};
+use event_log::EventLog;
+use jiff::civil::Date;
+use tokio_postgres::{Client, Row};
+
+use super::Section;
+use super::sections::ROWS_MAX;
+use super::words::{decimals, estimated, grouped};
+use crate::decline::rulebook;
+
+/// The states of those whose value falls or has fallen.
+const DECLINING: [&str; 4] = ["slipping", "fallen", "at_risk", "lost"];
+
+pub async fn sections(client: &Client, log: &dyn EventLog, program: &str) -> anyhow::Result<Vec<Section>> {
+    let currency = rulebook(log, program).await?.currency;
+    let decimals = decimals(&currency);
+    let sql =
+        "SELECT state, count(*), sum(value_at_stake), max(as_of) FROM analysis.standing WHERE program = $1 GROUP BY state ORDER BY array_position($2, state)";
+    let states = client.query(sql, &[&program, &STATES.as_slice()]).await?;
+    let state = |row: &Row| vec![row.get(0), grouped(row.get(1)), estimated(row.get(2), decimals)];
+    let as_of = states.iter().filter_map(|row| row.get::<_, Option<Date>>(3)).max();
+    let is_assessed = as_of.is_some();
+    let members = list(client, program, &DECLINING, None, ROWS_MAX).await?;
+    let member = |s: &Standing| vec![s.account_id.clone(), s.state.clone(), estimated(s.value_at_stake, decimals), s.reasons.join("; ")];
+    let as_of = as_of.map_or_else(String::new, |day| format!(" at the end of {day}"));
+    let how = format!("Nobody has been assessed yet: `loyalty decline assess --program {program}` says who buys less, why, and what is at stake.");
+    let nobody = if is_assessed { "Nobody's value falls.".to_owned() } else { how.clone() };
+    let why = assessments(client, program, 1)
+        .await?
+        .first()
+        .filter(|last| !last.in_force)
+        .map(|last| format!("The last assessment, {} as of {}, is not the one in force: {}.", last.version, last.as_of, last.why));
+    Ok(vec![
+        Section {
+            heading: format!("Value at stake by state{as_of}, in {currency}"),
+            columns: vec!["state", "members", "value at stake"],
+            rows: states.iter().map(state).collect(),
+            bars: states.iter().map(|row| (row.get(0), row.get(2))).collect(),
+            note: why.filter(|_| is_assessed),
+            when_empty: Some(how),
+        },
+        Section {
+            heading: format!("Whose value falls or has fallen, the most at stake first, in {currency}"),
+            columns: vec!["account", "state", "value at stake", "why"],
+            rows: members.iter().map(member).collect(),
+            when_empty: Some(nobody),
+            ..Section::default()
+        },
+    ])
+}
