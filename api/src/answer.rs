@@ -127,8 +127,8 @@ pub struct BalanceView {
 
 impl From<Balance> for BalanceView {
     fn from(balance: Balance) -> Self {
-        let Balance { available, pending, held, owed, lifetime_earned } = balance;
-        Self { available, pending, held, owed, lifetime_earned }
+        let Balance { available, pending, held, owed, lifetime_earned, lapsed } = balance;
+        Self { available: available - lapsed, pending, held, owed, lifetime_earned }
     }
 }
 

@@ -10,7 +10,7 @@ use ledger_core::account::{Account, Command, Context, EventKind, decide};
 use ledger_core::edition::{EDITION, FIRST_EDITION};
 use ledger_core::id::Id;
 use ledger_core::policy::{Program, Rulebook, compile_rulebook};
-use ledger_core::time::MINUTE_US;
+use ledger_core::time::{MINUTE_US, Moment};
 use ledger_schemas::{EditionEntered, ProgramChange, ProgramEntry, Record, content_hash};
 
 use crate::AuditError;
@@ -40,7 +40,7 @@ impl Programs {
                     programs.publish(i as u64, program, rulebook).map_err(wrong)?;
                 }
                 ProgramChange::EditionEntered(entered) => programs.enter(entered).map_err(wrong)?,
-                ProgramChange::ClockSet { .. } => {}
+                ProgramChange::ClockSet { .. } | ProgramChange::ClosingProposed { .. } | ProgramChange::PeriodClosed { .. } => {}
             }
         }
         Ok(programs)
@@ -96,15 +96,15 @@ fn action(record: &Record) -> Option<Action> {
                 ("unfreeze", EventKind::AccountUnfrozen { reason, .. }) => Action::Unfreeze(reason.clone()),
                 ("close", EventKind::AccountClosed(reason)) => Action::Close(reason.clone()),
                 ("purchase", EventKind::PointsEarned(earned)) => Action::Earn(Arc::clone(&earned.purchase)),
-                ("redemption", EventKind::PointsRedeemed(spent)) => Action::Redeem { points: sum(&spent.parts) },
+                ("redemption", EventKind::PointsRedeemed(spent)) => Action::Redeem { points: sum(&spent.parts), occurred_at: Some(record.effective_at) },
                 ("redemption", EventKind::PointsHeld { parts, lapses_at, .. }) => {
-                    let us = lapses_at.as_micros() - record.recorded_at.as_micros();
-                    Action::Hold { points: sum(parts), minutes: u32::try_from(us / MINUTE_US).ok() }
+                    let us = lapses_at.as_micros() - record.effective_at.as_micros();
+                    Action::Hold { points: sum(parts), minutes: u32::try_from(us / MINUTE_US).ok(), occurred_at: Some(record.effective_at) }
                 }
-                ("capture", EventKind::HoldCaptured(spent)) => Action::Capture { redemption: spent.redemption.clone(), points: sum(&spent.parts) },
+                ("capture", EventKind::HoldCaptured(spent)) => Action::Capture { redemption: spent.redemption.clone(), points: Some(sum(&spent.parts)) },
                 ("release", EventKind::HoldReleased { redemption, lapsed: false, .. }) => Action::Release { redemption: redemption.clone() },
                 ("redemption_return", EventKind::RedemptionReturned { redemption, parts, .. }) => {
-                    Action::ReturnRedemption { redemption: redemption.clone(), points: sum(parts) }
+                    Action::ReturnRedemption { redemption: redemption.clone(), points: Some(sum(parts)) }
                 }
                 ("return", EventKind::PurchaseReturned(reversed)) => Action::Return(Arc::clone(&reversed.body)),
                 ("adjustment", EventKind::PointsAdded { lot, reason, .. }) => Action::Adjust { points: lot.points, reason: reason.clone() },
@@ -122,23 +122,38 @@ fn action(record: &Record) -> Option<Action> {
     }
 }
 
+/// What may have been asked where `said`, which says all that a record tells, was done: a hold may have left its time to the rulebook, a capture or return
+/// have meant the rest, a redemption not have said that it occurred as it was told.
+fn meanings(said: Action, record: &Record) -> Vec<Action> {
+    let is_now = |occurred_at: &Option<Moment>| *occurred_at == Some(record.recorded_at);
+    match said {
+        Action::Redeem { points, occurred_at } if is_now(&occurred_at) => vec![Action::Redeem { points, occurred_at: None }, said],
+        Action::Hold { points, minutes, occurred_at } => {
+            let whens = [is_now(&occurred_at).then_some(None), Some(occurred_at)].into_iter().flatten();
+            whens.flat_map(|occurred_at| [minutes, None].map(|minutes| Action::Hold { points, minutes, occurred_at })).collect()
+        }
+        Action::Capture { ref redemption, .. } => {
+            let rest = Action::Capture { redemption: redemption.clone(), points: None };
+            vec![said, rest]
+        }
+        Action::ReturnRedemption { ref redemption, .. } => {
+            let rest = Action::ReturnRedemption { redemption: redemption.clone(), points: None };
+            vec![said, rest]
+        }
+        said => vec![said],
+    }
+}
+
 /// The command that `record` answers, if the record tells it and its content's hash agrees.
 fn command_of(record: &Record, name: &str, scratch: &mut Vec<u8>) -> Option<Command> {
-    let mut command = Command { id: record.command_id.clone(), actor: record.actor.clone(), action: action(record)? };
-    if content_hash(name, &command, scratch) == record.content_hash {
-        return Some(command);
-    }
-    // A hold may have named its time or left it to the rulebook.
-    if let Action::Hold { minutes, .. } = &mut command.action {
-        *minutes = None;
-    }
-    (content_hash(name, &command, scratch) == record.content_hash).then_some(command)
+    let command = |action| Command { id: record.command_id.clone(), actor: record.actor.clone(), action };
+    meanings(action(record)?, record).into_iter().map(command).find(|command| content_hash(name, command, scratch) == record.content_hash)
 }
 
 /// The same where the record is believed, as verifying is not what it is read for. Only what it doesn't say itself is found by the hash.
 pub(crate) fn command_believed(record: &Record, name: &str, scratch: &mut Vec<u8>) -> Option<Command> {
     match action(record)? {
-        Action::Hold { .. } => command_of(record, name, scratch),
+        Action::Redeem { .. } | Action::Hold { .. } | Action::Capture { .. } | Action::ReturnRedemption { .. } => command_of(record, name, scratch),
         action => Some(Command { id: record.command_id.clone(), actor: record.actor.clone(), action }),
     }
 }
@@ -181,6 +196,74 @@ impl<'a> Again<'a> {
             Ok(decision) if decision.events == record.events && decision.rule_version == record.rule_version => Ok(()),
             Ok(_) => Err("decided again it comes to other events".into()),
             Err(rejection) => Err(format!("decided again it is refused: {rejection}")),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may")]
+mod tests {
+    use ledger_core::account::Event;
+    use ledger_core::account::event::Spent;
+    use ledger_core::account::state::Balance;
+    use ledger_core::id::AccountKey;
+    use ledger_core::points::Amount;
+    use ledger_core::time::Moment;
+
+    use super::*;
+
+    fn id(text: &str) -> Id {
+        Id::parse(text).unwrap()
+    }
+
+    fn now() -> Moment {
+        Moment::parse("2026-02-01T00:10:00Z").unwrap()
+    }
+
+    fn record(command: &Command, kind: EventKind, effective_at: Moment) -> Record {
+        let key = AccountKey { program: id("shop"), account: id("a") };
+        Record {
+            account_seq: 2,
+            command_id: command.id.clone(),
+            command_kind: command.action.kind().into(),
+            content_hash: content_hash(&key.name(), command, &mut Vec::new()),
+            recorded_at: now(),
+            effective_at,
+            actor: command.actor.clone(),
+            rule_version: 1,
+            previous_hash: [0; 32],
+            events: vec![Event { at: effective_at, kind }],
+            balance: Balance::default(),
+            edition: EDITION,
+            program_entries: Some(1),
+            key,
+        }
+    }
+
+    fn same_again(action: Action, kind: EventKind, effective_at: Moment) {
+        let sent = Command { id: id("x"), actor: "till-7".into(), action };
+        let record = record(&sent, kind, effective_at);
+        assert_eq!(command_of(&record, "shop/a", &mut Vec::new()).as_ref(), Some(&sent));
+        assert_eq!(command_believed(&record, "shop/a", &mut Vec::new()), Some(sent));
+    }
+
+    #[test]
+    fn a_command_is_made_from_its_record_as_it_was_sent() {
+        let parts = || vec![Part { lot: 1, points: 30, pending: false }, Part { lot: 2, points: 40, pending: false }];
+        let spent = || Spent { redemption: id("r"), parts: parts(), value: Amount::ONE, return_until: Moment::default(), rate: None };
+        for points in [Some(70), None] {
+            same_again(Action::Capture { redemption: id("r"), points }, EventKind::HoldCaptured(spent()), now());
+            let returned = EventKind::RedemptionReturned { return_id: id("x"), redemption: id("r"), parts: parts(), value: None };
+            same_again(Action::ReturnRedemption { redemption: id("r"), points }, returned, now());
+        }
+        for occurred_at in [None, Some(now()), Some(now().plus_micros(-20 * MINUTE_US))] {
+            let at = occurred_at.unwrap_or(now());
+            same_again(Action::Redeem { points: 70, occurred_at }, EventKind::PointsRedeemed(spent()), at);
+            for minutes in [None, Some(45)] {
+                let lapses_at = at.plus_micros(45 * MINUTE_US);
+                let held = EventKind::PointsHeld { redemption: id("r"), parts: parts(), lapses_at };
+                same_again(Action::Hold { points: 70, minutes, occurred_at }, held, at);
+            }
         }
     }
 }

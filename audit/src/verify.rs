@@ -295,5 +295,8 @@ fn fold(account: &mut Account, record: &Record, own: [u8; 32]) -> Vec<String> {
     }
     account.seal(record.recorded_at, own);
     wrong.extend(agrees_with(record, &account.totals, account.lifetime_earned));
+    if record.balance.lapsed != account.balance_at(record.recorded_at).lapsed {
+        wrong.push(format!("it says that {} points have lapsed, which is not what its lots say", record.balance.lapsed));
+    }
     wrong
 }

@@ -27,6 +27,8 @@ pub(crate) struct Cached {
     /// Its purchases as the last checkpoint has them.
     written: Purchases,
     pub(crate) due: Option<Moment>,
+    /// The version of the rulebook that was the last when `due` was looked up.
+    due_by: u32,
     pub(crate) partition: Partition,
     dirty: bool,
     /// The checkpoint after which it was last used.
@@ -132,7 +134,7 @@ impl Accounts {
                 let due = due_at(&account, program);
                 let partition = partition_of(&key.name(), self.partitions);
                 let (written, account) = (account.purchases.clone(), Arc::new(account));
-                Ok(place.insert(Cached { account, written, due, partition, dirty: false, used: self.checkpoint }))
+                Ok(place.insert(Cached { account, written, due, due_by: last_version(program), partition, dirty: false, used: self.checkpoint }))
             }
         }
     }
@@ -145,6 +147,7 @@ impl Accounts {
             self.dirty += 1;
         }
         let due = due_at(&cached.account, program);
+        cached.due_by = last_version(program);
         if due != cached.due {
             let before = std::mem::replace(&mut cached.due, due);
             let index = self.due.entry((key.program.clone(), cached.partition)).or_default();
@@ -154,6 +157,13 @@ impl Accounts {
             if let Some(at) = due {
                 index.insert((at, key.account.clone()));
             }
+        }
+    }
+
+    /// Looks up what is due anew where a rulebook was published since: it may say otherwise.
+    pub(crate) fn refresh(&mut self, key: &AccountKey, program: &Program) {
+        if self.cached.get(key).is_some_and(|cached| cached.due_by != last_version(program)) {
+            self.changed(key, program);
         }
     }
 
@@ -269,6 +279,10 @@ impl Accounts {
         metrics::gauge!("loyalty_accounts_in_memory").set(f64::from(u32::try_from(self.cached.len()).unwrap_or(u32::MAX)));
         Ok(())
     }
+}
+
+fn last_version(program: &Program) -> u32 {
+    program.latest().map_or(0, |version| version.number)
 }
 
 /// Whoever opens the store next finds nobody writing.

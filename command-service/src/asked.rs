@@ -7,6 +7,7 @@ use ledger_schemas::{Ask, What, v1};
 
 use crate::admit::admit;
 use crate::book::Book;
+use crate::closings::ClosingStep;
 use crate::engine::DUE_MAX;
 use crate::request::{Refusal, Reply};
 use crate::store::StoreError;
@@ -22,6 +23,16 @@ impl Book {
             What::Publish { program, rulebook, actor } => {
                 let published = self.publish(&program, rulebook, actor, real_now);
                 self.published(to, published, 0);
+                return Ok(());
+            }
+            What::ProposeClosing { program, closing, actor } => {
+                let proposed = self.closing(&program, ClosingStep::Propose(closing), actor, real_now);
+                self.published(to, proposed.map(|()| (0, true)), 0);
+                return Ok(());
+            }
+            What::ApproveClosing { program, period, proposed_in, actor } => {
+                let closed = self.closing(&program, ClosingStep::Approve { period, proposed_in }, actor, real_now);
+                self.published(to, closed.map(|()| (0, true)), 0);
                 return Ok(());
             }
             What::SetClock { program, now, actor } => {

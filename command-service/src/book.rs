@@ -21,6 +21,7 @@ use traces::{Part, Trace};
 
 use crate::accounts::Accounts;
 use crate::admit::{Admitted, admit};
+use crate::closings::ClosingStep;
 use crate::programs::{ProgramState, Programs};
 use crate::request::{Answer, Firsts, Plan, Refusal, Reply, SourceOffset, command_key, target};
 use crate::store::{StoreError, UsedId};
@@ -211,6 +212,8 @@ impl Book {
 
     /// The account's time, see [`Self::no_earlier`], and whether something of it is due by then.
     fn moment(&mut self, key: &AccountKey, program: &Program, now: Moment) -> Result<(Moment, bool), StoreError> {
+        self.accounts.get(key, program)?;
+        self.accounts.refresh(key, program);
         let cached = self.accounts.get(key, program)?;
         let now = now.max(cached.account().recorded_at);
         Ok((now, cached.due.is_some_and(|at| at <= now)))
@@ -292,7 +295,7 @@ impl Book {
             rule_version: decision.rule_version,
             previous_hash,
             events: decision.events,
-            balance: account.balance(),
+            balance: account.balance_at(now),
             edition: EDITION,
             program_entries: Some(program_entries),
         };
@@ -400,6 +403,13 @@ impl Book {
         self.group.batch.programs.push(encode_program_entry(entry));
     }
 
+    pub(crate) fn closing(&mut self, program: &Id, step: ClosingStep, actor: CompactString, real_now: Moment) -> Result<(), Refusal> {
+        self.require_programs()?;
+        let entry = self.programs.closing(program, step, actor, real_now)?;
+        self.stage_program_entry(&entry);
+        Ok(())
+    }
+
     pub(crate) fn set_clock(&mut self, program: &Id, now: Moment, actor: CompactString, real_now: Moment) -> Result<(), Refusal> {
         self.require_programs()?;
         self.programs.set_clock(program, now, real_now)?;
@@ -418,6 +428,7 @@ fn effective_at(action: &Action, events: &[Event], now: Moment) -> Moment {
     match action {
         Action::Earn(purchase) => purchase.occurred_at,
         Action::Return(body) => body.occurred_at,
+        Action::Redeem { occurred_at, .. } | Action::Hold { occurred_at, .. } => occurred_at.unwrap_or(now),
         Action::Expire => events.first().map_or(now, |event| event.at),
         _ => now,
     }

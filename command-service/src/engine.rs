@@ -416,6 +416,11 @@ impl Engine {
                 self.programs.send_replace(Arc::new(book.programs.clone()));
                 when_on_the_log(book, reply, outcome);
             }
+            Request::Closing { program, step, actor, reply } => {
+                let outcome = book.closing(&program, step, actor, now);
+                self.programs.send_replace(Arc::new(book.programs.clone()));
+                when_on_the_log(book, reply, outcome);
+            }
             Request::SetClock { program, now: set, actor, reply } => {
                 let outcome = book.set_clock(&program, set, actor, now);
                 self.programs.send_replace(Arc::new(book.programs.clone()));

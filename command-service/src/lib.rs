@@ -11,6 +11,7 @@ mod accounts;
 mod admit;
 mod asked;
 mod book;
+mod closings;
 mod commit;
 mod engine;
 mod json;
@@ -24,6 +25,7 @@ mod state;
 mod store;
 mod wire;
 
+pub use closings::{ClosedPeriod, ClosingStep, PeriodRefusal, ProposedClosing};
 pub use json::read_json;
 pub use programs::{ProgramState, Programs, ProgramsError};
 pub use request::{Answer, Firsts, Planned, Refusal};

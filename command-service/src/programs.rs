@@ -9,8 +9,9 @@ use ledger_core::edition::{CEL, EDITION, FIRST_EDITION, TIME_ZONES, releases};
 use ledger_core::id::Id;
 use ledger_core::policy::{Invalid, Program, Rulebook, Version, compile_rulebook, read_rulebook};
 use ledger_core::time::Moment;
-use ledger_schemas::{DecodeError, EditionEntered, ProgramChange, ProgramEntry};
+use ledger_schemas::{DecodeError, EditionEntered, Month, ProgramChange, ProgramEntry};
 
+use crate::closings::{ClosedPeriod, ProposedClosing};
 use crate::json::read_json;
 use crate::request::Refusal;
 
@@ -23,6 +24,10 @@ pub struct ProgramState {
     pub rulebooks: Vec<Arc<Vec<u8>>>,
     /// The clock of a sandbox that was set.
     pub clock: Option<Moment>,
+    /// Its closed months, in order.
+    pub closed_periods: Vec<ClosedPeriod>,
+    /// The month that somebody proposed to close.
+    pub proposed_closing: Option<ProposedClosing>,
 }
 
 impl ProgramState {
@@ -72,6 +77,14 @@ pub enum ProgramsError {
         /// Why.
         why: String,
     },
+    /// A month is closed that nobody proposed to close.
+    #[error("entry {position} of the program stream closes period {period}, which it does not propose before")]
+    Closing {
+        /// Which.
+        position: Position,
+        /// The month.
+        period: Month,
+    },
     /// The book is decided by an older edition than this release does.
     #[error(
         "the book is decided by edition {found} (release {}), this release decides by edition {EDITION}: stop every process, then run `loyalty upgrade` (docs/upgrading.md)",
@@ -100,6 +113,19 @@ impl Programs {
         Ok(programs)
     }
 
+    /// Folds the first `entries` of the program stream: what was known then.
+    ///
+    /// # Errors
+    /// The log's, or an entry that can't be read.
+    pub async fn load_until(log: &dyn EventLog, entries: Position) -> Result<Self, ProgramsError> {
+        let mut programs = Self::default();
+        let all = log.read_programs(0).await?;
+        for bytes in all.iter().take(usize::try_from(entries).unwrap_or(usize::MAX)) {
+            programs.fold(bytes)?;
+        }
+        Ok(programs)
+    }
+
     /// Folds what was added; tells whether anything was.
     ///
     /// # Errors
@@ -112,7 +138,7 @@ impl Programs {
         Ok(!added.is_empty())
     }
 
-    fn fold(&mut self, bytes: &[u8]) -> Result<(), ProgramsError> {
+    pub(crate) fn fold(&mut self, bytes: &[u8]) -> Result<(), ProgramsError> {
         let position = self.entries;
         let entry = ProgramEntry::decode(bytes).map_err(|source| ProgramsError::Decode { position, source })?;
         match entry.change {
@@ -124,6 +150,15 @@ impl Programs {
                 state.add(version, rulebook);
             }
             ProgramChange::EditionEntered(entered) => self.edition = Some(entered),
+            ProgramChange::ClosingProposed { program, closing } => {
+                let proposed = ProposedClosing { closing: Arc::new(*closing), maker: entry.actor, proposed_at: entry.recorded_at, entry: position };
+                self.by_id.entry(program).or_default().propose(proposed);
+            }
+            ProgramChange::PeriodClosed { program, proposed_in, period } => {
+                if !self.by_id.entry(program).or_default().close(proposed_in, entry.actor, entry.recorded_at) {
+                    return Err(ProgramsError::Closing { position, period });
+                }
+            }
         }
         self.entries += 1;
         Ok(())

@@ -12,6 +12,7 @@ use ledger_schemas::v1::reply::Kind;
 use ledger_schemas::{Ask, What, v1};
 use prost::Message;
 
+use crate::closings::ClosingStep;
 use crate::commit::answer_at;
 use crate::request::{Answer, Refusal};
 use crate::wire::refusal;
@@ -63,6 +64,18 @@ impl Remote {
         let what = What::Publish { program: program.clone(), rulebook, actor };
         match self.ask(0, program.as_str(), entries, what).await? {
             Kind::Published(published) => Ok((published.version, published.is_new, published.program_entries)),
+            other => Err(unexpected(other, &program)),
+        }
+    }
+
+    /// Tells how many entries the program stream has with a step of closing a month.
+    pub(crate) async fn closing(&self, program: Id, step: ClosingStep, actor: CompactString, entries: Position) -> Result<Position, Refusal> {
+        let what = match step {
+            ClosingStep::Propose(closing) => What::ProposeClosing { program: program.clone(), closing, actor },
+            ClosingStep::Approve { period, proposed_in } => What::ApproveClosing { program: program.clone(), period, proposed_in, actor },
+        };
+        match self.ask(0, program.as_str(), entries, what).await? {
+            Kind::Published(published) => Ok(published.program_entries),
             other => Err(unexpected(other, &program)),
         }
     }

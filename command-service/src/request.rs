@@ -14,6 +14,7 @@ use ledger_schemas::Record;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admit::Admitted;
+use crate::closings::{ClosingStep, PeriodRefusal};
 use crate::service::Snapshot;
 
 /// An accepted command.
@@ -44,6 +45,9 @@ pub enum Refusal {
     /// A clock is set only in a sandbox, only forwards.
     #[error("{0}")]
     Clock(String),
+    /// A month can't be closed.
+    #[error(transparent)]
+    Period(#[from] PeriodRefusal),
     /// It could not be read or planned, so nothing was asked; told in the order of its source.
     #[error("{0}")]
     Unusable(String),
@@ -90,6 +94,7 @@ impl Refusal {
             Self::Rejected(rejection) => rejection.code(),
             Self::Told { code, .. } => code,
             Self::Clock(_) => "clock",
+            Self::Period(refusal) => refusal.code(),
             Self::Stopped(_) => "account_stopped",
             Self::Busy => "too_many_requests",
             Self::OutcomeUnknown | Self::NoAnswer(_) | Self::NotHere => "outcome_unknown",
@@ -169,6 +174,12 @@ pub(crate) enum Request {
         rulebook: Vec<u8>,
         actor: CompactString,
         reply: oneshot::Sender<Result<(u32, bool), Refusal>>,
+    },
+    Closing {
+        program: Id,
+        step: ClosingStep,
+        actor: CompactString,
+        reply: oneshot::Sender<Result<(), Refusal>>,
     },
     SetClock {
         program: Id,

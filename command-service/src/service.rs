@@ -14,6 +14,7 @@ use ledger_core::time::Moment;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admit::admit;
+use crate::closings::ClosingStep;
 use crate::commit::SEEN_WITHIN;
 use crate::engine::{Engine, EngineError};
 use crate::programs::{Programs, ProgramsError};
@@ -247,6 +248,21 @@ impl Service {
     async fn seen(&self, entries: Position) {
         let mut programs = self.programs.clone();
         let _ = tokio::time::timeout(SEEN_WITHIN, programs.wait_for(|programs| programs.entries >= entries)).await;
+    }
+
+    /// Proposes to close a month, in place of any proposal that waits, or closes it with the figures that somebody else proposed.
+    ///
+    /// # Errors
+    /// [`Refusal::Period`]
+    pub async fn closing(&self, program: Id, step: ClosingStep, actor: CompactString) -> Result<(), Refusal> {
+        if let Some(remote) = self.elsewhere_of(|_| 0) {
+            let entries = remote.closing(program, step, actor, self.entries()).await?;
+            self.seen(entries).await;
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Closing { program, step, actor, reply }).await;
+        answer.await.unwrap_or(Err(Refusal::OutcomeUnknown))
     }
 
     /// Sets a sandbox's clock; all that falls due by then is done before this answers.

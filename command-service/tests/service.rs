@@ -38,6 +38,7 @@ fn purchase(name: &str, pounds: i64) -> Command {
         unit_price: Amount::from(pounds),
         discount: Amount::ZERO,
         tax: Amount::ZERO,
+        amount: None,
     };
     let body = Purchase {
         purchase_id: id(name),
@@ -309,7 +310,7 @@ async fn purchases_kept_apart_are_those_that_the_log_makes() {
     let (log, folder) = (Faulty::new(), tempfile::tempdir().unwrap());
     let rules = RULES.replace(r#""currency""#, r#""mode": "sandbox", "return": {"window_days": 30}, "currency""#);
     let back = |purchase_id: &str| {
-        let body = Return { purchase_id: id(purchase_id), occurred_at: now(), what: Returned::Amount(Amount::from(2)) };
+        let body = Return { purchase_id: id(purchase_id), occurred_at: now(), what: Returned::Amount(Amount::from(2)), shipping: None };
         Command { id: id(&format!("{purchase_id}-back")), actor: "test".into(), action: Action::Return(Arc::new(body)) }
     };
     let (service, running) = start(&log, folder.path(), 100).await;

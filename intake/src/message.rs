@@ -172,6 +172,9 @@ mod tests {
 mod fuzz {
     use proptest::prelude::*;
 
+    use ledger_core::account::command::Action;
+    use ledger_core::points::Amount;
+
     use super::{data, message_path, protobuf, structured};
 
     const PURCHASE: &str = r#"{"specversion":"1.0","type":"loyalty.v1.Purchase","source":"s","id":"1","data":{"program":"shop","account_id":"m1","purchase_id":"p1",
@@ -220,5 +223,10 @@ mod fuzz {
     #[test]
     fn what_is_not_mangled_is_read() {
         assert!(structured(PURCHASE.as_bytes()).is_ok() && structured(RETURN.as_bytes()).is_ok());
+        let amount = |text: &str| Amount::parse(text);
+        let charged = structured(PURCHASE.replace(r#""tax":"0""#, r#""tax":"0","amount":"3.75""#).as_bytes()).unwrap().action;
+        assert!(matches!(charged, Action::Earn(purchase) if purchase.lines[0].amount == amount("3.75")));
+        let refund = structured(RETURN.replace(r#""amount":"1.00""#, r#""amount":"1.00","shipping":"0.40""#).as_bytes()).unwrap().action;
+        assert!(matches!(refund, Action::Return(body) if body.shipping == amount("0.40")));
     }
 }

@@ -5,6 +5,7 @@
 //! refuse them).
 
 pub mod account;
+pub mod currency;
 pub mod edition;
 pub mod id;
 #[doc(hidden)]

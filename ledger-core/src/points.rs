@@ -51,6 +51,18 @@ impl Amount {
         self.0.scale()
     }
 
+    /// Whether it has more decimals than `decimals`; zeros at the end are none.
+    #[must_use]
+    pub fn is_finer_than(self, decimals: u32) -> bool {
+        self.0.scale() > decimals && self.0.normalize().scale() > decimals
+    }
+
+    /// The smallest amount with `decimals`: a cent for 2.
+    #[must_use]
+    pub fn unit(decimals: u32) -> Self {
+        Self(Decimal::new(1, decimals))
+    }
+
     /// Whether it has at most 6 decimals and lies within ± 10^12.
     #[must_use]
     pub fn in_range(self) -> bool {
@@ -268,13 +280,37 @@ impl Exact {
         }
     }
 
+    /// Whether it is above zero.
+    #[must_use]
+    pub fn is_positive(self) -> bool {
+        self.numerator > 0
+    }
+
+    /// As many whole `unit`s as are in it.
+    ///
+    /// # Errors
+    /// [`TooLarge`] when it has more digits than a decimal holds.
+    pub fn whole_units(self, unit: Amount) -> Result<Amount, TooLarge> {
+        let units = self.over(Self::of(unit))?.whole(Rounding::Floor);
+        Decimal::try_from_i128_with_scale(units, 0).ok().and_then(|units| units.checked_mul(unit.0)).map(Amount).ok_or(TooLarge)
+    }
+
     /// To 6 decimals, half even: for spend that counts towards a tier and for conditions, never on the way to points.
     ///
     /// # Errors
     /// [`TooLarge`] when it has more digits than a decimal holds.
     pub fn to_amount(self) -> Result<Amount, TooLarge> {
-        let millionths = self.times(Self::from(1_000_000))?.whole(Rounding::HalfEven);
-        Decimal::try_from_i128_with_scale(millionths, 6).map(|value| Amount(value.normalize())).map_err(|_| TooLarge)
+        self.to_decimals(6)
+    }
+
+    /// To so many decimals, half even.
+    ///
+    /// # Errors
+    /// [`TooLarge`] when it has more digits than a decimal holds.
+    pub fn to_decimals(self, decimals: u32) -> Result<Amount, TooLarge> {
+        let unit = POWERS_OF_TEN.get(usize::try_from(decimals).unwrap_or(usize::MAX)).ok_or(TooLarge)?;
+        let units = self.times(Self { numerator: *unit, denominator: 1 })?.whole(Rounding::HalfEven);
+        Decimal::try_from_i128_with_scale(units, decimals).map(|value| Amount(value.normalize())).map_err(|_| TooLarge)
     }
 
     /// Whole points by `rounding`.

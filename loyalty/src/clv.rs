@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use analysis::clv::{AsOf, Asked, Choice, Fit, Holdout, fit, list, put_in_force, score_all};
+use analysis::clv::{AsOf, Asked, Choice, Fit, Holdout, fit, last_day, list, put_in_force, score_all};
 use anyhow::Context;
 use api::real_now;
 use comfy_table::{Table, presets};
+use jiff::civil::Date;
 
 use crate::args::{BuyingModel, ClvAction, DataOptions};
-use crate::decline::{insight_rules, last_day};
+use crate::decline::insight_rules;
 use crate::ops::open_caught_up;
 
 /// As many fits are listed.
@@ -22,8 +23,8 @@ pub async fn run(action: ClvAction) -> anyhow::Result<()> {
                 BuyingModel::BgNbd => Choice::BgNbd,
                 BuyingModel::ParetoNbd => Choice::ParetoNbd,
             };
-            let asked = |until| Asked { as_of: AsOf { day: until, known_at }, model: choice, is_dry_run: dry_run, ..Asked::until(until, holdout_days) };
-            make(&program, until, asked, &data).await
+            let asked = |day| Asked { as_of: AsOf { day, known_at }, model: choice, is_dry_run: dry_run, ..Asked::until(day, holdout_days) };
+            make(&program, until, known_at, asked, &data).await
         }
         ClvAction::Fits { program, data } => {
             let (database, _log) = open_caught_up(&data).await?;
@@ -40,7 +41,7 @@ pub async fn run(action: ClvAction) -> anyhow::Result<()> {
             let (database, log) = open_caught_up(&data).await?;
             let rules = insight_rules(&*log, &program).await?;
             let mut client = analysis::open(database.url()).await?;
-            let day = last_day(&client, &program).await?.with_context(|| format!("program {program} has no purchases"))?;
+            let day = last_day(&client, &program, None).await?.with_context(|| format!("program {program} has no purchases"))?;
             let chosen = put_in_force(&mut client, &program, fit, real_now().timestamp()).await?;
             let scored = score_all(&mut client, &program, &chosen, &rules, day).await?;
             println!("fit {fit} is in force, with data until {}; {scored} members scored as of {day}", chosen.until);
@@ -49,11 +50,11 @@ pub async fn run(action: ClvAction) -> anyhow::Result<()> {
     }
 }
 
-async fn make(program: &str, until: Option<jiff::civil::Date>, asked: impl Fn(jiff::civil::Date) -> Asked, data: &DataOptions) -> anyhow::Result<()> {
+async fn make(program: &str, until: Option<Date>, known_at: Option<Date>, asked: impl Fn(Date) -> Asked, data: &DataOptions) -> anyhow::Result<()> {
     let (database, log) = open_caught_up(data).await?;
     let rules = insight_rules(&*log, program).await?;
     let mut client = analysis::open(database.url()).await?;
-    let until = until.or(last_day(&client, program).await?).with_context(|| format!("program {program} has no purchases"))?;
+    let until = until.or(last_day(&client, program, known_at).await?).with_context(|| format!("program {program} has no purchases"))?;
     let asked = asked(until);
     let begin = Instant::now();
     let fitted = fit(&mut client, program, &asked, real_now().timestamp()).await?;

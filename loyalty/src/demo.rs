@@ -70,7 +70,7 @@ async fn redeem(node: &Node, program: &Id) -> anyhow::Result<()> {
     for row in client.query(sql, &[&program.as_str(), &REDEMPTIONS]).await? {
         let account = Id::parse(row.get(0))?;
         let id = Id::parse(&format!("demo-{account}"))?;
-        let command = Command { id, actor: "demo".into(), action: Action::Redeem { points: 100 } };
+        let command = Command { id, actor: "demo".into(), action: Action::Redeem { points: 100, occurred_at: None } };
         // Whoever has too few is refused, as in a shop.
         let _ = node.service.submit(AccountKey { program: program.clone(), account }, command).await;
     }

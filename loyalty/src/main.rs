@@ -16,6 +16,7 @@ mod memory;
 mod node;
 mod objects;
 mod ops;
+mod period;
 mod replay;
 mod report;
 mod serve;
@@ -48,6 +49,7 @@ async fn main() -> std::process::ExitCode {
         Command::Audit(options) => audit::run(options.action).await,
         Command::Clv(options) => clv::run(options.action).await,
         Command::Decline(options) => decline::run(options.action).await,
+        Command::Period(options) => period::run(options.action).await,
         Command::Report(options) => report::run(options).await,
         Command::Export(options) => export::run(options).await,
         Command::Bench(options) => bench::run(options).await,

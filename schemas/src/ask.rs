@@ -6,6 +6,7 @@ use ledger_core::id::{AccountKey, Id};
 use ledger_core::time::Moment;
 use prost::Message;
 
+use crate::closing::{Closing, Month, month};
 use crate::decode::{DecodeError, bad, check_version, command, id, moment};
 use crate::encode::command as encode_command;
 use crate::wire::Wire;
@@ -43,6 +44,26 @@ pub enum What {
         /// Who asks.
         actor: CompactString,
     },
+    /// Propose to close a month.
+    ProposeClosing {
+        /// The program.
+        program: Id,
+        /// The month and its figures.
+        closing: Box<Closing>,
+        /// Who asks.
+        actor: CompactString,
+    },
+    /// Approve what somebody else proposed: close the month.
+    ApproveClosing {
+        /// The program.
+        program: Id,
+        /// The month.
+        period: Month,
+        /// The entry of the program stream with the figures that are approved.
+        proposed_in: u64,
+        /// Who asks.
+        actor: CompactString,
+    },
     /// Do what is due by the program's clock.
     Settle(Id),
     /// Tell how the account stands.
@@ -59,6 +80,7 @@ impl Ask {
         let (program, account) = match &self.what {
             What::Command(key, _) | What::Snapshot(key) => (&key.program, key.account.as_str()),
             What::Publish { program, .. } | What::SetClock { program, .. } | What::Settle(program) => (program, ""),
+            What::ProposeClosing { program, .. } | What::ApproveClosing { program, .. } => (program, ""),
         };
         to.text(2, program.as_str());
         to.text(3, account);
@@ -75,6 +97,15 @@ impl Ask {
             }),
             What::Settle(_) => to.message(8, |_| {}),
             What::Snapshot(_) => to.message(9, |_| {}),
+            What::ProposeClosing { closing, actor, .. } => to.message(10, |to| {
+                to.message(1, |to| closing.encode(to));
+                to.text(2, actor);
+            }),
+            What::ApproveClosing { period, proposed_in, actor, .. } => to.message(11, |to| {
+                to.text(1, &period.to_string());
+                to.uint(2, *proposed_in);
+                to.text(3, actor);
+            }),
         }
         out
     }
@@ -93,6 +124,14 @@ impl Ask {
             Kind::Command(asked) => What::Command(key(program)?, command(asked)?),
             Kind::Publish(publish) => What::Publish { program, rulebook: publish.rulebook, actor: publish.actor.into() },
             Kind::SetClock(set) => What::SetClock { program, now: moment(set.now_us, "now_us")?, actor: set.actor.into() },
+            Kind::ProposeClosing(proposed) => {
+                let closing = Box::new(Closing::decode(proposed.closing.ok_or_else(|| bad("closing"))?)?);
+                What::ProposeClosing { program, closing, actor: proposed.actor.into() }
+            }
+            Kind::ApproveClosing(approved) => {
+                let period = month(&approved.period, "period")?;
+                What::ApproveClosing { program, period, proposed_in: approved.proposed_in, actor: approved.actor.into() }
+            }
             Kind::Settle(_) => What::Settle(program),
             Kind::Snapshot(_) => What::Snapshot(key(program)?),
         };

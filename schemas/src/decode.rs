@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Return, Returned};
-use ledger_core::account::event::{Lot, Part, Proposal, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::event::{Lot, Part, Proposal, Refunded, Reversed, RunPoints, Spent, TierCause, TierMove};
+use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::Status;
 use ledger_core::account::{Command, EventKind};
 use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_core::points::Amount;
-use ledger_core::policy::Paid;
+use ledger_core::policy::{Paid, PointValue};
 use ledger_core::time::Moment;
 use prost::Message;
 
+use crate::closing::{Closing, month};
 use crate::read::Malformed;
 use crate::record::{EditionEntered, Hash, Outcome, ProgramChange, ProgramEntry};
 use crate::{SCHEMA_VERSION, v1};
@@ -66,9 +68,13 @@ pub(crate) fn optional_moment(us: Option<i64>, field: &'static str) -> Decoded<O
     us.map(|us| moment(us, field)).transpose()
 }
 
-fn amount(amount: Option<v1::Amount>, field: &'static str) -> Decoded<Amount> {
+pub(crate) fn amount(amount: Option<v1::Amount>, field: &'static str) -> Decoded<Amount> {
     let amount = amount.ok_or_else(|| bad(field))?;
     Amount::from_wire(amount.units, amount.scale).ok_or_else(|| bad(field))
+}
+
+fn optional_amount(given: Option<v1::Amount>, field: &'static str) -> Decoded<Option<Amount>> {
+    given.map(|given| amount(Some(given), field)).transpose()
 }
 
 pub(crate) fn fixed_hash(bytes: &[u8], field: &'static str) -> Decoded<Hash> {
@@ -118,6 +124,12 @@ impl ProgramEntry {
             }
             v1::program_entry::Kind::ClockSet(set) => ProgramChange::ClockSet { program: program()?, now: moment(set.now_us, "now_us")? },
             v1::program_entry::Kind::EditionEntered(entered) => ProgramChange::EditionEntered(edition_entered(entered)?),
+            v1::program_entry::Kind::ClosingProposed(proposed) => {
+                ProgramChange::ClosingProposed { program: program()?, closing: Box::new(Closing::decode(proposed)?) }
+            }
+            v1::program_entry::Kind::PeriodClosed(closed) => {
+                ProgramChange::PeriodClosed { program: program()?, period: month(&closed.period, "period")?, proposed_in: closed.proposed_in }
+            }
         };
         Ok(Self { recorded_at: moment(message.recorded_at_us, "recorded_at_us")?, actor: message.actor.into(), change })
     }
@@ -151,8 +163,8 @@ fn action(action: v1::command::Action) -> Decoded<Action> {
         Wire::Unfreeze(why) => Action::Unfreeze(reason(why)),
         Wire::Close(why) => Action::Close(reason(why)),
         Wire::Earn(body) => Action::Earn(Arc::new(purchase(body)?)),
-        Wire::Redeem(redeem) => Action::Redeem { points: redeem.points },
-        Wire::Hold(hold) => Action::Hold { points: hold.points, minutes: hold.minutes },
+        Wire::Redeem(redeem) => Action::Redeem { points: redeem.points, occurred_at: optional_moment(redeem.occurred_at_us, "occurred_at_us")? },
+        Wire::Hold(hold) => Action::Hold { points: hold.points, minutes: hold.minutes, occurred_at: optional_moment(hold.occurred_at_us, "occurred_at_us")? },
         Wire::Capture(capture) => Action::Capture { redemption: id(&capture.redemption, "redemption")?, points: capture.points },
         Wire::Release(release) => Action::Release { redemption: id(&release.redemption, "redemption")? },
         Wire::ReturnRedemption(given) => Action::ReturnRedemption { redemption: id(&given.redemption, "redemption")?, points: given.points },
@@ -194,6 +206,7 @@ fn line(line: v1::Line) -> Decoded<Line> {
         unit_price: amount(line.unit_price, "unit_price")?,
         discount: amount(line.discount, "discount")?,
         tax: amount(line.tax, "tax")?,
+        amount: optional_amount(line.amount, "line.amount")?,
     })
 }
 
@@ -206,7 +219,8 @@ pub(crate) fn purchase_return(body: v1::PurchaseReturn) -> Decoded<Return> {
         }
     };
     let purchase_id = id(&body.purchase_id, "purchase_id")?;
-    Ok(Return { purchase_id, occurred_at: moment(body.occurred_at_us, "occurred_at_us")?, what })
+    let (occurred_at, shipping) = (moment(body.occurred_at_us, "occurred_at_us")?, optional_amount(body.shipping, "shipping")?);
+    Ok(Return { purchase_id, occurred_at, what, shipping })
 }
 
 /// What happened in an event, by the generated types; those that are read elsewhere have no place here.
@@ -239,6 +253,7 @@ pub(crate) fn rare_event(bytes: &[u8]) -> Decoded<EventKind> {
             return_id: id(&returned.return_id, "return_id")?,
             redemption: id(&returned.redemption, "redemption")?,
             parts: parts(returned.parts),
+            value: returned.value.map(|value| amount(Some(value), "value")).transpose()?,
         },
         Kind::PurchaseReturned(returned) => EventKind::PurchaseReturned(Box::new(purchase_returned(returned)?)),
         Kind::ExpiryMoved(moved) => EventKind::ExpiryMoved { expires_at: moment(moved.expires_at_us, "expires_at_us")? },
@@ -295,7 +310,12 @@ fn spent(spent: v1::Spent) -> Decoded<Spent> {
         parts: parts(spent.parts),
         value: amount(spent.value, "value")?,
         return_until: moment(spent.return_until_us, "return_until_us")?,
+        rate: spent.rate.map(point_value).transpose()?,
     })
+}
+
+fn point_value(value: v1::PointValue) -> Decoded<PointValue> {
+    Ok(PointValue { points: value.points, amount: amount(value.amount, "amount")? })
 }
 
 fn purchase_returned(returned: v1::PurchaseReturned) -> Decoded<Reversed> {
@@ -311,7 +331,19 @@ fn purchase_returned(returned: v1::PurchaseReturned) -> Decoded<Reversed> {
         owed: returned.owed,
         qualifying: amount(returned.qualifying, "qualifying")?,
         paid_by: returned.paid_by.into_iter().map(paid).collect::<Decoded<_>>()?,
+        counted: returned.counted.map(counted).transpose()?,
+        day_points_by_run: returned.day_points_by_run.into_iter().map(|run| RunPoints { first_seq: run.first_seq, points: run.points }).collect(),
+        refunded: returned.refunded.map(refunded).transpose()?,
     })
+}
+
+fn counted(counted: v1::Qualifying) -> Decoded<Qualifying> {
+    Ok(Qualifying { points: counted.points, spend: amount(counted.spend, "counted.spend")?, purchases: counted.purchases })
+}
+
+fn refunded(refunded: v1::Refunded) -> Decoded<Refunded> {
+    let (goods, shipping) = (amount(refunded.goods, "refunded.goods")?, amount(refunded.shipping, "refunded.shipping")?);
+    Ok(Refunded { goods, shipping, all_goods: refunded.all_goods })
 }
 
 fn paid(paid: v1::Paid) -> Decoded<Paid> {
@@ -330,6 +362,7 @@ fn tier_move(moved: v1::TierMove) -> Decoded<TierMove> {
         earned: moved.earned,
         counted_from: optional_moment(moved.counted_from_us, "counted_from_us")?,
         review_at: optional_moment(moved.review_at_us, "review_at_us")?,
+        counted: moved.counted.map(counted).transpose()?,
         from: moved.from.into(),
         to: moved.to.into(),
         cause,

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use ledger_core::account::command::{Line, Origin, Purchase};
 use ledger_core::account::event::{Earned, Lot, Part, Spent};
+use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::Balance;
 use ledger_core::account::{Event, EventKind};
 use ledger_core::edition::FIRST_EDITION;
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::points::Amount;
-use ledger_core::policy::{Facts, LinePoints, Paid, RateFailure};
+use ledger_core::policy::{Facts, LinePoints, Paid, PointValue, RateFailure};
 
 use crate::decode::{Decoded, bad, check_version, fixed_hash, id, moment, optional_moment, rare_event};
 use crate::read::Fields;
@@ -90,13 +91,14 @@ impl Record {
 }
 
 fn balance(bytes: &[u8]) -> Decoded<Balance> {
-    let mut balance = Balance { available: 0, pending: 0, held: 0, owed: 0, lifetime_earned: 0 };
+    let mut balance = Balance::default();
     each_field!(bytes, value, {
         1 => balance.available = value.sint()?,
         2 => balance.pending = value.sint()?,
         3 => balance.held = value.sint()?,
         4 => balance.owed = value.sint()?,
         5 => balance.lifetime_earned = value.sint()?,
+        6 => balance.lapsed = value.sint()?,
     });
     Ok(balance)
 }
@@ -121,7 +123,7 @@ fn event(bytes: &[u8]) -> Decoded<Event> {
 fn earned(bytes: &[u8]) -> Decoded<Earned> {
     let (mut purchase, mut facts, mut lot, mut qualifying) = (None, None, None, None);
     let (mut rule_version, mut pending, mut day, mut return_until) = (0, false, 0, 0);
-    let (mut uncapped_points, mut day_points) = (0, 0);
+    let (mut uncapped_points, mut day_points, mut counted, mut decimals) = (0, 0, None, None);
     let (mut lines, mut failures, mut paid_by) = (Vec::new(), Vec::new(), Vec::new());
     each_field!(bytes, value, {
         1 => purchase = Some(self::purchase(value.bytes()?)?),
@@ -137,6 +139,8 @@ fn earned(bytes: &[u8]) -> Decoded<Earned> {
         11 => failures.push(failure(value.bytes()?)?),
         12 => return_until = value.int()?,
         13 => paid_by.push(paid(value.bytes()?)?),
+        14 => counted = Some(self::counted(value.bytes()?)?),
+        20 => decimals = Some(value.uint32()?),
     });
     Ok(Earned {
         purchase: Arc::new(purchase.ok_or_else(|| bad("purchase"))?),
@@ -152,7 +156,19 @@ fn earned(bytes: &[u8]) -> Decoded<Earned> {
         failures,
         return_until: moment(return_until, "return_until_us")?,
         paid_by,
+        counted,
+        decimals,
     })
+}
+
+fn counted(bytes: &[u8]) -> Decoded<Qualifying> {
+    let (mut points, mut spend, mut purchases) = (0, None, 0);
+    each_field!(bytes, value, {
+        1 => points = value.sint()?,
+        2 => spend = Some(amount(value.bytes()?, "counted.spend")?),
+        3 => purchases = value.sint()?,
+    });
+    Ok(Qualifying { points, spend: spend.ok_or_else(|| bad("counted.spend"))?, purchases })
 }
 
 fn paid(bytes: &[u8]) -> Decoded<Paid> {
@@ -206,7 +222,7 @@ fn origin(bytes: &[u8]) -> Decoded<Origin> {
 
 fn line(bytes: &[u8]) -> Decoded<Line> {
     let (mut line_id, mut sku, mut category) = ("", "", "");
-    let (mut quantity, mut unit_price, mut discount, mut tax) = (None, None, None, None);
+    let (mut quantity, mut unit_price, mut discount, mut tax, mut charged) = (None, None, None, None, None);
     each_field!(bytes, value, {
         1 => line_id = value.text()?,
         2 => sku = value.text()?,
@@ -215,6 +231,7 @@ fn line(bytes: &[u8]) -> Decoded<Line> {
         5 => unit_price = Some(amount(value.bytes()?, "unit_price")?),
         6 => discount = Some(amount(value.bytes()?, "discount")?),
         7 => tax = Some(amount(value.bytes()?, "tax")?),
+        8 => charged = Some(amount(value.bytes()?, "line.amount")?),
     });
     Ok(Line {
         line_id: id(line_id, "line_id")?,
@@ -224,6 +241,7 @@ fn line(bytes: &[u8]) -> Decoded<Line> {
         unit_price: unit_price.ok_or_else(|| bad("unit_price"))?,
         discount: discount.ok_or_else(|| bad("discount"))?,
         tax: tax.ok_or_else(|| bad("tax"))?,
+        amount: charged,
     })
 }
 
@@ -282,19 +300,30 @@ fn failure(bytes: &[u8]) -> Decoded<RateFailure> {
 }
 
 fn spent(bytes: &[u8]) -> Decoded<Spent> {
-    let (mut redemption, mut parts, mut worth, mut return_until) = ("", Vec::new(), None, 0);
+    let (mut redemption, mut parts, mut worth, mut return_until, mut rate) = ("", Vec::new(), None, 0, None);
     each_field!(bytes, value, {
         1 => redemption = value.text()?,
         2 => parts.push(part(value.bytes()?)?),
         3 => worth = Some(amount(value.bytes()?, "value")?),
         4 => return_until = value.int()?,
+        5 => rate = Some(point_value(value.bytes()?)?),
     });
     Ok(Spent {
         redemption: id(redemption, "redemption")?,
         parts,
         value: worth.ok_or_else(|| bad("value"))?,
         return_until: moment(return_until, "return_until_us")?,
+        rate,
     })
+}
+
+fn point_value(bytes: &[u8]) -> Decoded<PointValue> {
+    let (mut points, mut worth) = (0, None);
+    each_field!(bytes, value, {
+        1 => points = value.sint()?,
+        2 => worth = Some(amount(value.bytes()?, "amount")?),
+    });
+    Ok(PointValue { points, amount: worth.ok_or_else(|| bad("amount"))? })
 }
 
 fn part(bytes: &[u8]) -> Decoded<Part> {

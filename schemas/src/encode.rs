@@ -2,6 +2,7 @@
 
 use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Returned};
 use ledger_core::account::event::{Earned, Lot, Part, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::Balance;
 use ledger_core::account::{Command, Event, EventKind};
 use ledger_core::edition::FIRST_EDITION;
@@ -69,6 +70,7 @@ pub fn encode_program_entry(entry: &ProgramEntry) -> Vec<u8> {
     let (schema_version, program) = match &entry.change {
         ProgramChange::EditionEntered(_) => (SCHEMA_VERSION, ""),
         ProgramChange::RulebookPublished { program, .. } | ProgramChange::ClockSet { program, .. } => (1, program.as_str()),
+        ProgramChange::ClosingProposed { program, .. } | ProgramChange::PeriodClosed { program, .. } => (SCHEMA_VERSION, program.as_str()),
     };
     to.uint(1, schema_version);
     to.text(2, program);
@@ -81,6 +83,11 @@ pub fn encode_program_entry(entry: &ProgramEntry) -> Vec<u8> {
         }),
         ProgramChange::ClockSet { now, .. } => to.message(6, |to| to.int(1, now.as_micros())),
         ProgramChange::EditionEntered(entered) => to.message(7, |to| edition_entered(to, entered)),
+        ProgramChange::ClosingProposed { closing, .. } => to.message(8, |to| closing.encode(to)),
+        ProgramChange::PeriodClosed { period, proposed_in, .. } => to.message(9, |to| {
+            to.text(1, &period.to_string());
+            to.uint(2, *proposed_in);
+        }),
     }
     out
 }
@@ -107,7 +114,7 @@ pub fn content_hash(account: &str, command: &Command, scratch: &mut Vec<u8>) -> 
     *blake3::hash(scratch).as_bytes()
 }
 
-fn amount(to: &mut Wire<'_>, number: u32, amount: Amount) {
+pub(crate) fn amount(to: &mut Wire<'_>, number: u32, amount: Amount) {
     let plain = if amount.scale() == 0 { amount } else { Amount(amount.0.normalize()) };
     to.message(number, |to| {
         to.sint(1, plain.units());
@@ -121,6 +128,7 @@ fn balance(to: &mut Wire<'_>, balance: &Balance) {
     to.sint(3, balance.held);
     to.sint(4, balance.owed);
     to.sint(5, balance.lifetime_earned);
+    to.sint(6, balance.lapsed);
 }
 
 fn reason(to: &mut Wire<'_>, number: u32, reason: &Reason) {
@@ -134,9 +142,9 @@ fn empty(_: &mut Wire<'_>) {}
 
 /// The field of a command that says what is asked.
 fn action(to: &mut Wire<'_>, action: &Action) {
-    let capture = |to: &mut Wire<'_>, redemption: &Id, points: Points| {
+    let capture = |to: &mut Wire<'_>, redemption: &Id, points: Option<Points>| {
         to.text(1, redemption.as_str());
-        to.sint(2, points);
+        to.optional_sint(2, points);
     };
     match action {
         Action::Open => to.message(3, empty),
@@ -145,10 +153,14 @@ fn action(to: &mut Wire<'_>, action: &Action) {
         Action::Unfreeze(why) => reason(to, 6, why),
         Action::Close(why) => reason(to, 7, why),
         Action::Earn(body) => to.message(8, |to| purchase(to, body)),
-        Action::Redeem { points } => to.message(9, |to| to.sint(1, *points)),
-        Action::Hold { points, minutes } => to.message(10, |to| {
+        Action::Redeem { points, occurred_at } => to.message(9, |to| {
+            to.sint(1, *points);
+            to.optional_int(2, occurred_at.map(Moment::as_micros));
+        }),
+        Action::Hold { points, minutes, occurred_at } => to.message(10, |to| {
             to.sint(1, *points);
             to.optional_uint(2, *minutes);
+            to.optional_int(3, occurred_at.map(Moment::as_micros));
         }),
         Action::Capture { redemption, points } => to.message(11, |to| capture(to, redemption, *points)),
         Action::Release { redemption } => to.message(12, |to| to.text(1, redemption.as_str())),
@@ -202,6 +214,9 @@ fn line(to: &mut Wire<'_>, line: &Line) {
     amount(to, 5, line.unit_price);
     amount(to, 6, line.discount);
     amount(to, 7, line.tax);
+    if let Some(charged) = line.amount {
+        amount(to, 8, charged);
+    }
 }
 
 fn purchase_return(to: &mut Wire<'_>, body: &Return) {
@@ -217,6 +232,9 @@ fn purchase_return(to: &mut Wire<'_>, body: &Return) {
                 });
             }
         }
+    }
+    if let Some(shipping) = body.shipping {
+        amount(to, 13, shipping);
     }
 }
 
@@ -255,10 +273,11 @@ fn event(to: &mut Wire<'_>, event: &Event) {
             parts(to, 2, into);
             to.bool(3, *lapsed);
         }),
-        EventKind::RedemptionReturned { return_id, redemption, parts: into } => to.message(15, |to| {
+        EventKind::RedemptionReturned { return_id, redemption, parts: into, value } => to.message(15, |to| {
             to.text(1, return_id.as_str());
             to.text(2, redemption.as_str());
             parts(to, 3, into);
+            value.iter().for_each(|value| amount(to, 4, *value));
         }),
         EventKind::PurchaseReturned(reversed) => to.message(16, |to| purchase_returned(to, reversed)),
         EventKind::PointsExpired(gone) => to.message(17, |to| part(to, gone)),
@@ -332,6 +351,18 @@ fn points_earned(to: &mut Wire<'_>, earned: &Earned) {
     }
     to.int(12, earned.return_until.as_micros());
     paid_by(to, 13, &earned.paid_by);
+    counted(to, 14, earned.counted.as_ref());
+    to.optional_uint(20, earned.decimals);
+}
+
+fn counted(to: &mut Wire<'_>, field: u32, counted: Option<&Qualifying>) {
+    if let Some(counted) = counted {
+        to.message(field, |to| {
+            to.sint(1, counted.points);
+            amount(to, 2, counted.spend);
+            to.sint(3, counted.purchases);
+        });
+    }
 }
 
 fn paid_by(to: &mut Wire<'_>, field: u32, all: &[Paid]) {
@@ -370,6 +401,12 @@ fn spent(to: &mut Wire<'_>, spent: &Spent) {
     parts(to, 2, &spent.parts);
     amount(to, 3, spent.value);
     to.int(4, spent.return_until.as_micros());
+    if let Some(rate) = &spent.rate {
+        to.message(5, |to| {
+            to.sint(1, rate.points);
+            amount(to, 2, rate.amount);
+        });
+    }
 }
 
 fn purchase_returned(to: &mut Wire<'_>, reversed: &Reversed) {
@@ -384,6 +421,20 @@ fn purchase_returned(to: &mut Wire<'_>, reversed: &Reversed) {
     to.sint(9, reversed.owed);
     amount(to, 10, reversed.qualifying);
     paid_by(to, 11, &reversed.paid_by);
+    counted(to, 12, reversed.counted.as_ref());
+    for each in &reversed.day_points_by_run {
+        to.message(13, |to| {
+            to.uint(1, each.first_seq);
+            to.sint(2, each.points);
+        });
+    }
+    if let Some(refunded) = &reversed.refunded {
+        to.message(20, |to| {
+            amount(to, 1, refunded.goods);
+            amount(to, 2, refunded.shipping);
+            to.bool(3, refunded.all_goods);
+        });
+    }
 }
 
 fn tier_move(to: &mut Wire<'_>, moved: &TierMove) {
@@ -399,4 +450,5 @@ fn tier_move(to: &mut Wire<'_>, moved: &TierMove) {
     to.optional_int(5, moved.counted_from.map(Moment::as_micros));
     to.optional_int(6, moved.review_at.map(Moment::as_micros));
     to.int(7, i64::from(i32::from(cause)));
+    counted(to, 8, moved.counted.as_ref());
 }

@@ -5,6 +5,7 @@
 
 mod archived;
 mod ask;
+mod closing;
 mod decode;
 mod decode_record;
 mod encode;
@@ -15,6 +16,7 @@ mod wire;
 
 pub use archived::{Archived, ArchivedRecords};
 pub use ask::{Ask, What};
+pub use closing::{Closing, IssueMonth, Month};
 pub use decode::DecodeError;
 pub use encode::{content_hash, encode_outcome, encode_program_entry, encode_record};
 pub use published::{Published, Whose};

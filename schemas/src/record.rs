@@ -7,6 +7,8 @@ use ledger_core::edition::{CEL, EDITION, TIME_ZONES};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::time::Moment;
 
+use crate::closing::{Closing, Month};
+
 /// A BLAKE3 hash.
 pub type Hash = [u8; 32];
 
@@ -97,6 +99,22 @@ pub enum ProgramChange {
         program: Id,
         /// What it shows.
         now: Moment,
+    },
+    /// Somebody proposes to close a month of a program with these figures.
+    ClosingProposed {
+        /// Which program.
+        program: Id,
+        /// The month and its figures.
+        closing: Box<Closing>,
+    },
+    /// Somebody else approved them: the month is closed.
+    PeriodClosed {
+        /// Which program.
+        program: Id,
+        /// The month.
+        period: Month,
+        /// The entry of the program stream that proposed it.
+        proposed_in: u64,
     },
 }
 

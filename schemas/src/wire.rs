@@ -55,6 +55,11 @@ impl Wire<'_> {
         self.uint(number, (value << 1 ^ value >> 63).cast_unsigned());
     }
 
+    /// An `optional sint64`.
+    pub(crate) fn optional_sint(&mut self, number: u32, value: Option<i64>) {
+        self.optional_int(number, value.map(|value| value << 1 ^ value >> 63));
+    }
+
     /// A `bool`.
     pub(crate) fn bool(&mut self, number: u32, value: bool) {
         self.uint(number, value);

@@ -10,17 +10,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ledger_core::account::command::{Action, Line, Origin, Purchase, Reason, Return, Returned};
-use ledger_core::account::event::{Earned, Lot, Part, Proposal, Reversed, Spent, TierCause, TierMove};
+use ledger_core::account::event::{Earned, Lot, Part, Proposal, Refunded, Reversed, RunPoints, Spent, TierCause, TierMove};
+use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::{Balance, Status};
 use ledger_core::account::{Command, Event, EventKind};
 use ledger_core::edition::{EDITION, FIRST_EDITION};
 use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_core::points::Amount;
-use ledger_core::policy::{Facts, LinePoints, Paid, RateFailure};
+use ledger_core::policy::{Facts, LinePoints, Paid, PointValue, RateFailure};
 use ledger_core::time::Moment;
 use ledger_schemas::v1;
 use ledger_schemas::{
-    Ask, DecodeError, EditionEntered, Outcome, ProgramChange, ProgramEntry, Record, What, content_hash, encode_outcome, encode_program_entry, encode_record,
+    Ask, DecodeError, EditionEntered, Outcome, ProgramChange, ProgramEntry, Published, Record, What, content_hash, encode_outcome, encode_program_entry,
+    encode_record,
 };
 use prost::Message;
 
@@ -45,7 +47,11 @@ fn reason() -> Reason {
 }
 
 fn spent() -> Spent {
-    Spent { redemption: id("R-1"), parts: parts(), value: amount("2.53"), return_until: at("2011-12-09T10:00:00Z") }
+    Spent { redemption: id("R-1"), parts: parts(), value: amount("2.53"), return_until: at("2011-12-09T10:00:00Z"), rate: None }
+}
+
+fn spent_by_rate() -> Spent {
+    Spent { rate: Some(PointValue { points: 3, amount: amount("1") }), ..spent() }
 }
 
 fn lot() -> Lot {
@@ -61,6 +67,7 @@ fn purchase() -> Arc<Purchase> {
         unit_price: amount("2.955"),
         discount: amount("0.5"),
         tax: amount("5.91"),
+        amount: None,
     };
     Arc::new(Purchase {
         purchase_id: id("489434"),
@@ -79,8 +86,18 @@ fn purchase_with_origin() -> Arc<Purchase> {
     Arc::new(Purchase { origin: Some(Box::new(origin)), ..(*purchase()).clone() })
 }
 
+fn purchase_with_amount() -> Arc<Purchase> {
+    let mut purchase = (*purchase()).clone();
+    purchase.lines[0].amount = Some(amount("34.96"));
+    Arc::new(purchase)
+}
+
 fn returned(what: Returned) -> Arc<Return> {
-    Arc::new(Return { purchase_id: id("489434"), occurred_at: at("2009-12-05T09:00:00Z"), what })
+    Arc::new(Return { purchase_id: id("489434"), occurred_at: at("2009-12-05T09:00:00Z"), what, shipping: None })
+}
+
+fn returned_with_shipping(what: Returned) -> Arc<Return> {
+    Arc::new(Return { shipping: Some(amount("3.5")), ..(*returned(what)).clone() })
 }
 
 fn tier_move() -> TierMove {
@@ -92,6 +109,7 @@ fn tier_move() -> TierMove {
         counted_from: Some(at("2008-12-01T00:00:00Z")),
         review_at: Some(at("2010-12-01T00:00:00Z")),
         cause: TierCause::Earned,
+        counted: None,
     }
 }
 
@@ -110,16 +128,25 @@ fn earned() -> Earned {
         failures: vec![RateFailure { line: 0, bonus: id("odd"), error: "division by zero".into() }],
         return_until: at("2010-12-01T07:45:00Z"),
         paid_by: Vec::new(),
+        counted: None,
+        decimals: None,
     }
+}
+
+fn counted() -> Option<Qualifying> {
+    Some(Qualifying { points: 126, spend: amount("126.5"), purchases: 1 })
+}
+
+fn refunded() -> Refunded {
+    Refunded { goods: amount("16.49"), shipping: amount("3.5"), all_goods: true }
 }
 
 fn paid_by() -> Vec<Paid> {
     vec![Paid { lot: 7, payer: id("acme"), points: 63 }, Paid { lot: 7, payer: id("zeta"), points: -2 }]
 }
 
-/// Every kind of event; a new one does not compile into `name` without a place here.
-fn events() -> Vec<EventKind> {
-    let reversed = |what: Returned| Reversed {
+fn reversed(what: Returned) -> Reversed {
+    Reversed {
         return_id: id("C489449-1.1"),
         body: returned(what),
         points: 126,
@@ -131,7 +158,14 @@ fn events() -> Vec<EventKind> {
         owed: 7,
         qualifying: amount("126"),
         paid_by: Vec::new(),
-    };
+        counted: None,
+        day_points_by_run: Vec::new(),
+        refunded: None,
+    }
+}
+
+/// Every kind of event; a new one does not compile into `name` without a place here.
+fn events() -> Vec<EventKind> {
     vec![
         EventKind::AccountOpened { pending: true, tier: "member".into() },
         EventKind::AccountActivated,
@@ -146,7 +180,7 @@ fn events() -> Vec<EventKind> {
         EventKind::PointsHeld { redemption: id("R-1"), parts: parts(), lapses_at: at("2010-01-01T00:30:00Z") },
         EventKind::HoldCaptured(spent()),
         EventKind::HoldReleased { redemption: id("R-1"), parts: parts(), lapsed: true },
-        EventKind::RedemptionReturned { return_id: id("X-1"), redemption: id("R-1"), parts: parts() },
+        EventKind::RedemptionReturned { return_id: id("X-1"), redemption: id("R-1"), parts: parts(), value: None },
         EventKind::PurchaseReturned(Box::new(reversed(Returned::Lines(vec![(id("1"), amount("2.5"))])))),
         EventKind::PurchaseReturned(Box::new(reversed(Returned::Amount(amount("19.99"))))),
         EventKind::PointsExpired(parts()[1]),
@@ -165,6 +199,16 @@ fn events() -> Vec<EventKind> {
         EventKind::AdjustmentDeclined { proposal: id("A-2"), reason: reason() },
         EventKind::PointsEarned(Box::new(Earned { paid_by: paid_by(), ..earned() })),
         EventKind::PurchaseReturned(Box::new(Reversed { paid_by: paid_by(), ..reversed(Returned::Amount(amount("19.99"))) })),
+        EventKind::PointsEarned(Box::new(Earned { counted: counted(), ..earned() })),
+        EventKind::PurchaseReturned(Box::new(Reversed {
+            counted: counted(),
+            day_points_by_run: vec![RunPoints { first_seq: 3, points: 130 }, RunPoints { first_seq: 300, points: -4 }],
+            ..reversed(Returned::Amount(amount("19.99")))
+        })),
+        EventKind::TierChanged(TierMove { counted: counted(), ..tier_move() }),
+        EventKind::PointsRedeemed(spent_by_rate()),
+        EventKind::HoldCaptured(spent_by_rate()),
+        EventKind::RedemptionReturned { return_id: id("X-1"), redemption: id("R-1"), parts: parts(), value: Some(amount("0.33")) },
     ]
 }
 
@@ -181,7 +225,7 @@ fn record(kind: EventKind) -> Record {
         rule_version: 3,
         previous_hash: [0xcd; 32],
         events: vec![Event { at: at("2009-12-01T07:45:00Z"), kind }],
-        balance: Balance { available: 1, pending: 2, held: 3, owed: 4, lifetime_earned: 5 },
+        balance: Balance { available: 1, pending: 2, held: 3, owed: 4, lifetime_earned: 5, lapsed: 0 },
         edition: FIRST_EDITION,
         program_entries: None,
     }
@@ -218,6 +262,31 @@ fn every_kind_of_event_has_its_golden_bytes() {
     assert_eq!(kinds.len(), 28, "every kind of event is here");
 }
 
+/// What a receipt says was charged, how it was rounded, and how a refund divides.
+#[test]
+fn receipts_and_refunds_have_their_golden_bytes() {
+    let refund = returned_with_shipping(Returned::Amount(amount("19.99")));
+    let events = [
+        ("earned", EventKind::PointsEarned(Box::new(Earned { purchase: purchase_with_amount(), decimals: Some(0), ..earned() }))),
+        ("refunded", EventKind::PurchaseReturned(Box::new(Reversed { refunded: Some(refunded()), ..reversed(Returned::Amount(amount("19.99"))) }))),
+        ("shipping", EventKind::PurchaseReturned(Box::new(Reversed { body: Arc::clone(&refund), ..reversed(refund.what.clone()) }))),
+    ];
+    for (name, kind) in events {
+        let record = record(kind);
+        let mut bytes = Vec::new();
+        encode_record(&record, &mut bytes);
+        let golden = golden(&format!("record-receipt-{name}.hex"), &bytes);
+        assert_eq!(bytes, golden, "{name}");
+        assert_eq!(Record::decode(&golden).unwrap(), record, "{name}");
+        assert_eq!(v1::Record::decode(&*golden).unwrap().encode_to_vec(), golden, "{name}");
+    }
+    for (name, action) in [("earn", Action::Earn(purchase_with_amount())), ("return", Action::Return(refund))] {
+        let command = Command { id: id("R-1"), actor: "till-7".into(), action };
+        let hash = content_hash("shop/13085", &command, &mut Vec::new());
+        assert_eq!(hash.to_vec(), golden(&format!("content-receipt-{name}.hex"), &hash), "{name}");
+    }
+}
+
 #[test]
 fn a_record_of_this_edition_has_its_golden_bytes() {
     for (name, program_entries) in [("record-edition-2.hex", Some(7)), ("record-edition-2-zero.hex", Some(0))] {
@@ -245,6 +314,18 @@ fn a_records_edition_and_schema_agree() {
 }
 
 #[test]
+fn a_balance_with_lapsed_points_has_its_golden_bytes() {
+    let before = record(EventKind::AccountActivated);
+    let record = Record { balance: Balance { lapsed: 6, ..before.balance }, ..before };
+    let mut bytes = Vec::new();
+    encode_record(&record, &mut bytes);
+    let golden = golden("record-lapsed.hex", &bytes);
+    assert_eq!(bytes, golden);
+    assert_eq!(Record::decode(&golden).unwrap(), record);
+    assert_eq!(v1::Record::decode(&*golden).unwrap().encode_to_vec(), golden);
+}
+
+#[test]
 fn outcomes_and_program_entries_have_their_golden_bytes() {
     let actions = [
         Action::Open,
@@ -253,11 +334,11 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         Action::Unfreeze(reason()),
         Action::Close(reason()),
         Action::Earn(purchase()),
-        Action::Redeem { points: 500 },
-        Action::Hold { points: 500, minutes: Some(30) },
-        Action::Capture { redemption: id("R-1"), points: 300 },
+        Action::Redeem { points: 500, occurred_at: None },
+        Action::Hold { points: 500, minutes: Some(30), occurred_at: None },
+        Action::Capture { redemption: id("R-1"), points: Some(300) },
         Action::Release { redemption: id("R-1") },
-        Action::ReturnRedemption { redemption: id("R-1"), points: 100 },
+        Action::ReturnRedemption { redemption: id("R-1"), points: Some(100) },
         Action::Return(returned(Returned::Amount(amount("1.5")))),
         Action::Adjust { points: -5, reason: reason() },
         Action::Expire,
@@ -267,6 +348,10 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         Action::Propose { points: -70, reason: reason() },
         Action::Approve { proposal: id("A-2") },
         Action::Decline { proposal: id("A-2"), reason: reason() },
+        Action::Capture { redemption: id("R-1"), points: None },
+        Action::ReturnRedemption { redemption: id("R-1"), points: None },
+        Action::Redeem { points: 500, occurred_at: Some(at("2009-12-31T23:50:00Z")) },
+        Action::Hold { points: 500, minutes: None, occurred_at: Some(at("2009-12-31T23:50:00Z")) },
     ];
     for (n, action) in actions.into_iter().enumerate() {
         let command = Command { id: id("R-1"), actor: "till-7".into(), action };
@@ -338,6 +423,42 @@ fn what_is_asked_over_the_log_is_read_as_it_was_asked() {
         newer[1] = 3;
         assert!(matches!(Ask::decode(&newer), Err(DecodeError::NewerSchema { found: 3 })));
     }
+}
+
+#[test]
+fn what_shops_publish_may_say_what_was_charged_and_what_of_a_refund_is_shipping() {
+    let money = |units: i64| Some(v1::Amount { units, scale: 2 });
+    let line = v1::Line {
+        line_id: "1".into(),
+        quantity: money(50),
+        unit_price: money(199),
+        discount: money(0),
+        tax: money(0),
+        amount: money(99),
+        ..v1::Line::default()
+    };
+    let (program, account_id): (String, String) = ("shop".into(), "m1".into());
+    let bought = v1::Purchase {
+        program: program.clone(),
+        account_id: account_id.clone(),
+        purchase_id: "p".into(),
+        lines: vec![line],
+        shipping: money(0),
+        ..v1::Purchase::default()
+    };
+    let read = Published::decode("loyalty.v1.Purchase", &bought.encode_to_vec()).unwrap().action;
+    assert!(matches!(read, Action::Earn(purchase) if purchase.lines[0].amount == Some(amount("0.99"))));
+    let back = v1::PurchaseReturn {
+        program,
+        account_id,
+        purchase_id: "p".into(),
+        return_id: "r".into(),
+        amount: money(4500),
+        shipping: money(500),
+        ..v1::PurchaseReturn::default()
+    };
+    let read = Published::decode("loyalty.v1.PurchaseReturn", &back.encode_to_vec()).unwrap().action;
+    assert!(matches!(read, Action::Return(body) if body.shipping == Some(amount("5.00"))));
 }
 
 #[test]

@@ -43,6 +43,7 @@ fn message(id: &str) -> v1::Purchase {
         unit_price: amount(1000, 2),
         discount: amount(0, 0),
         tax: amount(0, 0),
+        amount: None,
     };
     v1::Purchase {
         purchase_id: id.into(),

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::support::{Up, purchase, rulebook, run};
 
 /// A point a unit of money, worth one; nothing is pending and nothing expires.
-fn points_worth_one(expected: &str, from: &str) -> Value {
+pub fn points_worth_one(expected: &str, from: &str) -> Value {
     let mut rules = rulebook();
     (rules["earn"], rules["expiry"]) = (json!({"base": {"points": "0.1", "per": "1"}}), json!({"mode": "never"}));
     rules["redeem"] = json!({"minimum": 1, "value": {"points": 1, "amount": "1.00"}});
@@ -18,7 +18,7 @@ fn points_worth_one(expected: &str, from: &str) -> Value {
     rules
 }
 
-async fn clock(up: &Up, now: &str) {
+pub async fn clock(up: &Up, now: &str) {
     let (status, answer) = up.put("/v1/programs/shop/clock", json!({"now": now})).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
 }
@@ -32,7 +32,7 @@ async fn redeem(up: &Up, id: &str, account: &str, points: i64) -> Value {
 }
 
 /// Waits until the read models have `answer`; each account is in a partition of its own.
-async fn seen(up: &Up, answer: &Value) {
+pub async fn seen(up: &Up, answer: &Value) {
     up.read("/v1/programs/shop/liability/trial-balance", answer).await;
     up.read("/v1/programs/shop/liability/expiry-forecast", answer).await;
 }
@@ -256,7 +256,7 @@ async fn goodwill_defers_no_revenue() {
     let mut sale = purchase("p1", "a", "2026-01-10T00:00:00Z", "x", "1000");
     sale["shipping"] = json!("0");
     assert_eq!(up.post("/v1/programs/shop/purchases", sale).await.0, StatusCode::CREATED);
-    let gift = json!({"adjustment_id": "g1", "account_id": "a", "points": 100_000, "reason": "goodwill"});
+    let gift = json!({"adjustment_id": "g1", "account_id": "a", "points": 100_000, "reason_code": "goodwill"});
     let (status, answer) = up.post("/v1/programs/shop/adjustments", gift).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     clock(&up, "2026-02-10T00:00:00Z").await;
@@ -264,11 +264,17 @@ async fn goodwill_defers_no_revenue() {
     // Then the sale's price is shared with its own points only: 1,000.00 × 10.00 / 1,010.00.
     let (_, journal) = up.get("/v1/programs/shop/liability/journal?period=2026-01").await;
     assert_eq!((&journal["contract_liability"], &journal["entries"][0]["debit"]), (&json!("9.90"), &json!("9.90")), "{journal}");
-    // Half of all points is spent: half of what was deferred is revenue, as points of a month are alike.
-    let answer = redeem(&up, "r1", "a", 50_500).await;
+    // Half of the sale's points is spent, which are the older ones: half of what was deferred is revenue.
+    let answer = redeem(&up, "r1", "a", 500).await;
     seen(&up, &answer).await;
-    let (_, journal) = up.get("/v1/programs/shop/liability/journal?period=2026-02").await;
+    let february = async || up.get("/v1/programs/shop/liability/journal?period=2026-02").await.1;
+    let journal = february().await;
     assert_eq!((&journal["contract_liability"], &journal["entries"][0]["debit"]), (&json!("4.95"), &json!("4.95")), "{journal}");
+    // All of them and some of the others: all of it is, and spending what was given by hand is none.
+    let answer = redeem(&up, "r2", "a", 20_500).await;
+    seen(&up, &answer).await;
+    let journal = february().await;
+    assert_eq!((&journal["contract_liability"], &journal["entries"][0]["debit"]), (&json!("0.00"), &json!("9.90")), "{journal}");
     up.stop().await;
 }
 

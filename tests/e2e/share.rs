@@ -134,6 +134,7 @@ fn command(id: &str) -> Command {
         unit_price: Amount::from(10),
         discount: Amount::ZERO,
         tax: Amount::ZERO,
+        amount: None,
     };
     let purchase = Purchase {
         purchase_id: id.clone(),

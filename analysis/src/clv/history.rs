@@ -95,6 +95,14 @@ pub(super) async fn span(client: &Client, program: &str, as_of: AsOf) -> Result<
     Ok(row.get::<_, Option<Date>>(0).zip(row.get(1)))
 }
 
+/// The day of the program's last purchase, of what was booked by the end of `known_at`, or of all if none.
+///
+/// # Errors
+/// What the database says.
+pub async fn last_day(client: &Client, program: &str, known_at: Option<Date>) -> Result<Option<Date>, AnalysisError> {
+    Ok(span(client, program, AsOf { day: Date::MAX, known_at }).await?.map(|(_, last)| last))
+}
+
 /// What a member bought most, by one of its sides.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Share {

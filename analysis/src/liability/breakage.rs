@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio_postgres::Client;
 
 use super::develop::{BackTest, back_test, develop};
-use super::flows::{Flows, Month, Points, month};
+use super::flows::{Count, Flows, Month, month};
 use crate::AnalysisError;
 
 /// What will become of one issue month.
@@ -91,10 +91,11 @@ struct Expected {
 
 /// As [`breakage`], from what was loaded.
 pub(super) fn estimate(flows: &Flows, calendar: Calendar, set: Option<Amount>) -> Breakage {
-    let granted: Vec<(Date, Points)> = flows.points(calendar.period).into_iter().filter(|(_, points)| points.issued > 0).collect();
+    let counts = flows.points(calendar.period).into_iter().map(|(cohort, points)| (cohort, points.all));
+    let granted: Vec<(Date, Count)> = counts.filter(|(_, points)| points.issued > 0).collect();
     let rate = set.and_then(|share| share.0.to_f64());
     let expected = rate.map_or_else(|| learned(flows, calendar, &granted), |rate| taken(&granted, rate, "set".into()));
-    let cohort = |((cohort, points), (ultimate, error)): (&(Date, Points), &(f64, Option<f64>))| CohortEstimate {
+    let cohort = |((cohort, points), (ultimate, error)): (&(Date, Count), &(f64, Option<f64>))| CohortEstimate {
         cohort: *cohort,
         granted: points.granted(),
         redeemed: points.redeemed,
@@ -120,12 +121,12 @@ pub(super) fn estimate(flows: &Flows, calendar: Calendar, set: Option<Amount>) -
 
 /// `rate` of all points, as nothing else is known.
 #[allow(clippy::cast_precision_loss, reason = "points far below 2^53")]
-fn taken(granted: &[(Date, Points)], rate: f64, method: String) -> Expected {
+fn taken(granted: &[(Date, Count)], rate: f64, method: String) -> Expected {
     let cohorts = granted.iter().map(|(_, points)| (points.granted() as f64 * rate, None)).collect();
     Expected { cohorts, standard_error: None, method, back_test: None }
 }
 
-fn learned(flows: &Flows, calendar: Calendar, granted: &[(Date, Points)]) -> Expected {
+fn learned(flows: &Flows, calendar: Calendar, granted: &[(Date, Count)]) -> Expected {
     let Some(first) = flows.first() else { return taken(granted, 1.0, "taken to be all: nothing was issued".into()) };
     let steps = flows.steps(first, calendar.period);
     let issued = months_of(granted, first, steps.len());
@@ -142,7 +143,7 @@ fn learned(flows: &Flows, calendar: Calendar, granted: &[(Date, Points)]) -> Exp
         }
         Err(why) => match run_off(&fates(&steps, calendar.elapsed)).filter(|_| over > 0) {
             Some(RunOff { to_come, standard_errors, total_standard_error }) => {
-                let redeemed = |points: &Points| points.redeemed.to_f64().unwrap_or(f64::NAN);
+                let redeemed = |points: &Count| points.redeemed.to_f64().unwrap_or(f64::NAN);
                 let cohorts = places.zip(granted).map(|(i, (_, points))| (redeemed(points) + to_come[i], Some(standard_errors[i]))).collect();
                 Expected { cohorts, standard_error: Some(total_standard_error), method: "run_off".into(), back_test: None }
             }
@@ -177,7 +178,7 @@ fn place(first: Date, cohort: Date) -> usize {
 }
 
 /// Points granted by month, months without any included.
-fn months_of(granted: &[(Date, Points)], first: Date, count: usize) -> Vec<i64> {
+fn months_of(granted: &[(Date, Count)], first: Date, count: usize) -> Vec<i64> {
     let mut issued = vec![0; count];
     for (cohort, points) in granted {
         if let Some(slot) = issued.get_mut(place(first, *cohort)) {

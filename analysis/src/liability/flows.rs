@@ -21,11 +21,9 @@ struct Flow {
     cohort: Date,
     happened: Date,
     booked: Date,
-    issued: i64,
-    goodwill: i64,
-    redeemed: i64,
-    clawed_back: i64,
-    left: i64,
+    points: Count,
+    /// Of those, of lots that were given by hand.
+    by_hand: Count,
 }
 
 pub(super) fn month(day: Date) -> Date {
@@ -39,24 +37,23 @@ pub(super) fn next(month: Date) -> Date {
 impl Flows {
     /// All that was booked, and took effect, by the end of `until`.
     pub(super) async fn load(client: &Client, program: &str, until: Date) -> Result<Self, AnalysisError> {
-        let sql = "SELECT cohort, date_trunc('month', effective_on)::date, date_trunc('month', booked_on)::date,
-                          (-coalesce(sum(points) FILTER (WHERE bucket = 'issued'), 0))::bigint,
-                          (-coalesce(sum(points) FILTER (WHERE bucket = 'issued' AND kind = 'adjusted'), 0))::bigint,
-                          coalesce(sum(points) FILTER (WHERE bucket = 'redeemed'), 0)::bigint,
-                          coalesce(sum(points) FILTER (WHERE bucket = 'clawed_back'), 0)::bigint,
-                          coalesce(sum(points) FILTER (WHERE bucket IN ('pending', 'available', 'held')), 0)::bigint
-                   FROM liability.posting WHERE program = $1 AND booked_on <= $2 AND effective_on <= $2 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
-        let flow = |row: &tokio_postgres::Row| Flow {
-            cohort: row.get(0),
-            happened: row.get(1),
-            booked: row.get(2),
-            issued: row.get(3),
-            goodwill: row.get(4),
-            redeemed: row.get(5),
-            clawed_back: row.get(6),
-            left: row.get(7),
-        };
-        let rows = client.query(sql, &[&program, &until]).await?.iter().map(flow).collect();
+        let counts =
+            "(-coalesce(sum(points) FILTER (WHERE bucket = 'issued'), 0))::bigint, coalesce(sum(points) FILTER (WHERE bucket = 'redeemed'), 0)::bigint,
+                      coalesce(sum(points) FILTER (WHERE bucket = 'clawed_back'), 0)::bigint,
+                      coalesce(sum(points) FILTER (WHERE bucket IN ('pending', 'available', 'held')), 0)::bigint";
+        let mut rows = BTreeMap::<(Date, Date, Date), (Count, Count)>::new();
+        for (table, is_by_hand) in [("posting", false), ("goodwill", true)] {
+            let sql = format!(
+                "SELECT cohort, date_trunc('month', effective_on)::date, date_trunc('month', booked_on)::date, {counts}
+                 FROM liability.{table} WHERE program = $1 AND booked_on <= $2 AND effective_on <= $2 GROUP BY 1, 2, 3"
+            );
+            for row in client.query(&sql, &[&program, &until]).await? {
+                let count = Count { issued: row.get(3), redeemed: row.get(4), clawed_back: row.get(5), left: row.get(6) };
+                let (all, by_hand) = rows.entry((row.get(0), row.get(1), row.get(2))).or_default();
+                *(if is_by_hand { by_hand } else { all }) = count;
+            }
+        }
+        let rows = rows.into_iter().map(|((cohort, happened, booked), (points, by_hand))| Flow { cohort, happened, booked, points, by_hand }).collect();
         let sql = "SELECT cohort, booked, sum(amount) FROM (
                        SELECT date_trunc('month', occurred_at AT TIME ZONE 'UTC')::date AS cohort, date_trunc('month', booked_on)::date AS booked, spend AS amount
                        FROM clv.purchase WHERE program = $1 AND booked_on <= $2
@@ -70,7 +67,7 @@ impl Flows {
 
     /// The first issue month; none where nothing was issued.
     pub(super) fn first(&self) -> Option<Date> {
-        self.rows.iter().filter(|row| row.issued > 0).map(|row| row.cohort).min()
+        self.rows.iter().filter(|row| row.points.issued > 0).map(|row| row.cohort).min()
     }
 
     /// What was known of it at the end of `period`.
@@ -90,12 +87,13 @@ impl Flows {
     /// What became of each issue month's points, month by month of their age: a row an issue month from `first` to `period`.
     pub(super) fn steps(&self, first: Date, period: Date) -> Vec<Vec<Month>> {
         let months: Vec<Date> = std::iter::successors(Some(first), |month| Some(next(*month))).take_while(|month| *month <= period).collect();
-        let mut all = BTreeMap::<(Date, Date), Points>::new();
+        let mut all = BTreeMap::<(Date, Date), Count>::new();
         for row in self.known(period) {
-            all.entry((row.cohort, row.happened)).or_default().add(row);
+            let count = all.entry((row.cohort, row.happened)).or_default();
+            *count = count.plus(row.points);
         }
         let row = |i: usize| {
-            let mut sum = Points::default();
+            let mut sum = Count::default();
             let mut month = |month: &Date| {
                 let before = sum;
                 sum = sum.plus(all.get(&(months[i], *month)).copied().unwrap_or_default());
@@ -130,30 +128,36 @@ pub(super) struct Month {
 
 /// Points of one issue month.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Points {
+pub(super) struct Count {
     pub(super) issued: i64,
-    /// Of those, given by hand: no sale paid for them.
-    pub(super) goodwill: i64,
     pub(super) redeemed: i64,
     pub(super) clawed_back: i64,
     /// What members still have.
     pub(super) left: i64,
 }
 
-impl Points {
-    fn add(&mut self, flow: &Flow) {
-        let Flow { issued, goodwill, redeemed, clawed_back, left, .. } = *flow;
-        *self = self.plus(Self { issued, goodwill, redeemed, clawed_back, left });
-    }
-
+impl Count {
     fn plus(self, more: Self) -> Self {
         Self {
             issued: self.issued + more.issued,
-            goodwill: self.goodwill + more.goodwill,
             redeemed: self.redeemed + more.redeemed,
             clawed_back: self.clawed_back + more.clawed_back,
             left: self.left + more.left,
         }
+    }
+
+    fn without(self, part: Self) -> Self {
+        Self {
+            issued: self.issued - part.issued,
+            redeemed: self.redeemed - part.redeemed,
+            clawed_back: self.clawed_back - part.clawed_back,
+            left: self.left - part.left,
+        }
+    }
+
+    /// Issued and not taken back with returned goods.
+    pub(super) fn granted(self) -> i64 {
+        (self.issued - self.clawed_back).max(0)
     }
 
     /// Neither spent nor left, though not taken back with returned goods.
@@ -166,14 +170,22 @@ impl Points {
     pub(super) fn attainable(self, ultimate: f64) -> f64 {
         ultimate.min((self.redeemed + self.left) as f64).max(self.redeemed as f64)
     }
+}
 
-    /// Issued and not taken back with returned goods.
-    pub(super) fn granted(self) -> i64 {
-        (self.issued - self.clawed_back).max(0)
+/// Points of one issue month, and those of them that no sale paid for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Points {
+    pub(super) all: Count,
+    by_hand: Count,
+}
+
+impl Points {
+    fn add(&mut self, flow: &Flow) {
+        *self = Self { all: self.all.plus(flow.points), by_hand: self.by_hand.plus(flow.by_hand) };
     }
 
-    /// Of those, the ones that came with a sale.
-    pub(super) fn sold(self) -> i64 {
-        (self.granted() - self.goodwill).max(0)
+    /// Those that came with a sale.
+    pub(super) fn sold(self) -> Count {
+        self.all.without(self.by_hand)
     }
 }

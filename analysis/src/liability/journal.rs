@@ -1,14 +1,14 @@
 //! The revenue journal: what of a month's sales is deferred for the points they gave, and what of that becomes revenue as points are spent.
 //!
-//! Invariants: a month's journal is the difference of two states, each a function of what was booked by its month's end, so it is the same
-//! whenever it is made, and journals sum to the state; every entry's debits equal its credits.
+//! Invariants: a month's journal is the difference of two states, each a function of what was booked by its month's end and of the rules, or as the
+//! month was closed; so journals sum to the state, and a closed month's is the same whenever it is made. Every entry's debits equal its credits.
 
 use std::collections::BTreeMap;
 
 use insight::revenue::{allocate, recognise};
-use iso_currency::Currency;
 use jiff::Span;
 use jiff::civil::Date;
+use ledger_core::currency::minor_digits;
 use ledger_core::policy::{Program, Version};
 use ledger_core::time::Moment;
 use rust_decimal::Decimal;
@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio_postgres::Client;
 
 use super::breakage::{Breakage, Calendar, CohortEstimate, estimate};
-use super::flows::{Flows, month, next};
+use super::flows::{Count, Flows, month, next};
 use crate::AnalysisError;
 
 /// A line for the general ledger.
@@ -44,6 +44,8 @@ pub struct Entry {
 pub struct Journal {
     /// The month, its first day.
     pub period: Date,
+    /// `closed`: it never changes; `open`; or `not_over`: what is booked until its end will change it.
+    pub status: &'static str,
     /// Lines; debits equal credits.
     pub entries: Vec<Entry>,
     /// Deferred in all and not yet revenue, at the month's end.
@@ -52,23 +54,83 @@ pub struct Journal {
 
 /// What one issue month has deferred and recognised.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct State {
-    deferred: Decimal,
-    recognised: Decimal,
+pub struct State {
+    /// Of its sales, deferred for points.
+    pub deferred: Decimal,
+    /// Of that, revenue by now.
+    pub recognised: Decimal,
 }
 
-/// The journal of the month of `day`; `today` is the day that has not ended yet.
+/// By issue month.
+pub type States = BTreeMap<Date, State>;
+
+/// A month that was closed: its figures never change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedMonth {
+    /// Its first day.
+    pub period: Date,
+    /// At its beginning, where no month before it is closed.
+    pub opening: States,
+    /// At its end.
+    pub figures: States,
+}
+
+/// What journals are made by.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// The rules.
+    pub program: &'a Program,
+    /// The months that are closed, in order, one after the other.
+    pub closed: &'a [ClosedMonth],
+    /// The day (UTC) that has not ended yet.
+    pub today: Date,
+}
+
+/// A month's figures, as they are closed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figures {
+    /// ISO 4217.
+    pub currency: String,
+    /// At the month's beginning.
+    pub opening: States,
+    /// At its end.
+    pub closing: States,
+}
+
+/// The figures of the month of `day`.
 ///
 /// # Errors
 /// [`AnalysisError`]
-pub async fn journal(client: &Client, name: &str, program: &Program, day: Date, today: Date) -> Result<Journal, AnalysisError> {
+pub async fn figures(client: &Client, name: &str, terms: Terms<'_>, day: Date) -> Result<Figures, AnalysisError> {
     let flows = Flows::load(client, name, day.last_of_month()).await?;
     let period = month(day);
-    let Some(latest) = version(program, period) else { return Ok(Journal { period, entries: Vec::new(), contract_liability: Decimal::ZERO }) };
+    let Some(latest) = version(terms.program, period) else {
+        return Ok(Figures { currency: String::new(), opening: States::new(), closing: States::new() });
+    };
     let currency = latest.rulebook.currency.clone();
     let decimals = decimals(&currency);
-    let mut then = states(&flows, program, period.saturating_sub(Span::new().months(1)), today, decimals)?;
-    let mut now = states(&flows, program, period, today, decimals)?;
+    let opening = match terms.closed.iter().find(|month| month.period == period) {
+        Some(closed) if closed.period == terms.closed[0].period => closed.opening.clone(),
+        _ => settled(&flows, terms, period.saturating_sub(Span::new().months(1)), decimals)?,
+    };
+    Ok(Figures { opening, closing: settled(&flows, terms, period, decimals)?, currency })
+}
+
+/// As a month was closed; if it was not, as its end looks now.
+fn settled(flows: &Flows, terms: Terms<'_>, period: Date, decimals: u32) -> Result<States, AnalysisError> {
+    match terms.closed.iter().find(|month| month.period == period) {
+        Some(closed) => Ok(closed.figures.clone()),
+        None => states(flows, terms.program, period, terms.today, decimals),
+    }
+}
+
+/// The journal of the month of `day`.
+///
+/// # Errors
+/// [`AnalysisError`]
+pub async fn journal(client: &Client, name: &str, terms: Terms<'_>, day: Date) -> Result<Journal, AnalysisError> {
+    let Figures { currency, opening: mut then, closing: mut now } = figures(client, name, terms, day).await?;
+    let period = month(day);
     // Where nothing is deferred any more, since all was given back.
     then.keys().for_each(|cohort| _ = now.entry(*cohort).or_default());
     let mut entries = Vec::new();
@@ -84,13 +146,20 @@ pub async fn journal(client: &Client, name: &str, program: &Program, day: Date, 
         transfer(state.deferred - before.deferred, "revenue_goods", "contract_liability", "deferred for points given");
         transfer(state.recognised - before.recognised, "contract_liability", "revenue_points", "points spent, of those expected to be; all when none is left");
     }
-    Ok(Journal { period, entries, contract_liability: now.values().map(|state| state.deferred - state.recognised).sum() })
+    let status = if terms.closed.iter().any(|month| month.period == period) {
+        "closed"
+    } else if period.last_of_month() < terms.today {
+        "open"
+    } else {
+        "not_over"
+    };
+    Ok(Journal { period, status, entries, contract_liability: now.values().map(|state| state.deferred - state.recognised).sum() })
 }
 
 /// The decimals of a currency.
 #[must_use]
 pub fn decimals(currency: &str) -> u32 {
-    Currency::from_code(currency).and_then(Currency::exponent).map_or(2, u32::from)
+    minor_digits(currency).unwrap_or(2)
 }
 
 /// The rulebook in force at the end of the month `period`.
@@ -107,7 +176,7 @@ fn states(flows: &Flows, program: &Program, period: Date, today: Date, decimals:
     let at = |month: Date| Calendar::at(month.last_of_month().min(today), today);
     let now = estimate(flows, at(period), latest.rulebook.insight.expected_redemption);
     let mut states = BTreeMap::new();
-    for (cohort, points) in points.into_iter().filter(|(_, points)| points.issued > 0) {
+    for (cohort, points) in points.into_iter().filter(|(_, points)| points.all.issued > 0) {
         let Some(rules) = version(program, cohort) else { continue };
         // Shared by what was expected when the points were given; that is not looked at again, what becomes revenue is.
         let rate = match rules.rulebook.insight.expected_redemption {
@@ -117,19 +186,20 @@ fn states(flows: &Flows, program: &Program, period: Date, today: Date, decimals:
         let (worth, of) = (rules.rulebook.redeem.value.amount.0, Decimal::from(rules.rulebook.redeem.value.points));
         let revenue = |source| AnalysisError::Revenue { cohort, source };
         let sold = sales.get(&cohort).copied().unwrap_or_default();
-        // Points given by hand are no part of a sale's price.
-        let alone = Decimal::from(points.sold()).checked_mul(rate).and_then(|n| n.checked_mul(worth)).and_then(|n| n.checked_div(of));
+        // Points given by hand are no part of a sale's price, and spending them is no revenue.
+        let (all, own) = (points.all, points.sold());
+        let alone = Decimal::from(own.granted()).checked_mul(rate).and_then(|n| n.checked_mul(worth)).and_then(|n| n.checked_div(of));
         let alone = alone.ok_or_else(|| revenue(insight::revenue::RevenueError::Range))?;
         // Points that came with no sale, or are worth nothing, defer nothing.
         if sold <= Decimal::ZERO || alone <= Decimal::ZERO {
             continue;
         }
         let deferred = allocate(sold, sold, alone, decimals).map_err(revenue)?.points;
-        let expected = ultimate(&now, cohort).max(Decimal::from(points.redeemed)).max(Decimal::ONE);
+        let expected = expected(ultimate(&now, cohort), all, own).max(Decimal::ONE);
         // Where nothing is left, nothing is owed, whether it was spent or lost.
-        let is_done = points.left <= 0;
+        let is_done = own.left <= 0;
         let recognised =
-            if is_done { deferred } else { recognise(deferred, Decimal::ZERO, Decimal::from(points.redeemed), expected, decimals).map_err(revenue)? };
+            if is_done { deferred } else { recognise(deferred, Decimal::ZERO, Decimal::from(own.redeemed), expected, decimals).map_err(revenue)? };
         states.insert(cohort, State { deferred, recognised });
     }
     Ok(states)
@@ -142,9 +212,16 @@ fn rate(breakage: &Breakage, cohort: Date) -> f64 {
     breakage.cohorts.iter().find(|estimate| estimate.cohort == cohort).map_or(0.0, of)
 }
 
-/// Whole points that will be spent of an issue month.
-fn ultimate(breakage: &Breakage, cohort: Date) -> Decimal {
-    breakage.cohorts.iter().find(|estimate| estimate.cohort == cohort).map_or(Decimal::ZERO, |estimate| decimal(estimate.ultimate, 0))
+/// How many points will be spent of an issue month.
+fn ultimate(breakage: &Breakage, cohort: Date) -> f64 {
+    breakage.cohorts.iter().find(|estimate| estimate.cohort == cohort).map_or(0.0, |estimate| estimate.ultimate)
+}
+
+/// Whole points of those that came with a sale that will be spent, if of what is left the same share is as of `all`, of which `ultimate` will be.
+#[allow(clippy::cast_precision_loss, reason = "points far below 2^53")]
+fn expected(ultimate: f64, all: Count, own: Count) -> Decimal {
+    let to_come = if all.left > 0 { (ultimate - all.redeemed as f64).max(0.0) * own.left as f64 / all.left as f64 } else { 0.0 };
+    decimal(own.redeemed as f64 + to_come, 0)
 }
 
 /// An estimate, rounded before it is booked by.

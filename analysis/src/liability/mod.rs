@@ -11,6 +11,6 @@ mod trial;
 pub use breakage::{Breakage, CohortEstimate, breakage};
 pub use budget::{Budget, BudgetAlert, Share, budget_alerts, budgets, raise_alerts};
 pub use develop::BackTest;
-pub use journal::{Entry, Journal, decimals, journal};
+pub use journal::{ClosedMonth, Entry, Figures, Journal, State, States, Terms, decimals, figures, journal};
 pub use payers::{Payer, payers};
 pub use trial::{Basis, RollForward, Rolled, TrialBalance, expiry_forecast, roll_forward, trial_balance};

@@ -9,7 +9,7 @@ use ledger_core::account::Command;
 use ledger_core::account::command::{Action, Reason};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::points::Amount;
-use ledger_core::policy::Version;
+use ledger_core::policy::{Program, QualifyBy, Version};
 use ledger_core::time::Moment;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -230,12 +230,16 @@ pub(super) async fn get(
     wait_for(&state, "tier", params.min_position.as_deref()).await?;
     let database = state.database().await?;
     let (program_id, account_id) = (key.program.as_str(), key.account.as_str());
-    let sql = "SELECT status, available, pending, held, owed, lifetime_earned, partition, position FROM balance.balance WHERE program = $1 AND account = $2";
-    let row = database.query_opt(sql, &[&program_id, &account_id]).await?.ok_or_else(Problem::account_not_found)?;
+    let now = program.now(real_now()).timestamp();
+    // What is lost and not booked so yet, as redemptions of before may still be told, is not available.
+    let sql = "SELECT status, available - (SELECT coalesce(sum(remaining), 0)::bigint FROM balance.lot l
+                 WHERE (l.program, l.account) = (b.program, b.account) AND remaining > 0 AND NOT l.pending AND expires_at <= $3),
+                 pending, held, owed, lifetime_earned, partition, position FROM balance.balance b WHERE program = $1 AND account = $2";
+    let row = database.query_opt(sql, &[&program_id, &account_id, &now]).await?.ok_or_else(Problem::account_not_found)?;
     let balance = BalanceView { available: row.get(1), pending: row.get(2), held: row.get(3), owed: row.get(4), lifetime_earned: row.get(5) };
     let sql = "SELECT sum(remaining)::bigint, expires_at FROM balance.lot
-               WHERE program = $1 AND account = $2 AND remaining > 0 AND expires_at IS NOT NULL GROUP BY expires_at ORDER BY expires_at";
-    let lots = database.query(sql, &[&program_id, &account_id]).await?;
+               WHERE program = $1 AND account = $2 AND remaining > 0 AND expires_at > $3 GROUP BY expires_at ORDER BY expires_at";
+    let lots = database.query(sql, &[&program_id, &account_id, &now]).await?;
     let expiring = lots.iter().map(|row| ExpiringView { points: row.get(0), at: row.get::<_, Timestamp>(1).to_string() }).collect();
     Ok(axum::Json(AccountView {
         account_id: key.account.to_string(),
@@ -249,7 +253,7 @@ pub(super) async fn get(
 
 fn number(version: &Version, amount: Amount) -> serde_json::Value {
     match version.rulebook.tiers.qualify_by {
-        ledger_core::policy::QualifyBy::Spend => serde_json::Value::String(amount.0.normalize().to_string()),
+        QualifyBy::Spend => serde_json::Value::String(amount.0.normalize().to_string()),
         _ => serde_json::Value::from(amount.0.trunc().to_string().parse::<i64>().unwrap_or(i64::MAX)),
     }
 }
@@ -260,9 +264,18 @@ async fn tier(database: &deadpool_postgres::Object, key: &AccountKey, program: &
     let (program_id, account_id) = (key.program.as_str(), key.account.as_str());
     let sql = "SELECT tier, since, review_at FROM tier.standing WHERE program = $1 AND account = $2";
     let row = database.query_opt(sql, &[&program_id, &account_id]).await?;
-    let sql = "SELECT coalesce(sum(amount), 0) FROM tier.qualifying WHERE program = $1 AND account = $2 AND ($3::timestamptz IS NULL OR at > $3)";
+    let unit = match version.rulebook.tiers.qualify_by {
+        QualifyBy::Points => "points",
+        QualifyBy::Spend => "spend",
+        QualifyBy::Purchases => "purchases",
+    };
+    // Rows from before a rebuild state one amount alone.
+    let sql = format!(
+        "SELECT coalesce(sum(coalesce({unit}::numeric, amount)), 0) FROM tier.qualifying
+         WHERE program = $1 AND account = $2 AND ($3::timestamptz IS NULL OR at > $3)"
+    );
     let from = version.window_start(now).map(Moment::timestamp);
-    let qualifying = Amount(database.query_one(sql, &[&program_id, &account_id, &from]).await?.get::<_, Decimal>(0));
+    let qualifying = Amount(database.query_one(&sql, &[&program_id, &account_id, &from]).await?.get::<_, Decimal>(0));
     let name: String = row.as_ref().map_or_else(|| version.levels()[0].name.clone(), |row| row.get(0));
     let next = version.levels().get(version.level_index(&name) + 1);
     Ok(TierView {
@@ -283,13 +296,14 @@ pub(super) async fn lots(
     Path((program, account)): Path<(String, String)>,
     Query(params): Query<LotsParams>,
 ) -> Result<axum::Json<Page<LotView>>, Problem> {
-    let (key, _) = state.key(&program, &account)?;
+    let (key, program) = state.key(&program, &account)?;
     let limit = limit(params.limit)?;
     let database = require_account(&state, &key, params.min_position.as_deref()).await?;
-    let sql = "SELECT lot_id, points, remaining, held, pending, available_at, expires_at, source, rule_version FROM balance.lot
-               WHERE program = $1 AND account = $2 AND lot_id > $3 AND (remaining > 0 OR held > 0) ORDER BY lot_id LIMIT $4";
-    let after = params.cursor.unwrap_or(0);
-    let rows = database.query(sql, &[&key.program.as_str(), &key.account.as_str(), &after, &limit]).await?;
+    let sql = "SELECT lot_id, points, CASE WHEN expires_at <= $5 THEN 0 ELSE remaining END, held, pending, available_at, expires_at, source, rule_version
+               FROM balance.lot WHERE program = $1 AND account = $2 AND lot_id > $3 AND (remaining > 0 AND (expires_at IS NULL OR expires_at > $5) OR held > 0)
+               ORDER BY lot_id LIMIT $4";
+    let (after, now) = (params.cursor.unwrap_or(0), program.now(real_now()).timestamp());
+    let rows = database.query(sql, &[&key.program.as_str(), &key.account.as_str(), &after, &limit, &now]).await?;
     let items = rows.iter().map(lot_view).collect();
     Ok(axum::Json(Page::of(items, limit, |lot: &LotView| lot.lot_id.to_string())))
 }
@@ -334,17 +348,35 @@ pub(super) async fn balance(
     if let Some(known_at) = known_at.filter(|known_at| as_of > *known_at) {
         return Err(Problem::parameter("known_at", &known_at.to_string(), PAST_ONLY));
     }
-    let balance = if as_of > now { balance_ahead(&state, &key, as_of).await? } else { balance_then(&database, &key, as_of, known_at).await? };
+    let balance =
+        if as_of > now { balance_ahead(&state, &key, as_of).await? } else { balance_then(&database, &key, &program.program, as_of, known_at).await? };
     Ok(axum::Json(BalanceAtView { as_of: as_of.to_string(), known_at: known_at.map(|at| at.to_string()), balance }))
 }
 
-async fn balance_then(database: &deadpool_postgres::Object, key: &AccountKey, as_of: Moment, known_at: Option<Moment>) -> Result<BalanceView, Problem> {
+async fn balance_then(
+    database: &deadpool_postgres::Object,
+    key: &AccountKey,
+    program: &Program,
+    as_of: Moment,
+    known_at: Option<Moment>,
+) -> Result<BalanceView, Problem> {
     let sql = "SELECT coalesce(sum(available_delta), 0)::bigint, coalesce(sum(pending_delta), 0)::bigint, coalesce(sum(held_delta), 0)::bigint,
                       coalesce(sum(owed_delta), 0)::bigint, coalesce(sum(earned_delta), 0)::bigint
                FROM statement.movement WHERE program = $1 AND account = $2 AND effective_at <= $3 AND ($4::timestamptz IS NULL OR recorded_at <= $4)";
     let known_at = known_at.map(Moment::timestamp);
     let row = database.query_one(sql, &[&key.program.as_str(), &key.account.as_str(), &as_of.timestamp(), &known_at]).await?;
-    Ok(BalanceView { available: row.get(0), pending: row.get(1), held: row.get(2), owed: row.get(3), lifetime_earned: row.get(4) })
+    let lapsed = if program.is_told_later() { lapsed_then(database, key, as_of, known_at.as_ref()).await? } else { 0 };
+    Ok(BalanceView { available: row.get::<_, i64>(0) - lapsed, pending: row.get(1), held: row.get(2), owed: row.get(3), lifetime_earned: row.get(4) })
+}
+
+/// What was available by the bookings known then, of lots that were lost by then: it was booked as expired later.
+async fn lapsed_then(database: &deadpool_postgres::Object, key: &AccountKey, as_of: Moment, known_at: Option<&Timestamp>) -> Result<i64, Problem> {
+    let sql = "SELECT coalesce(sum(CASE 'available' WHEN part.\"to\" THEN part.points WHEN part.\"from\" THEN -part.points ELSE 0 END), 0)::bigint
+               FROM statement.movement m CROSS JOIN jsonb_to_recordset(m.lots) AS part(lot_id integer, points bigint, \"from\" text, \"to\" text)
+               JOIN balance.lot l ON (l.program, l.account, l.lot_id) = (m.program, m.account, part.lot_id)
+               WHERE m.program = $1 AND m.account = $2 AND m.effective_at <= $3 AND ($4::timestamptz IS NULL OR m.recorded_at <= $4) AND l.expires_at <= $3";
+    let row = database.query_one(sql, &[&key.program.as_str(), &key.account.as_str(), &as_of.timestamp(), &known_at]).await?;
+    Ok(row.get(0))
 }
 
 async fn balance_ahead(state: &ApiState, key: &AccountKey, as_of: Moment) -> Result<BalanceView, Problem> {
@@ -352,5 +384,5 @@ async fn balance_ahead(state: &ApiState, key: &AccountKey, as_of: Moment) -> Res
     snapshot.now = as_of;
     let clock = Command { id: key.account.clone(), actor: "clock".into(), action: Action::Expire };
     let simulated = command_service::simulate(&snapshot, &clock)?;
-    Ok(simulated.after.balance().into())
+    Ok(simulated.after.balance_at(as_of).into())
 }

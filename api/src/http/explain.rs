@@ -8,7 +8,7 @@ use super::accounts::{LotView, lot_view, require_account};
 use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{ReadParams, wait_for};
-use crate::state::ApiState;
+use crate::state::{ApiState, real_now};
 
 /// Why the account has what it has.
 #[derive(Debug, Serialize, ToSchema)]
@@ -57,14 +57,15 @@ pub(super) async fn get(
     Path((program, account)): Path<(String, String)>,
     Query(params): Query<ReadParams>,
 ) -> Result<axum::Json<ExplainView>, Problem> {
-    let (key, _) = state.key(&program, &account)?;
+    let (key, program) = state.key(&program, &account)?;
     wait_for(&state, "statement", params.min_position.as_deref()).await?;
     let database = require_account(&state, &key, params.min_position.as_deref()).await?;
-    let sql = "SELECT l.lot_id, l.points, l.remaining, l.held, l.pending, l.available_at, l.expires_at, l.source, l.rule_version, coalesce(m.reason, '')
+    let sql = "SELECT l.lot_id, l.points, CASE WHEN l.expires_at <= $3 THEN 0 ELSE l.remaining END, l.held, l.pending, l.available_at, l.expires_at, l.source, l.rule_version, coalesce(m.reason, '')
                FROM balance.lot l LEFT JOIN statement.movement m
                  ON m.program = l.program AND m.account = l.account AND m.reference = l.source AND m.kind IN ('points_earned', 'points_added')
-               WHERE l.program = $1 AND l.account = $2 AND (l.remaining > 0 OR l.held > 0) ORDER BY l.lot_id";
-    let rows = database.query(sql, &[&key.program.as_str(), &key.account.as_str()]).await?;
+               WHERE l.program = $1 AND l.account = $2 AND (l.remaining > 0 AND (l.expires_at IS NULL OR l.expires_at > $3) OR l.held > 0) ORDER BY l.lot_id";
+    let now = program.now(real_now()).timestamp();
+    let rows = database.query(sql, &[&key.program.as_str(), &key.account.as_str(), &now]).await?;
     let lots: Vec<ExplainedLot> = rows.iter().map(|row| ExplainedLot { lot: lot_view(row), because: row.get(9) }).collect();
     let points = lots.iter().map(|lot| lot.lot.remaining + lot.lot.held).sum();
     Ok(axum::Json(ExplainView { account_id: key.account.to_string(), points, words: lots.iter().map(words).collect(), lots }))

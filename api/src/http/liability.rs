@@ -1,6 +1,6 @@
 //! What the points owe: trial balance, roll-forward, lots, breakage, journal, expiry ahead.
 
-use analysis::liability::{self, Basis, Breakage, Budget, BudgetAlert, Journal, Payer, RollForward, Rolled, TrialBalance};
+use analysis::liability::{self, Basis, Breakage, Budget, BudgetAlert, Journal, Payer, RollForward, Rolled, Terms, TrialBalance};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::clv::day;
+use super::periods::closed_months;
 use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, cursor, limit, moment, wait_for};
@@ -50,7 +51,7 @@ fn basis(text: Option<&str>) -> Result<Basis, Problem> {
     }
 }
 
-fn today(state: &ApiState, program: &Id) -> Result<Date, Problem> {
+pub(super) fn today(state: &ApiState, program: &Id) -> Result<Date, Problem> {
     Ok(ledger_core::time::utc_date(state.program(program)?.now(real_now())))
 }
 
@@ -285,14 +286,16 @@ fn csv(journal: &Journal) -> String {
     text
 }
 
-/// A month's entries for the general ledger: what of its sales is deferred for points (IFRS 15), and what became revenue. The same at any time.
+/// A month's entries for the general ledger: what of its sales is deferred for points (IFRS 15), and what became revenue. That of a closed month never changes.
 #[utoipa::path(get, path = "/programs/{program}/liability/journal", params(("program" = String, Path), JournalParams),
     responses((status = 200, description = "Balanced entries, as JSON or CSV", body = serde_json::Value), (status = 400, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn journal(State(state): State<ApiState>, Path(program): Path<String>, Query(params): Query<JournalParams>) -> Result<Response, Problem> {
     let program = path_id("program", &program)?;
     let rules = state.program(&program)?;
     let period: Date = format!("{}-01", params.period).parse().map_err(|_| Problem::parameter("period", &params.period, "a month, such as 2010-12"))?;
-    let journal = liability::journal(&*state.database().await?, program.as_str(), &rules.program, period, today(&state, &program)?).await?;
+    let closed = closed_months(&rules);
+    let terms = Terms { program: &rules.program, closed: &closed, today: today(&state, &program)? };
+    let journal = liability::journal(&*state.database().await?, program.as_str(), terms, period).await?;
     match params.format.as_deref() {
         None | Some("json") => Ok(axum::Json(journal).into_response()),
         Some("csv") => Ok(([(header::CONTENT_TYPE, "text/csv")], csv(&journal)).into_response()),

@@ -11,6 +11,7 @@ mod fraud;
 mod intake;
 mod liability;
 mod ops;
+mod periods;
 mod programs;
 mod proposals;
 mod purchases;
@@ -24,6 +25,7 @@ mod tier;
 mod trail;
 
 pub use ops::ops_router;
+pub use periods::closed_months;
 
 use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
@@ -93,6 +95,9 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(liability::journal))
         .routes(routes!(liability::expiry_forecast))
         .routes(routes!(liability::budget))
+        .routes(routes!(periods::list))
+        .routes(routes!(periods::close))
+        .routes(routes!(periods::approve))
         .routes(routes!(purchases::post))
         .routes(routes!(redemptions::post))
         .routes(routes!(redemptions::capture))

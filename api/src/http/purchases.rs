@@ -43,7 +43,7 @@ pub struct PurchaseBody {
     pub store: String,
     /// What was bought.
     pub lines: Vec<LineBody>,
-    /// What was paid for shipping; it earns nothing.
+    /// What was paid for shipping, to the currency's minor unit; it earns nothing.
     #[serde(default)]
     #[schema(value_type = String)]
     pub shipping: Amount,
@@ -87,6 +87,11 @@ pub struct LineBody {
     #[serde(default)]
     #[schema(value_type = String)]
     pub tax: Amount,
+    /// What the receipt says was charged for the line, tax included, to the currency's minor unit: it replaces quantity × unit_price − discount,
+    /// from which it may differ by one minor unit. Without it, that product is rounded half up to the minor unit.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub amount: Option<Amount>,
 }
 
 impl PurchaseBody {
@@ -99,6 +104,7 @@ impl PurchaseBody {
             unit_price: line.unit_price,
             discount: line.discount,
             tax: line.tax,
+            amount: line.amount,
         };
         let (cashier, till) = (self.cashier.into(), self.till.into());
         let origin = Origin { cashier, till, device: self.device.into(), card_token: self.card_token.into() };

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::response::Response;
 use ledger_core::account::command::Action;
 use ledger_core::id::Id;
+use ledger_core::time::Moment;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -34,11 +35,16 @@ pub struct RedemptionBody {
     /// After how many minutes the hold lapses; the rulebook's time if none.
     #[serde(default)]
     pub hold_minutes: Option<u32>,
+    /// When it occurred, where it is told later, as by a till that was offline; at most the rulebook's `redeem.offline_minutes` ago. Now if none.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub occurred_at: Option<Moment>,
 }
 
 impl RedemptionBody {
     pub(super) fn action(&self) -> Action {
-        if self.hold { Action::Hold { points: self.points, minutes: self.hold_minutes } } else { Action::Redeem { points: self.points } }
+        let (points, occurred_at) = (self.points, self.occurred_at);
+        if self.hold { Action::Hold { points, minutes: self.hold_minutes, occurred_at } } else { Action::Redeem { points, occurred_at } }
     }
 }
 
@@ -49,8 +55,9 @@ pub struct CaptureBody {
     /// Whose points.
     #[schema(value_type = String)]
     pub account_id: Id,
-    /// How many; the rest stays held.
-    pub points: i64,
+    /// How many, the rest stays held; all that are still held if none.
+    #[serde(default)]
+    pub points: Option<i64>,
     /// The idempotency key where one hold is captured several times; the redemption's id if none.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
@@ -76,8 +83,9 @@ pub struct RedemptionReturnBody {
     /// Whose points.
     #[schema(value_type = String)]
     pub account_id: Id,
-    /// How many come back.
-    pub points: i64,
+    /// How many come back; all that did not come back yet if none.
+    #[serde(default)]
+    pub points: Option<i64>,
 }
 
 /// Spend points, or set them aside.

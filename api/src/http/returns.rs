@@ -39,10 +39,16 @@ pub struct ReturnBody {
     /// What was given back.
     #[serde(default)]
     pub lines: Option<Vec<ReturnLineBody>>,
-    /// A sum of money given back, no line named.
+    /// The whole of the money given back, shipping included, no line named. One that exceeds what is left by at most a minor unit, or half of one
+    /// for each line that is kept, gives all goods back.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub amount: Option<Amount>,
+    /// What of the shipping is given back: a part of `amount`, or beside `lines`. It takes no points. Without it `amount` is for the goods first,
+    /// then for the shipping.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub shipping: Option<Amount>,
 }
 
 /// A line given back.
@@ -68,7 +74,7 @@ impl ReturnBody {
                 return Err(Problem::malformed(vec![error]));
             }
         };
-        Ok(Action::Return(Arc::new(Return { purchase_id: self.purchase_id, occurred_at: self.occurred_at, what })))
+        Ok(Action::Return(Arc::new(Return { purchase_id: self.purchase_id, occurred_at: self.occurred_at, what, shipping: self.shipping })))
     }
 }
 

@@ -159,8 +159,8 @@ impl Ended<'_> {
     /// As it is, and as it would be.
     pub fn standings(&self) -> (Standing, Standing) {
         let told = |account: &Account, program: &Program| {
-            let balance = account.balance();
-            let outstanding = balance.available + balance.pending + balance.held;
+            let balance = account.balance_at(self.now);
+            let outstanding = balance.available - balance.lapsed + balance.pending + balance.held;
             let liability = worth(program, outstanding, self.now);
             Standing { points: outstanding - balance.owed, outstanding, liability, tier: account.standing.tier.to_string() }
         };

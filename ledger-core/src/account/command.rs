@@ -5,9 +5,10 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use rust_decimal::Decimal;
+use rust_decimal::RoundingStrategy;
 use serde::{Deserialize, Serialize};
 
+use crate::currency::minor_digits;
 use crate::id::{Alias, Id};
 use crate::points::{Amount, POINTS_MAX, Points};
 use crate::policy::Invalid;
@@ -46,6 +47,8 @@ pub enum Action {
     Redeem {
         /// How many.
         points: Points,
+        /// When, if it is told later than it occurred, as by a till that was offline.
+        occurred_at: Option<Moment>,
     },
     /// Set points aside until they are captured, released or the hold lapses.
     Hold {
@@ -53,13 +56,15 @@ pub enum Action {
         points: Points,
         /// After how many minutes the hold lapses; the rulebook's time if none.
         minutes: Option<u32>,
+        /// When, if it is told later than it occurred.
+        occurred_at: Option<Moment>,
     },
     /// Spend held points, whole or in part.
     Capture {
         /// The redemption that holds them.
         redemption: Id,
-        /// How many.
-        points: Points,
+        /// How many; all that are still held if none.
+        points: Option<Points>,
     },
     /// Give held points back.
     Release {
@@ -70,8 +75,8 @@ pub enum Action {
     ReturnRedemption {
         /// The redemption that spent them.
         redemption: Id,
-        /// How many.
-        points: Points,
+        /// How many; all that were not given back yet if none.
+        points: Option<Points>,
     },
     /// Give goods back.
     Return(Arc<Return>),
@@ -196,6 +201,8 @@ pub struct Line {
     pub discount: Amount,
     /// The tax contained in the line after discount.
     pub tax: Amount,
+    /// What the receipt says was charged for the line, tax included; it replaces quantity × price − discount.
+    pub amount: Option<Amount>,
 }
 
 /// Goods given back.
@@ -207,6 +214,9 @@ pub struct Return {
     pub occurred_at: Moment,
     /// What was given back.
     pub what: Returned,
+    /// What of the shipping was given back: of an amount, the part that is not for goods; with lines, beside them. If it is left out, an
+    /// amount is for the goods first and then for the shipping.
+    pub shipping: Option<Amount>,
 }
 
 /// What was given back of a purchase.
@@ -214,7 +224,7 @@ pub struct Return {
 pub enum Returned {
     /// Quantities of lines, by line id.
     Lines(Vec<(Id, Amount)>),
-    /// A sum of money, no line named.
+    /// A sum of money, no line named; shipping is part of it.
     Amount(Amount),
 }
 
@@ -227,8 +237,9 @@ impl Command {
         match &self.action {
             Action::Earn(purchase) => purchase.check(),
             Action::Return(body) => body.check(),
-            Action::Redeem { points } | Action::Capture { points, .. } | Action::ReturnRedemption { points, .. } => check_points(*points),
-            Action::Hold { points, minutes } => {
+            Action::Redeem { points, .. } => check_points(*points),
+            Action::Capture { points, .. } | Action::ReturnRedemption { points, .. } => points.map_or(Ok(()), check_points),
+            Action::Hold { points, minutes, .. } => {
                 check_points(*points)?;
                 match minutes {
                     Some(minutes) if !(1..=527_040).contains(minutes) => Err(Invalid::new("/hold_minutes", minutes, "1 to 527040 minutes (366 days)")),
@@ -261,12 +272,28 @@ fn check_label(pointer: impl Display, label: &str) -> Result<(), Invalid> {
 }
 
 fn check_amount(pointer: impl Display, amount: Amount, positive: bool) -> Result<(), Invalid> {
+    check_unsigned(pointer, amount, positive, "")
+}
+
+/// As above; `instead` tells those who used a sign to take something off where it belongs.
+fn check_unsigned(pointer: impl Display, amount: Amount, positive: bool, instead: &str) -> Result<(), Invalid> {
     let least = amount > Amount::ZERO || (!positive && amount == Amount::ZERO);
     if least && amount.in_range() {
         return Ok(());
     }
     let expected = if positive { "a decimal above 0" } else { "a decimal, 0 or more" };
-    Err(Invalid::new(pointer.to_string(), amount, format!("{expected}, with at most 6 decimals")))
+    let instead = if amount < Amount::ZERO { instead } else { "" };
+    Err(Invalid::new(pointer.to_string(), amount, format!("{expected}, with at most 6 decimals{instead}")))
+}
+
+/// Money that changes hands has no more decimals than the currency's minor unit.
+fn check_paid(pointer: impl Display, amount: Amount, currency: &str) -> Result<(), Invalid> {
+    // Most are whole, and need no look at the table.
+    let decimals = if amount.scale() == 0 { None } else { minor_digits(currency) };
+    match decimals.filter(|decimals| amount.is_finer_than(*decimals)) {
+        Some(decimals) => Err(Invalid::new(pointer.to_string(), amount, format!("an amount that can be paid in {currency}: at most {decimals} decimals"))),
+        None => Ok(()),
+    }
 }
 
 impl Reason {
@@ -283,10 +310,10 @@ impl Reason {
 }
 
 impl Purchase {
-    /// What its goods came to, after discounts.
+    /// What was charged for its goods, after discounts; each line rounded to `decimals`, if any.
     #[must_use]
-    pub fn spend(&self) -> Amount {
-        Amount(self.lines.iter().fold(Decimal::ZERO, |sum, line| sum.saturating_add(line.spend().0)))
+    pub fn charge(&self, decimals: Option<u32>) -> Amount {
+        self.lines.iter().fold(Amount::ZERO, |sum, line| sum.plus(line.charge(decimals)))
     }
 
     fn check(&self) -> Result<(), Invalid> {
@@ -296,6 +323,7 @@ impl Purchase {
         check_label("/channel", &self.channel)?;
         check_label("/store", &self.store)?;
         check_amount("/shipping", self.shipping, false)?;
+        check_paid("/shipping", self.shipping, &self.currency)?;
         if let Some(origin) = &self.origin {
             let labels = [("cashier", &origin.cashier), ("till", &origin.till), ("device", &origin.device), ("card_token", &origin.card_token)];
             labels.into_iter().try_for_each(|(name, label)| check_label(format_args!("/{name}"), label))?;
@@ -304,7 +332,7 @@ impl Purchase {
             return Err(Invalid::new("/lines", format!("{} lines", self.lines.len()), format!("1 to {LINES_MAX} lines")));
         }
         for (i, line) in self.lines.iter().enumerate() {
-            line.check(i)?;
+            line.check(i, &self.currency)?;
         }
         if self.lines.len() == 1 {
             return Ok(());
@@ -328,6 +356,7 @@ impl Purchase {
             unit_price: Amount::ONE,
             discount: Amount::ZERO,
             tax: Amount::ZERO,
+            amount: None,
         };
         Self {
             purchase_id: id,
@@ -343,22 +372,48 @@ impl Purchase {
 }
 
 impl Line {
-    /// What it came to, after its discount. Lines are in range (12 digits before the point, 6 after, each), and so is the sum of 5,000 of their
-    /// products in a decimal's 28 digits, but for its last decimals, which a saturating product rounds.
-    #[must_use]
-    pub fn spend(&self) -> Amount {
-        Amount(self.quantity.0.saturating_mul(self.unit_price.0).saturating_sub(self.discount.0))
+    /// Quantity × price. Lines are in range (12 digits before the point, 6 after, each), and so is the sum of 5,000 of their products in a
+    /// decimal's 28 digits, but for its last decimals, which a saturating product rounds.
+    fn value(&self) -> Amount {
+        Amount(self.quantity.0.saturating_mul(self.unit_price.0))
     }
 
-    fn check(&self, i: usize) -> Result<(), Invalid> {
+    /// What was charged for it, tax included: its `amount`; else quantity × price − discount, rounded half up to `decimals` as on a receipt,
+    /// or not at all if there are none.
+    #[must_use]
+    pub fn charge(&self, decimals: Option<u32>) -> Amount {
+        let value = || self.value().minus(self.discount);
+        match (self.amount, decimals) {
+            (Some(amount), _) => amount,
+            (None, Some(decimals)) => Amount(value().0.round_dp_with_strategy(decimals, RoundingStrategy::MidpointAwayFromZero)),
+            (None, None) => value(),
+        }
+    }
+
+    fn check(&self, i: usize, currency: &str) -> Result<(), Invalid> {
+        const OFF: &str = "; what is taken off the bill goes into the discount of its lines";
+        const BACK: &str = "; goods that come back are a return, and what is taken off the bill goes into the discount of its lines";
         check_label(format_args!("/lines/{i}/sku"), &self.sku)?;
         check_label(format_args!("/lines/{i}/category"), &self.category)?;
-        check_amount(format_args!("/lines/{i}/quantity"), self.quantity, true)?;
-        check_amount(format_args!("/lines/{i}/unit_price"), self.unit_price, false)?;
-        check_amount(format_args!("/lines/{i}/discount"), self.discount, false)?;
+        check_unsigned(format_args!("/lines/{i}/quantity"), self.quantity, true, BACK)?;
+        check_unsigned(format_args!("/lines/{i}/unit_price"), self.unit_price, false, OFF)?;
+        check_unsigned(format_args!("/lines/{i}/discount"), self.discount, false, "; a discount is what is taken off the line, without a sign")?;
         check_amount(format_args!("/lines/{i}/tax"), self.tax, false)?;
-        let value = Amount(self.quantity.0.saturating_mul(self.unit_price.0));
-        if self.discount.plus(self.tax) > value {
+        let charge = self.value().minus(self.discount);
+        if let Some(amount) = self.amount {
+            let pointer = format!("/lines/{i}/amount");
+            check_unsigned(&pointer, amount, false, OFF)?;
+            check_paid(&pointer, amount, currency)?;
+            let decimals = minor_digits(currency);
+            let (off, unit) = (amount.minus(charge), Amount::unit(decimals.unwrap_or(6)));
+            if off > unit || Amount::ZERO.minus(off) > unit {
+                let right = Self { amount: None, ..self.clone() }.charge(decimals);
+                let expected = format!("{right}, or {unit} more or less: quantity × unit_price − discount = {}", Amount(charge.0.normalize()));
+                return Err(Invalid::new(pointer, amount, expected));
+            }
+        }
+        if self.tax > charge.max(self.amount.unwrap_or(charge)) {
+            let value = self.value();
             let expected = format!("discount and tax together at most quantity × unit_price = {value}");
             return Err(Invalid::new(format!("/lines/{i}/discount"), self.discount, expected));
         }
@@ -368,8 +423,15 @@ impl Line {
 
 impl Return {
     fn check(&self) -> Result<(), Invalid> {
+        self.shipping.map_or(Ok(()), |shipping| check_amount("/shipping", shipping, false))?;
         match &self.what {
-            Returned::Amount(amount) => check_amount("/amount", *amount, true),
+            Returned::Amount(amount) => {
+                check_amount("/amount", *amount, true)?;
+                match self.shipping.filter(|shipping| shipping > amount) {
+                    Some(shipping) => Err(Invalid::new("/shipping", shipping, format!("at most the amount of {amount}, of which it is part"))),
+                    None => Ok(()),
+                }
+            }
             Returned::Lines(lines) if lines.is_empty() || lines.len() > LINES_MAX => {
                 Err(Invalid::new("/lines", format!("{} lines", lines.len()), format!("1 to {LINES_MAX} lines, or an amount")))
             }

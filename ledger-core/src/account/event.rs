@@ -5,10 +5,11 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::command::{Purchase, Reason, Return};
+use super::qualifying::Qualifying;
 use super::state::Status;
 use crate::id::{Alias, Id};
 use crate::points::{Amount, Points};
-use crate::policy::{Facts, LinePoints, Paid, RateFailure};
+use crate::policy::{Facts, LinePoints, Paid, PointValue, RateFailure};
 use crate::time::Moment;
 
 /// The number of a lot within its account: 1, 2, 3 …
@@ -104,6 +105,8 @@ pub enum EventKind {
         redemption: Id,
         /// To which lots.
         parts: Vec<Part>,
+        /// By how much the value of the redemption fell; older events don't tell it.
+        value: Option<Amount>,
     },
     /// Goods were given back, and the points they had earned taken.
     PurchaseReturned(Box<Reversed>),
@@ -223,6 +226,18 @@ pub struct Earned {
     pub return_until: Moment,
     /// Who else than the program pays for how many of the lot's points.
     pub paid_by: Vec<Paid>,
+    /// What it counts towards a tier in every unit; none in records of edition 1.
+    pub counted: Option<Qualifying>,
+    /// To how many decimals its lines' charges were rounded; not at all, if none.
+    pub decimals: Option<u32>,
+}
+
+impl Earned {
+    /// What was charged for its goods, after discounts, shipping not.
+    #[must_use]
+    pub fn charge(&self) -> Amount {
+        self.purchase.charge(self.decimals)
+    }
 }
 
 /// Points that were spent.
@@ -232,10 +247,19 @@ pub struct Spent {
     pub redemption: Id,
     /// From which lots.
     pub parts: Vec<Part>,
-    /// What they were worth.
+    /// By how much the value of the redemption grew, which is rounded as a whole; so the values of its parts add up to it.
     pub value: Amount,
     /// Until when it can be returned.
     pub return_until: Moment,
+    /// What points were worth; where that was not told yet, `value` is of these points alone.
+    pub rate: Option<PointValue>,
+}
+
+impl Spent {
+    /// What its points are worth.
+    pub(super) fn rate(&self) -> PointValue {
+        self.rate.unwrap_or(PointValue { points: self.parts.iter().map(|part| part.points).sum(), amount: self.value })
+    }
 }
 
 /// A purchase that was given back, whole or in part.
@@ -261,8 +285,34 @@ pub struct Reversed {
     pub owed: Points,
     /// What the goods given back had counted towards a tier.
     pub qualifying: Amount,
+    /// What of the money went back; older records don't say.
+    pub refunded: Option<Refunded>,
     /// How many of `points` somebody else than the program does not pay for any more: of all who paid before or pay now.
     pub paid_by: Vec<Paid>,
+    /// What the goods given back had counted in every unit; none in records of edition 1.
+    pub counted: Option<Qualifying>,
+    /// Of `day_points`, how many by run of the member's pool, where they are not all of the purchase's own (see [`super::pool`]).
+    pub day_points_by_run: Vec<RunPoints>,
+}
+
+/// Points of a run of purchases under a cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunPoints {
+    /// The run.
+    pub first_seq: u64,
+    /// How many.
+    pub points: Points,
+}
+
+/// What of the money went back with a return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Refunded {
+    /// For goods, to 6 decimals; the refunds of a purchase sum to what was charged for the goods given back.
+    pub goods: Amount,
+    /// For shipping.
+    pub shipping: Amount,
+    /// Whether money without a line took the last of the goods, so that none of them is kept.
+    pub all_goods: bool,
 }
 
 /// A tier reached, lost or kept.
@@ -282,6 +332,8 @@ pub struct TierMove {
     pub review_at: Option<Moment>,
     /// Why.
     pub cause: TierCause,
+    /// What counted towards it in every unit; none in records of edition 1.
+    pub counted: Option<Qualifying>,
 }
 
 /// Why a tier changed.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::event::{Earned, Event, EventKind, Lot, LotId, Part, Reversed, Spent, TierCause, TierMove};
-use super::state::{Account, Hold, LotState, Pool, PurchaseState, RedemptionState, Standing, Status};
+use super::qualifying::Qualifying;
+use super::state::{Account, Hold, LotState, PurchaseState, RedemptionState, SpentAt, Standing, Status};
 use crate::id::Id;
 use crate::planted::{Bug, is_planted};
-use crate::points::{Amount, Points};
+use crate::points::{Amount, Exact, Points};
+use crate::policy::{Kept, gross};
 use crate::posting::postings;
 use crate::time::{DAY_US, Moment};
 
@@ -41,10 +43,11 @@ impl Account {
             }
             EventKind::AccountUnfrozen { status, .. } => self.status = *status,
             EventKind::AccountClosed(_) => self.status = Status::Closed,
-            EventKind::PointsEarned(earned) => self.earn(earned),
+            EventKind::PointsEarned(earned) => self.earn(at, earned),
             EventKind::PointsMatured { lot, .. } => {
                 if let Some(lot) = self.lot_mut(*lot) {
                     lot.pending = false;
+                    lot.points_since = lot.points_since.max(at);
                 }
             }
             EventKind::PointsExpired(part) => self.expire(*part),
@@ -53,7 +56,7 @@ impl Account {
                 // Activity that is told of late puts nothing forward.
                 self.lots.iter_mut().filter(follows).for_each(|lot| lot.expires_at = lot.expires_at.max(Some(*expires_at)));
             }
-            EventKind::PointsAdded { adjustment, lot, rule_version, .. } => self.push_lot(lot, adjustment, at, false, *rule_version, at),
+            EventKind::PointsAdded { adjustment, lot, rule_version, .. } => self.push_lot(lot, adjustment, (at, at), false, *rule_version, at),
             EventKind::PointsRedeemed(spent) => {
                 self.last_activity = self.last_activity.max(at);
                 self.take(&spent.parts);
@@ -74,10 +77,10 @@ impl Account {
             }
             EventKind::HoldReleased { redemption, parts, .. } => {
                 self.unhold(redemption, parts);
-                self.each_lot(parts, |lot, points| lot.remaining += points);
+                self.put_back(at, parts);
             }
-            EventKind::RedemptionReturned { redemption, parts, .. } => self.restore(redemption, parts),
-            EventKind::PurchaseReturned(reversed) => self.reverse(reversed),
+            EventKind::RedemptionReturned { redemption, parts, .. } => self.restore(at, redemption, parts),
+            EventKind::PurchaseReturned(reversed) => self.reverse(at, reversed),
             EventKind::PointsTaken { parts, .. } | EventKind::DebtPaid { parts, .. } | EventKind::PointsForfeited { parts } => self.take(parts),
             EventKind::TierChanged(moved) | EventKind::TierKept(moved) => self.stand(at, moved),
         }
@@ -100,10 +103,13 @@ impl Account {
             self.qualifying.pop_front();
         }
         self.purchases.retain(|state| kept_until(state.return_until) >= now);
-        self.redemptions.retain(|state| kept_until(state.return_until) >= now && !state.parts.is_empty());
+        // While more of a hold may be captured, its value is rounded together with what was captured before.
+        let holds = &self.holds;
+        let is_held = |state: &RedemptionState| holds.iter().any(|hold| hold.redemption == state.redemption);
+        self.redemptions.retain(|state| kept_until(state.return_until) >= now && !state.parts.is_empty() || is_held(state));
         self.lots.retain(|lot| lot.remaining > 0 || lot.held > 0 || lot.keep_until >= now);
         let (purchases, first_day) = (&self.purchases, now.as_micros() / DAY_US - QUALIFYING_DAYS);
-        self.days.retain(|pool| i64::from(pool.day) >= first_day || purchases.iter().any(|state| state.day == pool.day));
+        self.pools.days.retain(|run| i64::from(run.day) >= first_day || purchases.iter().any(|state| state.day == run.day));
         let purchases = self.purchases.iter().map(|state| kept_until(state.return_until));
         let redemptions = self.redemptions.iter().map(|state| kept_until(state.return_until));
         let lots = self.lots.iter().filter(|lot| lot.remaining == 0 && lot.held == 0).map(|lot| lot.keep_until);
@@ -142,7 +148,15 @@ impl Account {
         }
     }
 
-    fn push_lot(&mut self, lot: &Lot, source: &Id, earned_at: Moment, pending: bool, rule_version: u32, keep_until: Moment) {
+    /// Gives points back to the lots that they came from.
+    fn put_back(&mut self, at: Moment, parts: &[Part]) {
+        self.each_lot(parts, |lot, points| {
+            lot.remaining += points;
+            lot.points_since = lot.points_since.max(at);
+        });
+    }
+
+    fn push_lot(&mut self, lot: &Lot, source: &Id, (earned_at, at): (Moment, Moment), pending: bool, rule_version: u32, keep_until: Moment) {
         self.lot_count = lot.lot;
         make_room(&mut self.lots);
         self.lots.push(LotState {
@@ -158,21 +172,23 @@ impl Account {
             source: source.clone(),
             rule_version,
             keep_until,
+            points_since: at,
         });
     }
 
-    fn earn(&mut self, earned: &Earned) {
+    fn earn(&mut self, at: Moment, earned: &Earned) {
         let occurred_at = earned.purchase.occurred_at;
         let points = earned.lot.as_ref().map_or(0, |lot| lot.points);
         if let Some(lot) = &earned.lot {
-            self.push_lot(lot, &earned.purchase.purchase_id, occurred_at, earned.pending, earned.rule_version, kept_until(earned.return_until));
+            let keep_until = kept_until(earned.return_until);
+            self.push_lot(lot, &earned.purchase.purchase_id, (occurred_at, at), earned.pending, earned.rule_version, keep_until);
         }
         self.lifetime_earned += points;
         self.purchase_count += 1;
         self.last_activity = self.last_activity.max(occurred_at);
-        self.pool_mut(earned.day).book(earned.uncapped_points, earned.day_points);
-        self.member_pool.book(earned.day_points, points);
-        self.qualify(occurred_at, earned.qualifying);
+        self.pools.book((self.seq + 1, earned.day), earned.rule_version, earned.uncapped_points, earned.day_points);
+        let counted = earned.counted.unwrap_or_else(|| Qualifying::of_first_edition(earned.qualifying, points, &earned.purchase));
+        self.qualify(occurred_at, counted);
         self.prune_no_later_than(kept_until(earned.return_until));
         self.purchases.push(Arc::new(PurchaseState {
             purchase: earned.purchase.clone(),
@@ -180,27 +196,18 @@ impl Account {
             facts: earned.facts.clone(),
             seq: self.seq + 1,
             lot: earned.lot.as_ref().map(|lot| lot.lot),
-            kept: crate::policy::Kept::default(),
+            kept: crate::policy::Kept { decimals: earned.decimals, ..crate::policy::Kept::default() },
             points,
             uncapped_points: earned.uncapped_points,
             day: earned.day,
             expired: 0,
-            qualifying: earned.qualifying,
+            qualifying: counted,
             return_until: earned.return_until,
         }));
     }
 
-    fn pool_mut(&mut self, day: i32) -> &mut Pool {
-        let found = self.days.iter().rposition(|pool| pool.day == day);
-        let i = found.unwrap_or_else(|| {
-            self.days.push(Pool { day, ..Pool::default() });
-            self.days.len() - 1
-        });
-        &mut self.days[i]
-    }
-
-    fn qualify(&mut self, at: Moment, amount: Amount) {
-        if amount == Amount::ZERO {
+    fn qualify(&mut self, at: Moment, amount: Qualifying) {
+        if amount == Qualifying::default() {
             return;
         }
         self.qualifying_recent = self.qualifying_recent.plus(amount);
@@ -209,7 +216,7 @@ impl Account {
         self.qualifying.insert(i, (at, amount));
     }
 
-    fn unqualify(&mut self, at: Moment, amount: Amount) {
+    fn unqualify(&mut self, at: Moment, amount: Qualifying) {
         self.qualifying_recent = self.qualifying_recent.minus(amount);
         let mut left = amount;
         // Which of those of one moment it was makes no difference: they leave every window together.
@@ -237,14 +244,18 @@ impl Account {
             }
         }
         self.prune_no_later_than(keep_until);
+        let rate = spent.rate();
+        let points = spent.parts.iter().map(|part| part.points).sum();
         match self.redemptions.iter_mut().rev().find(|state| state.redemption == spent.redemption) {
             Some(state) => {
                 state.parts.extend(&spent.parts);
+                state.spend(points, rate);
                 state.return_until = spent.return_until;
             }
             None => {
                 make_room(&mut self.redemptions);
-                self.redemptions.push(RedemptionState { redemption: spent.redemption.clone(), parts: spent.parts.clone(), return_until: spent.return_until })
+                let (redemption, parts, rates) = (spent.redemption.clone(), spent.parts.clone(), vec![SpentAt { points, rate }]);
+                self.redemptions.push(RedemptionState { redemption, parts, rates, return_until: spent.return_until });
             }
         }
     }
@@ -257,31 +268,37 @@ impl Account {
         self.holds.retain(|hold| !hold.parts.is_empty());
     }
 
-    fn restore(&mut self, redemption: &Id, parts: &[Part]) {
-        self.each_lot(parts, |lot, points| lot.remaining += points);
+    fn restore(&mut self, at: Moment, redemption: &Id, parts: &[Part]) {
+        self.put_back(at, parts);
         if let Some(state) = self.redemptions.iter_mut().rev().find(|state| state.redemption == *redemption) {
             subtract(&mut state.parts, parts);
+            state.give_back(parts.iter().map(|part| part.points).sum());
         }
     }
 
-    fn reverse(&mut self, reversed: &Reversed) {
+    fn reverse(&mut self, at: Moment, reversed: &Reversed) {
         self.take(&reversed.parts);
+        // What a smaller basket earns more comes to the lot.
+        self.each_lot(&reversed.parts, |lot, points| lot.points_since = if points < 0 { lot.points_since.max(at) } else { lot.points_since });
+        if reversed.shortfall > 0 || reversed.owed > 0 {
+            self.debt_since = self.debt_since.max(at);
+        }
         let Some(i) = self.purchases.iter().rposition(|state| state.purchase.purchase_id == reversed.body.purchase_id) else { return };
         let state = Arc::make_mut(&mut self.purchases[i]);
         let uncapped = state.uncapped_points - reversed.uncapped_points;
-        state.kept.give_back(&state.purchase, &reversed.body.what);
+        state.kept.give_back(&state.purchase, &reversed.body.what, reversed.refunded.as_ref());
+        let uncounted = reversed.counted.unwrap_or_else(|| uncounted_by_first_edition(state, reversed));
         state.points -= reversed.points;
         state.uncapped_points = reversed.uncapped_points;
         state.expired -= reversed.expired;
-        state.qualifying = state.qualifying.minus(reversed.qualifying);
+        state.qualifying = state.qualifying.minus(uncounted);
         let (day, seq, occurred_at) = (state.day, state.seq, state.purchase.occurred_at);
-        self.pool_mut(day).book(-uncapped, -reversed.day_points);
-        self.member_pool.book(-reversed.day_points, -reversed.points);
-        self.unqualify(occurred_at, reversed.qualifying);
+        self.pools.lower((seq, day), uncapped, reversed.day_points, &reversed.day_points_by_run);
+        self.unqualify(occurred_at, uncounted);
         let standing = &mut self.standing;
         let counted = seq <= standing.since_seq && standing.counted_from.is_none_or(|from| occurred_at > from);
         if let Some(basis) = standing.basis.as_mut().filter(|_| counted) {
-            *basis = basis.minus(reversed.qualifying);
+            *basis = basis.minus(uncounted);
         }
     }
 
@@ -293,16 +310,28 @@ impl Account {
             }
             self.standing.since = at;
         }
+        if moved.cause != TierCause::Review {
+            self.standing.anchor = at;
+        }
         self.standing.tier = moved.to.clone();
         // Where a return leaves enough of the purchases that had counted for a lower tier, it is they who hold it, not those booked since.
-        let is_rest = moved.cause == TierCause::Returned && self.standing.basis == Some(moved.qualifying);
+        let counted = moved.counted.unwrap_or_else(|| Qualifying::of_first_edition_tier(moved.qualifying));
+        let is_rest = moved.cause == TierCause::Returned && self.standing.basis == Some(counted);
         if !is_rest {
             self.standing.since_seq = self.seq + 1;
         }
-        self.standing.basis = moved.earned.then_some(moved.qualifying);
+        self.standing.basis = moved.earned.then_some(counted);
         self.standing.counted_from = moved.counted_from;
         self.standing.review_at = moved.review_at;
     }
+}
+
+/// What a return of edition 1, which states one amount and not in which unit, took from what the purchase had counted; `state` knows the goods
+/// kept after it.
+fn uncounted_by_first_edition(state: &PurchaseState, reversed: &Reversed) -> Qualifying {
+    let is_all_back = |kept: &Kept| gross(&state.purchase, kept).and_then(Exact::to_amount).is_ok_and(|paid| paid <= Amount::ZERO);
+    let purchases = i64::from(is_all_back(&state.kept));
+    Qualifying { points: reversed.points, spend: reversed.qualifying, purchases }.min(state.qualifying)
 }
 
 /// Until when a purchase or redemption is kept.

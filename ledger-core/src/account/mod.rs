@@ -4,6 +4,8 @@ pub mod command;
 pub mod decide;
 pub mod event;
 mod evolve;
+pub mod pool;
+pub mod qualifying;
 pub mod rejection;
 pub mod state;
 

@@ -43,6 +43,14 @@ pub enum Rejection {
         /// The program's clock.
         now: Moment,
     },
+    /// A redemption is told later than the rulebook allows.
+    #[error("occurred_at {occurred_at} is too long ago: redemptions may be told {minutes} minutes after they occurred (redeem.offline_minutes)")]
+    ToldTooLate {
+        /// When it occurred.
+        occurred_at: Moment,
+        /// The rulebook's.
+        minutes: u32,
+    },
     /// The purchase is in another currency than the program.
     #[error("the purchase is in {currency}, the program's currency is {expected}")]
     CurrencyMismatch {
@@ -105,6 +113,18 @@ pub enum Rejection {
         /// Kept until now.
         kept: Amount,
     },
+    /// More money is given back than was paid and kept.
+    #[error("{refunded} is refunded, {shipping} of it for shipping, but only {goods_left} of the goods and {shipping_left} of the shipping are left")]
+    RefundExceedsPurchase {
+        /// The refund.
+        refunded: Amount,
+        /// Of it, what is for shipping.
+        shipping: Amount,
+        /// What the goods kept had cost.
+        goods_left: Amount,
+        /// What of the shipping was not given back.
+        shipping_left: Amount,
+    },
     /// More points are given back than the redemption spent.
     #[error("{points} points are given back, but only {left} are left of the redemption")]
     ReturnExceedsRedemption {
@@ -112,6 +132,12 @@ pub enum Rejection {
         points: Points,
         /// Left.
         left: Points,
+    },
+    /// All points of the redemption were given back, or none was spent yet.
+    #[error("redemption {redemption_id} has no spent points left to give back")]
+    NothingToReturn {
+        /// Which.
+        redemption_id: Id,
     },
     /// More is captured than is held.
     #[error("{points} points are captured, but only {held} are held")]
@@ -187,6 +213,16 @@ pub enum Rejection {
         /// How many.
         most: usize,
     },
+    /// Money is given back in less than can be paid.
+    #[error("{amount} can't be paid in {currency}, which has {decimals} decimals")]
+    AmountTooFine {
+        /// The amount.
+        amount: Amount,
+        /// The purchase's.
+        currency: String,
+        /// Of its minor unit.
+        decimals: u32,
+    },
     /// The id was used before, for something else.
     #[error("the id was used before with other content")]
     IdReused,
@@ -212,6 +248,7 @@ impl Rejection {
             Self::ApprovalByMaker { .. } => 34,
             Self::ApprovalRequired { .. } => 35,
             Self::TooManyProposals { .. } => 36,
+            Self::ToldTooLate { .. } => 37,
             Self::PurchaseNotFound { .. } => 40,
             Self::RedemptionNotFound { .. } => 41,
             Self::HoldNotFound { .. } => 42,
@@ -219,7 +256,7 @@ impl Rejection {
             Self::ReturnWindowForgotten => 44,
             Self::ReturnBeforePurchase { .. } => 45,
             Self::LineNotFound { .. } => 46,
-            Self::ReturnExceedsPurchase { .. } => 47,
+            Self::ReturnExceedsPurchase { .. } | Self::RefundExceedsPurchase { .. } => 47,
             Self::ReturnExceedsRedemption { .. } => 48,
             Self::CaptureExceedsHold { .. } => 49,
             Self::BelowMinimum { .. } => 50,
@@ -229,6 +266,8 @@ impl Rejection {
             Self::AliasExists => 54,
             Self::AliasNotFound => 55,
             Self::TooManyAliases { .. } => 56,
+            Self::NothingToReturn { .. } => 57,
+            Self::AmountTooFine { .. } => 58,
             Self::IdReused => 60,
         }
     }
@@ -246,6 +285,7 @@ impl Rejection {
             Self::AccountNotFrozen => "account_not_frozen",
             Self::AccountNotPending => "account_not_pending",
             Self::OccurredInFuture { .. } => "occurred_in_future",
+            Self::ToldTooLate { .. } => "told_too_late",
             Self::CurrencyMismatch { .. } => "currency_mismatch",
             Self::AmountTooLarge => "amount_too_large",
             Self::PurchaseNotFound { .. } => "purchase_not_found",
@@ -254,8 +294,8 @@ impl Rejection {
             Self::OutsideReturnWindow { .. } | Self::ReturnWindowForgotten => "outside_return_window",
             Self::ReturnBeforePurchase { .. } => "return_before_purchase",
             Self::LineNotFound { .. } => "line_not_found",
-            Self::ReturnExceedsPurchase { .. } => "return_exceeds_purchase",
-            Self::ReturnExceedsRedemption { .. } => "return_exceeds_redemption",
+            Self::ReturnExceedsPurchase { .. } | Self::RefundExceedsPurchase { .. } => "return_exceeds_purchase",
+            Self::ReturnExceedsRedemption { .. } | Self::NothingToReturn { .. } => "return_exceeds_redemption",
             Self::CaptureExceedsHold { .. } => "capture_exceeds_hold",
             Self::BelowMinimum { .. } => "below_minimum",
             Self::NotAMultiple { .. } => "not_a_multiple",
@@ -268,6 +308,7 @@ impl Rejection {
             Self::ApprovalByMaker { .. } => "approval_by_maker",
             Self::ApprovalRequired { .. } => "approval_required",
             Self::TooManyProposals { .. } => "too_many_proposals",
+            Self::AmountTooFine { .. } => "amount_too_fine",
             Self::IdReused => "id_reused",
         }
     }

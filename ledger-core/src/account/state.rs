@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::command::Purchase;
 use super::event::{LotId, Part, Proposal};
+use super::pool::Pools;
+use super::qualifying::Qualifying;
 use crate::id::{Alias, Id};
-use crate::points::{Amount, Points};
-use crate::policy::{Facts, Kept, Version};
+use crate::points::{Exact, Points, TooLarge};
+use crate::policy::{Facts, Kept, PointValue, Version};
 use crate::posting::{BUCKETS, Bucket};
 use crate::time::Moment;
 
@@ -71,6 +73,8 @@ pub struct Balance {
     pub owed: Points,
     /// All that purchases ever gave.
     pub lifetime_earned: Points,
+    /// Of what is available, what has expired and is not booked so yet, as redemptions of before may still be told.
+    pub lapsed: Points,
 }
 
 /// What one earning gave, as far as it is left.
@@ -100,6 +104,22 @@ pub struct LotState {
     pub rule_version: u32,
     /// Until when points may come back to it.
     pub keep_until: Moment,
+    /// When the last of its points came, or came to be available: nothing that takes them is dated before.
+    pub points_since: Moment,
+}
+
+impl LotState {
+    /// When its points are lost, if ever: those that a purchase after a fixed date earns as they are earned.
+    #[must_use]
+    pub fn lost_at(&self) -> Option<Moment> {
+        self.expires_at.map(|at| at.max(self.earned_at))
+    }
+
+    /// Whether its points are lost at `at`, booked or not.
+    #[must_use]
+    pub fn is_lost_by(&self, at: Moment) -> bool {
+        self.lost_at().is_some_and(|lost_at| lost_at <= at)
+    }
 }
 
 /// Points set aside.
@@ -128,8 +148,54 @@ pub struct RedemptionState {
     pub redemption: Id,
     /// What of it was not returned yet, in the order it was taken.
     pub parts: Vec<Part>,
+    /// The same points by what they are worth, in the same order.
+    pub rates: Vec<SpentAt>,
     /// Until when it can be returned.
     pub return_until: Moment,
+}
+
+/// Points spent at one rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpentAt {
+    /// How many.
+    pub points: Points,
+    /// What they are worth.
+    pub rate: PointValue,
+}
+
+impl RedemptionState {
+    /// What it is worth without its last `returned` points, exactly.
+    ///
+    /// # Errors
+    /// [`TooLarge`] when the rates have more digits than can be summed exactly.
+    pub fn worth(&self, returned: Points) -> Result<Exact, TooLarge> {
+        let mut left = self.rates.iter().map(|rated| rated.points).sum::<Points>() - returned;
+        let mut worth = Exact::ZERO;
+        for rated in &self.rates {
+            let points = rated.points.min(left);
+            worth = worth.plus(rated.rate.exact(points)?)?;
+            left -= points;
+        }
+        Ok(worth)
+    }
+
+    pub(super) fn spend(&mut self, points: Points, rate: PointValue) {
+        match self.rates.last_mut().filter(|last| last.rate == rate) {
+            Some(last) => last.points += points,
+            None => self.rates.push(SpentAt { points, rate }),
+        }
+    }
+
+    /// The last points come back first.
+    pub(super) fn give_back(&mut self, mut points: Points) {
+        while let Some(last) = self.rates.last_mut().filter(|_| points > 0) {
+            let gone = last.points.min(points);
+            (last.points, points) = (last.points - gone, points - gone);
+            if last.points == 0 {
+                self.rates.pop();
+            }
+        }
+    }
 }
 
 /// A purchase that can still be returned.
@@ -156,40 +222,9 @@ pub struct PurchaseState {
     /// Points of its lot that expired and were not counted against a return yet.
     pub expired: Points,
     /// What it still counts towards a tier.
-    pub qualifying: Amount,
+    pub qualifying: Qualifying,
     /// Until when it can be returned.
     pub return_until: Moment,
-}
-
-/// A cap that purchases share: what they would give together, and what they gave.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pool {
-    /// The local day, where the pool is of a day.
-    pub day: i32,
-    /// Without the cap.
-    pub uncapped: Points,
-    /// With it.
-    pub granted: Points,
-}
-
-impl Pool {
-    /// What more the pool grants if `points` come in.
-    #[must_use]
-    pub fn room(&self, points: Points, cap: Option<Points>) -> Points {
-        cap.map_or(points, |cap| points.min(cap - self.granted).max(0))
-    }
-
-    /// What the pool grants less if `points` go out.
-    #[must_use]
-    pub fn without(&self, points: Points, cap: Option<Points>) -> Points {
-        let left = self.uncapped - points;
-        (self.granted - cap.map_or(left, |cap| left.min(cap))).clamp(0, self.granted)
-    }
-
-    pub(super) fn book(&mut self, uncapped: Points, granted: Points) {
-        self.uncapped += uncapped;
-        self.granted += granted;
-    }
 }
 
 /// The tier an account has.
@@ -202,11 +237,13 @@ pub struct Standing {
     /// The last record with purchases that counted towards it.
     pub since_seq: u64,
     /// What of the purchases that reached it is still kept; none if it is the entry tier or held by grace.
-    pub basis: Option<Amount>,
+    pub basis: Option<Qualifying>,
     /// Purchases after this moment counted towards it.
     pub counted_from: Option<Moment>,
     /// When it is reviewed next.
     pub review_at: Option<Moment>,
+    /// When it was reached by earning or left by a return: reviews come whole years after that, however short a month between was.
+    pub anchor: Moment,
 }
 
 /// The state of an account.
@@ -244,20 +281,20 @@ pub struct Account {
     pub purchases: Vec<Arc<PurchaseState>>,
     /// Redemptions that can still be returned.
     pub redemptions: Vec<RedemptionState>,
-    /// The caps per day that returns may still touch.
-    pub days: Vec<Pool>,
-    /// The cap per member.
-    pub member_pool: Pool,
+    /// The caps that purchases share.
+    pub pools: Pools,
+    /// When an earlier return last could not take all: nothing that pays for it is dated before.
+    pub debt_since: Moment,
     /// The tier.
     pub standing: Standing,
     /// The tiers before, oldest first, with the moment each began.
     pub tier_history: Vec<(Moment, CompactString)>,
     /// What counts towards a tier, by the purchase's time, of the last 400 days.
-    pub qualifying: VecDeque<(Moment, Amount)>,
+    pub qualifying: VecDeque<(Moment, Qualifying)>,
     /// The sum of `qualifying`.
-    pub qualifying_recent: Amount,
+    pub qualifying_recent: Qualifying,
     /// What counted before that.
-    pub qualifying_before: Amount,
+    pub qualifying_before: Qualifying,
     /// The other names it can be found by.
     pub aliases: Vec<Alias>,
     /// Changes by hand that wait for somebody else.
@@ -282,7 +319,15 @@ impl Account {
             held: self.total(Bucket::Held),
             owed: -self.total(Bucket::Owed),
             lifetime_earned: self.lifetime_earned,
+            lapsed: 0,
         }
+    }
+
+    /// What the account has at `now`, by when all is done that is due.
+    #[must_use]
+    pub fn balance_at(&self, now: Moment) -> Balance {
+        let lapsed = self.lots.iter().filter(|lot| !lot.pending && lot.is_lost_by(now)).map(|lot| lot.remaining).sum();
+        Balance { lapsed, ..self.balance() }
     }
 
     /// The lot with this number, if it is kept.
@@ -309,21 +354,15 @@ impl Account {
         self.redemptions.iter().rev().find(|state| state.redemption == *id)
     }
 
-    /// The pool of the cap on `day`.
-    #[must_use]
-    pub fn day_pool(&self, day: i32) -> Pool {
-        self.days.iter().rev().find(|pool| pool.day == day).copied().unwrap_or(Pool { day, ..Pool::default() })
-    }
-
     /// What counts towards a tier in the window of `version` that ends at `at`.
     #[must_use]
-    pub fn qualifying_at(&self, version: &Version, at: Moment) -> Amount {
+    pub fn qualifying_at(&self, version: &Version, at: Moment) -> Qualifying {
         self.qualifying_after(version.window_start(at))
     }
 
     /// What counts towards a tier after `start`; all if none.
     #[must_use]
-    pub fn qualifying_after(&self, start: Option<Moment>) -> Amount {
+    pub fn qualifying_after(&self, start: Option<Moment>) -> Qualifying {
         match start {
             None => self.qualifying_recent.plus(self.qualifying_before),
             Some(start) => {

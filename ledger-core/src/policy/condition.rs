@@ -11,7 +11,7 @@ use cel::{Context, Env, Value};
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
 
-use super::rate::{Facts, Kept, gross};
+use super::rate::{Facts, Kept, gross, kept_line};
 use crate::account::command::{Line, Purchase};
 use crate::points::{Amount, Exact};
 
@@ -101,24 +101,27 @@ pub(super) struct Scope<'a> {
     purchase: &'a Purchase,
     kept: &'a Kept,
     facts: &'a Facts,
+    /// What money that was given back without a line leaves of every line.
+    left: Exact,
     context: Option<Context<'a, 'a>>,
 }
 
 impl<'a> Scope<'a> {
-    pub(super) fn new(env: &'a Arc<Env>, purchase: &'a Purchase, kept: &'a Kept, facts: &'a Facts) -> Self {
-        Self { env, purchase, kept, facts, context: None }
+    pub(super) fn new(env: &'a Arc<Env>, purchase: &'a Purchase, kept: &'a Kept, facts: &'a Facts, left: Exact) -> Self {
+        Self { env, purchase, kept, facts, left, context: None }
     }
 
     fn context(&mut self) -> Result<&mut Context<'a, 'a>, String> {
         if self.context.is_none() {
             let mut context = Context::with_env(Arc::clone(self.env));
+            let kept_lines = self.purchase.lines.iter().enumerate().filter(|(i, line)| self.kept.quantity(*i, line) > Amount::ZERO).count();
             let total = gross(self.purchase, self.kept).and_then(Exact::to_amount).map_err(|e| e.to_string())?;
             let purchase = PurchaseView {
                 total: double(total),
                 currency: &self.purchase.currency,
                 channel: &self.purchase.channel,
                 store: &self.purchase.store,
-                line_count: i64::try_from(self.purchase.lines.len()).unwrap_or(i64::MAX),
+                line_count: i64::try_from(kept_lines).unwrap_or(i64::MAX),
             };
             let account = AccountView {
                 tier: &self.facts.tier,
@@ -157,20 +160,20 @@ impl Condition {
 
     fn try_on_sample(&self, env: &Arc<Env>) -> Result<(), ConditionError> {
         let (purchase, kept, facts) = (Purchase::sample(), Kept::default(), Facts::default());
-        let mut scope = Scope::new(env, &purchase, &kept, &facts);
+        let mut scope = Scope::new(env, &purchase, &kept, &facts, Exact::ONE);
         // What fails only on some values (a division by zero) is for run time; what fails on its types is not.
-        match self.evaluate(&mut scope, &purchase.lines[0]) {
+        match self.evaluate(&mut scope, 0, &purchase.lines[0]) {
             Ok(_) => Ok(()),
             Err(error) if error.contains("zero") || error.contains("verflow") => Ok(()),
             Err(error) => Err(ConditionError::NotBoolean(error)),
         }
     }
 
-    /// Whether it holds for `line`.
+    /// Whether it holds for `line`, the one at `index` of the purchase, as far as its goods are kept.
     ///
     /// # Errors
     /// What CEL says when it can't be evaluated; the caller records it and gives no bonus.
-    pub(super) fn holds(&self, scope: &mut Scope<'_>, line: &Line) -> Result<bool, String> {
+    pub(super) fn holds(&self, scope: &mut Scope<'_>, index: usize, line: &Line) -> Result<bool, String> {
         let passes = self.guards.iter().all(|(field, text)| {
             text.as_str()
                 == match field {
@@ -180,18 +183,19 @@ impl Condition {
                     Field::Store => scope.purchase.store.as_str(),
                 }
         });
-        if passes { self.evaluate(scope, line) } else { Ok(false) }
+        if passes { self.evaluate(scope, index, line) } else { Ok(false) }
     }
 
-    fn evaluate(&self, scope: &mut Scope<'_>, line: &Line) -> Result<bool, String> {
+    fn evaluate(&self, scope: &mut Scope<'_>, index: usize, line: &Line) -> Result<bool, String> {
+        let kept = kept_line(scope.kept, index, line, scope.left).map_err(|error| error.to_string())?;
         let view = LineView {
             sku: &line.sku,
             category: &line.category,
-            quantity: double(line.quantity),
+            quantity: double(kept.quantity),
             unit_price: double(line.unit_price),
-            discount: double(line.discount),
-            tax: double(line.tax),
-            amount: double(line.spend()),
+            discount: double(kept.discount),
+            tax: double(kept.tax),
+            amount: double(kept.amount),
         };
         let context = scope.context()?;
         context.add_variable("line", cel::to_value(view).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
@@ -293,7 +297,7 @@ mod tests {
         let condition = Condition::compile(&env, "1 / account.purchases > 0").unwrap();
         let purchase = Purchase::sample();
         let kept = Kept::default();
-        let mut scope = Scope::new(&env, &purchase, &kept, &facts);
-        assert!(condition.holds(&mut scope, &purchase.lines[0]).unwrap_err().contains("zero"));
+        let mut scope = Scope::new(&env, &purchase, &kept, &facts, Exact::ONE);
+        assert!(condition.holds(&mut scope, 0, &purchase.lines[0]).unwrap_err().contains("zero"));
     }
 }

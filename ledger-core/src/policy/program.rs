@@ -6,8 +6,9 @@ use cel::Env;
 
 use super::condition::Condition;
 use super::rulebook::{Expiry, Level, Mode, Rulebook, Span, Window};
+use crate::currency::minor_digits;
 use crate::points::Amount;
-use crate::time::{Moment, Zone};
+use crate::time::{MINUTE_US, Moment, Zone};
 
 /// One published version of a rulebook, compiled. It never changes.
 pub struct Version {
@@ -34,10 +35,17 @@ impl Version {
         match &self.rulebook.expiry {
             Expiry::Never => None,
             Expiry::Rolling { months, days } => Some(self.after(occurred_at, Span { months: *months, days: *days })),
-            Expiry::FixedDate { date } => Some(self.zone.midnight(*date)),
+            // What is bought after that day is lost as it comes.
+            Expiry::FixedDate { date } => Some(self.zone.midnight(*date).max(occurred_at)),
             Expiry::Calendar { period, grace_days } => Some(self.zone.end_of(*period, occurred_at, *grace_days)),
             Expiry::Inactivity { months, days } => Some(self.after(last_activity, Span { months: *months, days: *days })),
         }
+    }
+
+    /// How many decimals money has that is paid out; a currency that ISO 4217 doesn't know, in rulebooks of before it was asked, has 6.
+    #[must_use]
+    pub fn money_digits(&self) -> u32 {
+        minor_digits(&self.rulebook.currency).unwrap_or(6)
     }
 
     /// Whether somebody else than the program pays for any bonus.
@@ -118,6 +126,36 @@ impl Program {
     #[must_use]
     pub fn at_or_first(&self, at: Moment) -> Option<&Arc<Version>> {
         self.at(at).or_else(|| self.versions.first())
+    }
+
+    /// When an account that was last used at `last_activity` falls asleep, by the versions that are in force from then on; none if never.
+    #[must_use]
+    pub fn sleeps_at(&self, last_activity: Moment) -> Option<Moment> {
+        if self.versions.iter().all(|version| version.rulebook.accounts.inactive_after.is_none()) {
+            return None;
+        }
+        let mut starts: Vec<Moment> = self.versions.iter().map(|version| version.rulebook.effective_from).filter(|at| *at > last_activity).collect();
+        starts.sort_unstable();
+        starts.insert(0, last_activity);
+        let ends = starts.iter().skip(1).copied().map(Some).chain([None]);
+        starts.iter().zip(ends).find_map(|(start, end)| {
+            let version = self.at_or_first(*start)?;
+            let at = version.after(last_activity, version.rulebook.accounts.inactive_after?).max(*start);
+            end.is_none_or(|end| at < end).then_some(at)
+        })
+    }
+
+    /// When what is lost at `lost_at` is booked: when no redemption of before can be told any more.
+    #[must_use]
+    pub fn booked_at(&self, lost_at: Moment) -> Moment {
+        let minutes = self.at_or_first(lost_at).map_or(0, |version| version.rulebook.redeem.offline_minutes);
+        lost_at.plus_micros(i64::from(minutes) * MINUTE_US)
+    }
+
+    /// Whether redemptions may be told later than they occur by any version.
+    #[must_use]
+    pub fn is_told_later(&self) -> bool {
+        self.versions.iter().any(|version| version.rulebook.redeem.offline_minutes > 0)
     }
 
     /// The version published last.

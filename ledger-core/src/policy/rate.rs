@@ -3,8 +3,8 @@
 //! Invariant: the result depends on the goods kept, the rulebook's version and the member's [`Facts`] at the purchase alone, so
 //! rating again after returns, in whatever order they came, ends the same.
 //!
-//! base of a line = quantity × unit price (tax included) − discount − tax, for the part of it that is kept; points = base × rate ×
-//! bonus × tier; then rounding; then the cap per purchase, in line order.
+//! base of a line = its charge (tax included) − tax, for the part of it that is kept; points = base × rate (the tier's own or everybody's) × bonus
+//! × tier; then rounding; then the cap per purchase, in line order.
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,8 @@ use super::condition::Scope;
 use super::program::Version;
 use super::rulebook::RoundPer;
 use crate::account::command::{Line, Purchase, Returned};
+use crate::account::event::Refunded;
+use crate::currency::minor_digits;
 use crate::id::Id;
 use crate::points::{Amount, Exact, Points, Rounding, TooLarge};
 
@@ -29,21 +31,44 @@ pub struct Facts {
     pub age_days: u32,
 }
 
-/// What of a purchase has been given back.
+/// What of a purchase has been given back, and how its lines are charged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// Quantities given back, by the line's position.
     pub returned: Vec<(u32, Amount)>,
     /// Money given back that no line was named for; it lowers every line kept in proportion.
     pub returned_amount: Amount,
+    /// Of the shipping, what was given back; it takes no points.
+    pub returned_shipping: Amount,
+    /// To how many decimals the lines' charges are rounded; not at all, if none.
+    pub decimals: Option<u32>,
 }
 
 impl Kept {
+    /// All of `purchase`, its lines charged in the currency's minor unit.
+    #[must_use]
+    pub fn all(purchase: &Purchase) -> Self {
+        Self { decimals: minor_digits(&purchase.currency), ..Self::default() }
+    }
+
     /// The quantity of line `index` that is kept.
     #[must_use]
     pub fn quantity(&self, index: usize, line: &Line) -> Amount {
         let returned = self.returned.iter().filter(|(i, _)| usize::try_from(*i) == Ok(index));
         returned.fold(line.quantity, |kept, (_, quantity)| kept.minus(*quantity))
+    }
+
+    /// What was charged for the part of line `index` that is kept: its share of the line's charge, by quantity.
+    ///
+    /// # Errors
+    /// [`TooLarge`] when the amounts overflow.
+    pub fn charge(&self, index: usize, line: &Line) -> Result<Exact, TooLarge> {
+        let quantity = self.quantity(index, line);
+        if self.decimals.is_some() || line.amount.is_some() {
+            return share(line.charge(self.decimals), quantity, line.quantity);
+        }
+        let value = Exact::of(quantity).times(Exact::of(line.unit_price))?;
+        value.minus(share(line.discount, quantity, line.quantity)?)
     }
 }
 
@@ -105,9 +130,7 @@ fn share(amount: Amount, kept: Amount, of: Amount) -> Result<Exact, TooLarge> {
 pub fn gross(purchase: &Purchase, kept: &Kept) -> Result<Exact, TooLarge> {
     let mut sum = Exact::ZERO.minus(Exact::of(kept.returned_amount))?;
     for (i, line) in purchase.lines.iter().enumerate() {
-        let quantity = kept.quantity(i, line);
-        let value = Exact::of(quantity).times(Exact::of(line.unit_price))?;
-        sum = sum.plus(value)?.minus(share(line.discount, quantity, line.quantity)?)?;
+        sum = sum.plus(kept.charge(i, line)?)?;
     }
     Ok(sum)
 }
@@ -117,19 +140,35 @@ fn base(index: usize, line: &Line, kept: &Kept, version: &Version) -> Result<Exa
     if exclude.skus.iter().any(|sku| *sku == line.sku) || exclude.categories.iter().any(|category| *category == line.category) {
         return Ok(Exact::ZERO);
     }
-    let quantity = kept.quantity(index, line);
-    let value = Exact::of(quantity).times(Exact::of(line.unit_price))?;
-    let less = share(line.discount.plus(line.tax), quantity, line.quantity)?;
-    value.minus(less)
+    let base = kept.charge(index, line)?.minus(share(line.tax, kept.quantity(index, line), line.quantity)?)?;
+    // A charge that was rounded down may be less than the tax in it, by a part of a cent.
+    Ok(if base.is_positive() { base } else { Exact::ZERO })
 }
 
-/// The factor that money given back without a line leaves of every line: (gross − amount) ÷ gross.
+/// The factor that money given back without a line leaves of every line: (gross − amount) ÷ gross, never below zero.
 fn amount_factor(purchase: &Purchase, kept: &Kept) -> Result<Option<Exact>, TooLarge> {
     if kept.returned_amount == Amount::ZERO {
         return Ok(None);
     }
-    let without = Kept { returned: kept.returned.clone(), returned_amount: Amount::ZERO };
-    gross(purchase, kept)?.over(gross(purchase, &without)?).map(Some)
+    let (left, without) = (gross(purchase, kept)?, Kept { returned_amount: Amount::ZERO, ..kept.clone() });
+    if left.is_positive() { left.over(gross(purchase, &without)?).map(Some) } else { Ok(Some(Exact::ZERO)) }
+}
+
+/// What of a line is left after returns: goods by quantity, and money that was given back without a line in proportion.
+pub(super) struct KeptLine {
+    pub(super) quantity: Amount,
+    pub(super) discount: Amount,
+    pub(super) tax: Amount,
+    pub(super) amount: Amount,
+}
+
+/// The line at `index` of its purchase, as far as it is kept; `left` is what money that was given back without a line leaves of it.
+pub(super) fn kept_line(kept: &Kept, index: usize, line: &Line, left: Exact) -> Result<KeptLine, TooLarge> {
+    let quantity = kept.quantity(index, line);
+    let discount = share(line.discount, quantity, line.quantity)?;
+    let tax = share(line.tax, quantity, line.quantity)?.times(left)?;
+    let amount = kept.charge(index, line)?.times(left)?;
+    Ok(KeptLine { quantity, discount: discount.to_amount()?, tax: tax.to_amount()?, amount: amount.to_amount()? })
 }
 
 struct Bonuses {
@@ -137,10 +176,10 @@ struct Bonuses {
     held: Vec<Id>,
 }
 
-fn bonuses(version: &Version, scope: &mut Scope<'_>, index: u32, line: &Line, failures: &mut Vec<RateFailure>) -> Result<Bonuses, TooLarge> {
+fn bonuses(version: &Version, scope: &mut Scope<'_>, (i, index): (usize, u32), line: &Line, failures: &mut Vec<RateFailure>) -> Result<Bonuses, TooLarge> {
     let mut bonuses = Bonuses { factor: Exact::ONE, held: Vec::new() };
     for (bonus, condition) in version.rulebook.earn.bonus.iter().zip(&version.conditions) {
-        match condition.holds(scope, line) {
+        match condition.holds(scope, i, line) {
             Ok(true) => {
                 bonuses.factor = bonuses.factor.times(Exact::of(bonus.multiply))?;
                 bonuses.held.push(bonus.id.clone());
@@ -161,18 +200,20 @@ pub fn rate(purchase: &Purchase, kept: &Kept, version: &Version, facts: &Facts) 
     let shrink = amount_factor(purchase, kept)?;
     let shrunk = |exact: Exact| shrink.map_or(Ok(exact), |factor| exact.times(factor));
     let per_order = earn.round_per == RoundPer::Order;
+    let tier = &version.levels()[version.level_index(&facts.tier)];
+    let by = tier.base.as_ref().unwrap_or(&earn.base);
     let mut spend = Exact::ZERO;
     // Only the steps of a whole order need its spend before its lines are rated.
-    if earn.base.whole_steps && per_order {
+    if by.whole_steps && per_order {
         for (i, line) in purchase.lines.iter().enumerate() {
             spend = spend.plus(shrunk(base(i, line, kept, version)?)?)?;
         }
     }
-    let mut scope = Scope::new(&version.env, purchase, kept, facts);
-    let tier = Exact::of(version.levels()[version.level_index(&facts.tier)].multiplier);
-    let (points, per) = (Exact::of(earn.base.points), Exact::of(earn.base.per));
+    let mut scope = Scope::new(&version.env, purchase, kept, facts, shrink.unwrap_or(Exact::ONE));
+    let multiplier = Exact::of(tier.multiplier);
+    let (points, per) = (Exact::of(by.points), Exact::of(by.per));
     // Whole steps of an order: its stepped points, shared among the lines by their base.
-    let per_unit = match (earn.base.whole_steps, per_order) {
+    let per_unit = match (by.whole_steps, per_order) {
         (true, true) => Some(Exact::from(spend.over(per)?.round(Rounding::Floor)?).times(points)?.over(spend)?),
         (false, _) => Some(points.over(per)?),
         (true, false) => None,
@@ -184,15 +225,15 @@ pub fn rate(purchase: &Purchase, kept: &Kept, version: &Version, facts: &Facts) 
             continue;
         }
         let base = shrunk(base(i, line, kept, version)?)?;
-        if !(earn.base.whole_steps && per_order) {
+        if !(by.whole_steps && per_order) {
             spend = spend.plus(base)?;
         }
-        let bonuses = bonuses(version, &mut scope, index, line, &mut rated.failures)?;
+        let bonuses = bonuses(version, &mut scope, (i, index), line, &mut rated.failures)?;
         let stepped = match per_unit {
             Some(per_unit) => base.times(per_unit)?,
             None => Exact::from(base.over(per)?.round(Rounding::Floor)?).times(points)?,
         };
-        let value = stepped.times(bonuses.factor)?.times(tier)?;
+        let value = stepped.times(bonuses.factor)?.times(multiplier)?;
         sum = if per_order { sum.plus(value)? } else { Exact::from(rated.points).plus(Exact::from(value.round(earn.rounding)?))? };
         let so_far = sum.round(earn.rounding)?;
         rated.lines.push(LinePoints { line: index, points: so_far - rated.points, bonus: bonuses.held });
@@ -206,10 +247,16 @@ pub fn rate(purchase: &Purchase, kept: &Kept, version: &Version, facts: &Facts) 
 }
 
 impl Kept {
-    /// Books goods given back; lines that the purchase does not have are passed over.
-    pub fn give_back(&mut self, purchase: &Purchase, what: &Returned) {
+    /// Books goods given back, as `refunded` says; by older records, which don't say, as `what` does. Lines that the purchase does not have
+    /// are passed over.
+    pub fn give_back(&mut self, purchase: &Purchase, what: &Returned, refunded: Option<&Refunded>) {
+        self.returned_shipping = refunded.map_or(self.returned_shipping, |refunded| self.returned_shipping.plus(refunded.shipping));
         match what {
-            Returned::Amount(amount) => self.returned_amount = self.returned_amount.plus(*amount),
+            _ if refunded.is_some_and(|refunded| refunded.all_goods) => {
+                self.returned = (0..).zip(&purchase.lines).map(|(index, line)| (index, line.quantity)).collect();
+                self.returned_amount = Amount::ZERO;
+            }
+            Returned::Amount(amount) => self.returned_amount = self.returned_amount.plus(refunded.map_or(*amount, |refunded| refunded.goods)),
             Returned::Lines(lines) => {
                 for (line_id, quantity) in lines {
                     let Some((index, _)) = (0_u32..).zip(&purchase.lines).find(|(_, line)| line.line_id == *line_id) else { continue };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::fraud::FraudRules;
 use super::insight::InsightRules;
 use crate::id::Id;
-use crate::points::{Amount, Points, Rounding};
+use crate::points::{Amount, Exact, Points, Rounding, TooLarge};
 use crate::time::{Moment, Period};
 
 /// A program's rules from `effective_from` on.
@@ -261,6 +261,14 @@ pub struct RedeemRules {
     /// After this many minutes a hold lapses, unless the redemption names its own time.
     #[serde(default = "default_hold_minutes")]
     pub hold_minutes: u32,
+    /// For so many minutes after it occurred a redemption may still be told, as by tills that were offline; so much later expiry is booked. None may be if this is left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub offline_minutes: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn one() -> Points {
@@ -272,7 +280,7 @@ fn default_hold_minutes() -> u32 {
 }
 
 /// `points` are worth `amount`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PointValue {
     /// Points.
@@ -282,6 +290,14 @@ pub struct PointValue {
 }
 
 impl PointValue {
+    /// What `points` are worth, exactly.
+    ///
+    /// # Errors
+    /// [`TooLarge`] when the fraction has more digits than 128 bits hold.
+    pub fn exact(&self, points: Points) -> Result<Exact, TooLarge> {
+        Exact::of(self.amount).over(Exact::from(self.points))?.times(Exact::from(points))
+    }
+
     /// What `points` are worth, rounded to 6 decimals, half even; none where it is beyond all decimals.
     #[must_use]
     pub fn money(&self, points: Points) -> Option<Amount> {
@@ -336,7 +352,7 @@ pub struct TierRules {
 
 impl Default for TierRules {
     fn default() -> Self {
-        let entry = Level { name: "member".into(), at: Amount::ZERO, multiplier: Amount::ONE };
+        let entry = Level { name: "member".into(), at: Amount::ZERO, multiplier: Amount::ONE, base: None };
         Self { qualify_by: QualifyBy::Points, window: Window::Lifetime, downgrade: Downgrade::Never, levels: vec![entry] }
     }
 }
@@ -395,6 +411,9 @@ pub struct Level {
     /// The factor on what its members earn.
     #[serde(default = "Level::plain")]
     pub multiplier: Amount,
+    /// What its members earn by instead of `earn.base`: a rate that is no decimal multiple of it, such as 1 point for each 900.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<EarnBase>,
 }
 
 impl Level {

@@ -8,6 +8,7 @@ use cel::Env;
 use super::condition::Condition;
 use super::program::{Program, Version};
 use super::rulebook::{Expiry, Rulebook, Span};
+use crate::currency::minor_digits;
 use crate::points::{Amount, POINTS_MAX, Points};
 use crate::time::Zone;
 
@@ -43,6 +44,7 @@ pub fn json_schema() -> schemars::Schema {
 pub fn read_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version, Vec<Invalid>> {
     let mut invalid = Vec::new();
     check_general(&rulebook, program, &mut invalid);
+    check_money(&rulebook, program, &mut invalid);
     check_earn(&rulebook, &mut invalid);
     check_redeem_and_expiry(&rulebook, &mut invalid);
     check_tiers(&rulebook, &mut invalid);
@@ -75,7 +77,7 @@ pub fn compile_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version
         invalid.push(Invalid::new("/time_zone", &rulebook.time_zone, "an IANA time zone, such as Europe/London"));
     }
     if rulebook.tiers.levels.is_empty() {
-        invalid.push(Invalid::new("/tiers/levels", "none", "at least one tier"));
+        invalid.push(Invalid::new("/tiers/levels/0/at", "none", "an entry tier at 0"));
     }
     let env = Arc::new(Env::stdlib());
     let mut conditions = Vec::new();
@@ -94,8 +96,12 @@ pub fn compile_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version
     }
 }
 
+fn is_currency_code(code: &str) -> bool {
+    code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase())
+}
+
 fn check_general(rulebook: &Rulebook, program: &Program, invalid: &mut Vec<Invalid>) {
-    if rulebook.currency.len() != 3 || !rulebook.currency.bytes().all(|b| b.is_ascii_uppercase()) {
+    if !is_currency_code(&rulebook.currency) {
         invalid.push(Invalid::new("/currency", &rulebook.currency, "an ISO 4217 code of three capital letters, such as GBP"));
     }
     if let Some(latest) = program.latest() {
@@ -113,6 +119,20 @@ fn check_general(rulebook: &Rulebook, program: &Program, invalid: &mut Vec<Inval
     }
     if let Some(span) = rulebook.accounts.inactive_after {
         check_span("/accounts/inactive_after", span, invalid);
+    }
+}
+
+fn check_money(rulebook: &Rulebook, program: &Program, invalid: &mut Vec<Invalid>) {
+    let (currency, value) = (&rulebook.currency, rulebook.redeem.value.amount);
+    let decimals = minor_digits(currency);
+    // A program keeps its currency, also one that was not asked for in ISO 4217 when it began.
+    let is_kept = program.latest().is_some_and(|latest| latest.rulebook.currency == *currency);
+    if is_currency_code(currency) && decimals.is_none() && !is_kept {
+        invalid.push(Invalid::new("/currency", currency, "a currency of ISO 4217, such as GBP"));
+    }
+    if let Some(decimals) = decimals.filter(|decimals| value.is_finer_than(*decimals)) {
+        let expected = format!("an amount that can be paid in {currency}, at most {decimals} decimals: say what more points are worth");
+        invalid.push(Invalid::new("/redeem/value/amount", value, expected));
     }
 }
 
@@ -178,12 +198,22 @@ fn check_redeem_and_expiry(rulebook: &Rulebook, invalid: &mut Vec<Invalid>) {
     if !(1..=527_040).contains(&redeem.hold_minutes) {
         invalid.push(Invalid::new("/redeem/hold_minutes", redeem.hold_minutes, "1 to 527040 minutes (366 days)"));
     }
+    if redeem.offline_minutes > 10_080 {
+        invalid.push(Invalid::new("/redeem/offline_minutes", redeem.offline_minutes, "0 to 10080 minutes (7 days)"));
+    }
     match rulebook.expiry {
         Expiry::Rolling { months, days } | Expiry::Inactivity { months, days } => check_span("/expiry", Span { months, days }, invalid),
         Expiry::Calendar { grace_days, .. } if grace_days > 3650 => {
             invalid.push(Invalid::new("/expiry/grace_days", grace_days, "0 to 3650"));
         }
-        Expiry::Never | Expiry::FixedDate { .. } | Expiry::Calendar { .. } => {}
+        Expiry::FixedDate { date } => {
+            let is_before = Zone::parse(&rulebook.time_zone).is_some_and(|zone| zone.midnight(date) < rulebook.effective_from);
+            if is_before {
+                let expected = format!("a day after effective_from, {}", rulebook.effective_from);
+                invalid.push(Invalid::new("/expiry/date", date, expected));
+            }
+        }
+        Expiry::Never | Expiry::Calendar { .. } => {}
     }
     if rulebook.returns.window_days > 36_500 {
         invalid.push(Invalid::new("/return/window_days", rulebook.returns.window_days, "0 to 36500"));
@@ -206,6 +236,10 @@ fn check_tiers(rulebook: &Rulebook, invalid: &mut Vec<Invalid>) {
         }
         if level.multiplier < Amount::ZERO || level.multiplier > Amount::from(1000) {
             invalid.push(Invalid::new(format!("/tiers/levels/{i}/multiplier"), level.multiplier, "a factor from 0 to 1000"));
+        }
+        if let Some(base) = &level.base {
+            check_positive(format!("/tiers/levels/{i}/base/points"), base.points, invalid);
+            check_positive(format!("/tiers/levels/{i}/base/per"), base.per, invalid);
         }
     }
 }

@@ -25,13 +25,17 @@ fn points_table() {
         (&line, &[("1", "A", "1", "1.60"), ("2", "B", "1", "1.60")], 2),
         (&round("half_up"), &[("1", "A", "1", "2.50")], 3),
         (&round("half_even"), &[("1", "A", "1", "2.50")], 2),
-        (&round("ceiling"), &[("1", "A", "1", "2.000001")], 3),
+        (&round("ceiling"), &[("1", "A", "1", "2.01")], 3),
+        (&round("ceiling"), &[("1", "A", "1", "2.000001")], 2),
         (&capped, &[("1", "A", "1", "49.99")], 49),
         (&capped, &[("1", "A", "1", "60.00")], 50),
         (&bonus, &[("1", "A", "1", "10.00"), ("2", "B", "1", "40.00")], 60),
         (&bonus, &[("1", "A", "1", "10.00"), ("2", "B", "1", "39.99")], 49),
         (&excluded, &[("1", "A", "1", "10.00"), ("2", "B", "1", "5.00")], 5),
-        (&json!({}), &[("1", "A", "0.333", "3.003")], 0),
+        (&json!({}), &[("1", "A", "0.333", "3.003")], 1),
+        (&json!({}), &[("1", "A", "0.5", "1.99")], 1),
+        (&json!({}), &[("1", "A", "0.5", "1.98")], 0),
+        (&json!({}), &[("1", "A", "0.333", "2.99"), ("2", "B", "0.5", "1.99")], 2),
     ];
     for (changes, lines, points) in table {
         let mut book = Book::new((*changes).clone());
@@ -48,6 +52,44 @@ fn discount_and_tax_are_taken_off_and_shipping_earns_nothing() {
     (body.lines[0].discount, body.lines[0].tax, body.shipping) = (amount("3.00"), amount("2.50"), amount("100.00"));
     let events = book.ask("p", Action::Earn(body.into())).unwrap();
     assert_eq!(earned(&events), 14);
+}
+
+#[test]
+fn a_lines_amount_replaces_its_product() {
+    let with = |amount: Option<&str>, tax: &str, changes: Value| {
+        let mut book = Book::new(changes);
+        let mut body = (*purchase("p", book.now, &[("1", "A", "0.5", "1.99")])).clone();
+        (body.lines[0].amount, body.lines[0].tax) = (amount.map(crate::support::amount), crate::support::amount(tax));
+        let points = earned(&book.ask("p", Action::Earn(body.into())).unwrap());
+        (points, book)
+    };
+    let pence = json!({"earn": {"base": {"points": "100", "per": "1.00"}}});
+    assert_eq!(with(None, "0", pence.clone()).0, 100);
+    assert_eq!(with(Some("1.00"), "0", pence.clone()).0, 100);
+    assert_eq!(with(Some("0.99"), "0", pence.clone()).0, 99, "the receipt cut it off");
+    assert_eq!(with(Some("1.00"), "0.17", pence.clone()).0, 83, "tax is taken off as always");
+    let seen = json!({"earn": {"base": {"points": "100", "per": "1.00"}, "bonus": [{"id": "x2", "when": "line.amount == 1.0 && purchase.total == 1.0", "multiply": "2"}]}});
+    assert_eq!(with(Some("1.00"), "0", seen.clone()).0, 200, "conditions see what was charged");
+    assert_eq!(with(Some("0.99"), "0", seen).0, 99);
+    let (_, mut part) = with(Some("1.00"), "0.20", pence);
+    part.give_back("r", "p", &[("1", "0.125")]).unwrap();
+    assert_eq!(part.available(), 60, "three quarters of the charge less three quarters of the tax");
+    let by_spend = json!({"tiers": {"qualify_by": "spend", "levels": [{"name": "m", "at": 0}, {"name": "g", "at": "1.00"}]}});
+    assert_eq!(with(None, "0", by_spend).1.account.standing.tier, "g", "what was charged is what was spent");
+}
+
+#[test]
+fn money_is_rounded_to_the_minor_unit_of_its_currency() {
+    let points = |currency: &str, quantity: &str, price: &str| {
+        let mut book = Book::new(json!({"currency": currency, "earn": {"base": {"points": "1000", "per": "1"}}}));
+        let mut body = (*purchase("p", book.now, &[("1", "A", quantity, price)])).clone();
+        body.currency = currency.into();
+        earned(&book.ask("p", Action::Earn(body.into())).unwrap())
+    };
+    assert_eq!(points("GBP", "0.5", "0.25"), 130);
+    assert_eq!(points("VND", "0.5", "0.99"), 0, "nothing is paid in hundredths");
+    assert_eq!(points("VND", "0.5", "1.00"), 1000);
+    assert_eq!(points("BHD", "0.5", "0.001"), 1);
 }
 
 #[test]
@@ -143,6 +185,21 @@ fn form_errors_name_the_field_the_value_and_what_would_be_right() {
     assert_eq!(check(&|p| p.lines[0].quantity = Amount::ZERO), "/lines/0/quantity: 0 is wrong: a decimal above 0, with at most 6 decimals");
     let too_much = "/lines/0/discount: 11 is wrong: discount and tax together at most quantity × unit_price = 10";
     assert_eq!(check(&|p| p.lines[0].discount = amount("11")), too_much);
+    let off = "a decimal, 0 or more, with at most 6 decimals; what is taken off the bill goes into the discount of its lines";
+    assert_eq!(check(&|p| p.lines[0].unit_price = amount("-10.00")), format!("/lines/0/unit_price: -10.00 is wrong: {off}"));
+    assert_eq!(check(&|p| p.lines[0].amount = Some(amount("-10.00"))), format!("/lines/0/amount: -10.00 is wrong: {off}"));
+    let back = "/lines/0/quantity: -1 is wrong: a decimal above 0, with at most 6 decimals; goods that come back are a return, \
+                and what is taken off the bill goes into the discount of its lines";
+    assert_eq!(check(&|p| p.lines[0].quantity = amount("-1")), back);
+    let sign = "/lines/0/discount: -1 is wrong: a decimal, 0 or more, with at most 6 decimals; a discount is what is taken off the line, without a sign";
+    assert_eq!(check(&|p| p.lines[0].discount = amount("-1")), sign);
+    let wrong = "/lines/0/amount: 9.98 is wrong: 10.00, or 0.01 more or less: quantity × unit_price − discount = 9.995";
+    assert_eq!(check(&|p| (p.lines[0].unit_price, p.lines[0].amount) = (amount("9.995"), Some(amount("9.98")))), wrong);
+    let fine = |field: &str, value: &str| format!("/{field}: {value} is wrong: an amount that can be paid in GBP: at most 2 decimals");
+    assert_eq!(check(&|p| p.lines[0].amount = Some(amount("9.995"))), fine("lines/0/amount", "9.995"));
+    assert_eq!(check(&|p| p.shipping = amount("4.955")), fine("shipping", "4.955"));
+    let dong = "/shipping: 0.50 is wrong: an amount that can be paid in VND: at most 0 decimals";
+    assert_eq!(check(&|p| (p.currency, p.shipping) = ("VND".into(), amount("0.50"))), dong);
     assert_eq!(check(&|p| p.currency = "gbp".into()), "/currency: \"gbp\" is wrong: an ISO 4217 code of three capital letters");
     assert_eq!(check(&|p| p.lines.push(p.lines[0].clone())), "/lines: line_id \"1\" twice is wrong: a line_id of its own for each line");
 }

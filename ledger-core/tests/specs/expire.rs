@@ -89,7 +89,7 @@ fn what_falls_due_together_is_done_in_the_order_of_its_moments() {
     book.buy("a", "10");
     book.until("2010-01-10");
     book.buy("b", "20");
-    book.ask("h", Action::Hold { points: 10, minutes: Some(60 * 24) }).unwrap();
+    book.ask("h", Action::Hold { points: 10, minutes: Some(60 * 24), occurred_at: None }).unwrap();
     book.until("2010-06-01");
     let tail: Vec<_> = book.events.iter().rev().take(4).rev().map(|event| event.at).collect();
     assert_eq!(tail, [at("2010-01-11"), at("2010-01-15"), at("2010-01-21"), at("2010-01-30")], "lapse, mature, expire, expire");

@@ -38,7 +38,7 @@ fn closing_does_with_the_points_what_the_rulebook_says() {
     for (choice, left) in [("forfeit", 0), ("keep", 100)] {
         let mut book = Book::new(json!({"accounts": {"on_close": choice}, "expiry": {"mode": "rolling", "months": 12}}));
         book.buy("p", "100");
-        book.ask("h", Action::Hold { points: 40, minutes: None }).unwrap();
+        book.ask("h", Action::Hold { points: 40, minutes: None, occurred_at: None }).unwrap();
         book.ask("c", Action::Close(why("asked"))).unwrap();
         assert_eq!((book.account.status, book.balance().held, book.available()), (Status::Closed, 0, left), "{choice}");
         assert_eq!(book.redeem("r", 10).unwrap_err(), Rejection::AccountClosed);

@@ -1,10 +1,11 @@
 //! Redeem: at once, hold, capture, release, and their return.
 
 use ledger_core::account::command::Action;
+use ledger_core::account::event::{Part, Spent};
 use ledger_core::account::{Event, EventKind, Rejection};
 use serde_json::json;
 
-use crate::support::{Book, at, id};
+use crate::support::{Book, at, id, rules, why};
 
 fn rich() -> Book {
     let mut book = Book::new(json!({"expiry": {"mode": "rolling", "months": 12}, "redeem": {"minimum": 50, "multiple_of": 10, "hold_minutes": 60}}));
@@ -47,11 +48,11 @@ fn refusals_in_order_of_precedence() {
 #[test]
 fn a_hold_is_captured_in_part_and_the_rest_released() {
     let mut book = rich();
-    book.ask("h", Action::Hold { points: 200, minutes: None }).unwrap();
+    book.ask("h", Action::Hold { points: 200, minutes: None, occurred_at: None }).unwrap();
     assert_eq!((book.balance().held, book.available()), (200, 100));
-    assert_eq!(lots(&book.ask("h", Action::Capture { redemption: id("h"), points: 120 }).unwrap()), [(2, 100), (1, 20)]);
+    assert_eq!(lots(&book.ask("h", Action::Capture { redemption: id("h"), points: Some(120) }).unwrap()), [(2, 100), (1, 20)]);
     assert_eq!((book.balance().held, book.available()), (80, 100));
-    let more = Action::Capture { redemption: id("h"), points: 81 };
+    let more = Action::Capture { redemption: id("h"), points: Some(81) };
     assert_eq!(book.ask("h2", more).unwrap_err(), Rejection::CaptureExceedsHold { points: 81, held: 80 });
     book.ask("h", Action::Release { redemption: id("h") }).unwrap();
     assert_eq!((book.balance().held, book.available()), (0, 180));
@@ -62,10 +63,10 @@ fn a_hold_is_captured_in_part_and_the_rest_released() {
 #[test]
 fn a_hold_lapses_at_its_time_and_not_before() {
     let mut book = rich();
-    book.ask("h", Action::Hold { points: 100, minutes: Some(30) }).unwrap();
+    book.ask("h", Action::Hold { points: 100, minutes: Some(30), occurred_at: None }).unwrap();
     assert_eq!(book.until("2010-04-01T12:29:59.999999Z").balance().held, 100);
     assert_eq!(book.until("2010-04-01T12:30:00Z").balance().held, 0);
-    let late = book.ask("h", Action::Capture { redemption: id("h"), points: 100 }).unwrap_err();
+    let late = book.ask("h", Action::Capture { redemption: id("h"), points: Some(100) }).unwrap_err();
     assert_eq!(late, Rejection::RedemptionNotFound { redemption_id: id("h") });
 }
 
@@ -73,11 +74,11 @@ fn a_hold_lapses_at_its_time_and_not_before() {
 fn points_held_over_their_expiry_can_be_captured_and_are_lost_when_released() {
     let mut book = rich();
     book.until("2010-12-31");
-    book.ask("h", Action::Hold { points: 100, minutes: Some(60 * 24 * 10) }).unwrap();
+    book.ask("h", Action::Hold { points: 100, minutes: Some(60 * 24 * 10), occurred_at: None }).unwrap();
     book.until("2011-01-05");
     assert_eq!((book.balance().held, book.available()), (100, 200), "a hold protects its points");
     let mut captured = Book { account: book.account.clone(), events: Vec::new(), program: book.program.clone(), now: book.now };
-    captured.ask("h", Action::Capture { redemption: id("h"), points: 100 }).unwrap();
+    captured.ask("h", Action::Capture { redemption: id("h"), points: Some(100) }).unwrap();
     book.ask("h", Action::Release { redemption: id("h") }).unwrap();
     assert_eq!((book.balance().held, book.available()), (0, 200), "what expired meanwhile is lost as it comes back");
     assert_eq!(book.events.last().unwrap().at, at("2011-01-05"), "then, not before");
@@ -87,7 +88,7 @@ fn points_held_over_their_expiry_can_be_captured_and_are_lost_when_released() {
 fn a_returned_redemption_goes_back_to_its_lots_with_their_first_expiry() {
     let mut book = rich();
     book.redeem("r", 250).unwrap();
-    let back = |name: &str, points: i64| (name.to_owned(), Action::ReturnRedemption { redemption: id("r"), points });
+    let back = |name: &str, points: i64| (name.to_owned(), Action::ReturnRedemption { redemption: id("r"), points: Some(points) });
     let (name, action) = back("x1", 120);
     assert_eq!(lots(&book.ask(&name, action).unwrap()), [(3, 50), (1, 70)], "the last taken comes back first");
     let (name, action) = back("x2", 131);
@@ -105,6 +106,98 @@ fn a_redemption_outside_its_window_cannot_be_returned() {
     book.buy("a", "100");
     book.redeem("r", 100).unwrap();
     book.until("2010-01-11T12:00:00.000001Z");
-    let action = Action::ReturnRedemption { redemption: id("r"), points: 10 };
+    let action = Action::ReturnRedemption { redemption: id("r"), points: Some(10) };
     assert_eq!(book.ask("x", action).unwrap_err(), Rejection::OutsideReturnWindow { until: at("2010-01-11") });
+}
+
+#[test]
+fn without_points_the_rest_is_captured_and_given_back() {
+    let mut book = rich();
+    let (capture, back) = (|points| Action::Capture { redemption: id("h"), points }, |points| Action::ReturnRedemption { redemption: id("h"), points });
+    book.ask("h", Action::Hold { points: 200, minutes: None, occurred_at: None }).unwrap();
+    assert_eq!(book.ask("x0", back(None)).unwrap_err(), Rejection::NothingToReturn { redemption_id: id("h") }, "nothing was spent yet");
+    book.ask("c1", capture(Some(50))).unwrap();
+    assert_eq!(lots(&book.ask("c2", capture(None)).unwrap()), [(2, 50), (1, 100)]);
+    assert_eq!((book.balance().held, book.available()), (0, 100));
+    book.ask("x1", back(Some(30))).unwrap();
+    assert_eq!(lots(&book.ask("x2", back(None)).unwrap()), [(1, 70), (2, 50), (2, 50)]);
+    assert_eq!(book.available(), 300);
+    assert_eq!(book.ask("x3", back(None)).unwrap_err(), Rejection::NothingToReturn { redemption_id: id("h") });
+}
+
+fn values(events: &[Event]) -> Vec<String> {
+    let value = |event: &Event| match &event.kind {
+        EventKind::PointsRedeemed(spent) | EventKind::HoldCaptured(spent) => Some(spent.value.to_string()),
+        EventKind::RedemptionReturned { value, .. } => value.map(|value| value.to_string()),
+        _ => None,
+    };
+    events.iter().filter_map(value).collect()
+}
+
+fn give(book: &mut Book, points: i64) {
+    book.ask("o", Action::Open).unwrap();
+    book.ask("g", Action::Adjust { points, reason: why("gift") }).unwrap();
+}
+
+fn thirds(currency: &str) -> serde_json::Value {
+    rules(json!({"currency": currency, "redeem": {"value": {"points": 3, "amount": "1.00"}}}))
+}
+
+#[test]
+fn the_values_of_parts_add_up_to_that_of_the_whole_in_money_that_can_be_paid() {
+    let mut book = Book::versions(&[thirds("GBP")]);
+    give(&mut book, 10);
+    book.ask("h", Action::Hold { points: 3, minutes: None, occurred_at: None }).unwrap();
+    for name in ["c1", "c2", "c3"] {
+        book.ask(name, Action::Capture { redemption: id("h"), points: Some(1) }).unwrap();
+    }
+    assert_eq!(values(&book.events), ["0.33", "0.34", "0.33"]);
+    for name in ["x1", "x2", "x3"] {
+        book.ask(name, Action::ReturnRedemption { redemption: id("h"), points: Some(1) }).unwrap();
+    }
+    assert_eq!(values(&book.events)[3..], ["0.33", "0.34", "0.33"], "what comes back is worth what was given for it");
+    book.redeem("r", 7).unwrap();
+    assert_eq!(values(&book.events)[6..], ["2.33"]);
+}
+
+#[test]
+fn each_part_has_the_rate_of_its_own_capture() {
+    let mut dearer = thirds("GBP");
+    (dearer["effective_from"], dearer["redeem"]["value"]) = (json!("2010-02-01T00:00:00Z"), json!({"points": 7, "amount": "5.00"}));
+    let mut book = Book::versions(&[thirds("GBP"), dearer]);
+    give(&mut book, 10);
+    book.ask("h", Action::Hold { points: 4, minutes: Some(60 * 24 * 60), occurred_at: None }).unwrap();
+    let capture = |points| Action::Capture { redemption: id("h"), points: Some(points) };
+    book.ask("c1", capture(2)).unwrap();
+    book.until("2010-02-02");
+    book.ask("c2", capture(1)).unwrap();
+    book.ask("c3", capture(1)).unwrap();
+    // 2/3, + 5/7 = 1.380952…, + 5/7 = 2.095238…
+    assert_eq!(values(&book.events), ["0.67", "0.71", "0.72"]);
+    book.ask("x1", Action::ReturnRedemption { redemption: id("h"), points: Some(3) }).unwrap();
+    book.ask("x2", Action::ReturnRedemption { redemption: id("h"), points: None }).unwrap();
+    // 1/3 is left of it.
+    assert_eq!(values(&book.events)[3..], ["1.77", "0.33"]);
+}
+
+#[test]
+fn values_have_the_minor_unit_of_the_currency() {
+    for (currency, value) in [("JPY", "2"), ("GBP", "2.33"), ("KWD", "2.333"), ("CLF", "2.3333")] {
+        let mut book = Book::versions(&[thirds(currency)]);
+        give(&mut book, 10);
+        book.redeem("r", 7).unwrap();
+        assert_eq!(values(&book.events), [value], "{currency}");
+    }
+}
+
+#[test]
+fn what_was_captured_before_rates_were_told_is_worth_what_it_said() {
+    let mut book = Book::versions(&[thirds("GBP")]);
+    give(&mut book, 10);
+    book.ask("h", Action::Hold { points: 3, minutes: None, occurred_at: None }).unwrap();
+    let parts = vec![Part { lot: 1, points: 1, pending: false }];
+    let spent = Spent { redemption: id("h"), parts, value: crate::support::amount("0.333333"), return_until: at("2010-12-01"), rate: None };
+    book.account.evolve(&Event { at: book.now, kind: EventKind::HoldCaptured(spent) });
+    book.ask("c2", Action::Capture { redemption: id("h"), points: None }).unwrap();
+    assert_eq!(values(&book.events), ["0.67"], "1.00 together, of which 0.33 was paid");
 }

@@ -25,8 +25,9 @@ fn returning_by_amount_lowers_every_line_in_proportion() {
     assert_eq!(book.available(), 60);
     book.give_back_amount("ret", "p", "50").unwrap();
     assert_eq!(book.available(), 30);
-    let over = book.give_back_amount("ret2", "p", "50.01").unwrap_err();
-    assert_eq!(over, Rejection::ReturnExceedsPurchase { returned: amount("50.01"), kept: amount("50") });
+    let over = book.give_back_amount("ret2", "p", "50.02").unwrap_err();
+    let (none, half) = (amount("0"), amount("50"));
+    assert_eq!(over, Rejection::RefundExceedsPurchase { refunded: amount("50.02"), shipping: none, goods_left: half, shipping_left: none });
     book.give_back_amount("ret2", "p", "50").unwrap();
     assert_eq!(book.available(), 0);
 }
@@ -97,7 +98,7 @@ fn a_shortfall_is_paid_when_the_spent_points_come_back() {
         for what in order {
             match what {
                 "goods" => book.give_back("ret", "a", &[("1", "1")]).unwrap(),
-                _ => book.ask("x", Action::ReturnRedemption { redemption: id("r"), points: 200 }).unwrap(),
+                _ => book.ask("x", Action::ReturnRedemption { redemption: id("r"), points: Some(200) }).unwrap(),
             };
         }
         assert_eq!((book.available(), book.account.total(Bucket::Shortfall)), (100, 0), "{order:?}");
@@ -109,7 +110,7 @@ fn refusals_in_order_of_precedence() {
     let mut book = Book::new(json!({"return": {"window_days": 30}}));
     book.buy("a", "10");
     let ask = |book: &mut Book, purchase: &str, when: &str, line: &str, quantity: &str| {
-        let body = Return { purchase_id: id(purchase), occurred_at: at(when), what: Returned::Lines(vec![(id(line), amount(quantity))]) };
+        let body = Return { purchase_id: id(purchase), occurred_at: at(when), what: Returned::Lines(vec![(id(line), amount(quantity))]), shipping: None };
         book.ask("ret", Action::Return(body.into())).unwrap_err()
     };
     book.now = at("2010-02-02");
@@ -213,7 +214,7 @@ fn a_return_is_refused_when_its_time_is_long_over_whatever_else_the_account_did(
         if busy {
             book.buy("other", "1");
         }
-        let body = Return { purchase_id: id("p"), occurred_at: bought, what: Returned::Lines(vec![(id("1"), amount("1"))]) };
+        let body = Return { purchase_id: id("p"), occurred_at: bought, what: Returned::Lines(vec![(id("1"), amount("1"))]), shipping: None };
         let refused = book.ask("r", Action::Return(body.into())).unwrap_err();
         assert_eq!(refused.code(), if busy { "purchase_not_found" } else { "outside_return_window" });
     }

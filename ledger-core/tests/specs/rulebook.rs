@@ -1,9 +1,12 @@
 //! A rulebook that is wrong is refused with the path, the value and what would be right.
 
-use ledger_core::policy::{Program, Rulebook, json_schema, read_rulebook};
+use std::sync::Arc;
+
+use ledger_core::account::command::Action;
+use ledger_core::policy::{Program, Rulebook, compile_rulebook, json_schema, read_rulebook};
 use serde_json::{Value, json};
 
-use crate::support::{program, rules};
+use crate::support::{Book, amount, earned, program, purchase, rules};
 
 fn refused(changes: Value) -> Vec<String> {
     let rulebook: Rulebook = serde_json::from_value(rules(changes)).unwrap();
@@ -15,11 +18,20 @@ fn each_thing_wrong_is_named() {
     let table = [
         (json!({"time_zone": "Europe/Atlantis"}), "/time_zone: Europe/Atlantis is wrong: an IANA time zone, such as Europe/London"),
         (json!({"currency": "pounds"}), "/currency: pounds is wrong: an ISO 4217 code of three capital letters, such as GBP"),
+        (json!({"currency": "ZZZ"}), "/currency: ZZZ is wrong: a currency of ISO 4217, such as GBP"),
+        (
+            json!({"redeem": {"value": {"points": 1, "amount": "0.005"}}}),
+            "/redeem/value/amount: 0.005 is wrong: an amount that can be paid in GBP, at most 2 decimals: say what more points are worth",
+        ),
         (json!({"earn": {"base": {"per": "0"}}}), "/earn/base/per: 0 is wrong: a decimal above 0, at most 1000000"),
         (json!({"expiry": {"mode": "rolling"}}), "/expiry: {} is wrong: either months (1 to 1200) or days (1 to 36500)"),
         (json!({"redeem": {"minimum": 0}}), "/redeem/minimum: 0 is wrong: 1 or more points"),
         (json!({"tiers": {"levels": []}}), "/tiers/levels/0/at: none is wrong: an entry tier at 0"),
         (json!({"tiers": {"levels": [{"name": "a", "at": 0}, {"name": "b", "at": 0}]}}), "/tiers/levels/1/at: 0 is wrong: more than the tier before it, 0"),
+        (
+            json!({"tiers": {"levels": [{"name": "a", "at": 0, "base": {"points": "1", "per": "0"}}]}}),
+            "/tiers/levels/0/base/per: 0 is wrong: a decimal above 0, at most 1000000",
+        ),
         (
             json!({"earn": {"bonus": [{"id": "b", "when": "true", "multiply": "1", "paid_by": "acme"}]}}),
             "/earn/bonus/0/paid_by: acme is wrong: nobody, as a factor of 1 or less adds no points to pay for",
@@ -49,6 +61,23 @@ fn mode_and_currency_cannot_change() {
     let next: Rulebook = serde_json::from_value(rules(json!({"mode": "live", "currency": "EUR"}))).unwrap();
     let invalid = read_rulebook(next, &before).unwrap_err();
     assert_eq!(invalid.iter().map(|problem| problem.pointer.as_str()).collect::<Vec<_>>(), ["/mode", "/currency"]);
+}
+
+/// A program of before currencies were looked up goes on: its rulebooks compile, new versions may keep the currency, its money is not rounded.
+#[test]
+fn a_program_in_a_currency_of_its_own_goes_on() {
+    let rulebook = |points: i64| -> Rulebook {
+        serde_json::from_value(rules(json!({"currency": "ZZZ", "redeem": {"value": {"points": points, "amount": "0.005"}}}))).unwrap()
+    };
+    let mut book = Book::new(json!({}));
+    book.program = Program::default();
+    book.program.publish(Arc::new(compile_rulebook(rulebook(1), &Program::default()).unwrap()));
+    assert_eq!(read_rulebook(rulebook(2), &book.program).unwrap().number, 2);
+    let mut body = (*purchase("p", book.now, &[("1", "A", "0.001", "999"), ("2", "A", "0.001", "1")])).clone();
+    (body.currency, body.shipping) = ("ZZZ".into(), amount("0.0005"));
+    assert_eq!(earned(&book.ask("p", Action::Earn(body.into())).unwrap()), 1);
+    book.refund("r", "p", "1.0005", None).unwrap();
+    assert_eq!(book.available(), 0);
 }
 
 #[test]

@@ -151,18 +151,24 @@ impl Book {
     }
 
     pub fn redeem(&mut self, name: &str, points: i64) -> Result<Vec<Event>, Rejection> {
-        self.ask(name, Action::Redeem { points })
+        self.ask(name, Action::Redeem { points, occurred_at: None })
     }
 
     pub fn give_back(&mut self, name: &str, purchase: &str, lines: &[(&str, &str)]) -> Result<Vec<Event>, Rejection> {
         let lines = lines.iter().map(|(line, quantity)| (id(line), amount(quantity))).collect();
-        let body = Return { purchase_id: id(purchase), occurred_at: self.now, what: Returned::Lines(lines) };
+        let body = Return { purchase_id: id(purchase), occurred_at: self.now, what: Returned::Lines(lines), shipping: None };
         self.ask(name, Action::Return(Arc::new(body)))
     }
 
     pub fn give_back_amount(&mut self, name: &str, purchase: &str, money: &str) -> Result<Vec<Event>, Rejection> {
-        let body = Return { purchase_id: id(purchase), occurred_at: self.now, what: Returned::Amount(amount(money)) };
+        let body = Return { purchase_id: id(purchase), occurred_at: self.now, what: Returned::Amount(amount(money)), shipping: None };
         self.ask(name, Action::Return(Arc::new(body)))
+    }
+
+    /// A refund of `money` in all, `shipping` of it for shipping.
+    pub fn refund(&mut self, name: &str, purchase: &str, money: &str, shipping: Option<&str>) -> Result<Vec<Event>, Rejection> {
+        let (purchase_id, what) = (id(purchase), Returned::Amount(amount(money)));
+        self.ask(name, Action::Return(Arc::new(Return { purchase_id, occurred_at: self.now, what, shipping: shipping.map(amount) })))
     }
 
     pub fn balance(&self) -> Balance {
@@ -188,6 +194,7 @@ pub fn purchase(name: &str, occurred_at: Moment, lines: &[(&str, &str, &str, &st
         unit_price: amount(price),
         discount: Amount::ZERO,
         tax: Amount::ZERO,
+        amount: None,
     };
     Arc::new(Purchase {
         purchase_id: id(name),

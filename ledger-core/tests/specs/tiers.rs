@@ -1,9 +1,10 @@
 //! Tiers: reached, kept, lost.
 
+use ledger_core::account::EventKind;
 use ledger_core::account::command::Action;
 use serde_json::{Value, json};
 
-use crate::support::{Book, at, earned, id, purchase};
+use crate::support::{Book, at, earned, id, purchase, rules};
 
 fn ladder(changes: Value) -> Book {
     let mut tiers = json!({"window": "rolling_12_months", "levels": [
@@ -170,4 +171,84 @@ fn a_purchase_that_arrives_late_reaches_a_tier_from_its_own_time() {
     let between = book.ask("c", Action::Earn(purchase("c", at("2010-02-15"), &[("1", "A", "1", "100")]))).unwrap();
     assert_eq!(earned(&between), 125, "silver since 1 February");
     assert!(book.account.purchase(&id("c")).is_some());
+}
+
+#[test]
+fn a_tier_may_have_a_rate_that_no_factor_on_everybodys_gives() {
+    let tiers = json!({"qualify_by": "spend", "levels": [
+        {"name": "none", "at": 0, "multiplier": "0"}, {"name": "G1", "at": "100000"}, {"name": "G2", "at": "300000", "base": {"points": "1", "per": "900"}}]});
+    let mut book = Book::new(json!({"earn": {"base": {"points": "1", "per": "1000"}}, "tiers": tiers}));
+    assert_eq!(["120000", "196000", "900000"].map(|price| book.buy(price, price)), [0, 196, 1000]);
+    book.give_back("r", "900000", &[("1", "1")]).unwrap();
+    assert_eq!(book.available(), 196, "what comes back is rated by the rate of its purchase");
+}
+
+#[test]
+fn a_tiers_own_rate_is_multiplied_and_may_count_whole_steps() {
+    for (steps, points) in [(true, 40), (false, 44)] {
+        let base = json!({"points": "5", "per": "7", "whole_steps": steps});
+        let mut book = Book::new(json!({"tiers": {"levels": [{"name": "member", "at": 0, "base": base, "multiplier": "2"}]}}));
+        assert_eq!(book.buy("a", "31"), points, "whole steps: {steps}");
+    }
+}
+
+fn visited(versions: &[Value]) -> Book {
+    let mut book = Book::versions(versions);
+    book.now = at("2024-02-29");
+    book.buy("p", "1");
+    book
+}
+
+fn reviews(book: &mut Book, years: impl Iterator<Item = i32>) -> Vec<String> {
+    let mut reviews = Vec::new();
+    for year in years {
+        book.until(&format!("{year}-01-15"));
+        book.buy(&format!("p{year}"), "1");
+        book.until(&format!("{year}-03-01"));
+        let kept = book.events.iter().rev().find(|event| matches!(event.kind, EventKind::TierKept(_) | EventKind::TierChanged(_)));
+        reviews.push(kept.unwrap().at.to_string());
+    }
+    reviews
+}
+
+fn by_visits(changes: Value) -> Value {
+    let levels = json!([{"name": "member", "at": 0}, {"name": "silver", "at": 1}]);
+    let mut rules = rules(json!({"tiers": {"qualify_by": "purchases", "window": "rolling_12_months", "levels": levels}}));
+    changes.as_object().unwrap().iter().for_each(|(key, value)| rules[key] = value.clone());
+    rules
+}
+
+#[test]
+fn reviews_keep_the_day_on_which_the_tier_was_reached() {
+    let mut book = visited(&[by_visits(json!({}))]);
+    let days = reviews(&mut book, 2025..=2029);
+    assert_eq!(days, ["2025-02-28", "2026-02-28", "2027-02-28", "2028-02-29", "2029-02-28"].map(|day| format!("{day}T12:00:00Z")));
+    assert_eq!(book.account.standing.review_at, Some(at("2030-02-28")));
+}
+
+#[test]
+fn reviews_keep_their_day_in_another_zone_and_from_a_day_that_was_lost() {
+    // The clock of the second version shows a time of day six hours earlier.
+    let west = by_visits(json!({"time_zone": "America/Chicago", "effective_from": "2025-06-01T00:00:00Z"}));
+    let mut book = visited(&[by_visits(json!({})), west]);
+    assert_eq!(reviews(&mut book, 2025..=2028)[3], "2028-02-29T12:00:00Z");
+
+    // As books were written before: each review twelve months after the one before.
+    let mut book = visited(&[by_visits(json!({}))]);
+    reviews(&mut book, 2025..=2027);
+    book.account.standing.review_at = Some(at("2028-02-28"));
+    assert_eq!(reviews(&mut book, 2028..=2028), ["2028-02-28T12:00:00Z"]);
+    assert_eq!(book.account.standing.review_at, Some(at("2029-02-28")), "in a year, not on the day after");
+}
+
+#[test]
+fn a_tier_lost_by_review_is_reviewed_on_its_first_day_again() {
+    let levels = json!([{"name": "member", "at": 0}, {"name": "bronze", "at": 1}, {"name": "silver", "at": 2}, {"name": "gold", "at": 5}]);
+    let mut book = Book::new(json!({"tiers": {"window": "rolling_12_months", "levels": levels}}));
+    book.now = at("2024-02-29");
+    book.buy("a", "5");
+    book.until("2026-03-01");
+    assert_eq!((tier(&book), book.account.standing.review_at), ("silver", Some(at("2027-02-28"))));
+    book.until("2027-03-01");
+    assert_eq!((tier(&book), book.account.standing.review_at), ("bronze", Some(at("2028-02-29"))));
 }

@@ -184,6 +184,59 @@ pub enum BuyingModel {
     ParetoNbd,
 }
 
+/// Months to close.
+#[derive(Debug, Clone, Args)]
+pub struct PeriodOptions {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: PeriodAction,
+}
+
+/// What to do about months.
+#[derive(Debug, Clone, Subcommand)]
+pub enum PeriodAction {
+    /// List the closed months and the one that waits for a second person.
+    List {
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// The running service.
+        #[command(flatten)]
+        server: ServerOptions,
+    },
+    /// Propose to close a month with its figures as they stand; somebody else approves them.
+    Close {
+        /// The month, YYYY-MM.
+        period: String,
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// The running service.
+        #[command(flatten)]
+        server: ServerOptions,
+    },
+    /// Make the figures of every closed month again, from the book and the rulebooks of then, and compare.
+    Verify {
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// Where the book is.
+        #[command(flatten)]
+        data: DataOptions,
+    },
+    /// Approve the figures that somebody else proposed: the month is closed and never changes.
+    Approve {
+        /// The month, YYYY-MM.
+        period: String,
+        /// The program.
+        #[arg(long, env = "LOYALTY_PROGRAM")]
+        program: String,
+        /// The running service.
+        #[command(flatten)]
+        server: ServerOptions,
+    },
+}
+
 /// Value decline.
 #[derive(Debug, Clone, Args)]
 pub struct DeclineOptions {

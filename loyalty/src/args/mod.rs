@@ -12,7 +12,10 @@ use command_service::Share;
 use event_log::kafka::KafkaOptions;
 use tracing_subscriber::EnvFilter;
 
-pub use analysts::{AuditAction, AuditOptions, BuyingModel, ClvAction, ClvOptions, DeclineAction, DeclineModel, DeclineOptions, ExportOptions, ReportOptions};
+pub use analysts::{
+    AuditAction, AuditOptions, BuyingModel, ClvAction, ClvOptions, DeclineAction, DeclineModel, DeclineOptions, ExportOptions, PeriodAction, PeriodOptions,
+    ReportOptions,
+};
 
 /// An event-sourced loyalty ledger.
 #[derive(Debug, Parser)]
@@ -67,6 +70,8 @@ pub enum Command {
     Clv(ClvOptions),
     /// See whose value falls before they leave.
     Decline(DeclineOptions),
+    /// Close months of the revenue journal, by two people.
+    Period(PeriodOptions),
     /// Print a report, and write it as a page with charts.
     Report(ReportOptions),
     /// Write the book as Parquet files, by day; run again, it goes on where it was.

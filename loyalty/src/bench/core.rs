@@ -73,7 +73,7 @@ fn measure(accounts: u64, with_protobuf_and_hashes: bool) -> anyhow::Result<f64>
                 rule_version: decision.rule_version,
                 previous_hash: account.last_hash,
                 events: decision.events,
-                balance: account.balance(),
+                balance: account.balance_at(now),
                 edition: EDITION,
                 program_entries: Some(1),
             };

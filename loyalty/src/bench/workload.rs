@@ -57,6 +57,7 @@ pub fn earn(n: u64, at: Moment) -> Command {
         unit_price: Amount::from_wire(500 + i64::try_from(scatter(n) % 9900).unwrap_or(0), 2).unwrap_or(Amount::ONE),
         discount: Amount::ZERO,
         tax: Amount::ZERO,
+        amount: None,
     };
     let purchase = Purchase {
         purchase_id: id(&format!("p{n}")),
@@ -73,5 +74,5 @@ pub fn earn(n: u64, at: Moment) -> Command {
 
 /// 80 % earn, 20 % redeem.
 pub fn mixed(n: u64, at: Moment) -> Command {
-    if n % 5 == 4 { Command { id: id(&format!("r{n}")), actor: "till".into(), action: Action::Redeem { points: 1 } } } else { earn(n, at) }
+    if n % 5 == 4 { Command { id: id(&format!("r{n}")), actor: "till".into(), action: Action::Redeem { points: 1, occurred_at: None } } } else { earn(n, at) }
 }

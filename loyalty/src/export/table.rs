@@ -154,7 +154,7 @@ impl Rows for Movements {
 #[derive(Default)]
 pub struct Lines {
     texts: [Vec<String>; 9],
-    longs: [Vec<i64>; 7],
+    longs: [Vec<i64>; 8],
     spends: Vec<Option<Decimal>>,
 }
 
@@ -194,7 +194,8 @@ impl Lines {
             self.texts.iter_mut().zip(texts).for_each(|(column, text)| column.push(text));
             let points = earned.lines.iter().find(|points| points.line == n).map_or(0, |points| points.points);
             let money = [line.quantity, line.unit_price, line.discount, line.tax].map(decimal);
-            let longs = [record.recorded_at.as_micros(), purchase.occurred_at.as_micros(), money[0], money[1], money[2], money[3], points];
+            let charged = decimal(Amount(line.charge(earned.decimals).0.round_dp(DECIMALS)));
+            let longs = [record.recorded_at.as_micros(), purchase.occurred_at.as_micros(), money[0], money[1], money[2], money[3], charged, points];
             self.longs.iter_mut().zip(longs).for_each(|(column, long)| column.push(long));
         }
     }
@@ -207,7 +208,7 @@ impl Rows for Lines {
         required binary line_id (STRING); required binary sku (STRING); required binary category (STRING);
         required int64 recorded_at (TIMESTAMP(MICROS,true)); required int64 occurred_at (TIMESTAMP(MICROS,true));
         required int64 quantity (DECIMAL(18,6)); required int64 unit_price (DECIMAL(18,6));
-        required int64 discount (DECIMAL(18,6)); required int64 tax (DECIMAL(18,6)); required int64 points;
+        required int64 discount (DECIMAL(18,6)); required int64 tax (DECIMAL(18,6)); required int64 amount (DECIMAL(18,6)); required int64 points;
         optional fixed_len_byte_array(16) spend (DECIMAL(38,12));
     }";
 

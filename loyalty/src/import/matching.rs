@@ -34,7 +34,7 @@ impl Unmatched {
 
     /// With which commands the plan may begin, and what of it is then rejected; only their ids matter.
     pub fn firsts(&self) -> Firsts {
-        let body = || Return { purchase_id: self.account.clone(), occurred_at: self.at, what: Returned::Amount(self.quantity) };
+        let body = || Return { purchase_id: self.account.clone(), occurred_at: self.at, what: Returned::Amount(self.quantity), shipping: None };
         vec![(self.command(1, true, body()), None), (self.command(1, false, body()), Some(self.only_a_part()))]
     }
 
@@ -58,7 +58,7 @@ impl Unmatched {
                 }
             }
             if !lines.is_empty() {
-                let body = Return { purchase_id: state.purchase.purchase_id.clone(), occurred_at: self.at, what: Returned::Lines(lines) };
+                let body = Return { purchase_id: state.purchase.purchase_id.clone(), occurred_at: self.at, what: Returned::Lines(lines), shipping: None };
                 bodies.push(body);
             }
         }

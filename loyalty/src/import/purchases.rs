@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::{Item, What};
 
-const LINE_FIELDS: &[&str] = &["line_id", "sku", "category", "quantity", "unit_price", "discount", "tax"];
+const LINE_FIELDS: &[&str] = &["line_id", "sku", "category", "quantity", "unit_price", "discount", "tax", "amount"];
 /// A longer line is no purchase.
 const LINE_MAX_BYTES: u64 = 8 << 20;
 

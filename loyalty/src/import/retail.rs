@@ -163,6 +163,7 @@ impl Invoice {
             unit_price: row.price,
             discount: Amount::ZERO,
             tax: Amount::ZERO,
+            amount: None,
         });
         let purchase = Purchase {
             purchase_id: id.clone(),

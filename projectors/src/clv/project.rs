@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use ledger_core::account::EventKind;
-use ledger_core::account::command::{Purchase, Return, Returned};
-use ledger_core::account::event::Earned;
+use ledger_core::account::command::{Purchase, Returned};
+use ledger_core::account::event::{Earned, Reversed};
 use ledger_core::id::AccountKey;
 use ledger_core::time::{date_of, utc_date};
 use rust_decimal::Decimal;
@@ -39,9 +39,11 @@ pub(super) struct GivenBack<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Changes<'a> {
     pub(super) purchases: Vec<Bought<'a>>,
-    /// Quantities given back, line by line.
+    /// Quantities given back, line by line, by older records, which don't say for how much money.
     pub(super) lines: Vec<(GivenBack<'a>, &'a str, Decimal)>,
-    /// Money given back, no line named.
+    /// Quantities given back, line by line, by records that do.
+    pub(super) quantities: Vec<(Of<'a>, &'a str, Decimal)>,
+    /// Money given back for goods.
     pub(super) amounts: Vec<(GivenBack<'a>, Decimal)>,
 }
 
@@ -55,7 +57,7 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
                 EventKind::PurchaseReturned(reversed) => {
                     let seq = i64::try_from(placed.record.account_seq).unwrap_or(i64::MAX);
                     let returned_on = utc_date(event.at);
-                    changes.give_back(&reversed.body, || GivenBack { of: (key, reversed.body.purchase_id.as_str()), seq, booked_on, returned_on });
+                    changes.give_back(reversed, || GivenBack { of: (key, reversed.body.purchase_id.as_str()), seq, booked_on, returned_on });
                 }
                 _ => {}
             }
@@ -66,16 +68,26 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
 
 fn bought<'a>(key: &'a AccountKey, earned: &'a Earned, booked_on: Date) -> Bought<'a> {
     let purchase = &*earned.purchase;
-    let lines = purchase.lines.iter().map(|line| line.spend().0).collect();
-    let spend = purchase.spend().0;
+    let lines = purchase.lines.iter().map(|line| line.charge(earned.decimals).0).collect();
+    let spend = earned.charge().0;
     Bought { key, purchase, day: date_of(earned.day), booked_on, occurred_at: purchase.occurred_at.timestamp(), spend, lines }
 }
 
 impl<'a> Changes<'a> {
-    fn give_back(&mut self, body: &'a Return, given: impl Fn() -> GivenBack<'a>) {
-        match &body.what {
-            Returned::Lines(lines) => self.lines.extend(lines.iter().map(|(line, quantity)| (given(), line.as_str(), quantity.0))),
-            Returned::Amount(amount) => self.amounts.push((given(), amount.0)),
+    fn give_back(&mut self, reversed: &'a Reversed, given: impl Fn() -> GivenBack<'a>) {
+        let Some(refunded) = &reversed.refunded else {
+            match &reversed.body.what {
+                Returned::Lines(lines) => self.lines.extend(lines.iter().map(|(line, quantity)| (given(), line.as_str(), quantity.0))),
+                Returned::Amount(amount) => self.amounts.push((given(), amount.0)),
+            }
+            return;
+        };
+        if let Returned::Lines(lines) = &reversed.body.what {
+            self.quantities.extend(lines.iter().map(|(line, quantity)| (given().of, line.as_str(), quantity.0)));
+        }
+        // A refund of shipping alone gives no goods back.
+        if !refunded.goods.0.is_zero() {
+            self.amounts.push((given(), refunded.goods.0));
         }
     }
 }

@@ -36,6 +36,12 @@ UPDATE purchase p SET returned = p.returned + r.amount
 FROM (SELECT program, account, purchase_id, sum(amount) AS amount FROM refunds GROUP BY 1, 2, 3) r
 WHERE (p.program, p.account, p.purchase_id) = (r.program, r.account, r.purchase_id)";
 
+const QUANTITIES_BACK: &str = "
+UPDATE line l SET returned_quantity = l.returned_quantity + b.quantity
+FROM (SELECT program, account, purchase_id, line_id, sum(quantity) AS quantity
+      FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::numeric[]) AS u(program, account, purchase_id, line_id, quantity) GROUP BY 1, 2, 3, 4) b
+WHERE (l.program, l.account, l.purchase_id, l.line_id) = (b.program, b.account, b.purchase_id, b.line_id)";
+
 const AMOUNTS_BACK: &str = "
 WITH refunds AS (
     INSERT INTO refund (program, account, purchase_id, account_seq, booked_on, returned_on, amount)
@@ -56,6 +62,13 @@ pub(super) async fn write(transaction: &Rows<'_>, changes: &Changes<'_>) -> Resu
         let quantities: Vec<Decimal> = changes.lines.iter().map(|(.., quantity)| *quantity).collect();
         let statement = transaction.prepare(LINES_BACK).await?;
         transaction.execute(&statement, &[&programs, &accounts, &purchases, &seqs, &booked, &returned, &lines, &quantities]).await?;
+    }
+    if !changes.quantities.is_empty() {
+        let (programs, accounts, purchases) = keys(changes.quantities.iter().map(|(of, ..)| *of));
+        let lines: Vec<&str> = changes.quantities.iter().map(|(_, line, _)| *line).collect();
+        let quantities: Vec<Decimal> = changes.quantities.iter().map(|(.., quantity)| *quantity).collect();
+        let statement = transaction.prepare(QUANTITIES_BACK).await?;
+        transaction.execute(&statement, &[&programs, &accounts, &purchases, &lines, &quantities]).await?;
     }
     if !changes.amounts.is_empty() {
         let (programs, accounts, purchases) = keys(changes.amounts.iter().map(|(given, _)| given.of));

@@ -121,7 +121,7 @@ fn movement(kind: &EventKind) -> Option<&'static str> {
 }
 
 const BASE: &str = "base";
-const ADJUSTMENT: &str = "adjustment";
+pub(super) const ADJUSTMENT: &str = "adjustment";
 
 /// What gave the points of a purchase: the bonuses that held for any of its lines.
 fn rule(earned: &Earned) -> String {
@@ -143,7 +143,7 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
                     if let Some(lot) = &earned.lot {
                         new_lot(lot.lot, earned.purchase.purchase_id.as_str(), rule(earned), lot.points);
                         let tier = changes.tiers.get(key).copied();
-                        changes.sales.insert(Sold { key, lot: lot.lot, tier, booked_on }, earned.purchase.spend().0);
+                        changes.sales.insert(Sold { key, lot: lot.lot, tier, booked_on }, earned.charge().0);
                         changes.pay(key, booked_on, "issued", 1, &earned.paid_by);
                     }
                 }

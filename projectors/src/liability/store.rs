@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 
 use super::known::{self, Known, KnownLot, ordinal};
 use super::project::{Changes, NewLot, Place};
-use super::sums::{Cost, CostKey, PostingKey, sum};
+use super::sums::{Cost, CostKey, GoodwillKey, PostingKey, sum};
 use crate::runtime::Rows;
 
 const LOTS: &str = "
@@ -29,6 +29,11 @@ const POSTINGS: &str = "
 INSERT INTO posting AS p (program, booked_on, effective_on, tier, cohort, kind, bucket, points)
 SELECT * FROM unnest($1::text[], $2::date[], $3::date[], $4::text[], $5::date[], $6::text[], $7::text[], $8::bigint[])
 ON CONFLICT (program, booked_on, effective_on, tier, cohort, kind, bucket) DO UPDATE SET points = p.points + excluded.points";
+
+const GOODWILL: &str = "
+INSERT INTO goodwill AS g (program, booked_on, effective_on, cohort, bucket, points)
+SELECT * FROM unnest($1::text[], $2::date[], $3::date[], $4::date[], $5::text[], $6::bigint[])
+ON CONFLICT (program, booked_on, effective_on, cohort, bucket) DO UPDATE SET points = g.points + excluded.points";
 
 const COSTS: &str = "
 INSERT INTO cost AS c (program, booked_on, rule, tier, kind, points, sales)
@@ -73,6 +78,7 @@ pub(super) async fn write(transaction: &Rows<'_>, changes: &Changes<'_>) -> Resu
     let sums = sum(changes, &known);
     // Several write these rows at once: always these tables in this order and their rows in the order of their keys, or they lock each other out.
     write_postings(transaction, &sums.postings).await?;
+    write_goodwill(transaction, &sums.goodwill).await?;
     write_costs(transaction, &sums.costs).await?;
     write_payers(transaction, changes).await?;
     // Last: postings before the first change of the batch count under the tier of before.
@@ -198,6 +204,21 @@ async fn write_postings(transaction: &Rows<'_>, postings: &BTreeMap<PostingKey<'
     let points: Vec<i64> = postings.values().copied().collect();
     let statement = transaction.prepare(POSTINGS).await?;
     transaction.execute(&statement, &[&programs, &booked, &effective, &tiers, &cohorts, &kinds, &buckets, &points]).await?;
+    Ok(())
+}
+
+async fn write_goodwill(transaction: &Rows<'_>, goodwill: &BTreeMap<GoodwillKey<'_>, i64>) -> Result<(), tokio_postgres::Error> {
+    if goodwill.is_empty() {
+        return Ok(());
+    }
+    let programs: Vec<&str> = goodwill.keys().map(|key| key.program).collect();
+    let booked: Vec<Date> = goodwill.keys().map(|key| key.booked_on).collect();
+    let effective: Vec<Date> = goodwill.keys().map(|key| key.effective_on).collect();
+    let cohorts: Vec<Date> = goodwill.keys().map(|key| key.cohort).collect();
+    let buckets: Vec<&str> = goodwill.keys().map(|key| key.bucket).collect();
+    let points: Vec<i64> = goodwill.values().copied().collect();
+    let statement = transaction.prepare(GOODWILL).await?;
+    transaction.execute(&statement, &[&programs, &booked, &effective, &cohorts, &buckets, &points]).await?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use rust_decimal::Decimal;
 
 use super::known::Known;
-use super::project::Changes;
+use super::project::{ADJUSTMENT, Changes};
 
 /// A row of `posting`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +17,16 @@ pub(super) struct PostingKey<'a> {
     pub(super) tier: &'a str,
     pub(super) cohort: Date,
     pub(super) kind: &'a str,
+    pub(super) bucket: &'a str,
+}
+
+/// A row of `goodwill`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct GoodwillKey<'a> {
+    pub(super) program: &'a str,
+    pub(super) booked_on: Date,
+    pub(super) effective_on: Date,
+    pub(super) cohort: Date,
     pub(super) bucket: &'a str,
 }
 
@@ -40,6 +50,7 @@ pub(super) struct Cost {
 #[derive(Debug, Default)]
 pub(super) struct Sums<'a> {
     pub(super) postings: BTreeMap<PostingKey<'a>, i64>,
+    pub(super) goodwill: BTreeMap<GoodwillKey<'a>, i64>,
     pub(super) costs: BTreeMap<CostKey<'a>, Cost>,
 }
 
@@ -58,6 +69,10 @@ pub(super) fn sum<'a>(changes: &'a Changes<'_>, known: &'a Known<'_>) -> Sums<'a
         let cohort = lot.map_or(place.effective_on, |lot| lot.issued_on).first_of_month();
         let key = PostingKey { program, booked_on, effective_on: place.effective_on, tier, cohort, kind, bucket };
         *sums.postings.entry(key).or_default() += points;
+        if lot.is_some_and(|lot| lot.rule == ADJUSTMENT) {
+            let key = GoodwillKey { program, booked_on, effective_on: place.effective_on, cohort, bucket };
+            *sums.goodwill.entry(key).or_default() += points;
+        }
         if is_cost(kind, bucket) {
             let rule = lot.map_or("", |lot| lot.rule.as_str());
             sums.costs.entry(CostKey { program, booked_on, rule, tier, kind }).or_default().points += points;
@@ -113,6 +128,7 @@ mod tests {
             (row("silver", date(2024, 3, 1), "issued", "pending"), 11),
         ]);
         assert_eq!(sums.postings, postings);
+        assert!(sums.goodwill.is_empty(), "nothing was given by hand: {:?}", sums.goodwill);
         let cost = |rule, tier, kind| CostKey { program: "shop", booked_on, rule, tier, kind };
         let costs = BTreeMap::from([
             (cost("wine", "gold", "redeemed"), Cost { points: -30, sales: Decimal::ZERO }),
@@ -120,5 +136,25 @@ mod tests {
             (cost("wine", "gold", "issued"), Cost { points: 0, sales: Decimal::new(995, 2) }),
         ]);
         assert_eq!(sums.costs, costs);
+    }
+
+    #[test]
+    fn points_given_by_hand_have_rows_of_their_own() {
+        let anna = key("anna");
+        let (booked_on, effective_on, january) = (date(2024, 3, 5), date(2024, 3, 4), date(2024, 1, 1));
+        // Given a lot that somebody gave by hand in January.
+        let mut known = Known::default();
+        known.lots.insert((&anna, 1), KnownLot { issued_on: date(2024, 1, 31), rule: ADJUSTMENT.into() });
+        // When anna spends of it.
+        let mut changes = Changes::default();
+        for (bucket, points) in [("available", -30), ("redeemed", 30)] {
+            let place = Place { key: &anna, lot: Some(1), tier: Some("gold"), booked_on, effective_on, kind: "redeemed", bucket };
+            changes.postings.insert(place, points);
+        }
+        let sums = sum(&changes, &known);
+        // Then the same points stand among the postings and apart.
+        let row = |bucket| GoodwillKey { program: "shop", booked_on, effective_on, cohort: january, bucket };
+        assert_eq!(sums.goodwill, BTreeMap::from([(row("available"), -30), (row("redeemed"), 30)]));
+        assert_eq!(sums.postings.len(), 2);
     }
 }

@@ -122,6 +122,9 @@ fn reversed_words(reversed: &Reversed) -> String {
         Returned::Lines(lines) => format!("{} lines of", lines.len()),
     };
     let mut words = format!("return {}: {what} purchase {}", reversed.return_id, reversed.body.purchase_id);
+    if let Some(refunded) = reversed.refunded.filter(|refunded| !refunded.shipping.0.is_zero()) {
+        words.push_str(&format!(", {} for shipping", refunded.shipping));
+    }
     for (points, why) in [(reversed.expired, "had expired already"), (reversed.shortfall, "could not be taken back"), (reversed.owed, "are owed")] {
         if points > 0 {
             words.push_str(&format!(", {points} points {why}"));

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use ledger_core::account::EventKind;
-use ledger_core::account::event::TierCause;
+use ledger_core::account::event::{Earned, Reversed, TierCause};
+use ledger_core::account::qualifying::Qualifying;
 use ledger_core::id::AccountKey;
+use ledger_core::points::Amount;
 use rust_decimal::Decimal;
 
 use crate::runtime::Placed;
@@ -42,7 +44,9 @@ pub(super) struct Counted<'a> {
     pub(super) place: Place<'a>,
     pub(super) at: Option<Timestamp>,
     pub(super) purchase: &'a str,
+    /// In the unit of the rulebook that decided.
     pub(super) amount: Decimal,
+    pub(super) counted: Qualifying,
 }
 
 #[derive(Debug, Default)]
@@ -86,16 +90,34 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
                 }
                 EventKind::PointsEarned(earned) => {
                     let at = Some(earned.purchase.occurred_at.timestamp());
-                    changes.purchases.push(Counted { place, at, purchase: earned.purchase.purchase_id.as_str(), amount: earned.qualifying.0 });
+                    changes.purchases.push(Counted {
+                        place,
+                        at,
+                        purchase: earned.purchase.purchase_id.as_str(),
+                        amount: earned.qualifying.0,
+                        counted: counted(earned),
+                    });
                 }
                 EventKind::PurchaseReturned(reversed) => {
-                    changes.returns.push(Counted { place, at: None, purchase: reversed.body.purchase_id.as_str(), amount: -reversed.qualifying.0 });
+                    let (purchase, counted) = (reversed.body.purchase_id.as_str(), Qualifying::default().minus(uncounted(reversed)));
+                    changes.returns.push(Counted { place, at: None, purchase, amount: -reversed.qualifying.0, counted });
                 }
                 _ => {}
             }
         }
     }
     changes
+}
+
+fn counted(earned: &Earned) -> Qualifying {
+    let points = earned.lot.as_ref().map_or(0, |lot| lot.points);
+    earned.counted.unwrap_or_else(|| Qualifying::of_first_edition(earned.qualifying, points, &earned.purchase))
+}
+
+/// Returns of edition 1 state one amount: a whole purchase where it is 1, else points or spend.
+fn uncounted(reversed: &Reversed) -> Qualifying {
+    let purchases = i64::from(reversed.qualifying == Amount::ONE);
+    reversed.counted.unwrap_or_else(|| Qualifying { purchases, ..Qualifying::of_first_edition_tier(reversed.qualifying) })
 }
 
 fn cause(cause: TierCause) -> &'static str {

@@ -24,12 +24,12 @@ const PURCHASES: &str = "
 INSERT INTO purchase (program, account, purchase_id, at) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])";
 
 const QUALIFYING: &str = "
-INSERT INTO qualifying (program, account, account_seq, event, at, amount)
-SELECT u.program, u.account, u.seq, u.event, coalesce(u.at, p.at), u.amount
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::smallint[], $5::timestamptz[], $6::text[], $7::numeric[])
-  AS u(program, account, seq, event, at, purchase_id, amount)
+INSERT INTO qualifying (program, account, account_seq, event, at, amount, points, spend, purchases)
+SELECT u.program, u.account, u.seq, u.event, coalesce(u.at, p.at), u.amount, u.points, u.spend, u.purchases
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::smallint[], $5::timestamptz[], $6::text[], $7::numeric[], $8::bigint[], $9::numeric[], $10::bigint[])
+  AS u(program, account, seq, event, at, purchase_id, amount, points, spend, purchases)
 LEFT JOIN purchase p ON u.at IS NULL AND p.program = u.program AND p.account = u.account AND p.purchase_id = u.purchase_id
-WHERE u.amount <> 0";
+WHERE (u.amount, u.points, u.spend, u.purchases) <> (0, 0, 0, 0)";
 
 fn programs<'a>(places: impl Iterator<Item = &'a Place<'a>>) -> (Vec<&'a str>, Vec<&'a str>, Vec<i64>, Vec<i16>) {
     let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -98,7 +98,10 @@ async fn write_qualifying(transaction: &Rows<'_>, rows: &[Counted<'_>]) -> Resul
     let times: Vec<Option<Timestamp>> = rows.iter().map(|row| row.at).collect();
     let ids: Vec<&str> = rows.iter().map(|row| row.purchase).collect();
     let amounts: Vec<Decimal> = rows.iter().map(|row| row.amount).collect();
+    let points: Vec<i64> = rows.iter().map(|row| row.counted.points).collect();
+    let spend: Vec<Decimal> = rows.iter().map(|row| row.counted.spend.0).collect();
+    let purchases: Vec<i64> = rows.iter().map(|row| row.counted.purchases).collect();
     let statement = transaction.prepare(QUALIFYING).await?;
-    transaction.execute(&statement, &[&programs, &accounts, &seqs, &events, &times, &ids, &amounts]).await?;
+    transaction.execute(&statement, &[&programs, &accounts, &seqs, &events, &times, &ids, &amounts, &points, &spend, &purchases]).await?;
     Ok(())
 }

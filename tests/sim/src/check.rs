@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use event_log::{Entry, partition_of};
 use ledger_core::account::state::Status;
 use ledger_core::account::{Account, EventKind};
+use ledger_core::points::Amount;
 use ledger_core::posting::{Bucket, postings};
 use ledger_core::time::Moment;
 use ledger_schemas::{Record, hash};
@@ -144,8 +145,14 @@ fn stories(site: &Site, findings: &mut Findings) -> Result<BTreeMap<String, Stor
             }
             account.seal(record.recorded_at, hash(&entry.body));
             let negative = [Bucket::Pending, Bucket::Available, Bucket::Held, Bucket::Shortfall].into_iter().any(|bucket| account.total(bucket) < 0);
-            if negative || account.balance() != record.balance {
-                findings.push(format!("{}, record {}: {:?}, the fold has {:?}", entry.account, record.account_seq, record.balance, account.balance()));
+            if negative || account.balance_at(record.recorded_at) != record.balance {
+                findings.push(format!(
+                    "{}, record {}: {:?}, the fold has {:?}",
+                    entry.account,
+                    record.account_seq,
+                    record.balance,
+                    account.balance_at(record.recorded_at)
+                ));
             }
             story.entries.push(entry.clone());
             story.records.push(record);
@@ -211,7 +218,7 @@ fn against_the_model(site: &Site, stories: &BTreeMap<String, Story>, by_card: &[
 }
 
 fn one_against_the_model(site: &Site, all: Vec<Answered>, story: Option<&Story>) -> Result<(), String> {
-    let (mut model, mut account) = (Model::default(), Account::default());
+    let (mut model, mut told) = (Model::default(), Told::default());
     let mut contents: BTreeMap<(String, String), String> = BTreeMap::new();
     let mut next = 0;
     let none = Vec::new();
@@ -246,7 +253,7 @@ fn one_against_the_model(site: &Site, all: Vec<Answered>, story: Option<&Story>)
                     } else {
                         return Err(format!("record {} ({} {}) was answered to nobody", record.account_seq, record.command_kind, record.command_id));
                     }
-                    same(record, &mut account, &model, &format!("step {}: {:?}", answered.step, answered.deed))?;
+                    same(record, &mut told, &model, &all_rules, &format!("step {}: {:?}", answered.step, answered.deed))?;
                 }
                 contents.insert(id, content);
             }
@@ -259,7 +266,7 @@ fn one_against_the_model(site: &Site, all: Vec<Answered>, story: Option<&Story>)
                 while let Some(record) = records.get(next).filter(|record| record.command_kind == "expire" && record.recorded_at.as_micros() <= now_us) {
                     next += 1;
                     model.tick(record.recorded_at.as_micros(), &all_rules[..published]);
-                    same(record, &mut account, &model, "due work")?;
+                    same(record, &mut told, &model, &all_rules, "due work")?;
                 }
                 match model.act(&answered.deed, now_us, &all_rules[..published]) {
                     Ok(()) => return Err(format!("step {}: {:?} was refused ({code}), the model grants it", answered.step, answered.deed)),
@@ -272,12 +279,49 @@ fn one_against_the_model(site: &Site, all: Vec<Answered>, story: Option<&Story>)
     Ok(())
 }
 
-fn same(record: &Record, account: &mut Account, model: &Model, what: &str) -> Result<(), String> {
+/// What the records of an account said so far.
+#[derive(Default)]
+struct Told {
+    account: Account,
+    /// What its redemptions are worth.
+    worth: Amount,
+}
+
+impl Told {
+    fn add(&mut self, record: &Record) {
+        for event in &record.events {
+            match &event.kind {
+                EventKind::PointsRedeemed(spent) | EventKind::HoldCaptured(spent) => self.worth = self.worth.plus(spent.value),
+                EventKind::RedemptionReturned { value, .. } => self.worth = self.worth.minus(value.unwrap_or_default()),
+                _ => {}
+            }
+            self.account.evolve(event);
+        }
+        self.account.seal(record.recorded_at, [0; 32]);
+    }
+}
+
+fn same(record: &Record, so_far: &mut Told, model: &Model, rules: &[serde_json::Value], what: &str) -> Result<(), String> {
     let balance = &record.balance;
-    let told = Has { available: balance.available, pending: balance.pending, held: balance.held, owed: balance.owed, earned: balance.lifetime_earned };
+    let told = Has {
+        available: balance.available,
+        pending: balance.pending,
+        held: balance.held,
+        owed: balance.owed,
+        earned: balance.lifetime_earned,
+        lapsed: balance.lapsed,
+    };
     let has = model.has();
-    record.events.iter().for_each(|event| account.evolve(event));
-    account.seal(record.recorded_at, [0; 32]);
+    so_far.add(record);
+    let account = &so_far.account;
+    let worth = Amount::from_wire(model.worth(rules), 2).unwrap_or_default();
+    if so_far.worth != worth {
+        return Err(format!("{what}: after record {} redemptions are worth {}, of the model {worth}", record.account_seq, so_far.worth));
+    }
+    let is_asleep = account.status == Status::Inactive;
+    if matches!(account.status, Status::Active | Status::Inactive) && is_asleep != model.asleep {
+        return Err(format!("{what}: after record {} the account sleeps: {is_asleep}, in the model: {}", record.account_seq, model.asleep));
+    }
     let tier = (account.standing.tier.as_str(), account.standing.review_at.map(Moment::as_micros));
     if account.status != Status::Unopened && tier != model.tier() {
         return Err(format!("{what}: after record {} the tier and its review are {tier:?}, of the model {:?}", record.account_seq, model.tier()));

@@ -8,6 +8,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use crate::fault::Fault;
+use crate::rules::in_force;
 
 pub const DAY_US: i64 = 86_400_000_000;
 pub const MINUTE_US: i64 = 60_000_000;
@@ -21,13 +22,15 @@ pub struct LineSpec {
     pub price: i64,
     pub discount: i64,
     pub tax: i64,
+    /// What the receipt says was charged, where the shop tells.
+    pub amount: Option<i64>,
 }
 
-/// What goods are given back: lines with quantities in thousandths, or money in hundredths.
+/// What goods are given back: lines with quantities in thousandths, or money in hundredths; and what of the shipping, where that is told.
 #[derive(Clone, Debug)]
 pub enum BackSpec {
-    Lines(Vec<(usize, i64)>),
-    Money(i64),
+    Lines(Vec<(usize, i64)>, Option<i64>),
+    Money(i64, Option<i64>),
 }
 
 /// A command; those that refer to another name the step that asked it.
@@ -42,24 +45,27 @@ pub enum Ask {
         occurred_us: i64,
         lines: Vec<LineSpec>,
         currency: &'static str,
+        shipping: i64,
     },
     Redeem {
         points: i64,
+        occurred_us: Option<i64>,
     },
     Hold {
         points: i64,
         minutes: u32,
+        occurred_us: Option<i64>,
     },
     Capture {
         of: usize,
-        points: i64,
+        points: Option<i64>,
     },
     Release {
         of: usize,
     },
     Undo {
         of: usize,
-        points: i64,
+        points: Option<i64>,
     },
     Return {
         of: usize,
@@ -133,6 +139,8 @@ pub struct Plan {
 }
 
 const ZONES: [&str; 4] = ["UTC", "Europe/London", "America/New_York", "Australia/Lord_Howe"];
+/// What tiers qualify by, and what the second and the third take.
+const UNITS: [(&str, i64, i64); 3] = [("points", 60, 200), ("purchases", 3, 7), ("spend", 40, 150)];
 const SKUS: [(&str, &str); 4] = [("A", "food"), ("B", "toys"), ("C", "wine"), ("GIFT", "cards")];
 /// Days around which calendars are hard.
 const DATES: [(i16, i8, i8); 6] = [(2024, 1, 31), (2024, 2, 28), (2023, 12, 30), (2024, 3, 30), (2024, 10, 26), (2023, 6, 1)];
@@ -143,8 +151,10 @@ struct Draw {
     zone: &'static str,
     /// Where tiers are reviewed, and the clock goes so far that they are.
     reviews: Option<SmallRng>,
+    /// What receipts say, and refunds to the cent: drawn apart, so that all else is as it was without them.
+    receipts: SmallRng,
     /// Per account: the steps that asked for purchases, with their lines, and for redemptions.
-    purchases: Vec<Vec<(usize, Vec<LineSpec>)>>,
+    purchases: Vec<Vec<(usize, Vec<LineSpec>, i64)>>,
     redemptions: Vec<Vec<usize>>,
     proposals: Vec<Vec<usize>>,
     asked: Vec<Vec<usize>>,
@@ -180,6 +190,7 @@ impl Draw {
                 json!({"id": "food", "when": "line.category == 'food' && purchase.channel == 'web'", "multiply": self.of(&["1.1", "2"]), "paid_by": "zeta"}),
             );
         }
+        bonus.extend(self.bonus_on_goods());
         let mut caps = json!({});
         for (name, low, high) in [("per_purchase", 10, 60), ("per_day", 20, 90), ("per_member", 100, 400)] {
             if self.chance(25) {
@@ -189,19 +200,21 @@ impl Draw {
         let whole_steps = bonus.is_empty() && self.chance(15);
         let mut tiers = json!({"levels": [{"name": "member", "at": 0}]});
         if self.chance(50) {
-            let points = self.chance(50);
-            let second = json!({"name": "silver", "at": if points { 60 } else { 3 }, "multiplier": self.of(&["1", "1.25", "2"])});
-            let third = json!({"name": "gold", "at": if points { 200 } else { 7 }, "multiplier": "2.5"});
-            tiers = json!({"qualify_by": if points { "points" } else { "purchases" }, "downgrade": "never", "levels": [{"name": "member", "at": 0}, second, third]});
+            let (unit, low, high) = self.of(&UNITS);
+            let second = json!({"name": "silver", "at": low, "multiplier": self.of(&["1", "1.25", "2"])});
+            let third = json!({"name": "gold", "at": high, "multiplier": "2.5"});
+            tiers = json!({"qualify_by": unit, "downgrade": "never", "levels": [{"name": "member", "at": 0}, second, third]});
         }
         if let Some(rng) = &mut self.reviews {
-            let points = rng.random_bool(0.5);
-            let second = json!({"name": "silver", "at": if points { 60 } else { 3 }, "multiplier": "1.25"});
-            let third = json!({"name": "gold", "at": if points { 200 } else { 7 }, "multiplier": "2.5"});
+            let (unit, low, high) = UNITS[rng.random_range(0..UNITS.len())];
+            let second = json!({"name": "silver", "at": low, "multiplier": "1.25"});
+            let third = json!({"name": "gold", "at": high, "multiplier": "2.5"});
             let window = ["lifetime", "calendar_year", "rolling_12_months"][rng.random_range(0..3)];
             let downgrade = ["one_level", "to_level"][rng.random_range(0..2)];
-            let qualify_by = if points { "points" } else { "purchases" };
-            tiers = json!({"qualify_by": qualify_by, "window": window, "downgrade": downgrade, "levels": [{"name": "member", "at": 0}, second, third]});
+            tiers = json!({"qualify_by": unit, "window": window, "downgrade": downgrade, "levels": [{"name": "member", "at": 0}, second, third]});
+        }
+        if tiers["levels"][2].is_object() && self.chance(30) {
+            tiers["levels"][2]["base"] = json!({"points": "1", "per": self.of(&["0.90", "0.70"]), "whole_steps": whole_steps});
         }
         let mut accounts =
             json!({"open_on_earn": self.chance(80), "activation_required": self.chance(20), "on_close": self.of(&["forfeit", "keep", "refuse"])});
@@ -216,10 +229,26 @@ impl Draw {
                      "rounding": self.of(&["floor", "half_up", "half_even", "ceiling"]), "round_per": self.of(&["line", "order"]),
                      "pending_days": self.of(&[0, 0, 1, 3, 14]), "exclude": {"skus": ["GIFT"]}, "bonus": bonus, "caps": caps},
             "expiry": expiry,
-            "redeem": {"minimum": minimum, "multiple_of": self.of(&[1, 1, 5]), "value": {"points": 100, "amount": "1.00"}},
+            "redeem": {"minimum": minimum, "multiple_of": self.of(&[1, 1, 5]), "value": {"points": self.of(&[100, 3, 7]), "amount": self.of(&["1.00", "2.50"])},
+                       "offline_minutes": self.of(&[0, 30, 1440])},
             "return": {"window_days": self.of(&[60, 90, 365]), "on_shortfall": self.of(&["clamp", "negative"])},
             "tiers": tiers
         })
+    }
+
+    /// Bonuses whose conditions look at what a return changes, or at prices.
+    fn bonus_on_goods(&mut self) -> Vec<Value> {
+        let all = [
+            ("many", "line.quantity >= 2.0"),
+            ("few", "line.quantity < 1.5"),
+            ("cheap", "line.unit_price < 10.0"),
+            ("dear", "line.amount >= 15.0"),
+            ("basket", "purchase.total >= 25.0"),
+            ("small", "purchase.total < 8.0"),
+            ("single", "purchase.line_count == 1"),
+        ];
+        let all = all.map(|(id, when)| json!({"id": id, "when": when, "multiply": self.of(&["2", "1.5", "0.5"])}));
+        all.into_iter().filter(|_| self.chance(10)).collect()
     }
 
     fn lines(&mut self) -> Vec<LineSpec> {
@@ -234,7 +263,27 @@ impl Draw {
         let value = quantity * price / 1000;
         let discount = if self.chance(25) { self.rng.random_range(0..=value / 3) } else { 0 };
         let tax = if self.chance(30) { self.rng.random_range(0..=value / 3) } else { 0 };
-        LineSpec { sku, category, quantity, price, discount, tax }
+        let mut line = LineSpec { sku, category, quantity, price, discount, tax, amount: None };
+        if self.receipts.random_bool(0.25) {
+            // Up, down or to the nearer cent.
+            let (floor, rest) = (quantity * price / 1000 - discount, quantity * price % 1000);
+            line.amount = Some(floor + i64::from(rest > 0 && self.receipts.random_bool(0.6)));
+        }
+        line
+    }
+
+    /// Refunds to the cent: of all that the receipt says, with the shipping or without, a cent or three more or less.
+    fn refund(&mut self, lines: &[LineSpec], shipping: i64) -> BackSpec {
+        let goods: i64 = lines.iter().map(|line| line.amount.unwrap_or((line.quantity * line.price + 500) / 1000 - line.discount)).sum();
+        let off = [-1, 0, 0, 1, 1, 2, 3][self.receipts.random_range(0..7)];
+        match self.receipts.random_range(0..6) {
+            0 => BackSpec::Money((goods + off).max(1), None),
+            1 => BackSpec::Money((goods + shipping + off).max(1), None),
+            2 => BackSpec::Money((goods + shipping + off).max(shipping).max(1), Some(shipping)),
+            3 => BackSpec::Money((shipping + off).max(1), Some(shipping.min((shipping + off).max(1)))),
+            4 => BackSpec::Money((goods / 2 + off).max(1), Some(0)),
+            _ => BackSpec::Lines(vec![(0, lines[0].quantity)], Some((shipping + off.min(1)).max(0))),
+        }
     }
 
     fn occurred(&mut self) -> i64 {
@@ -247,9 +296,20 @@ impl Draw {
         }
     }
 
-    fn back(&mut self, lines: &[LineSpec]) -> BackSpec {
+    /// When a redemption occurred that is told later, which a third are.
+    fn told_later(&mut self) -> Option<i64> {
+        let minutes = self.of(&[0, 1, 20, 29, 600, 1430, 2000, -4, -10]);
+        self.chance(35).then_some(self.now_us - minutes * MINUTE_US)
+    }
+
+    fn back(&mut self, lines: &[LineSpec], shipping: i64) -> BackSpec {
+        let back = self.back_of(lines);
+        if self.receipts.random_bool(0.3) { self.refund(lines, shipping) } else { back }
+    }
+
+    fn back_of(&mut self, lines: &[LineSpec]) -> BackSpec {
         if self.chance(15) {
-            return BackSpec::Money(self.rng.random_range(1..3000));
+            return BackSpec::Money(self.rng.random_range(1..3000), None);
         }
         let mut back = Vec::new();
         for (i, line) in lines.iter().enumerate() {
@@ -263,7 +323,7 @@ impl Draw {
                 back.push((i, quantity));
             }
         }
-        if back.is_empty() { BackSpec::Lines(vec![(0, lines[0].quantity)]) } else { BackSpec::Lines(back) }
+        if back.is_empty() { BackSpec::Lines(vec![(0, lines[0].quantity)], None) } else { BackSpec::Lines(back, None) }
     }
 
     fn ask(&mut self, step: usize, account: usize) -> Ask {
@@ -295,12 +355,12 @@ impl Draw {
                     Ask::Unfreeze
                 }
             }
-            (8..20, Some((of, lines)), ..) => Ask::Return { of, occurred_us: self.now_us, back: self.back(&lines) },
-            (20..32, ..) => Ask::Redeem { points },
-            (32..39, ..) => Ask::Hold { points, minutes: self.of(&[1, 30, 1440, 20_000]) },
-            (39..46, _, Some(of), _) => Ask::Capture { of, points: self.of(&[1, 5, points]) },
+            (8..20, Some((of, lines, shipping)), ..) => Ask::Return { of, occurred_us: self.now_us, back: self.back(&lines, shipping) },
+            (20..32, ..) => Ask::Redeem { points, occurred_us: self.told_later() },
+            (32..39, ..) => Ask::Hold { points, minutes: self.of(&[1, 30, 1440, 20_000]), occurred_us: self.told_later() },
+            (39..46, _, Some(of), _) => Ask::Capture { of, points: self.of(&[Some(1), Some(5), Some(points), None]) },
             (46..49, _, Some(of), _) => Ask::Release { of },
-            (49..56, _, Some(of), _) => Ask::Undo { of, points: self.of(&[1, 5, points]) },
+            (49..56, _, Some(of), _) => Ask::Undo { of, points: self.of(&[Some(1), Some(5), Some(points), None]) },
             (56..61, ..) => Ask::Adjust { points: if self.chance(60) { points } else { -points } },
             (61..68, .., Some(of)) => Ask::Again { of },
             (68..70, .., Some(of)) => Ask::Changed { of },
@@ -311,8 +371,9 @@ impl Draw {
             (71 | 80..83, ..) => Ask::RemoveAlias(self.of(&[1, 2])),
             _ => {
                 let lines = self.lines();
-                self.purchases[account].push((step, lines.clone()));
-                Ask::Earn { occurred_us: self.occurred(), lines, currency: if self.chance(3) { "USD" } else { "EUR" } }
+                let shipping = if self.receipts.random_bool(0.3) { self.receipts.random_range(1..1000) } else { 0 };
+                self.purchases[account].push((step, lines.clone(), shipping));
+                Ask::Earn { occurred_us: self.occurred(), lines, currency: if self.chance(3) { "USD" } else { "EUR" }, shipping }
             }
         };
         match &ask {
@@ -407,6 +468,7 @@ pub fn draw(seed: u64) -> Plan {
         now_us: begin_us,
         zone,
         reviews,
+        receipts: SmallRng::seed_from_u64(seed.rotate_left(32)),
         purchases: vec![Vec::new(); accounts],
         redemptions: per_account(),
         proposals: per_account(),
@@ -424,7 +486,7 @@ pub fn draw(seed: u64) -> Plan {
                 What::Wait { us }
             }
             14..28 => What::Fault(draw.fault(nodes)),
-            28..30 => {
+            28..31 => {
                 rulebooks.push(next_rulebook(&mut draw, &rulebooks));
                 What::Publish(rulebooks.len() - 1)
             }
@@ -442,17 +504,26 @@ pub fn draw(seed: u64) -> Plan {
     Plan { seed, nodes, shared, follows, partitions, accounts, accounts_in_memory, begin_us, rulebooks, steps }
 }
 
-/// Other rates from now on; what outlives a version, as caps and tiers, stays as it is.
+/// Other rules from now on: all of them but the names of the tiers may be others.
 fn next_rulebook(draw: &mut Draw, before: &[Value]) -> Value {
-    let mut next = before[0].clone();
-    let fresh = draw.rulebook(draw.now_us);
-    for field in ["base", "rounding", "round_per"] {
-        next["earn"][field] = fresh["earn"][field].clone();
-    }
-    if next["earn"]["bonus"] != json!([]) {
-        next["earn"]["base"]["whole_steps"] = json!(false);
+    draw.zone = draw.of(&ZONES);
+    let mut next = draw.rulebook(draw.now_us);
+    // A ladder keeps its tiers; what they take, what they give and by which unit they are reached may change.
+    let has_ladder = |rules: &Value| rules["tiers"]["levels"].as_array().is_some_and(|levels| levels.len() > 1);
+    if has_ladder(&before[0]) != has_ladder(&next) {
+        next["tiers"] = before[0]["tiers"].clone();
+        let steps = next["earn"]["base"]["whole_steps"].clone();
+        for level in next["tiers"]["levels"].as_array_mut().into_iter().flatten() {
+            if level["base"].is_object() {
+                level["base"]["whole_steps"] = steps.clone();
+            }
+        }
     }
     let from = draw.now_us + draw.of(&[0, -DAY_US, DAY_US]);
+    // Of what is lost already it is known when it is booked: only rules to come may say otherwise.
+    if let Some(version) = in_force(before, from).filter(|_| from <= draw.now_us) {
+        next["redeem"]["offline_minutes"] = before[version]["redeem"]["offline_minutes"].clone();
+    }
     next["effective_from"] = json!(jiff::Timestamp::from_microsecond(from).expect("a moment").to_string());
     next
 }

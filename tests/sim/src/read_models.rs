@@ -10,9 +10,9 @@ use std::time::Duration;
 use event_log::postgres::connect;
 use event_log::{Entry, EventLog, partition_of};
 use ledger_core::account::Account;
+use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::{LotState, Status};
 use ledger_core::id::Id;
-use ledger_core::points::Amount;
 use ledger_core::posting::Bucket;
 use ledger_schemas::{Outcome, Record, encode_outcome, encode_record, hash};
 use projectors::{Projector, ProjectorError, ReadModel, Refusals, read_models, verify};
@@ -169,7 +169,7 @@ fn told(accounts: &BTreeMap<String, Account>) -> Vec<Told> {
     };
     let qualifying = |account: &Account| {
         let sum = account.qualifying_recent.plus(account.qualifying_before);
-        (sum != Amount::ZERO).then(|| sum.0.normalize().to_string())
+        (sum != Qualifying::default()).then(|| format!("{} {} {}", sum.points, sum.spend.0.normalize(), sum.purchases))
     };
     vec![
         of_accounts("the balance", "concat_ws(' ', status, available, pending, held, owed, lifetime_earned) FROM balance.balance", &|account| {
@@ -189,7 +189,8 @@ fn told(accounts: &BTreeMap<String, Account>) -> Vec<Told> {
         of_accounts("the tier", &format!("concat_ws(' ', tier, {}, {}) FROM tier.standing", us("since"), us("review_at")), &standing),
         of_accounts(
             "what counts towards a tier",
-            "trim_scale(sum(amount))::text FROM tier.qualifying GROUP BY program, account HAVING sum(amount) <> 0",
+            "concat_ws(' ', sum(points), trim_scale(sum(spend)), sum(purchases)) FROM tier.qualifying GROUP BY program, account
+             HAVING (sum(points), sum(spend), sum(purchases)) <> (0, 0, 0)",
             &qualifying,
         ),
         of_accounts("the tier that points are owed under", "tier FROM liability.tier", &|account| standing(account).map(|_| account.standing.tier.to_string())),

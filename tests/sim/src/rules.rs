@@ -23,7 +23,7 @@ pub fn whole_number(n: i64) -> Ratio {
     Ratio::from_i64(n).expect("a number")
 }
 
-fn rounded(value: &Ratio, how: &str) -> i64 {
+pub fn rounded(value: &Ratio, how: &str) -> i64 {
     let two = whole_number(2);
     let floor = value.floor();
     let half = value - &floor == whole_number(1) / &two;
@@ -59,7 +59,7 @@ fn start_of(day: Date, rules: &Value) -> i64 {
     micros(&day.to_zoned(zone).expect("a day").start_of_day().expect("a day begins"))
 }
 
-fn effective_us(rules: &Value) -> i64 {
+pub fn effective_us(rules: &Value) -> i64 {
     rules["effective_from"].as_str().expect("a moment").parse::<Timestamp>().expect("a moment").as_microsecond()
 }
 
@@ -72,41 +72,77 @@ pub fn number(value: &Value) -> i64 {
     value.as_i64().unwrap_or_default()
 }
 
-pub fn level(rules: &Value, qualifying: i64) -> usize {
+/// The tier that points, millionths of spend and purchases reach, by the unit that the rulebook qualifies by.
+pub fn level(rules: &Value, counts: [i64; 3]) -> usize {
     let levels = rules["tiers"]["levels"].as_array().expect("levels");
-    levels.iter().rposition(|level| number(&level["at"]) <= qualifying).unwrap_or(0)
+    let scale = if unit(rules) == 1 { 1_000_000 } else { 1 };
+    levels.iter().rposition(|level| number(&level["at"]) * scale <= counts[unit(rules)]).unwrap_or(0)
 }
 
-fn line_value(line: &LineSpec, quantity: i64, less: i64) -> Ratio {
-    let value = whole_number(quantity * line.price) / whole_number(100_000);
-    value - whole_number(less) / whole_number(100) * whole_number(quantity) / whole_number(line.quantity)
+/// By which of points, spend and purchases the rulebook qualifies.
+pub fn unit(rules: &Value) -> usize {
+    match rules["tiers"]["qualify_by"].as_str() {
+        Some("spend") => 1,
+        Some("purchases") => 2,
+        _ => 0,
+    }
+}
+
+/// What the receipt says, in cents: what the shop tells, or the product to the nearer cent, a half up.
+fn charged(line: &LineSpec) -> i64 {
+    line.amount.unwrap_or_else(|| (line.quantity * line.price - 1000 * line.discount + 500).div_euclid(1000))
+}
+
+/// The part of `cents` that falls to `quantity` of the line.
+fn part(line: &LineSpec, cents: i64, quantity: i64) -> Ratio {
+    whole_number(cents) / whole_number(100) * whole_number(quantity) / whole_number(line.quantity)
 }
 
 /// What was paid for the goods kept.
 pub fn paid(bought: &Bought) -> Ratio {
-    bought.lines.iter().zip(&bought.kept).map(|(line, kept)| line_value(line, *kept, line.discount)).fold(Ratio::zero(), |sum, value| sum + value)
+    bought.lines.iter().zip(&bought.kept).map(|(line, kept)| part(line, charged(line), *kept)).fold(Ratio::zero(), |sum, value| sum + value)
 }
 
-/// What the goods kept earn, without the caps.
-pub fn rate(bought: &Bought, rules: &Value) -> i64 {
+/// To millionths, as conditions see money.
+fn millionths(value: &Ratio) -> i64 {
+    rounded(&(value * whole_number(1_000_000)), "half_even")
+}
+
+/// Whether the bonus `id` holds for a line of which `kept` thousandths are kept, at `amount` in millionths, in a basket of `total`.
+fn holds(id: &str, bought: &Bought, line: &LineSpec, kept: i64, (amount, total): (i64, i64)) -> bool {
+    match id {
+        "sku" => line.sku == "A",
+        "food" => line.category == "food",
+        "many" => kept >= 2000,
+        "few" => kept < 1500,
+        "cheap" => line.price < 1000,
+        "dear" => amount >= 15_000_000,
+        "basket" => total >= 25_000_000,
+        "small" => total < 8_000_000,
+        "single" => bought.kept.iter().filter(|kept| **kept > 0).count() == 1,
+        other => unreachable!("no rulebook of the simulator has a bonus {other}"),
+    }
+}
+
+/// What the goods kept earn, without the caps that purchases share, and what they cost in millionths, tax and what earns nothing left out.
+pub fn rate(bought: &Bought, rules: &Value) -> (i64, i64) {
     let earn = &rules["earn"];
     let paid = paid(bought);
     let left = if bought.money_back == 0 { whole_number(1) } else { (&paid - whole_number(bought.money_back) / whole_number(100)) / &paid };
-    let (points, per) = (ratio(&earn["base"]["points"]), ratio(&earn["base"]["per"]));
+    let total_paid = millionths(&(&paid - whole_number(bought.money_back) / whole_number(100)));
+    let base = rules["tiers"]["levels"][bought.tier].get("base").filter(|base| base.is_object()).unwrap_or(&earn["base"]);
+    let (points, per) = (ratio(&base["points"]), ratio(&base["per"]));
     let rounding = earn["rounding"].as_str().unwrap_or("floor");
     let per_line = earn["round_per"] == "line";
-    let steps = earn["base"]["whole_steps"] == true;
+    let steps = base["whole_steps"] == true;
     let (mut total, mut spend, mut by_line) = (Ratio::zero(), Ratio::zero(), 0);
     for (line, kept) in bought.lines.iter().zip(&bought.kept).filter(|(line, kept)| **kept > 0 && line.sku != "GIFT") {
-        let base = line_value(line, *kept, line.discount + line.tax) * &left;
+        let base = part(line, (charged(line) - line.tax).max(0), *kept) * &left;
         spend += &base;
         let mut factor = bought.multiplier.clone();
+        let amount = millionths(&(part(line, charged(line), *kept) * &left));
         for bonus in earn["bonus"].as_array().expect("bonuses") {
-            let holds = match bonus["id"].as_str() {
-                Some("sku") => line.sku == "A",
-                _ => line.category == "food",
-            };
-            if holds {
+            if holds(bonus["id"].as_str().expect("an id"), bought, line, *kept, (amount, total_paid)) {
                 factor *= ratio(&bonus["multiply"]);
             }
         }
@@ -114,11 +150,12 @@ pub fn rate(bought: &Bought, rules: &Value) -> i64 {
         by_line += rounded(&value, rounding);
         total += value;
     }
-    match (per_line, steps) {
+    let points = match (per_line, steps) {
         (true, _) => by_line,
-        (false, true) => rounded(&((spend / per).floor() * points * &bought.multiplier), rounding),
+        (false, true) => rounded(&((&spend / per).floor() * points * &bought.multiplier), rounding),
         (false, false) => rounded(&total, rounding),
-    }
+    };
+    (earn["caps"].get("per_purchase").map_or(points, |cap| points.min(number(cap))), millionths(&spend))
 }
 
 pub fn expiry(rules: &Value, at_us: i64, last_activity_us: i64) -> Option<i64> {
@@ -130,7 +167,7 @@ pub fn expiry(rules: &Value, at_us: i64, last_activity_us: i64) -> Option<i64> {
     match expiry["mode"].as_str() {
         Some("rolling") => Some(after(at_us)),
         Some("inactivity") => Some(after(last_activity_us)),
-        Some("fixed_date") => Some(start_of(expiry["date"].as_str().expect("a date").parse().expect("a date"), rules)),
+        Some("fixed_date") => Some(start_of(expiry["date"].as_str().expect("a date").parse().expect("a date"), rules).max(at_us)),
         Some("calendar") => {
             let day = zoned(at_us, rules).date();
             let next = match expiry["period"].as_str() {

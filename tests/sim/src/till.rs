@@ -125,7 +125,7 @@ impl Site {
             return;
         }
         let wrong = match simulate(snapshot, command) {
-            Ok(simulated) if simulated.events == record.events && simulated.after.balance() == record.balance => return,
+            Ok(simulated) if simulated.events == record.events && simulated.after.balance_at(snapshot.now) == record.balance => return,
             Ok(simulated) => format!("{:?} was simulated, {:?} happened", simulated.events, record.events),
             Err(rejection) => format!("it was simulated to be refused ({rejection}), and granted"),
         };

@@ -70,6 +70,7 @@ pub fn message(key: &AccountKey, command: &Command, card_number: Option<u8>) -> 
                 unit_price: wire(line.unit_price),
                 discount: wire(line.discount),
                 tax: wire(line.tax),
+                amount: line.amount.and_then(wire),
             };
             let message = v1::Purchase {
                 purchase_id: purchase.purchase_id.to_string(),
@@ -97,6 +98,7 @@ pub fn message(key: &AccountKey, command: &Command, card_number: Option<u8>) -> 
                 occurred_at_us: back.occurred_at.as_micros(),
                 lines: lines.iter().map(line).collect(),
                 amount,
+                shipping: back.shipping.and_then(wire),
                 return_id: command.id.to_string(),
                 program,
                 account_id,
@@ -113,13 +115,9 @@ pub fn message(key: &AccountKey, command: &Command, card_number: Option<u8>) -> 
 fn changed(ask: &Ask) -> Option<Ask> {
     let mut ask = ask.clone();
     match &mut ask {
-        Ask::Earn { lines, .. } => lines[0].price += 100,
-        Ask::Redeem { points }
-        | Ask::Hold { points, .. }
-        | Ask::Capture { points, .. }
-        | Ask::Undo { points, .. }
-        | Ask::Adjust { points }
-        | Ask::Propose { points } => *points += 1000,
+        Ask::Earn { lines, .. } => (lines[0].price, lines[0].amount) = (lines[0].price + 100, None),
+        Ask::Redeem { points, .. } | Ask::Hold { points, .. } | Ask::Adjust { points } | Ask::Propose { points } => *points += 1000,
+        Ask::Capture { points, .. } | Ask::Undo { points, .. } => *points = Some(points.unwrap_or(0) + 1000),
         Ask::Return { occurred_us, .. } => *occurred_us += 1,
         _ => return None,
     }
@@ -138,21 +136,30 @@ fn made(ask: &Ask, number: usize) -> Option<(Command, Deed)> {
         Ask::Freeze => (Action::Freeze(reason()), Deed::Freeze),
         Ask::Unfreeze => (Action::Unfreeze(reason()), Deed::Unfreeze),
         Ask::Close => (Action::Close(reason()), Deed::Close),
-        Ask::Earn { occurred_us, lines, currency } => {
-            let purchase = purchase(&own, occurred_us, &lines, currency);
-            (Action::Earn(Arc::new(purchase)), Deed::Earn { id: own.clone(), occurred_us, lines, currency })
+        Ask::Earn { occurred_us, lines, currency, shipping } => {
+            let mut purchase = purchase(&own, occurred_us, &lines, currency);
+            purchase.shipping = amount(shipping, 2);
+            (Action::Earn(Arc::new(purchase)), Deed::Earn { id: own.clone(), occurred_us, lines, currency, shipping })
         }
-        Ask::Redeem { points } => (Action::Redeem { points }, Deed::Redeem { id: own.clone(), points }),
-        Ask::Hold { points, minutes } => (Action::Hold { points, minutes: Some(minutes) }, Deed::Hold { id: own.clone(), points, minutes }),
+        Ask::Redeem { points, occurred_us } => {
+            (Action::Redeem { points, occurred_at: occurred_us.map(moment) }, Deed::Redeem { id: own.clone(), points, occurred_us })
+        }
+        Ask::Hold { points, minutes, occurred_us } => {
+            let action = Action::Hold { points, minutes: Some(minutes), occurred_at: occurred_us.map(moment) };
+            (action, Deed::Hold { id: own.clone(), points, minutes, occurred_us })
+        }
         Ask::Capture { of, points } => (Action::Capture { redemption: redemption(&of), points }, Deed::Capture { redemption: name(of), points }),
         Ask::Release { of } => (Action::Release { redemption: redemption(&of) }, Deed::Release { redemption: name(of) }),
         Ask::Undo { of, points } => (Action::ReturnRedemption { redemption: redemption(&of), points }, Deed::Undo { redemption: name(of), points }),
         Ask::Return { of, occurred_us, back } => {
-            let what = match &back {
-                BackSpec::Lines(lines) => Returned::Lines(lines.iter().map(|(i, quantity)| (id(&format!("l{i}")), amount(*quantity, 3))).collect()),
-                BackSpec::Money(money) => Returned::Amount(amount(*money, 2)),
+            let (what, shipping) = match &back {
+                BackSpec::Lines(lines, shipping) => {
+                    (Returned::Lines(lines.iter().map(|(i, quantity)| (id(&format!("l{i}")), amount(*quantity, 3))).collect()), *shipping)
+                }
+                BackSpec::Money(money, shipping) => (Returned::Amount(amount(*money, 2)), *shipping),
             };
-            let body = Return { purchase_id: id(&name(of)), occurred_at: moment(occurred_us), what };
+            let shipping = shipping.map(|shipping| amount(shipping, 2));
+            let body = Return { purchase_id: id(&name(of)), occurred_at: moment(occurred_us), what, shipping };
             (Action::Return(Arc::new(body)), Deed::Return { purchase: name(of), occurred_us, back })
         }
         Ask::Adjust { points } => (Action::Adjust { points, reason: reason() }, Deed::Adjust { points }),
@@ -175,6 +182,7 @@ fn purchase(name: &str, occurred_us: i64, lines: &[LineSpec], currency: &str) ->
         unit_price: amount(line.price, 2),
         discount: amount(line.discount, 2),
         tax: amount(line.tax, 2),
+        amount: line.amount.map(|charged| amount(charged, 2)),
     };
     Purchase {
         purchase_id: id(name),

@@ -7,7 +7,6 @@ use crate::account::rejection::Rejection;
 use crate::account::state::Account;
 use crate::id::Id;
 use crate::points::Points;
-use crate::posting::Bucket;
 
 pub(super) fn decide(account: &Account, id: &Id, points: Points, reason: &Reason, context: &Context<'_>) -> Result<Decision, Rejection> {
     require_open(account)?;
@@ -32,14 +31,10 @@ pub(super) fn change(draft: &mut Draft<'_>, id: &Id, points: Points, reason: &Re
             expiry_moves: draft.version.expiry_moves(),
         };
         draft.emit(now, EventKind::PointsAdded { adjustment, lot, rule_version: draft.version.number, reason });
-        taking::pay_owed(draft, now);
+        taking::pay_owed(draft, now, Some(draft.account.lot_count));
         return Ok(());
     }
-    let available = account.total(Bucket::Available);
-    if -points > available {
-        return Err(Rejection::InsufficientPoints { points: -points, available });
-    }
-    let parts = taking::available(account, -points);
+    let parts = taking::available(account, -points, now)?;
     draft.emit(now, EventKind::PointsTaken { adjustment, parts, reason });
     Ok(())
 }

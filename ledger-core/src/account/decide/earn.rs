@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::{Context, Decision, Draft, expire, require_past, rules, taking, tier};
+use super::{Context, Decision, Draft, cap_of, expire, happened_at, require_past, rules, taking, tier};
 use crate::account::command::Purchase;
 use crate::account::event::{Earned, Event, EventKind, Lot};
+use crate::account::qualifying::Qualifying;
 use crate::account::rejection::Rejection;
 use crate::account::state::{Account, Status};
-use crate::points::Amount;
-use crate::policy::{Facts, Kept, QualifyBy, Version, paid_by, rate};
+use crate::policy::{Facts, Kept, Program, Version, paid_by, rate};
 use crate::posting::Bucket;
-use crate::time::DAY_US;
+use crate::time::{DAY_US, Moment};
 
 pub(super) fn decide(account: &Account, purchase: &Arc<Purchase>, context: &Context<'_>) -> Result<Decision, Rejection> {
     let occurred_at = purchase.occurred_at;
@@ -32,15 +32,16 @@ pub(super) fn decide(account: &Account, purchase: &Arc<Purchase>, context: &Cont
         return Err(Rejection::CurrencyMismatch { currency, expected });
     }
     let mut events = Vec::with_capacity(2);
-    wake(account, purchase, version, now_rules, context, &mut events);
-    let earned = rated(account, purchase, version)?;
+    let at = happened_at(occurred_at, context.now);
+    wake(account, at, version, context, &mut events);
+    let earned = rated(account, purchase, version, context.program)?;
     let points = earned.lot.as_ref().map_or(0, |lot| lot.points);
     let owes = account.total(Bucket::Owed) < 0 && points > 0;
     let moved = tier::after_earning(account, &earned, now_rules, context.now);
     let due = earned.pending && earned.lot.as_ref().is_some_and(|lot| lot.available_at <= context.now)
         || earned.lot.as_ref().and_then(|lot| lot.expires_at).is_some_and(|at| at <= context.now)
         || moved.as_ref().and_then(|(_, moved)| moved.review_at).is_some_and(|at| at <= context.now);
-    events.push(Event { at: occurred_at, kind: EventKind::PointsEarned(earned) });
+    events.push(Event { at, kind: EventKind::PointsEarned(earned) });
     if !owes && !due {
         events.extend(moved.map(|(at, moved)| Event { at, kind: EventKind::TierChanged(moved) }));
         return Ok(Decision { rule_version: version.number, events });
@@ -50,7 +51,7 @@ pub(super) fn decide(account: &Account, purchase: &Arc<Purchase>, context: &Cont
     for event in events {
         draft.emit(event.at, event.kind);
     }
-    taking::pay_owed(&mut draft, occurred_at);
+    taking::pay_owed(&mut draft, at, (points > 0).then_some(account.lot_count + 1));
     if let Some((at, moved)) = moved {
         draft.emit(at, EventKind::TierChanged(moved));
     }
@@ -58,15 +59,15 @@ pub(super) fn decide(account: &Account, purchase: &Arc<Purchase>, context: &Cont
 }
 
 /// What an activity does beside its points: it opens or wakes the account, and moves the expiry of the lots that follow it.
-fn wake(account: &Account, purchase: &Purchase, version: &Version, now_rules: &Version, context: &Context<'_>, events: &mut Vec<Event>) {
-    let at = purchase.occurred_at;
+fn wake(account: &Account, at: Moment, version: &Version, context: &Context<'_>, events: &mut Vec<Event>) {
+    let now_rules = context.program.at_or_first(context.now).map_or(version, AsRef::as_ref);
     match account.status {
         Status::Unopened => {
             let pending = now_rules.rulebook.accounts.activation_required;
             let tier = CompactString::from(version.levels()[0].name.as_str());
             events.push(Event { at, kind: EventKind::AccountOpened { pending, tier } });
         }
-        Status::Inactive if !expire::lapses_by(now_rules, account.last_activity.max(at), context.now) => {
+        Status::Inactive if !expire::lapses_by(context.program, account.last_activity.max(at), context.now) => {
             events.push(Event { at, kind: EventKind::AccountWoken });
         }
         _ => {}
@@ -81,14 +82,15 @@ fn facts(account: &Account, purchase: &Purchase, version: &Version) -> Facts {
     Facts { tier, lifetime_earned: account.lifetime_earned, purchases: account.purchase_count, age_days: u32::try_from(age_us / DAY_US).unwrap_or(0) }
 }
 
-fn rated(account: &Account, purchase: &Arc<Purchase>, version: &Version) -> Result<Box<Earned>, Rejection> {
+fn rated(account: &Account, purchase: &Arc<Purchase>, version: &Version, program: &Program) -> Result<Box<Earned>, Rejection> {
     let (earn, at) = (&version.rulebook.earn, purchase.occurred_at);
     let facts = facts(account, purchase, version);
-    let mut rated = rate(purchase, &Kept::default(), version, &facts).map_err(|_| Rejection::AmountTooLarge)?;
+    let kept = Kept::all(purchase);
+    let mut rated = rate(purchase, &kept, version, &facts).map_err(|_| Rejection::AmountTooLarge)?;
     let uncapped_points = rated.points;
     let day = version.zone.day(at);
-    let day_points = account.day_pool(day).room(uncapped_points, earn.caps.per_day);
-    let points = account.member_pool.room(day_points, earn.caps.per_member);
+    let day_points = account.pools.day_room(day, uncapped_points, earn.caps.per_day, cap_of(program, |caps| caps.per_day));
+    let points = account.pools.member_room(day_points, earn.caps.per_member, cap_of(program, |caps| caps.per_member));
     rated.cap(points);
     let available_at = if earn.pending_days == 0 { at } else { version.zone.plus_days(at, earn.pending_days) };
     let lot = (points > 0).then(|| Lot {
@@ -99,11 +101,7 @@ fn rated(account: &Account, purchase: &Arc<Purchase>, version: &Version) -> Resu
         expiry_moves: version.expiry_moves(),
     });
     let paid_by = lot.as_ref().map_or(Ok(Vec::new()), |lot| paid_by(lot.lot, &rated.lines, version)).map_err(|_| Rejection::AmountTooLarge)?;
-    let qualifying = match version.rulebook.tiers.qualify_by {
-        QualifyBy::Points => Amount::from(points),
-        QualifyBy::Spend => rated.spend,
-        QualifyBy::Purchases => Amount::ONE,
-    };
+    let counted = Qualifying { points, spend: rated.spend, purchases: 1 };
     Ok(Box::new(Earned {
         purchase: Arc::clone(purchase),
         rule_version: version.number,
@@ -113,10 +111,12 @@ fn rated(account: &Account, purchase: &Arc<Purchase>, version: &Version) -> Resu
         uncapped_points,
         day_points,
         day,
-        qualifying,
+        qualifying: counted.by(version.rulebook.tiers.qualify_by),
         paid_by,
         lines: rated.lines,
         failures: rated.failures,
         return_until: version.zone.plus_days(at, version.rulebook.returns.window_days),
+        counted: Some(counted),
+        decimals: kept.decimals,
     }))
 }

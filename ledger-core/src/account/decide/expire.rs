@@ -4,10 +4,10 @@
 use super::{Context, Decision, Draft, require_open, taking, tier};
 use crate::account::event::{EventKind, LotId, Part};
 use crate::account::rejection::Rejection;
-use crate::account::state::{Account, Status};
+use crate::account::state::{Account, LotState, Status};
 use crate::id::Id;
 use crate::planted::{Bug, is_planted};
-use crate::policy::{Program, Version};
+use crate::policy::Program;
 use crate::time::Moment;
 
 // The order of the variants is the order of what falls due at one moment.
@@ -38,11 +38,12 @@ pub fn due_at(account: &Account, program: &Program) -> Option<Moment> {
 fn each_due(account: &Account, program: &Program, mut each: impl FnMut(Moment, &dyn Fn() -> Due)) {
     for lot in account.lots.iter().filter(|lot| lot.remaining > 0) {
         if lot.pending {
-            each(lot.available_at, &|| Due::Mature(lot.lot));
+            each(lot.available_at.max(lot.points_since), &|| Due::Mature(lot.lot));
         }
-        if let Some(at) = lot.expires_at {
-            let at = if is_planted(Bug::ExpiryOffByOneInstant) { at.plus_micros(1) } else { at };
-            each(at, &|| Due::Expire(lot.lot));
+        if let Some(at) = lost_at(lot) {
+            // Pending points can't be spent by a redemption of before, nor can those of a closed account.
+            let waits = !lot.pending && account.status != Status::Closed;
+            each(if waits { program.booked_at(at) } else { at }, &|| Due::Expire(lot.lot));
         }
     }
     for hold in &account.holds {
@@ -55,16 +56,19 @@ fn each_due(account: &Account, program: &Program, mut each: impl FnMut(Moment, &
         each(at, &|| Due::Review);
     }
     if account.status == Status::Active
-        && let Some(version) = program.latest()
-        && let Some(span) = version.rulebook.accounts.inactive_after
+        && let Some(at) = program.sleeps_at(account.last_activity)
     {
-        each(version.after(account.last_activity, span), &|| Due::Sleep);
+        each(at, &|| Due::Sleep);
     }
 }
 
+fn lost_at(lot: &LotState) -> Option<Moment> {
+    lot.lost_at().map(|at| if is_planted(Bug::ExpiryOffByOneInstant) { at.plus_micros(1) } else { at })
+}
+
 /// Whether an account last used at `last_activity` is asleep by `now`.
-pub(super) fn lapses_by(version: &Version, last_activity: Moment, now: Moment) -> bool {
-    version.rulebook.accounts.inactive_after.is_some_and(|span| version.after(last_activity, span) <= now)
+pub(super) fn lapses_by(program: &Program, last_activity: Moment, now: Moment) -> bool {
+    program.sleeps_at(last_activity).is_some_and(|at| at <= now)
 }
 
 fn next(account: &Account, context: &Context<'_>) -> Option<(Moment, Due)> {
@@ -87,16 +91,14 @@ pub(super) fn settle(draft: &mut Draft<'_>) {
             }
             Due::Lapse(redemption) => {
                 let parts = draft.account.hold(&redemption).map(|hold| hold.parts.clone()).unwrap_or_default();
-                let points = taking::sum(&parts);
-                draft.emit(at, EventKind::HoldReleased { redemption, parts, lapsed: true });
-                taking::pay_debts(draft, at, points);
+                let kind = EventKind::HoldReleased { redemption, parts: parts.clone(), lapsed: true };
+                // What expires at this very moment comes after it.
+                taking::give_back(draft, at, at.plus_micros(-1), &parts, kind);
             }
             Due::Expire(lot) => {
                 let Some(state) = draft.account.lot(lot) else { return };
-                // All else was settled in the order of time, so what is due before points came back is those points: they are
-                // lost as they come, not before.
-                let at = draft.restored_at.map_or(at, |restored_at| at.max(restored_at));
                 let part = Part { lot, points: state.remaining, pending: state.pending };
+                let at = lost_at(state).unwrap_or(at).max(state.points_since);
                 draft.emit(at, EventKind::PointsExpired(part));
             }
             Due::Review => tier::review(draft, at),

@@ -53,17 +53,17 @@ pub(super) fn unfreeze(account: &Account, reason: &Reason, context: &Context<'_>
 pub(super) fn close(account: &Account, reason: &Reason, context: &Context<'_>) -> Result<Decision, Rejection> {
     require_open(account)?;
     let mut draft = Draft::new(account, context)?;
-    let balance = account.balance();
-    let points = balance.available + balance.pending + balance.held;
+    let balance = account.balance_at(context.now);
+    let points = balance.available - balance.lapsed + balance.pending + balance.held;
     let on_close = draft.version.rulebook.accounts.on_close;
     if on_close == OnClose::Refuse && points > 0 {
         return Err(Rejection::BalanceNotZero { points });
     }
     for hold in account.holds.clone() {
-        let restored = hold.points();
-        draft.emit(context.now, EventKind::HoldReleased { redemption: hold.redemption, parts: hold.parts, lapsed: false });
-        taking::pay_debts(&mut draft, context.now, restored);
+        let kind = EventKind::HoldReleased { redemption: hold.redemption, parts: hold.parts.clone(), lapsed: false };
+        taking::give_back(&mut draft, context.now, context.now, &hold.parts, kind);
     }
+    taking::lose(&mut draft, |_| true, context.now);
     let parts = taking::everything(&draft.account);
     if on_close == OnClose::Forfeit && !parts.is_empty() {
         draft.emit(context.now, EventKind::PointsForfeited { parts });

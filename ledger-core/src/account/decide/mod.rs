@@ -11,6 +11,7 @@ mod life;
 mod propose;
 mod redeem;
 mod redemption_return;
+mod refund;
 mod return_purchase;
 mod taking;
 mod tier;
@@ -21,7 +22,8 @@ use super::command::{Action, Command};
 use super::event::{Event, EventKind};
 use super::rejection::Rejection;
 use super::state::{Account, Status};
-use crate::policy::{Program, Version};
+use crate::points::Points;
+use crate::policy::{Caps, Program, Version};
 use crate::time::{MINUTE_US, Moment};
 
 /// How far a till's clock may run ahead.
@@ -60,8 +62,8 @@ pub fn decide(account: &Account, command: &Command, context: &Context<'_>) -> Re
         Action::Unfreeze(reason) => life::unfreeze(account, reason, context),
         Action::Close(reason) => life::close(account, reason, context),
         Action::Earn(purchase) => earn::decide(account, purchase, context),
-        Action::Redeem { points } => redeem::at_once(account, &command.id, *points, context),
-        Action::Hold { points, minutes } => redeem::hold(account, &command.id, *points, *minutes, context),
+        Action::Redeem { points, occurred_at } => redeem::at_once(account, &command.id, *points, *occurred_at, context),
+        Action::Hold { points, minutes, occurred_at } => redeem::hold(account, &command.id, (*points, *minutes), *occurred_at, context),
         Action::Capture { redemption, points } => redeem::capture(account, redemption, *points, context),
         Action::Release { redemption } => redeem::release(account, redemption, context),
         Action::ReturnRedemption { redemption, points } => redemption_return::decide(account, &command.id, redemption, *points, context),
@@ -82,12 +84,11 @@ struct Draft<'a> {
     events: Vec<Event>,
     context: &'a Context<'a>,
     version: &'a Version,
-    restored_at: Option<Moment>,
 }
 
 impl<'a> Draft<'a> {
     fn new(account: &Account, context: &'a Context<'a>) -> Result<Self, Rejection> {
-        Ok(Self { account: account.clone(), events: Vec::new(), context, version: rules(context)?, restored_at: None })
+        Ok(Self { account: account.clone(), events: Vec::new(), context, version: rules(context)? })
     }
 
     fn emit(&mut self, at: Moment, kind: EventKind) {
@@ -126,6 +127,17 @@ fn require_spending(account: &Account) -> Result<(), Rejection> {
         Status::Pending => Err(Rejection::AccountPending),
         _ => Ok(()),
     }
+}
+
+/// The cap of a version of the rulebook, by the version's number.
+fn cap_of(program: &Program, cap: impl Fn(&Caps) -> Option<Points>) -> impl Fn(u32) -> Option<Points> {
+    move |version| program.version(version).and_then(|version| cap(&version.rulebook.earn.caps))
+}
+
+/// When something that says to occur at `occurred_at` is booked to have happened: a till's clock may run ahead, but what takes the points now
+/// is not dated before they came.
+fn happened_at(occurred_at: Moment, now: Moment) -> Moment {
+    occurred_at.min(now)
 }
 
 fn require_past(occurred_at: Moment, now: Moment) -> Result<(), Rejection> {

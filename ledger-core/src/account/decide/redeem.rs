@@ -1,71 +1,111 @@
-//! Redeem: at once, or hold → capture (whole or in part) → release.
+//! Redeem: at once, or hold → capture (whole or in part) → release. A till that was offline tells of it later.
 
-use super::{Context, Decision, Draft, require_open, require_spending, rules, taking};
+use super::{Context, Decision, Draft, require_open, require_past, require_spending, rules, taking};
 use crate::account::event::{Event, EventKind, Part, Spent};
 use crate::account::rejection::Rejection;
 use crate::account::state::{Account, Status};
 use crate::id::Id;
-use crate::points::{Amount, Exact, Points};
+use crate::points::{Amount, Exact, Points, TooLarge};
 use crate::policy::Version;
-use crate::posting::Bucket;
 use crate::time::{MINUTE_US, Moment};
 
-fn check(account: &Account, points: Points, version: &Version) -> Result<(), Rejection> {
-    require_spending(account)?;
-    let redeem = &version.rulebook.redeem;
-    let available = account.total(Bucket::Available);
-    if points < redeem.minimum {
-        Err(Rejection::BelowMinimum { points, minimum: redeem.minimum })
-    } else if points % redeem.multiple_of != 0 {
-        Err(Rejection::NotAMultiple { points, multiple_of: redeem.multiple_of })
-    } else if points > available {
-        Err(Rejection::InsufficientPoints { points, available })
-    } else {
-        Ok(())
+/// When a redemption takes effect and by which rules: now, or when it occurred, where it is told later.
+fn moment<'a>(account: &Account, occurred_at: Option<Moment>, context: &Context<'a>) -> Result<(Moment, &'a Version), Rejection> {
+    let Some(at) = occurred_at else {
+        let version = rules(context)?;
+        require_spending(account)?;
+        return Ok((context.now, version));
+    };
+    if account.status == Status::Unopened {
+        return Err(Rejection::AccountNotFound);
     }
+    let version = context.program.at(at).ok_or(Rejection::NoRulebook { at })?;
+    require_spending(account)?;
+    require_past(at, context.now)?;
+    let minutes = version.rulebook.redeem.offline_minutes;
+    if context.now > at.plus_micros(i64::from(minutes) * MINUTE_US) {
+        return Err(Rejection::ToldTooLate { occurred_at: at, minutes });
+    }
+    Ok((at, version))
 }
 
-fn spent(redemption: &Id, parts: Vec<Part>, version: &Version, now: Moment) -> Result<Spent, Rejection> {
-    let worth = &version.rulebook.redeem.value;
-    let rate = Exact::of(worth.amount).over(Exact::from(worth.points));
-    let value = rate.and_then(|rate| rate.times(Exact::from(taking::sum(&parts)))).and_then(Exact::to_amount);
-    let value: Amount = value.map_err(|_| Rejection::AmountTooLarge)?;
+/// From which lots a redemption at `at` takes its points.
+fn taken(account: &Account, points: Points, version: &Version, at: Moment, is_told_later: bool) -> Result<Vec<Part>, Rejection> {
+    let redeem = &version.rulebook.redeem;
+    if points < redeem.minimum {
+        return Err(Rejection::BelowMinimum { points, minimum: redeem.minimum });
+    }
+    if points % redeem.multiple_of != 0 {
+        return Err(Rejection::NotAMultiple { points, multiple_of: redeem.multiple_of });
+    }
+    if is_told_later { taking::available_then(account, points, at) } else { taking::available(account, points, at) }
+}
+
+fn spent(account: &Account, redemption: &Id, parts: Vec<Part>, version: &Version, now: Moment) -> Result<Spent, Rejection> {
+    let rate = version.rulebook.redeem.value;
+    let value = growth(account, redemption, rate.exact(taking::sum(&parts)), version).map_err(|_| Rejection::AmountTooLarge)?;
     let return_until = version.zone.plus_days(now, version.rulebook.returns.window_days);
-    Ok(Spent { redemption: redemption.clone(), parts, value, return_until })
+    Ok(Spent { redemption: redemption.clone(), parts, value, return_until, rate: Some(rate) })
+}
+
+/// By how much the value of the redemption, rounded to what can be paid, grows by `more`.
+fn growth(account: &Account, redemption: &Id, more: Result<Exact, TooLarge>, version: &Version) -> Result<Amount, TooLarge> {
+    let before = account.redemption(redemption).map_or(Ok(Exact::ZERO), |state| state.worth(0))?;
+    let digits = version.money_digits();
+    Ok(before.plus(more?)?.to_decimals(digits)?.minus(before.to_decimals(digits)?))
 }
 
 /// An activity without a purchase: it wakes the account and moves the expiry of the lots that follow it.
-fn activity(account: &Account, version: &Version, now: Moment) -> Vec<Event> {
-    let woken = (account.status == Status::Inactive).then_some(Event { at: now, kind: EventKind::AccountWoken });
-    woken.into_iter().chain(taking::move_expiry(account, version, now)).collect()
-}
-
-pub(super) fn at_once(account: &Account, id: &Id, points: Points, context: &Context<'_>) -> Result<Decision, Rejection> {
+fn activity(account: &Account, at: Moment, context: &Context<'_>) -> Result<Vec<Event>, Rejection> {
     let version = rules(context)?;
-    check(account, points, version)?;
-    let mut events = activity(account, version, context.now);
-    let spent = spent(id, taking::available(account, points), version, context.now)?;
-    events.push(Event { at: context.now, kind: EventKind::PointsRedeemed(spent) });
-    Ok(Decision { rule_version: version.number, events })
+    let woken = (account.status == Status::Inactive).then_some(Event { at: context.now, kind: EventKind::AccountWoken });
+    Ok(woken.into_iter().chain(taking::move_expiry(account, version, at)).collect())
 }
 
-pub(super) fn hold(account: &Account, id: &Id, points: Points, minutes: Option<u32>, context: &Context<'_>) -> Result<Decision, Rejection> {
-    let version = rules(context)?;
-    check(account, points, version)?;
-    let minutes = minutes.unwrap_or(version.rulebook.redeem.hold_minutes);
-    let lapses_at = context.now.plus_micros(i64::from(minutes) * MINUTE_US);
-    let mut events = activity(account, version, context.now);
-    let parts = taking::available(account, points);
-    events.push(Event { at: context.now, kind: EventKind::PointsHeld { redemption: id.clone(), parts, lapses_at } });
-    Ok(Decision { rule_version: version.number, events })
+/// What is told later may have been over by now, such as a hold.
+fn decided(account: &Account, version: &Version, events: Vec<Event>, is_told_later: bool, context: &Context<'_>) -> Result<Decision, Rejection> {
+    if !is_told_later {
+        return Ok(Decision { rule_version: version.number, events });
+    }
+    let mut draft = Draft::new(account, context)?;
+    for Event { at, kind } in events {
+        draft.emit(at, kind);
+    }
+    Ok(Decision { rule_version: version.number, ..draft.finish() })
 }
 
-pub(super) fn capture(account: &Account, redemption: &Id, points: Points, context: &Context<'_>) -> Result<Decision, Rejection> {
+pub(super) fn at_once(account: &Account, id: &Id, points: Points, occurred_at: Option<Moment>, context: &Context<'_>) -> Result<Decision, Rejection> {
+    let (at, version) = moment(account, occurred_at, context)?;
+    let parts = taken(account, points, version, at, occurred_at.is_some())?;
+    let mut events = activity(account, at, context)?;
+    let spent = spent(account, id, parts, version, at)?;
+    events.push(Event { at, kind: EventKind::PointsRedeemed(spent) });
+    decided(account, version, events, occurred_at.is_some(), context)
+}
+
+pub(super) fn hold(
+    account: &Account,
+    id: &Id,
+    (points, minutes): (Points, Option<u32>),
+    occurred_at: Option<Moment>,
+    context: &Context<'_>,
+) -> Result<Decision, Rejection> {
+    let (at, version) = moment(account, occurred_at, context)?;
+    let parts = taken(account, points, version, at, occurred_at.is_some())?;
+    let lapses_at = at.plus_micros(i64::from(minutes.unwrap_or(version.rulebook.redeem.hold_minutes)) * MINUTE_US);
+    let mut events = activity(account, at, context)?;
+    events.push(Event { at, kind: EventKind::PointsHeld { redemption: id.clone(), parts, lapses_at } });
+    decided(account, version, events, occurred_at.is_some(), context)
+}
+
+pub(super) fn capture(account: &Account, redemption: &Id, points: Option<Points>, context: &Context<'_>) -> Result<Decision, Rejection> {
     let version = rules(context)?;
     require_spending(account)?;
     let hold = account.hold(redemption).ok_or_else(|| no_hold(account, redemption, context))?;
-    if points > hold.points() {
-        return Err(Rejection::CaptureExceedsHold { points, held: hold.points() });
+    let held = hold.points();
+    let points = points.unwrap_or(held);
+    if points > held {
+        return Err(Rejection::CaptureExceedsHold { points, held });
     }
     let mut left = points;
     let mut parts = Vec::new();
@@ -76,8 +116,8 @@ pub(super) fn capture(account: &Account, redemption: &Id, points: Points, contex
         }
         left -= taken;
     }
-    let mut events = activity(account, version, context.now);
-    let spent = spent(redemption, parts, version, context.now)?;
+    let mut events = activity(account, context.now, context)?;
+    let spent = spent(account, redemption, parts, version, context.now)?;
     events.push(Event { at: context.now, kind: EventKind::HoldCaptured(spent) });
     Ok(Decision { rule_version: version.number, events })
 }
@@ -85,10 +125,9 @@ pub(super) fn capture(account: &Account, redemption: &Id, points: Points, contex
 pub(super) fn release(account: &Account, redemption: &Id, context: &Context<'_>) -> Result<Decision, Rejection> {
     require_open(account)?;
     let hold = account.hold(redemption).ok_or_else(|| no_hold(account, redemption, context))?;
-    let (parts, points) = (hold.parts.clone(), hold.points());
     let mut draft = Draft::new(account, context)?;
-    draft.emit(context.now, EventKind::HoldReleased { redemption: redemption.clone(), parts, lapsed: false });
-    taking::pay_debts(&mut draft, context.now, points);
+    let kind = EventKind::HoldReleased { redemption: redemption.clone(), parts: hold.parts.clone(), lapsed: false };
+    taking::give_back(&mut draft, context.now, context.now, &hold.parts, kind);
     Ok(draft.finish())
 }
 

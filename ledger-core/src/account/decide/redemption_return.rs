@@ -3,17 +3,18 @@
 use super::{Context, Decision, Draft, require_open, taking};
 use crate::account::event::{EventKind, Part};
 use crate::account::rejection::Rejection;
-use crate::account::state::Account;
+use crate::account::state::{Account, RedemptionState};
 use crate::id::Id;
-use crate::points::Points;
+use crate::points::{Amount, Points, TooLarge};
+use crate::policy::Version;
 
-pub(super) fn decide(account: &Account, id: &Id, redemption: &Id, points: Points, context: &Context<'_>) -> Result<Decision, Rejection> {
+pub(super) fn decide(account: &Account, id: &Id, redemption: &Id, points: Option<Points>, context: &Context<'_>) -> Result<Decision, Rejection> {
     require_open(account)?;
     let redemption_id = redemption.clone();
     let Some(state) = account.redemption(redemption) else {
         return Err(match account.hold(redemption) {
             // Nothing of the hold was captured yet, so there is nothing to give back but by releasing it.
-            Some(_) => Rejection::ReturnExceedsRedemption { points, left: 0 },
+            Some(_) => exceeds(redemption, points, 0),
             None if context.target_known => Rejection::ReturnWindowForgotten,
             None => Rejection::RedemptionNotFound { redemption_id },
         });
@@ -22,10 +23,11 @@ pub(super) fn decide(account: &Account, id: &Id, redemption: &Id, points: Points
         return Err(Rejection::OutsideReturnWindow { until: state.return_until });
     }
     let left = taking::sum(&state.parts);
-    if points > left {
-        return Err(Rejection::ReturnExceedsRedemption { points, left });
+    let asked = points.unwrap_or(left);
+    if asked > left || left == 0 {
+        return Err(exceeds(redemption, points, left));
     }
-    let mut missing = points;
+    let mut missing = asked;
     let mut parts = Vec::new();
     for part in state.parts.iter().rev() {
         let given = part.points.min(missing);
@@ -35,7 +37,19 @@ pub(super) fn decide(account: &Account, id: &Id, redemption: &Id, points: Points
         missing -= given;
     }
     let mut draft = Draft::new(account, context)?;
-    draft.emit(context.now, EventKind::RedemptionReturned { return_id: id.clone(), redemption: redemption_id, parts });
-    taking::pay_debts(&mut draft, context.now, points);
+    let value = Some(fall(state, asked, draft.version).map_err(|_| Rejection::AmountTooLarge)?);
+    let kind = EventKind::RedemptionReturned { return_id: id.clone(), redemption: redemption_id, parts: parts.clone(), value };
+    taking::give_back(&mut draft, context.now, context.now, &parts, kind);
     Ok(draft.finish())
+}
+
+/// By how much the value of the redemption, rounded to what can be paid, falls.
+fn fall(state: &RedemptionState, points: Points, version: &Version) -> Result<Amount, TooLarge> {
+    let digits = version.money_digits();
+    Ok(state.worth(0)?.to_decimals(digits)?.minus(state.worth(points)?.to_decimals(digits)?))
+}
+
+fn exceeds(redemption: &Id, points: Option<Points>, left: Points) -> Rejection {
+    let nothing = || Rejection::NothingToReturn { redemption_id: redemption.clone() };
+    points.map_or_else(nothing, |points| Rejection::ReturnExceedsRedemption { points, left })
 }

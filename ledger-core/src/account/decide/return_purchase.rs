@@ -3,16 +3,18 @@
 
 use std::sync::Arc;
 
-use super::{Context, Decision, Draft, require_open, require_past, taking, tier};
-use crate::account::command::{Purchase, Return, Returned};
+use super::{Context, Decision, Draft, cap_of, happened_at, refund, require_open, require_past, taking, tier};
+use crate::account::command::{Purchase, Return};
 use crate::account::event::{EventKind, Part, Reversed};
 use crate::account::evolve::kept_until;
+use crate::account::qualifying::Qualifying;
 use crate::account::rejection::Rejection;
 use crate::account::state::{Account, PurchaseState};
 use crate::id::Id;
 use crate::planted::{Bug, is_planted};
-use crate::points::{Amount, Exact, Points, TooLarge};
-use crate::policy::{Kept, OnShortfall, Paid, QualifyBy, Rated, Version, gross, paid_by, paid_less, rate};
+use crate::points::{Amount, Points, TooLarge};
+use crate::policy::{Kept, OnShortfall, Paid, Program, Rated, Version, gross, paid_by, paid_less, rate};
+use crate::time::Moment;
 
 pub(super) fn decide(account: &Account, id: &Id, body: &Arc<Return>, context: &Context<'_>) -> Result<Decision, Rejection> {
     require_open(account)?;
@@ -32,82 +34,60 @@ pub(super) fn decide(account: &Account, id: &Id, body: &Arc<Return>, context: &C
         let (occurred_at, purchased_at) = (body.occurred_at, state.purchase.occurred_at);
         return Err(Rejection::ReturnBeforePurchase { occurred_at, purchased_at });
     }
-    let kept = kept_after(state, &body.what)?;
+    let (kept, refunded) = refund::divide(state, body)?;
     let mut version = context.program.version(state.rule_version);
     if is_planted(Bug::TodaysRulebookForReturn) {
         version = context.program.at(context.now);
     }
     let version = version.ok_or(Rejection::NoRulebook { at: state.purchase.occurred_at })?;
-    let reversed = reversed(account, state, &kept, version, id, body).map_err(|_| Rejection::AmountTooLarge)?;
+    let mut reversed = reversed(account, state, &kept, (context.program, version), id, body).map_err(|_| Rejection::AmountTooLarge)?;
+    reversed.refunded = Some(refunded);
     let mut draft = Draft::new(account, context)?;
-    draft.emit(body.occurred_at, EventKind::PurchaseReturned(Box::new(reversed)));
-    tier::after_return(&mut draft, body.occurred_at);
+    // Told late, it may take points that came after it.
+    let at = happened_at(body.occurred_at, context.now).max(taking::since(account, &reversed.parts));
+    draft.emit(at, EventKind::PurchaseReturned(Box::new(reversed)));
+    // What a smaller basket earns more pays what is owed, as any points that come.
+    taking::pay_owed(&mut draft, at, None);
+    tier::after_return(&mut draft, at);
     Ok(Decision { rule_version: version.number, ..draft.finish() })
 }
 
-/// What is kept after this return.
-fn kept_after(state: &PurchaseState, what: &Returned) -> Result<Kept, Rejection> {
-    let mut kept = state.kept.clone();
-    let purchase = &state.purchase;
-    match what {
-        Returned::Lines(lines) => {
-            for (line_id, returned) in lines {
-                let position = purchase.lines.iter().position(|line| line.line_id == *line_id);
-                let Some(index) = position else {
-                    return Err(Rejection::LineNotFound { purchase_id: purchase.purchase_id.clone(), line_id: line_id.clone() });
-                };
-                let left = kept.quantity(index, &purchase.lines[index]);
-                if *returned > left {
-                    return Err(Rejection::ReturnExceedsPurchase { returned: *returned, kept: left });
-                }
-                kept.give_back(purchase, &Returned::Lines(vec![(line_id.clone(), *returned)]));
-            }
-        }
-        Returned::Amount(_) => kept.give_back(purchase, what),
-    }
-    let money = |kept: &Kept| gross(purchase, kept).and_then(Exact::to_amount).map_err(|_| Rejection::AmountTooLarge);
-    if kept.returned_amount > Amount::ZERO && money(&kept)? < Amount::ZERO {
-        let returned = match what {
-            Returned::Amount(amount) => *amount,
-            Returned::Lines(_) => money(&state.kept)?.minus(money(&kept)?),
-        };
-        return Err(Rejection::ReturnExceedsPurchase { returned, kept: money(&state.kept)? });
-    }
-    Ok(kept)
-}
-
-/// By how much a pool of granted points changes when `points` leave it (or come back, if negative).
-fn change(pool: crate::account::state::Pool, points: Points, cap: Option<Points>) -> Points {
-    if points >= 0 { pool.without(points, cap) } else { -pool.room(-points, cap) }
-}
-
-fn reversed(account: &Account, state: &PurchaseState, kept: &Kept, version: &Version, id: &Id, body: &Arc<Return>) -> Result<Reversed, TooLarge> {
+fn reversed(
+    account: &Account,
+    state: &PurchaseState,
+    kept: &Kept,
+    (program, version): (&Program, &Version),
+    id: &Id,
+    body: &Arc<Return>,
+) -> Result<Reversed, TooLarge> {
     let rated = rate(&state.purchase, kept, version, &state.facts)?;
-    let caps = &version.rulebook.earn.caps;
-    let day_points = change(account.day_pool(state.day), state.uncapped_points - rated.points, caps.per_day);
-    let mut points = change(account.member_pool, day_points, caps.per_member);
+    // A purchase that gave nothing has no lot for a smaller basket's bonus to go to.
+    let uncapped_points = if state.lot.is_none() { rated.points.min(state.uncapped_points) } else { rated.points };
+    let (day_cap, member_cap) = (cap_of(program, |caps| caps.per_day), cap_of(program, |caps| caps.per_member));
+    let lowered = account.pools.lowered((state.seq, state.day), state.uncapped_points - uncapped_points, day_cap, member_cap);
+    let mut points = lowered.points;
     if is_planted(Bug::RoundingPerPartOfReturn) {
         points = rounded_alone(state, kept, version, points)?;
     }
-    if state.lot.is_none() {
-        // A purchase that gave nothing has no lot for a smaller basket's bonus to go to.
-        points = points.max(0);
-    }
-    let (parts, expired) = take_back(account, state, points);
+    let counted = uncounted(state, kept, &rated, points)?;
+    let (parts, expired) = take_back(account, state, points, body.occurred_at);
     let missing = points - taking::sum(&parts) - expired;
     let owes = version.rulebook.returns.on_shortfall == OnShortfall::Negative;
     Ok(Reversed {
         return_id: id.clone(),
         body: Arc::clone(body),
         points,
-        uncapped_points: rated.points,
-        day_points,
+        uncapped_points,
+        day_points: lowered.day_points,
         parts,
         expired,
         shortfall: if owes { 0 } else { missing },
         owed: if owes { missing } else { 0 },
-        qualifying: unqualified(state, kept, version, &rated, points)?,
+        refunded: None,
+        qualifying: counted.by(version.rulebook.tiers.qualify_by),
         paid_by: unpaid(state, version, rated, points)?,
+        counted: Some(counted),
+        day_points_by_run: lowered.by_run,
     })
 }
 
@@ -132,8 +112,12 @@ fn rounded_alone(state: &PurchaseState, kept: &Kept, version: &Version, points: 
 }
 
 /// From the purchase's own lot first; then what of it has expired counts as taken; then from the others, the oldest expiry first.
-fn take_back(account: &Account, state: &PurchaseState, points: Points) -> (Vec<Part>, Points) {
+fn take_back(account: &Account, state: &PurchaseState, points: Points, at: Moment) -> (Vec<Part>, Points) {
     let own = state.lot.and_then(|lot| account.lot(lot));
+    let is_lost = own.is_some_and(|lot| lot.is_lost_by(at));
+    // What is lost and not booked so yet has expired, too.
+    let gone = state.expired + own.filter(|_| is_lost).map_or(0, |lot| lot.remaining);
+    let own = own.filter(|_| !is_lost);
     if points < 0 {
         // The goods kept earn more than before (a bonus for small baskets): it goes to the same lot, or expired with it.
         return match own {
@@ -144,7 +128,7 @@ fn take_back(account: &Account, state: &PurchaseState, points: Points) -> (Vec<P
     let mut parts = Vec::new();
     let mut left = points;
     if is_planted(Bug::ClawbackFromOtherLotsFirst) {
-        parts = taking::take_back(account, state.lot, left);
+        parts = taking::take_back(account, state.lot, left, at);
         left -= taking::sum(&parts);
     }
     if let Some(lot) = own.filter(|lot| lot.remaining > 0 && left > 0) {
@@ -152,21 +136,18 @@ fn take_back(account: &Account, state: &PurchaseState, points: Points) -> (Vec<P
         parts.push(Part { lot: lot.lot, points: taken, pending: lot.pending });
         left -= taken;
     }
-    let expired = state.expired.min(left);
+    let expired = gone.clamp(0, left);
     left -= expired;
     if left > 0 {
-        parts.extend(taking::take_back(account, state.lot, left));
+        parts.extend(taking::take_back(account, state.lot, left, at));
     }
     (parts, expired)
 }
 
 /// What the goods given back had counted towards a tier.
-fn unqualified(state: &PurchaseState, kept: &Kept, version: &Version, rated: &Rated, points: Points) -> Result<Amount, TooLarge> {
-    let gone = match version.rulebook.tiers.qualify_by {
-        QualifyBy::Points => Amount::from(points),
-        QualifyBy::Spend => rate(&state.purchase, &state.kept, version, &state.facts)?.spend.minus(rated.spend),
-        QualifyBy::Purchases if gross(&state.purchase, kept)?.to_amount()? <= Amount::ZERO => state.qualifying,
-        QualifyBy::Purchases => Amount::ZERO,
-    };
-    Ok(gone.min(state.qualifying))
+fn uncounted(state: &PurchaseState, kept: &Kept, rated: &Rated, points: Points) -> Result<Qualifying, TooLarge> {
+    let is_all_back = gross(&state.purchase, kept)?.to_amount()? <= Amount::ZERO;
+    // What is kept counts what it is rated to have cost, as if nothing else had been bought.
+    let spend = state.qualifying.spend.minus(rated.spend).max(Amount::ZERO);
+    Ok(Qualifying { points, spend, purchases: i64::from(is_all_back) }.min(state.qualifying))
 }

@@ -2,6 +2,7 @@
 
 use super::Draft;
 use crate::account::event::{Event, EventKind, LotId, Part};
+use crate::account::rejection::Rejection;
 use crate::account::state::{Account, LotState};
 use crate::points::Points;
 use crate::policy::Version;
@@ -28,14 +29,31 @@ fn take_from<'a>(lots: impl Iterator<Item = &'a LotState>, mut points: Points) -
     parts
 }
 
-/// The parts of a redemption of `points`; the caller knows that so many are available.
-pub(super) fn available(account: &Account, points: Points) -> Vec<Part> {
-    take_from(account.lots.iter().filter(|lot| !lot.pending), points)
+/// The parts of `points`, of those that are available at `at`.
+///
+/// # Errors
+/// [`Rejection::InsufficientPoints`] where there are fewer.
+pub(super) fn available(account: &Account, points: Points, at: Moment) -> Result<Vec<Part>, Rejection> {
+    spendable(account, points, |lot| !lot.is_lost_by(at))
 }
 
-/// The parts that can be taken back of `points`, pending and available, without the lot `own`.
-pub(super) fn take_back(account: &Account, own: Option<LotId>, points: Points) -> Vec<Part> {
-    take_from(account.lots.iter().filter(|lot| Some(lot.lot) != own), points)
+/// The same at a moment that is past: of lots that were there by then, and to which none came back since, so that no balance since falls below zero.
+///
+/// # Errors
+/// [`Rejection::InsufficientPoints`] where there are fewer.
+pub(super) fn available_then(account: &Account, points: Points, at: Moment) -> Result<Vec<Part>, Rejection> {
+    spendable(account, points, |lot| !lot.is_lost_by(at) && lot.points_since <= at)
+}
+
+fn spendable(account: &Account, points: Points, is_usable: impl Fn(&LotState) -> bool) -> Result<Vec<Part>, Rejection> {
+    let usable = || account.lots.iter().filter(|lot| !lot.pending && is_usable(lot));
+    let available = usable().map(|lot| lot.remaining).sum();
+    if points > available { Err(Rejection::InsufficientPoints { points, available }) } else { Ok(take_from(usable(), points)) }
+}
+
+/// The parts that can be taken back at `at` of `points`, pending and available, without the lot `own`.
+pub(super) fn take_back(account: &Account, own: Option<LotId>, points: Points, at: Moment) -> Vec<Part> {
+    take_from(account.lots.iter().filter(|lot| Some(lot.lot) != own && !lot.is_lost_by(at)), points)
 }
 
 /// All that is pending or available.
@@ -48,30 +66,66 @@ pub(super) fn sum(parts: &[Part]) -> Points {
     parts.iter().map(|part| part.points).sum()
 }
 
-/// The event that moves the expiry of the lots that follow activity, if there are any and the rules (still) say so.
-pub(super) fn move_expiry(account: &Account, version: &Version, at: Moment) -> Option<Event> {
-    let follows = version.expiry_moves() && account.lots.iter().any(|lot| lot.expiry_moves && (lot.remaining > 0 || lot.held > 0));
-    let expires_at = version.expires_at(at, at).filter(|_| follows && at > account.last_activity)?;
-    Some(Event { at, kind: EventKind::ExpiryMoved { expires_at } })
+/// What an activity at `at` does to the lots that follow it, if there are any and the rules (still) say so: those that are lost by then are booked
+/// so, the expiry of the others moves.
+pub(super) fn move_expiry(account: &Account, version: &Version, at: Moment) -> Vec<Event> {
+    let follows = |lot: &&LotState| lot.expiry_moves && (lot.remaining > 0 && !lot.is_lost_by(at) || lot.held > 0);
+    let moves = version.expiry_moves() && at > account.last_activity && account.lots.iter().any(|lot| follows(&lot));
+    let Some(expires_at) = version.expires_at(at, at).filter(|_| moves) else { return Vec::new() };
+    let lost = account.lots.iter().filter(|lot| lot.expiry_moves && lot.remaining > 0 && lot.is_lost_by(at));
+    let mut events: Vec<Event> = lost.filter_map(expired).collect();
+    events.push(Event { at, kind: EventKind::ExpiryMoved { expires_at } });
+    events
 }
 
-fn pay(draft: &mut Draft<'_>, at: Moment, points: Points, owed: bool) {
-    let parts = take_from(draft.account.lots.iter(), points);
+/// The event that books what is left of a lot as expired.
+fn expired(lot: &LotState) -> Option<Event> {
+    let part = Part { lot: lot.lot, points: lot.remaining, pending: lot.pending };
+    lot.lost_at().map(|at| Event { at, kind: EventKind::PointsExpired(part) })
+}
+
+/// Books as expired what of `lots` is lost by `at`, as points are about to come back to them.
+pub(super) fn lose(draft: &mut Draft<'_>, lots: impl Fn(LotId) -> bool, at: Moment) {
+    let lost = draft.account.lots.iter().filter(|lot| lots(lot.lot) && lot.remaining > 0 && lot.is_lost_by(at));
+    let mut events: Vec<Event> = lost.filter_map(expired).collect();
+    events.sort_by_key(|event| event.at);
+    for Event { at, kind } in events {
+        draft.emit(at, kind);
+    }
+}
+
+fn pay(draft: &mut Draft<'_>, at: Moment, points: Points, owed: bool, can_pay: impl Fn(&LotState) -> bool) {
+    let parts = take_from(draft.account.lots.iter().filter(|lot| can_pay(lot)), points);
     if !parts.is_empty() {
+        let at = at.max(draft.account.debt_since).max(since(&draft.account, &parts));
         draft.emit(at, EventKind::DebtPaid { parts, owed });
     }
 }
 
-/// Lets an account pay what it owes.
-pub(super) fn pay_owed(draft: &mut Draft<'_>, at: Moment) {
-    pay(draft, at, -draft.account.total(Bucket::Owed), true);
+/// When the last of the points that `parts` take came: what takes them is dated no earlier.
+pub(super) fn since(account: &Account, parts: &[Part]) -> Moment {
+    let taken = parts.iter().filter(|part| part.points > 0);
+    taken.filter_map(|part| account.lot(part.lot)).map(|lot| lot.points_since).max().unwrap_or_default()
 }
 
-/// Lets `restored` points, which came back from a redemption or a hold, pay what an earlier return could not take: first what is
-/// owed, then the shortfall. So returning the goods and the redemption ends alike in either order.
-pub(super) fn pay_debts(draft: &mut Draft<'_>, at: Moment, restored: Points) {
-    draft.restored_at = Some(at);
-    pay_owed(draft, at);
+/// Lets an account pay what it owes, with the points of the lot `new` even where they are lost as they come.
+pub(super) fn pay_owed(draft: &mut Draft<'_>, at: Moment, new: Option<LotId>) {
+    pay(draft, at, -draft.account.total(Bucket::Owed), true, |lot| !lot.is_lost_by(at) || Some(lot.lot) == new);
+}
+
+/// Gives `parts` back at `at` by the event `kind`. They pay what an earlier return could not take: first what is owed, then the shortfall. So returning
+/// the goods and the redemption ends alike in either order. What is left of them in lots that are lost by `lost_by` is lost as it comes, not before.
+pub(super) fn give_back(draft: &mut Draft<'_>, at: Moment, lost_by: Moment, parts: &[Part], kind: EventKind) {
+    let is_own = |lot: LotId| parts.iter().any(|part| part.lot == lot);
+    lose(draft, is_own, lost_by);
+    draft.emit(at, kind);
+    let can_pay = |lot: &LotState| is_own(lot.lot) || !lot.is_lost_by(lost_by);
+    pay(draft, at, -draft.account.total(Bucket::Owed), true, can_pay);
     let shortfall = draft.account.total(Bucket::Shortfall);
-    pay(draft, at, shortfall.min(restored), false);
+    pay(draft, at, shortfall.min(sum(parts)), false, can_pay);
+    let lost = draft.account.lots.iter().filter(|lot| is_own(lot.lot) && lot.remaining > 0 && lot.is_lost_by(lost_by));
+    let mut lost: Vec<&LotState> = lost.collect();
+    lost.sort_unstable_by_key(|lot| order(lot));
+    let lost: Vec<Part> = lost.into_iter().map(|lot| Part { lot: lot.lot, points: lot.remaining, pending: lot.pending }).collect();
+    lost.into_iter().for_each(|part| draft.emit(at, EventKind::PointsExpired(part)));
 }

@@ -5,15 +5,19 @@ use compact_str::CompactString;
 use super::Draft;
 use crate::account::event::{Earned, EventKind, TierCause, TierMove};
 use crate::account::state::{Account, Status};
-use crate::points::Amount;
 use crate::policy::{Downgrade, Version};
-use crate::time::Moment;
+use crate::time::{DAY_US, Moment};
 
 const REVIEW_MONTHS: u32 = 12;
+/// A year on average. Years are counted by dividing by it, which no change of the program's zone upsets.
+const YEAR_US: i64 = DAY_US * 146_097 / 400;
 
-fn review_at(version: &Version, level: usize, at: Moment) -> Option<Moment> {
+/// The first review after `at`, when all of them come whole years after `anchor`.
+fn review_at(version: &Version, level: usize, anchor: Moment, at: Moment) -> Option<Moment> {
     let reviewed = level > 0 && version.rulebook.tiers.downgrade != Downgrade::Never;
-    reviewed.then(|| version.zone.plus_months(at, REVIEW_MONTHS))
+    let years = (at.as_micros() - anchor.as_micros() + YEAR_US / 2).div_euclid(YEAR_US);
+    let months = u32::try_from(years + 1).unwrap_or(1).saturating_mul(REVIEW_MONTHS);
+    reviewed.then(|| version.zone.plus_months(anchor, months))
 }
 
 fn name(version: &Version, level: usize) -> CompactString {
@@ -28,15 +32,16 @@ pub(super) fn after_earning(account: &Account, earned: &Earned, version: &Versio
     let occurred_at = earned.purchase.occurred_at;
     let opened = account.status != Status::Unopened;
     let current = if opened { version.level_index(&account.standing.tier) } else { 0 };
+    let (unit, more) = (version.rulebook.tiers.qualify_by, earned.counted.unwrap_or_default());
     // No window holds more than all there is, which is known without looking at the calendar.
-    if version.level_for(account.qualifying_after(None).plus(earned.qualifying)) <= current {
+    if version.level_for(account.qualifying_after(None).plus(more).by(unit)) <= current {
         return None;
     }
     let counted_from = version.window_start(now);
     let counts = counted_from.is_none_or(|from| occurred_at > from);
     let before = account.qualifying_after(counted_from);
-    let qualifying = if counts { before.plus(earned.qualifying) } else { before };
-    let reached = version.level_for(qualifying);
+    let counted = if counts { before.plus(more) } else { before };
+    let reached = version.level_for(counted.by(unit));
     if reached <= current {
         return None;
     }
@@ -44,11 +49,12 @@ pub(super) fn after_earning(account: &Account, earned: &Earned, version: &Versio
     let moved = TierMove {
         from: name(version, current),
         to: name(version, reached),
-        qualifying,
+        qualifying: counted.by(unit),
         earned: true,
         counted_from,
-        review_at: review_at(version, reached, since),
+        review_at: review_at(version, reached, since, since),
         cause: TierCause::Earned,
+        counted: Some(counted),
     };
     Some((since, moved))
 }
@@ -58,9 +64,10 @@ pub(super) fn after_return(draft: &mut Draft<'_>, at: Moment) {
     let (account, version) = (&draft.account, draft.version);
     let Some(basis) = account.standing.basis else { return };
     let current = version.level_index(&account.standing.tier);
-    let window = account.qualifying_at(version, draft.context.now);
-    let qualifying = basis.max(window);
-    let supported = version.level_for(qualifying);
+    let (unit, window) = (version.rulebook.tiers.qualify_by, account.qualifying_at(version, draft.context.now));
+    let by_window = window.by(unit) > basis.by(unit);
+    let counted = if by_window { window } else { basis };
+    let supported = version.level_for(counted.by(unit));
     if supported >= current {
         return;
     }
@@ -68,11 +75,12 @@ pub(super) fn after_return(draft: &mut Draft<'_>, at: Moment) {
     let moved = TierMove {
         from: account.standing.tier.clone(),
         to: name(version, supported),
-        qualifying,
+        qualifying: counted.by(unit),
         earned: supported > 0,
-        counted_from: if window > basis { version.window_start(draft.context.now) } else { account.standing.counted_from },
-        review_at: review_at(version, supported, since),
+        counted_from: if by_window { version.window_start(draft.context.now) } else { account.standing.counted_from },
+        review_at: review_at(version, supported, since, since),
         cause: TierCause::Returned,
+        counted: Some(counted),
     };
     draft.emit(since, EventKind::TierChanged(moved));
 }
@@ -82,7 +90,8 @@ pub(super) fn review(draft: &mut Draft<'_>, at: Moment) {
     let version = draft.context.program.at_or_first(at).map_or(draft.version, AsRef::as_ref);
     let account = &draft.account;
     let current = version.level_index(&account.standing.tier);
-    let qualifying: Amount = account.qualifying_at(version, at);
+    let counted = account.qualifying_at(version, at);
+    let qualifying = counted.by(version.rulebook.tiers.qualify_by);
     let reached = version.level_for(qualifying);
     let to = match version.rulebook.tiers.downgrade {
         _ if reached >= current => current,
@@ -96,8 +105,9 @@ pub(super) fn review(draft: &mut Draft<'_>, at: Moment) {
         qualifying,
         earned: to > 0 && reached >= to,
         counted_from: version.window_start(at),
-        review_at: review_at(version, to, at),
+        review_at: review_at(version, to, account.standing.anchor, at),
         cause: TierCause::Review,
+        counted: Some(counted),
     };
     let kind = if moved.from == moved.to { EventKind::TierKept(moved) } else { EventKind::TierChanged(moved) };
     draft.emit(at, kind);

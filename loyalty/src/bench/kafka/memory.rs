@@ -55,7 +55,7 @@ pub async fn run(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<V
         let mut asked = tokio::task::JoinSet::new();
         for n in begin..begin + AT_ONCE {
             let key = account(n * (KNOWN / IN_USE))?;
-            let command = Command { id: Id::parse(&format!("r{n}"))?, actor: "till".into(), action: Action::Redeem { points: 1 } };
+            let command = Command { id: Id::parse(&format!("r{n}"))?, actor: "till".into(), action: Action::Redeem { points: 1, occurred_at: None } };
             let (asker, name) = (Arc::clone(&asker), key.to_string());
             let ask = Ask { program_entries: 0, what: What::Command(key, command) }.encode();
             asked.spawn(async move { asker.ask(partition_of(&name, super::PARTITIONS), &name, &ask, Duration::from_secs(60)).await });

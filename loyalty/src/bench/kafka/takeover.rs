@@ -64,7 +64,8 @@ async fn owned(address: &str) -> anyhow::Result<u32> {
 
 async fn ask(asker: Arc<dyn Asker>, last: Last, n: u64, accounts: u64) -> anyhow::Result<()> {
     let key = key(n, accounts);
-    let (name, command) = (key.to_string(), Command { id: Id::parse(&format!("t{n}"))?, actor: "till".into(), action: Action::Redeem { points: 1 } });
+    let (name, command) =
+        (key.to_string(), Command { id: Id::parse(&format!("t{n}"))?, actor: "till".into(), action: Action::Redeem { points: 1, occurred_at: None } });
     let partition = partition_of(&name, PARTITIONS);
     let body = Ask { program_entries: 0, what: What::Command(key, command) }.encode();
     asker.ask(partition, &name, &body, Duration::from_secs(30)).await?;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::civil::Date;
+use num_traits::{ToPrimitive, Zero};
 use serde_json::Value;
 
-use super::{At, Bought, Model, Point, Status};
+use super::{At, Bought, Lot, Model, Point, Status};
 use crate::plan::{BackSpec, DAY_US, LineSpec, MINUTE_US};
-use crate::rules::{expiry, in_force, level, number, paid, plus_days, plus_months, rate, ratio, whole_number, zoned};
+use crate::rules::{Ratio, expiry, in_force, level, number, paid, plus_days, plus_months, rate, ratio, unit, whole_number, zoned};
 
 impl Model {
     pub(super) fn earn(&mut self, id: &str, occurred_us: i64, lines: &[LineSpec], currency: &str, now_us: i64, rules: &[Value]) -> Result<(), &'static str> {
@@ -31,36 +32,48 @@ impl Model {
         let rated = &rules[version];
         let tier = self.tier_at(occurred_us);
         if self.status == Status::Unopened {
-            self.open(occurred_us, current);
+            self.open(occurred_us.min(now_us), current);
         }
-        self.active(occurred_us, current);
+        self.active(occurred_us.min(now_us), current);
+        self.last_activity_us = self.last_activity_us.max(occurred_us);
         let multiplier = rated["tiers"]["levels"][tier].get("multiplier").map_or_else(|| whole_number(1), ratio);
         let bought = Bought {
             occurred_us,
             lines: lines.to_vec(),
             kept: lines.iter().map(|line| line.quantity).collect(),
             money_back: 0,
+            shipping: 0,
+            shipping_back: 0,
             version,
             multiplier,
+            tier,
             day: zoned(occurred_us, rated).date(),
-            qualifying: 0,
+            order: self.purchases.len(),
+            counts: [0; 3],
+            most: None,
+            lot: None,
+            counted: 0,
             until_us: plus_days(occurred_us, number(&rated["return"]["window_days"]), rated),
         };
         let before = self.granted(rules);
+        let (uncapped, spend) = rate(&bought, rated);
         self.purchases.insert(id.to_owned(), bought);
         let points = self.granted(rules) - before;
         self.earned += points;
         let pending_days = number(&rated["earn"]["pending_days"]);
         let matures_us = if pending_days == 0 { occurred_us } else { plus_days(occurred_us, pending_days, rated) };
         let expires_us = expiry(rated, occurred_us, self.last_activity_us.max(occurred_us));
-        self.give(points, Some(id), occurred_us, matures_us, expires_us);
-        let qualifying = if current["tiers"]["qualify_by"] == "purchases" { 1 } else { points };
-        self.purchases.get_mut(id).expect("just bought").qualifying = qualifying;
-        self.pay(None);
+        let (is_pending, moves) = (pending_days > 0, rated["expiry"]["mode"] == "inactivity");
+        let lot = self.give(points, now_us, Lot { purchase: Some(id.to_owned()), earned_us: occurred_us, matures_us, expires_us, is_pending, moves });
+        let bought = self.purchases.get_mut(id).expect("just bought");
+        (bought.lot, bought.counts) = (lot, [points, spend, 1]);
+        bought.most = lot.is_none().then_some(uncapped);
+        self.pay(occurred_us, None);
         let counts = self.counting(now_us, current);
-        let reached = level(current, self.qualifying(&counts));
+        let reached = level(current, self.counted(&counts));
         if reached > self.tier {
-            self.move_tier(reached, occurred_us.max(self.tier_since_us), Some(counts), current);
+            self.reach(occurred_us.max(self.tier_since_us));
+            self.move_tier(reached, self.reached_us, Some(counts), current);
         }
         Ok(())
     }
@@ -80,8 +93,14 @@ impl Model {
         self.purchases.iter().filter(|(_, bought)| counts(bought.occurred_us)).map(|(id, _)| id.clone()).collect()
     }
 
-    fn qualifying(&self, purchases: &[String]) -> i64 {
-        purchases.iter().map(|id| self.purchases[id].qualifying).sum()
+    fn counted(&self, purchases: &[String]) -> [i64; 3] {
+        let all = purchases.iter().map(|id| self.purchases[id].counts);
+        all.fold([0; 3], |sum, more| [0, 1, 2].map(|i| sum[i] + more[i]))
+    }
+
+    /// From here on the years to reviews are counted.
+    fn reach(&mut self, us: i64) {
+        (self.reached_us, self.reviews) = (us, 0);
     }
 
     /// To a tier that `by` has reached, or to one by grace.
@@ -91,18 +110,19 @@ impl Model {
             (self.tier, self.tier_since_us) = (to, at_us);
         }
         self.tier_by = by.filter(|_| to > 0);
-        self.review_us = (to > 0 && rules["tiers"]["downgrade"] != "never").then(|| plus_months(at_us, 12, rules));
+        self.review_us = (to > 0 && rules["tiers"]["downgrade"] != "never").then(|| plus_months(self.reached_us, 12 * (self.reviews + 1), rules));
     }
 
     pub(super) fn review(&mut self, at_us: i64, rules: &[Value]) {
         let rules = &rules[in_force(rules, at_us).unwrap_or(0)];
         let counts = self.counting(at_us, rules);
-        let reached = level(rules, self.qualifying(&counts));
+        let reached = level(rules, self.counted(&counts));
         let to = match rules["tiers"]["downgrade"].as_str() {
             _ if reached >= self.tier => self.tier,
             Some("one_level") => self.tier - 1,
             _ => reached,
         };
+        self.reviews += 1;
         self.move_tier(to, at_us, (reached >= to).then_some(counts), rules);
     }
 
@@ -117,15 +137,24 @@ impl Model {
         had.or(self.tiers_before.first()).map_or(self.tier, |(_, tier)| *tier)
     }
 
-    /// What all goods kept have earned together, caps and all.
+    /// What all goods kept have earned together, one purchase after the other, each as far as the caps of its rulebook leave room.
     fn granted(&self, rules: &[Value]) -> i64 {
-        let caps = &rules[0]["earn"]["caps"];
-        let cap = |name: &str| caps.get(name).map_or(i64::MAX, number);
-        let mut days: BTreeMap<Date, i64> = BTreeMap::new();
-        for bought in self.purchases.values() {
-            *days.entry(bought.day).or_default() += rate(bought, &rules[bought.version]).min(cap("per_purchase"));
+        let mut all: Vec<&Bought> = self.purchases.values().collect();
+        all.sort_by_key(|bought| bought.order);
+        let (mut days, mut sum): (BTreeMap<Date, i64>, i64) = (BTreeMap::new(), 0);
+        for bought in all {
+            let rulebook = &rules[bought.version];
+            let within = |points: i64, granted: i64, cap: &str| {
+                let cap = rulebook["earn"]["caps"].get(cap).map(number);
+                cap.map_or(points, |cap| points.min(cap - granted)).max(0)
+            };
+            let points = rate(bought, rulebook).0;
+            let of_day = days.entry(bought.day).or_default();
+            let on_day = within(bought.most.map_or(points, |most| points.min(most)), *of_day, "per_day");
+            *of_day += on_day;
+            sum += within(on_day, sum, "per_member");
         }
-        days.values().map(|points| (*points).min(cap("per_day"))).sum::<i64>().min(cap("per_member"))
+        sum
     }
 
     pub(super) fn give_back(&mut self, purchase: &str, occurred_us: i64, back: &BackSpec, now_us: i64, rules: &[Value]) -> Result<(), &'static str> {
@@ -141,35 +170,23 @@ impl Model {
         if occurred_us < bought.occurred_us {
             return Err("return_before_purchase");
         }
-        let mut after = bought.clone();
-        match back {
-            BackSpec::Lines(lines) => {
-                for (i, quantity) in lines {
-                    if *quantity > after.kept[*i] {
-                        return Err("return_exceeds_purchase");
-                    }
-                    after.kept[*i] -= quantity;
-                }
-            }
-            BackSpec::Money(money) => after.money_back += money,
-        }
-        if after.money_back > 0 && paid(&after) < whole_number(after.money_back) / whole_number(100) {
-            return Err("return_exceeds_purchase");
-        }
+        let after = bought.after(back).ok_or("return_exceeds_purchase")?;
         let before = self.granted(rules);
-        let is_all = paid(&after) <= whole_number(after.money_back) / whole_number(100);
-        let by_purchases = rules[after.version]["tiers"]["qualify_by"] == "purchases";
+        let is_all = after.goods_left() <= Ratio::zero();
+        let mut after = after;
+        let (uncapped, spend) = rate(&after, &rules[after.version]);
+        after.most = after.most.map(|most| most.min(uncapped));
         let negative = rules[after.version]["return"]["on_shortfall"] == "negative";
         self.purchases.insert(purchase.to_owned(), after);
         let points = before - self.granted(rules);
-        self.claw_back(purchase, points, negative);
-        let bought = self.purchases.get_mut(purchase).expect("it was bought");
-        let gone = match (by_purchases, is_all) {
-            (true, true) => bought.qualifying,
-            (true, false) => 0,
-            (false, _) => points.min(bought.qualifying),
-        };
-        bought.qualifying -= gone;
+        if points >= 0 {
+            self.claw_back(purchase, points, occurred_us, negative);
+        } else {
+            self.give_more(purchase, -points, occurred_us, now_us);
+        }
+        let counts = &mut self.purchases.get_mut(purchase).expect("it was bought").counts;
+        let gone = [points, (counts[1] - spend).max(0), i64::from(is_all)];
+        [0, 1, 2].into_iter().for_each(|i| counts[i] -= gone[i].min(counts[i]));
         self.lose_tier(occurred_us, now_us, &rules[in_force(rules, now_us).unwrap_or(0)]);
         Ok(())
     }
@@ -178,28 +195,104 @@ impl Model {
     fn lose_tier(&mut self, occurred_us: i64, now_us: i64, rules: &Value) {
         let Some(by) = self.tier_by.clone() else { return };
         let counts = self.counting(now_us, rules);
-        let by = if self.qualifying(&counts) > self.qualifying(&by) { counts } else { by };
-        let supported = level(rules, self.qualifying(&by));
+        let by = if self.counted(&counts)[unit(rules)] > self.counted(&by)[unit(rules)] { counts } else { by };
+        let supported = level(rules, self.counted(&by));
         if supported < self.tier {
-            self.move_tier(supported, occurred_us.max(self.tier_since_us), Some(by), rules);
+            self.reach(occurred_us.max(self.tier_since_us));
+            self.move_tier(supported, self.reached_us, Some(by), rules);
         }
     }
 
-    fn claw_back(&mut self, purchase: &str, n: i64, negative: bool) {
-        let mut left = usize::try_from(n).expect("a smaller basket earns no more");
+    /// What a smaller basket earns more comes to the purchase's lot, or is lost with it, and pays what is owed.
+    fn give_more(&mut self, purchase: &str, n: i64, us: i64, now_us: i64) {
+        let lot = self.purchases[purchase].lot.expect("without a lot it may not earn more");
+        let is_own = |point: &Point| point.lot == lot;
+        let is_lot_lost = self.lots[lot].expires_us.is_some_and(|expires_us| expires_us.max(self.lots[lot].earned_us) <= us);
+        let lost = self.count(|point| is_own(point) && matches!(point.at, At::Expired | At::Lapsed) && !Self::alive(point, us));
+        let left = self.count(|point| is_own(point) && Self::alive(point, us));
+        if is_lot_lost || (left == 0 && lost > self.purchases[purchase].counted) {
+            self.put(n, lot, now_us, &At::Expired);
+        } else {
+            let is_pending = self.lots[lot].is_pending && self.lots[lot].matures_us > now_us;
+            self.put(n, lot, now_us, if is_pending { &At::Pending } else { &At::Available });
+            self.back_us.insert(lot, us.min(now_us));
+        }
+        self.pay(us.min(now_us), None);
+    }
+
+    fn claw_back(&mut self, purchase: &str, n: i64, us: i64, negative: bool) {
+        let mut left = usize::try_from(n).expect("points to take");
         let is_own = |point: &Point| point.purchase.as_deref() == Some(purchase);
-        let own = self.in_order(|point| Self::kept(point) && is_own(point));
-        let expired = self.in_order(|point| is_own(point) && point.at == At::Expired { counted: false });
-        for (i, at) in own.into_iter().map(|i| (i, At::Gone)).chain(expired.into_iter().map(|i| (i, At::Expired { counted: true }))) {
+        for i in self.in_order(|point| Self::alive(point, us) && is_own(point)) {
             if left > 0 {
-                self.points[i].at = at;
+                self.points[i].at = At::Gone;
                 left -= 1;
             }
         }
-        for i in self.in_order(Self::kept).into_iter().take(left) {
+        // Those that are lost count as taken, once.
+        let lost = self.count(|point| is_own(point) && matches!(point.at, At::Expired | At::Lapsed) && !Self::alive(point, us));
+        let bought = self.purchases.get_mut(purchase).expect("it was bought");
+        let counted = (lost - bought.counted).clamp(0, left as i64);
+        bought.counted += counted;
+        left -= usize::try_from(counted).unwrap_or(0);
+        for i in self.in_order(|point| Self::alive(point, us)).into_iter().take(left) {
             self.points[i].at = At::Gone;
             left -= 1;
         }
         *(if negative { &mut self.owed } else { &mut self.shortfall }) += left as i64;
+    }
+}
+
+impl Bought {
+    /// In cents, what the goods kept cost and was not given back.
+    fn goods_left(&self) -> Ratio {
+        paid(self) * whole_number(100) - whole_number(self.money_back)
+    }
+
+    fn all_goods_back(&mut self) {
+        self.kept.fill(0);
+        self.money_back = 0;
+    }
+
+    /// What is left after a refund; none where it is more than a customer can get. Receipts are rounded line by line, so the customer may get a cent
+    /// more than is left, or half a cent for each line.
+    fn after(&self, back: &BackSpec) -> Option<Self> {
+        let lines = self.kept.iter().filter(|kept| **kept > 0).count();
+        let most_more = whole_number(lines.max(2) as i64) / whole_number(2);
+        let (left, shipping_left) = (self.goods_left(), self.shipping - self.shipping_back);
+        let mut after = self.clone();
+        match back {
+            BackSpec::Lines(lines, shipping) => {
+                for (i, quantity) in lines {
+                    after.kept[*i] -= quantity;
+                }
+                after.shipping_back += shipping.unwrap_or(0);
+                let more = Ratio::zero() - after.goods_left();
+                if after.kept.iter().any(|kept| *kept < 0) || more > most_more {
+                    return None;
+                }
+                if after.money_back > 0 && more >= Ratio::zero() {
+                    after.all_goods_back();
+                }
+            }
+            BackSpec::Money(money, named) => {
+                let most = if named.is_some() { left.clone() } else { &left + whole_number(shipping_left) };
+                let goods_and_more = whole_number(*money - named.unwrap_or(0));
+                if &goods_and_more - &most > if most > Ratio::zero() { most_more } else { Ratio::zero() } {
+                    return None;
+                }
+                // Of money that is not told apart the whole cents beyond the goods are the shipping's.
+                let beyond = (&goods_and_more - &left).floor().to_integer().to_i64()?.clamp(0, shipping_left);
+                let shipping = named.unwrap_or(beyond);
+                after.shipping_back += shipping;
+                let goods = *money - shipping;
+                if goods > 0 && whole_number(goods) >= left {
+                    after.all_goods_back();
+                } else {
+                    after.money_back += goods;
+                }
+            }
+        }
+        (after.shipping_back <= after.shipping).then_some(after)
     }
 }

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use serde_json::Value;
 
 use crate::plan::{BackSpec, LineSpec, MINUTE_US};
-use crate::rules::{Ratio, expiry, in_force, number, plus_days};
+use crate::rules::{Ratio, effective_us, expiry, in_force, number, plus_days, ratio, rounded, whole_number};
 
 /// What an account has, as the book's records say it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub struct Has {
     pub held: i64,
     pub owed: i64,
     pub earned: i64,
+    pub lapsed: i64,
 }
 
 /// A command with all that it refers to by name.
@@ -29,12 +30,12 @@ pub enum Deed {
     Freeze,
     Unfreeze,
     Close,
-    Earn { id: String, occurred_us: i64, lines: Vec<LineSpec>, currency: &'static str },
-    Redeem { id: String, points: i64 },
-    Hold { id: String, points: i64, minutes: u32 },
-    Capture { redemption: String, points: i64 },
+    Earn { id: String, occurred_us: i64, lines: Vec<LineSpec>, currency: &'static str, shipping: i64 },
+    Redeem { id: String, points: i64, occurred_us: Option<i64> },
+    Hold { id: String, points: i64, minutes: u32, occurred_us: Option<i64> },
+    Capture { redemption: String, points: Option<i64> },
     Release { redemption: String },
-    Undo { redemption: String, points: i64 },
+    Undo { redemption: String, points: Option<i64> },
     Return { purchase: String, occurred_us: i64, back: BackSpec },
     Adjust { points: i64 },
     Propose { id: String, maker: &'static str, points: i64 },
@@ -50,7 +51,9 @@ enum At {
     Available,
     Held(String),
     Redeemed(String),
-    Expired { counted: bool },
+    /// Lost, and not booked so yet.
+    Lapsed,
+    Expired,
     Gone,
 }
 
@@ -59,10 +62,14 @@ struct Point {
     lot: usize,
     purchase: Option<String>,
     earned_us: i64,
+    /// When it came to be there: as it was earned, but no later than it was booked.
+    came_us: i64,
     matures_us: i64,
     expires_us: Option<i64>,
     at: At,
     taken: usize,
+    /// The version of the rulebook that spent it.
+    version: usize,
 }
 
 #[derive(Clone)]
@@ -72,11 +79,45 @@ pub struct Bought {
     /// What of each line is kept, in thousandths.
     pub kept: Vec<i64>,
     pub money_back: i64,
+    shipping: i64,
+    shipping_back: i64,
     version: usize,
     pub multiplier: Ratio,
+    pub tier: usize,
     day: Date,
-    qualifying: i64,
+    /// How many purchases were booked before it.
+    order: usize,
+    /// What it counts towards a tier: points, millionths of spend, purchases.
+    counts: [i64; 3],
+    /// What it may earn at most, where it gave nothing and has no lot for more.
+    most: Option<i64>,
+    /// The lot that it gave.
+    lot: Option<usize>,
+    /// How many of its points that are lost were counted as taken.
+    counted: i64,
     until_us: i64,
+}
+
+impl Point {
+    fn lost_us(&self) -> Option<i64> {
+        self.expires_us.map(|us| us.max(self.earned_us))
+    }
+
+    /// When it is booked as lost: when no redemption of before can be told any more.
+    fn booked_us(&self, rules: &[Value]) -> Option<i64> {
+        self.lost_us().map(|us| us + number(&rules[in_force(rules, us).unwrap_or(0)]["redeem"]["offline_minutes"]) * MINUTE_US)
+    }
+}
+
+/// What a lot was made with; its expiry moves with activity, if it does.
+#[derive(Clone)]
+struct Lot {
+    purchase: Option<String>,
+    earned_us: i64,
+    matures_us: i64,
+    expires_us: Option<i64>,
+    is_pending: bool,
+    moves: bool,
 }
 
 struct Hold {
@@ -101,7 +142,11 @@ pub struct Model {
     /// Until when what was spent can come back.
     spent_until: BTreeMap<String, i64>,
     holds: Vec<Hold>,
-    lots: usize,
+    lots: Vec<Lot>,
+    /// Whether it was not used for so long that it sleeps.
+    pub asleep: bool,
+    /// When points last came back, by lot.
+    back_us: BTreeMap<usize, i64>,
     takes: usize,
     owed: i64,
     shortfall: i64,
@@ -117,6 +162,9 @@ pub struct Model {
     /// The purchases that reached the tier; none if it is the entry tier or held by grace.
     tier_by: Option<Vec<String>>,
     review_us: Option<i64>,
+    /// When the tier was reached or left by a return, and how many reviews have come since.
+    reached_us: i64,
+    reviews: i64,
 }
 
 impl Model {
@@ -126,12 +174,25 @@ impl Model {
 
     pub fn has(&self) -> Has {
         Has {
-            available: self.count(|point| point.at == At::Available),
+            available: self.count(|point| matches!(point.at, At::Available | At::Lapsed)),
+            lapsed: self.count(|point| point.at == At::Lapsed),
             pending: self.count(|point| point.at == At::Pending),
             held: self.count(|point| matches!(point.at, At::Held(_))),
             owed: self.owed,
             earned: self.earned,
         }
+    }
+
+    /// What all redemptions are worth, in hundredths: of each the points that are spent, at the rates of then, rounded together.
+    pub fn worth(&self, rules: &[Value]) -> i64 {
+        let mut by_redemption: BTreeMap<&str, Ratio> = BTreeMap::new();
+        for point in &self.points {
+            if let At::Redeemed(redemption) = &point.at {
+                let value = &rules[point.version]["redeem"]["value"];
+                *by_redemption.entry(redemption).or_insert_with(|| whole_number(0)) += ratio(&value["amount"]) * whole_number(100) / ratio(&value["points"]);
+            }
+        }
+        by_redemption.values().map(|cents| rounded(cents, "half_even")).sum()
     }
 
     fn in_order(&self, is: impl Fn(&Point) -> bool) -> Vec<usize> {
@@ -147,36 +208,68 @@ impl Model {
         matches!(point.at, At::Pending | At::Available)
     }
 
-    fn pay(&mut self, restored: Option<i64>) {
-        for i in self.in_order(Self::kept).into_iter().take(usize::try_from(self.owed).unwrap_or(0)) {
+    /// Kept at `us`, which may be before it was lost.
+    fn alive(point: &Point, us: i64) -> bool {
+        Self::kept(point) || point.at == At::Lapsed && point.lost_us().is_some_and(|lost_us| lost_us > us)
+    }
+
+    fn pay(&mut self, us: i64, restored: Option<i64>) {
+        for i in self.in_order(|point| Self::alive(point, us)).into_iter().take(usize::try_from(self.owed).unwrap_or(0)) {
             self.points[i].at = At::Gone;
             self.owed -= 1;
         }
         let due = restored.map_or(0, |restored| self.shortfall.min(restored));
-        for i in self.in_order(Self::kept).into_iter().take(usize::try_from(due).unwrap_or(0)) {
+        for i in self.in_order(|point| Self::alive(point, us)).into_iter().take(usize::try_from(due).unwrap_or(0)) {
             self.points[i].at = At::Gone;
             self.shortfall -= 1;
         }
     }
 
-    fn take(&mut self, n: i64, to: &At) {
-        for i in self.in_order(|point| point.at == At::Available).into_iter().take(usize::try_from(n).unwrap_or(0)) {
+    /// Lets `points` come back at `us`: they pay what is owed, and those of lots that are lost by `lost_by_us` are lost as they come.
+    fn come_back(&mut self, points: &[usize], us: i64, lost_by_us: i64) {
+        let lots: Vec<usize> = points.iter().map(|i| self.points[*i].lot).collect();
+        let is_lost = |point: &Point| lots.contains(&point.lot) && point.lost_us().is_some_and(|lost_us| lost_us <= lost_by_us);
+        self.points.iter_mut().filter(|point| point.at == At::Lapsed && is_lost(point)).for_each(|point| point.at = At::Expired);
+        points.iter().for_each(|i| self.points[*i].at = At::Available);
+        self.back_us.extend(lots.iter().map(|lot| (*lot, us)));
+        self.pay(lost_by_us, Some(points.len() as i64));
+        self.points.iter_mut().filter(|point| point.at == At::Available && is_lost(point)).for_each(|point| point.at = At::Expired);
+    }
+
+    fn take(&mut self, n: i64, to: &At, version: usize) {
+        let all = self.in_order(|point| point.at == At::Available);
+        self.take_of(all, n, to, version);
+    }
+
+    fn take_of(&mut self, all: Vec<usize>, n: i64, to: &At, version: usize) {
+        for i in all.into_iter().take(usize::try_from(n).unwrap_or(0)) {
             self.takes += 1;
-            (self.points[i].at, self.points[i].taken) = (to.clone(), self.takes);
+            (self.points[i].at, self.points[i].taken, self.points[i].version) = (to.clone(), self.takes, version);
         }
     }
 
     /// Lets the clock go to `now`, moment by moment.
     pub fn tick(&mut self, now_us: i64, rules: &[Value]) {
         while let Some(at_us) = self.review_us.filter(|at_us| *at_us <= now_us && self.status != Status::Closed) {
-            self.moments(at_us);
+            self.moments(at_us, rules);
             self.review(at_us, rules);
         }
-        self.moments(now_us);
+        self.moments(now_us, rules);
+        self.asleep |= self.status == Status::Active && !self.frozen && self.sleeps_by(now_us, rules);
     }
 
-    fn moments(&mut self, now_us: i64) {
-        let mut times: Vec<i64> = self.points.iter().flat_map(|point| [Some(point.matures_us), point.expires_us]).flatten().collect();
+    /// Whether the time without activity of some version was over by `now` while that version was in force.
+    fn sleeps_by(&self, now_us: i64, rules: &[Value]) -> bool {
+        rules.iter().enumerate().any(|(version, rulebook)| {
+            let Some(days) = rulebook["accounts"]["inactive_after"]["days"].as_i64() else { return false };
+            let us = plus_days(self.last_activity_us, days, rulebook).max(effective_us(rulebook));
+            us <= now_us && in_force(rules, us) == Some(version)
+        })
+    }
+
+    fn moments(&mut self, now_us: i64, rules: &[Value]) {
+        let times = |point: &Point| [Some(point.matures_us), point.lost_us(), point.booked_us(rules)];
+        let mut times: Vec<i64> = self.points.iter().flat_map(times).flatten().collect();
         times.extend(self.holds.iter().map(|hold| hold.lapses_us));
         times.push(now_us);
         times.retain(|time| *time <= now_us);
@@ -191,26 +284,33 @@ impl Model {
             lapsed.sort();
             for redemption in lapsed {
                 self.holds.retain(|hold| hold.redemption != redemption);
-                self.release(&redemption);
+                self.release(&redemption, time, time - 1);
             }
-            for point in self.points.iter_mut().filter(|point| Self::kept(point) && point.expires_us.is_some_and(|at| at <= time)) {
-                point.at = At::Expired { counted: false };
+            let is_closed = self.status == Status::Closed;
+            for point in self.points.iter_mut().filter(|point| point.lost_us().is_some_and(|lost_us| lost_us <= time)) {
+                let is_booked = is_closed || point.booked_us(rules).is_some_and(|booked_us| booked_us <= time);
+                match point.at {
+                    At::Pending => point.at = At::Expired,
+                    At::Available | At::Lapsed => point.at = if is_booked { At::Expired } else { At::Lapsed },
+                    _ => {}
+                }
             }
         }
     }
 
-    fn release(&mut self, redemption: &str) {
-        let held = self.count(|point| point.at == At::Held(redemption.to_owned()));
-        for point in self.points.iter_mut().filter(|point| point.at == At::Held(redemption.to_owned())) {
-            point.at = At::Available;
-        }
-        self.pay(Some(held));
+    fn release(&mut self, redemption: &str, us: i64, lost_by_us: i64) {
+        let held: Vec<usize> = (0..self.points.len()).filter(|i| self.points[*i].at == At::Held(redemption.to_owned())).collect();
+        self.come_back(&held, us, lost_by_us);
     }
 
     /// Does `deed` at `now`, when `rules` have been published; an error is the refusal's code.
     pub fn act(&mut self, deed: &Deed, now_us: i64, rules: &[Value]) -> Result<(), &'static str> {
         self.tick(now_us, rules);
+        let last_us = self.last_activity_us;
         let outcome = self.do_it(deed, now_us, rules);
+        if outcome.is_ok() && (is_activity(deed) || self.last_activity_us > last_us) {
+            self.asleep &= self.sleeps_by(now_us, rules);
+        }
         self.tick(now_us, rules);
         outcome
     }
@@ -233,7 +333,8 @@ impl Model {
     }
 
     fn do_it(&mut self, deed: &Deed, now_us: i64, rules: &[Value]) -> Result<(), &'static str> {
-        let current = &rules[in_force(rules, now_us).unwrap_or(0)];
+        let version = in_force(rules, now_us).unwrap_or(0);
+        let current = &rules[version];
         match deed {
             Deed::Open if self.status != Status::Unopened => return Err("account_exists"),
             Deed::Open => self.open(now_us, current),
@@ -257,27 +358,30 @@ impl Model {
                     return Err("account_not_frozen");
                 }
             }
-            Deed::Close => self.close(current)?,
-            Deed::Earn { id, occurred_us, lines, currency } => self.earn(id, *occurred_us, lines, currency, now_us, rules)?,
-            Deed::Redeem { id, points } => {
-                self.check_spending(*points, current)?;
-                self.active(now_us, current);
-                self.take(*points, &At::Redeemed(id.clone()));
-                self.spent(id, now_us, current);
+            Deed::Close => self.close(now_us, current)?,
+            Deed::Earn { id, occurred_us, lines, currency, shipping } => {
+                self.earn(id, *occurred_us, lines, currency, now_us, rules)?;
+                self.purchases.get_mut(id).expect("just bought").shipping = *shipping;
             }
-            Deed::Hold { id, points, minutes } => {
-                self.check_spending(*points, current)?;
-                self.active(now_us, current);
-                self.take(*points, &At::Held(id.clone()));
-                self.holds.push(Hold { redemption: id.clone(), lapses_us: now_us + i64::from(*minutes) * MINUTE_US });
+            Deed::Redeem { id, points, occurred_us } => {
+                let (us, version, all) = self.spending(*points, *occurred_us, now_us, rules)?;
+                self.active(us, current);
+                self.take_of(all, *points, &At::Redeemed(id.clone()), version);
+                self.spent(id, us, &rules[version]);
+            }
+            Deed::Hold { id, points, minutes, occurred_us } => {
+                let (us, version, all) = self.spending(*points, *occurred_us, now_us, rules)?;
+                self.active(us, current);
+                self.take_of(all, *points, &At::Held(id.clone()), version);
+                self.holds.push(Hold { redemption: id.clone(), lapses_us: us + i64::from(*minutes) * MINUTE_US });
                 self.redemptions.insert(id.clone(), 0);
             }
-            Deed::Capture { redemption, points } => self.capture(redemption, *points, now_us, current)?,
+            Deed::Capture { redemption, points } => self.capture(redemption, *points, now_us, version, current)?,
             Deed::Release { redemption } => {
                 self.open_or()?;
                 let hold = self.holds.iter().position(|hold| hold.redemption == *redemption).ok_or_else(|| self.no_hold(redemption))?;
                 self.holds.remove(hold);
-                self.release(redemption);
+                self.release(redemption, now_us, now_us);
             }
             Deed::Undo { redemption, points } => self.undo(redemption, *points, now_us)?,
             Deed::Return { purchase, occurred_us, back } => self.give_back(purchase, *occurred_us, back, now_us, rules)?,
@@ -333,16 +437,17 @@ impl Model {
         self.proposals.iter().position(|(other, ..)| other == id).ok_or("proposal_not_found")
     }
 
-    fn close(&mut self, rules: &Value) -> Result<(), &'static str> {
+    fn close(&mut self, now_us: i64, rules: &Value) -> Result<(), &'static str> {
         self.open_or()?;
         let has = self.has();
         let on_close = rules["accounts"]["on_close"].as_str().unwrap_or("forfeit");
-        if on_close == "refuse" && has.available + has.pending + has.held > 0 {
+        if on_close == "refuse" && has.available - has.lapsed + has.pending + has.held > 0 {
             return Err("balance_not_zero");
         }
         for hold in std::mem::take(&mut self.holds) {
-            self.release(&hold.redemption);
+            self.release(&hold.redemption, now_us, now_us);
         }
+        self.points.iter_mut().filter(|point| point.at == At::Lapsed).for_each(|point| point.at = At::Expired);
         if on_close == "forfeit" {
             self.points.iter_mut().filter(|point| Self::kept(point)).for_each(|point| point.at = At::Gone);
         }
@@ -350,15 +455,30 @@ impl Model {
         Ok(())
     }
 
-    fn check_spending(&self, points: i64, rules: &Value) -> Result<(), &'static str> {
+    /// When and by which version a redemption takes effect, and the points that it may take.
+    fn spending(&self, points: i64, occurred_us: Option<i64>, now_us: i64, rules: &[Value]) -> Result<(i64, usize, Vec<usize>), &'static str> {
+        let Some(us) = occurred_us else {
+            let version = in_force(rules, now_us).unwrap_or(0);
+            self.spending_or()?;
+            let all = self.in_order(|point| point.at == At::Available);
+            return check_points(points, all.len(), &rules[version]).map(|()| (now_us, version, all));
+        };
+        if self.status == Status::Unopened {
+            return Err("account_not_found");
+        }
+        let version = in_force(rules, us).ok_or("no_rulebook_in_force")?;
         self.spending_or()?;
-        if points < number(&rules["redeem"]["minimum"]) {
-            return Err("below_minimum");
+        if us > now_us + 5 * MINUTE_US {
+            return Err("occurred_in_future");
         }
-        if points % number(&rules["redeem"]["multiple_of"]) != 0 {
-            return Err("not_a_multiple");
+        if now_us > us + number(&rules[version]["redeem"]["offline_minutes"]) * MINUTE_US {
+            return Err("told_too_late");
         }
-        if points > self.has().available { Err("insufficient_points") } else { Ok(()) }
+        let all = self.in_order(|point| {
+            let was_there = point.came_us.max(point.matures_us) <= us && self.back_us.get(&point.lot).is_none_or(|back_us| *back_us <= us);
+            matches!(point.at, At::Available | At::Lapsed) && was_there && point.lost_us().is_none_or(|lost_us| lost_us > us)
+        });
+        check_points(points, all.len(), &rules[version]).map(|()| (us, version, all))
     }
 
     fn spent(&mut self, redemption: &str, now_us: i64, rules: &Value) {
@@ -369,11 +489,22 @@ impl Model {
 
     /// A purchase or redemption puts off what expires for want of activity.
     fn active(&mut self, at_us: i64, rules: &Value) {
-        let has_points = self.count(|point| matches!(point.at, At::Pending | At::Available | At::Held(_))) > 0;
+        let follows = |point: &Point| self.lots[point.lot].moves;
+        let has_points = self.count(|point| follows(point) && (Self::alive(point, at_us) || matches!(point.at, At::Held(_)))) > 0;
         if at_us > self.last_activity_us && has_points && rules["expiry"]["mode"] == "inactivity" {
             let expires = expiry(rules, at_us, at_us);
-            let open = |point: &&mut Point| matches!(point.at, At::Pending | At::Available | At::Held(_) | At::Redeemed(_));
-            self.points.iter_mut().filter(open).for_each(|point| point.expires_us = point.expires_us.max(expires));
+            // Those that were lost before it stay lost, and are booked so.
+            let is_lost = |point: &Point| point.lost_us().is_some_and(|lost_us| lost_us <= at_us);
+            let lots = &mut self.lots;
+            self.points.iter_mut().filter(|point| lots[point.lot].moves && point.at == At::Lapsed && is_lost(point)).for_each(|point| point.at = At::Expired);
+            lots.iter_mut().filter(|lot| lot.moves).for_each(|lot| lot.expires_us = lot.expires_us.max(expires));
+            let open = |point: &&mut Point| matches!(point.at, At::Pending | At::Available | At::Lapsed | At::Held(_) | At::Redeemed(_));
+            for point in self.points.iter_mut().filter(|point| lots[point.lot].moves).filter(open) {
+                point.expires_us = point.expires_us.max(expires);
+                if point.at == At::Lapsed {
+                    point.at = At::Available;
+                }
+            }
         }
         self.last_activity_us = self.last_activity_us.max(at_us);
     }
@@ -382,12 +513,13 @@ impl Model {
         if self.redemptions.contains_key(redemption) { "hold_not_found" } else { "redemption_not_found" }
     }
 
-    fn capture(&mut self, redemption: &str, points: i64, now_us: i64, rules: &Value) -> Result<(), &'static str> {
+    fn capture(&mut self, redemption: &str, points: Option<i64>, now_us: i64, version: usize, rules: &Value) -> Result<(), &'static str> {
         self.spending_or()?;
         if !self.holds.iter().any(|hold| hold.redemption == redemption) {
             return Err(self.no_hold(redemption));
         }
         let mut held: Vec<usize> = (0..self.points.len()).filter(|i| self.points[*i].at == At::Held(redemption.to_owned())).collect();
+        let points = points.unwrap_or(held.len() as i64);
         if points > held.len() as i64 {
             return Err("capture_exceeds_hold");
         }
@@ -395,7 +527,7 @@ impl Model {
         held.sort_by_key(|i| self.points[*i].taken);
         for i in held.into_iter().take(usize::try_from(points).unwrap_or(0)) {
             self.takes += 1;
-            (self.points[i].at, self.points[i].taken) = (At::Redeemed(redemption.to_owned()), self.takes);
+            (self.points[i].at, self.points[i].taken, self.points[i].version) = (At::Redeemed(redemption.to_owned()), self.takes, version);
         }
         if self.count(|point| point.at == At::Held(redemption.to_owned())) == 0 {
             self.holds.retain(|hold| hold.redemption != redemption);
@@ -404,7 +536,7 @@ impl Model {
         Ok(())
     }
 
-    fn undo(&mut self, redemption: &str, points: i64, now_us: i64) -> Result<(), &'static str> {
+    fn undo(&mut self, redemption: &str, points: Option<i64>, now_us: i64) -> Result<(), &'static str> {
         self.open_or()?;
         let Some(until) = self.spent_until.get(redemption) else {
             return Err(match self.redemptions.get(redemption) {
@@ -417,14 +549,13 @@ impl Model {
             return Err("outside_return_window");
         }
         let mut spent: Vec<usize> = (0..self.points.len()).filter(|i| self.points[*i].at == At::Redeemed(redemption.to_owned())).collect();
-        if points > spent.len() as i64 {
+        let points = points.unwrap_or(spent.len() as i64);
+        if points > spent.len() as i64 || points == 0 {
             return Err("return_exceeds_redemption");
         }
         spent.sort_by_key(|i| std::cmp::Reverse(self.points[*i].taken));
-        for i in spent.into_iter().take(usize::try_from(points).unwrap_or(0)) {
-            self.points[i].at = At::Available;
-        }
-        self.pay(Some(points));
+        spent.truncate(usize::try_from(points).unwrap_or(0));
+        self.come_back(&spent, now_us, now_us);
         Ok(())
     }
 
@@ -432,20 +563,43 @@ impl Model {
         self.open_or()?;
         if points > 0 {
             let expires_us = expiry(rules, now_us, self.last_activity_us.max(now_us));
-            self.give(points, None, now_us, now_us, expires_us);
-            self.pay(None);
-        } else if -points > self.has().available {
+            let moves = rules["expiry"]["mode"] == "inactivity";
+            self.give(points, now_us, Lot { purchase: None, earned_us: now_us, matures_us: now_us, expires_us, is_pending: false, moves });
+            self.pay(now_us, None);
+        } else if -points > self.count(|point| point.at == At::Available) {
             return Err("insufficient_points");
         } else {
-            self.take(-points, &At::Gone);
+            self.take(-points, &At::Gone, 0);
         }
         Ok(())
     }
 
-    fn give(&mut self, n: i64, purchase: Option<&str>, earned_us: i64, matures_us: i64, expires_us: Option<i64>) {
-        self.lots += usize::from(n > 0);
-        let at = if matures_us > earned_us { At::Pending } else { At::Available };
-        let point = Point { lot: self.lots, purchase: purchase.map(str::to_owned), earned_us, matures_us, expires_us, at, taken: 0 };
+    /// Gives `n` points in a lot of their own; tells which, if there are any.
+    fn give(&mut self, n: i64, now_us: i64, lot: Lot) -> Option<usize> {
+        let at = if lot.is_pending { At::Pending } else { At::Available };
+        self.lots.push(lot);
+        self.put(n, self.lots.len() - 1, now_us, &at);
+        (n > 0).then_some(self.lots.len() - 1)
+    }
+
+    /// Puts `n` points into `lot`.
+    fn put(&mut self, n: i64, lot: usize, now_us: i64, at: &At) {
+        let Lot { purchase, earned_us, matures_us, expires_us, .. } = self.lots[lot].clone();
+        let point = Point { lot, purchase, earned_us, came_us: earned_us.min(now_us), matures_us, expires_us, at: at.clone(), taken: 0, version: 0 };
         self.points.extend(std::iter::repeat_n(point, usize::try_from(n).unwrap_or(0)));
     }
+}
+
+fn is_activity(deed: &Deed) -> bool {
+    matches!(deed, Deed::Redeem { .. } | Deed::Hold { .. } | Deed::Capture { .. } | Deed::Earn { .. })
+}
+
+fn check_points(points: i64, available: usize, rules: &Value) -> Result<(), &'static str> {
+    if points < number(&rules["redeem"]["minimum"]) {
+        return Err("below_minimum");
+    }
+    if points % number(&rules["redeem"]["multiple_of"]) != 0 {
+        return Err("not_a_multiple");
+    }
+    if points > available as i64 { Err("insufficient_points") } else { Ok(()) }
 }
