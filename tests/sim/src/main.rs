@@ -82,6 +82,8 @@ fn main() -> ExitCode {
     let books: String = hunt.books.into_values().collect();
     println!("BLAKE3 of all their books, the same each time: {}", check::in_hex(books.as_bytes()));
     coverage(&hunt.covered);
+    println!("between two versions of a rulebook changed, in so many runs:");
+    plan::CHANGES.iter().zip(&hunt.changes).for_each(|((what, _), runs)| println!("  {runs:>6}  {what}"));
     match hunt.failed.first() {
         Some(seed) => {
             println!("failing seeds: {:?}", &hunt.failed[..hunt.failed.len().min(20)]);
@@ -147,11 +149,14 @@ fn fails(plan: &Plan, bug: Option<LogBug>) -> Option<String> {
     outcome(plan, bug).findings.into_iter().next()
 }
 
+#[derive(Default)]
 struct Hunt {
     runs: u64,
     commands: usize,
     failed: Vec<u64>,
     covered: BTreeSet<(usize, usize)>,
+    /// In how many runs each of [`plan::CHANGES`] was made.
+    changes: Vec<u64>,
     /// A hash of each run's log, in hexadecimal, by seed.
     books: BTreeMap<u64, String>,
 }
@@ -162,13 +167,16 @@ fn hunt(seeds: std::ops::Range<u64>, bug: Option<LogBug>) -> Hunt {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let parts: Vec<Hunt> = std::thread::scope(|scope| {
         let worker = || {
-            let mut part = Hunt { runs: 0, commands: 0, failed: Vec::new(), covered: BTreeSet::new(), books: BTreeMap::new() };
+            let mut part = Hunt::default();
+            part.changes.resize(plan::CHANGES.len(), 0);
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
                 if seed >= seeds.end {
                     return part;
                 }
-                let outcome = outcome(&plan::draw(seed), bug);
+                let plan = plan::draw(seed);
+                plan::changes(&plan).for_each(|change| part.changes[change] += 1);
+                let outcome = outcome(&plan, bug);
                 part.runs += 1;
                 part.commands += outcome.commands;
                 part.covered.extend(outcome.covered);
@@ -181,12 +189,13 @@ fn hunt(seeds: std::ops::Range<u64>, bug: Option<LogBug>) -> Hunt {
         let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
         workers.into_iter().filter_map(|worker| worker.join().ok()).collect()
     });
-    let mut all = Hunt { runs: 0, commands: 0, failed: Vec::new(), covered: BTreeSet::new(), books: BTreeMap::new() };
+    let mut all = Hunt { changes: vec![0; plan::CHANGES.len()], ..Hunt::default() };
     for part in parts {
         all.runs += part.runs;
         all.commands += part.commands;
         all.failed.extend(part.failed);
         all.covered.extend(part.covered);
+        all.changes.iter_mut().zip(part.changes).for_each(|(all, part)| *all += part);
         all.books.extend(part.books);
     }
     all.failed.sort_unstable();
@@ -313,7 +322,7 @@ fn planted(patience: u64, only: &str) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::{check, hunt};
+    use super::{check, hunt, plan};
     use crate::fault::Fault;
 
     #[test]
@@ -321,6 +330,8 @@ mod tests {
         let hunt = hunt(0..1300, None);
         assert!(hunt.failed.is_empty(), "failing seeds: {:?}; cargo run --release -p sim -- --seed {}", hunt.failed, hunt.failed[0]);
         assert_eq!(hunt.covered.len(), check::EVENTS.len() * Fault::KINDS.len());
+        let rare: Vec<_> = plan::CHANGES.iter().zip(&hunt.changes).filter(|(_, runs)| **runs < 20).collect();
+        assert!(rare.is_empty(), "what hardly ever changes between two versions of a rulebook: {rare:?}");
     }
 
     #[tokio::test(flavor = "multi_thread")]

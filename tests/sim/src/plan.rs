@@ -504,6 +504,47 @@ pub fn draw(seed: u64) -> Plan {
     Plan { seed, nodes, shared, follows, partitions, accounts, accounts_in_memory, begin_us, rulebooks, steps }
 }
 
+/// What may change between two versions of a rulebook: in words, and where it stands.
+pub const CHANGES: [(&str, &str); 23] = [
+    ("cap per purchase", "/earn/caps/per_purchase"),
+    ("cap per day", "/earn/caps/per_day"),
+    ("cap per member", "/earn/caps/per_member"),
+    ("base rate", "/earn/base"),
+    ("rounding", "/earn/rounding"),
+    ("rounded per line or order", "/earn/round_per"),
+    ("days that points are pending", "/earn/pending_days"),
+    ("bonuses and their conditions", "/earn/bonus"),
+    ("expiry", "/expiry"),
+    ("time zone", "/time_zone"),
+    ("time without activity", "/accounts/inactive_after"),
+    ("activation", "/accounts/activation_required"),
+    ("opening by a purchase", "/accounts/open_on_earn"),
+    ("what closing does", "/accounts/on_close"),
+    ("least redemption", "/redeem/minimum"),
+    ("what redemptions come in", "/redeem/multiple_of"),
+    ("what points are worth", "/redeem/value"),
+    ("how late a redemption may be told", "/redeem/offline_minutes"),
+    ("time for returns", "/return/window_days"),
+    ("shortfalls", "/return/on_shortfall"),
+    ("what tiers qualify by", "/tiers/qualify_by"),
+    ("window and downgrade of tiers", "/tiers/window"),
+    ("multipliers, rates and thresholds of tiers", "/tiers/levels"),
+];
+
+/// Which of [`CHANGES`] a plan makes by a version that something is asked after.
+pub fn changes(plan: &Plan) -> impl Iterator<Item = usize> {
+    let is_asked = |step: &Step| matches!(step.what, What::Ask { .. });
+    let published = |(i, step): (usize, &Step)| match step.what {
+        What::Publish(version) if plan.steps[i..].iter().any(is_asked) => Some(version),
+        _ => None,
+    };
+    let versions: Vec<usize> = plan.steps.iter().enumerate().filter_map(published).collect();
+    (0..CHANGES.len()).filter(move |i| {
+        let pointer = CHANGES[*i].1;
+        versions.iter().any(|version| plan.rulebooks[*version].pointer(pointer) != plan.rulebooks[*version - 1].pointer(pointer))
+    })
+}
+
 /// Other rules from now on: all of them but the names of the tiers may be others.
 fn next_rulebook(draw: &mut Draw, before: &[Value]) -> Value {
     draw.zone = draw.of(&ZONES);
