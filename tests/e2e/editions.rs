@@ -59,7 +59,7 @@ async fn an_older_releases_book_is_refused_until_it_is_upgraded_then_goes_on() {
     // A hold of before is captured.
     let (status, answer) = up.post("/v1/programs/open/redemptions/h/capture", json!({"account_id": "busy"})).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
-    assert_eq!(answer["value"], "0.40", "{answer}");
+    assert_eq!(answer["events"][0]["value"], "0.40", "{answer}");
     up.stop().await;
 
     assert!(run(&["verify"], data.path()).await.contains("verified"));
@@ -82,7 +82,7 @@ async fn a_replay_proposes_what_members_are_due_from_an_older_edition() {
     assert_eq!(row(&caps, "lowered"), Some((5000, 8000)), "{caps}");
     assert_eq!(row(&caps, "same"), None, "{caps}");
     let goods = due("goods").await;
-    for (account, is, would_be) in [("quantity", 50, 10), ("rounding", 149, 0), ("shipping", 40, 0), ("weighed", 0, 1)] {
+    for (account, is, would_be) in [("quantity", 50, 10), ("rounding", 746, 0), ("shipping", 40, 0), ("weighed", 0, 1)] {
         assert_eq!(row(&goods, account), Some((is, would_be)), "{account}: {goods}");
     }
 }
