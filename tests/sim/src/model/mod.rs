@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use serde_json::Value;
 
 use crate::plan::{BackSpec, LineSpec, MINUTE_US};
-use crate::rules::{Ratio, effective_us, expiry, in_force, number, plus_days, ratio, rounded, whole_number};
+use crate::rules::{effective_us, Ratio, expiry, in_force, number, plus_days, ratio, rounded, whole_number};
 
 /// What an account has, as the book's records say it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
