@@ -6,6 +6,8 @@ use command_service::Answer;
 use ledger_core::account::event::Part;
 use ledger_core::account::state::Balance;
 use ledger_core::account::{Event, EventKind};
+use ledger_core::points::Amount;
+use ledger_core::policy::Program;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -94,20 +96,49 @@ pub struct EventView {
     pub at: String,
     /// In words.
     pub reason: String,
+    /// Of points spent or given back: what they are worth, in minor units of the currency. The values of the parts of a redemption add up to that of the
+    /// whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// The currency of the value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
     /// For a bonus condition that failed: what it said.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed_conditions: Vec<String>,
 }
 
 impl EventView {
-    pub(crate) fn of(event: &Event) -> Self {
+    pub(crate) fn of(event: &Event, program: &Program) -> Self {
         let failed_conditions = match &event.kind {
             EventKind::PointsEarned(earned) => earned.failures.iter().map(|failure| format!("{}: {}", failure.bonus, failure.error)).collect(),
             _ => Vec::new(),
         };
         let kind = projectors::kind(&event.kind).to_owned();
-        Self { kind, at: event.at.to_string(), reason: projectors::reason(&event.kind), failed_conditions }
+        let value = match &event.kind {
+            EventKind::PointsRedeemed(spent) | EventKind::HoldCaptured(spent) => Some(spent.value),
+            EventKind::RedemptionReturned { value, .. } => *value,
+            _ => None,
+        };
+        let rules = program.latest().filter(|_| value.is_some());
+        Self {
+            kind,
+            at: event.at.to_string(),
+            reason: projectors::reason(&event.kind),
+            value: value.zip(rules).map(|(value, rules)| money(value, rules.money_digits())),
+            currency: rules.map(|rules| rules.rulebook.currency.clone()),
+            failed_conditions,
+        }
     }
+}
+
+/// With all decimals of the minor unit: 1.00, not 1.
+fn money(amount: Amount, digits: u32) -> String {
+    let mut decimal = amount.0;
+    if decimal.scale() < digits {
+        decimal.rescale(digits);
+    }
+    decimal.to_string()
 }
 
 /// What an account has.
@@ -158,15 +189,15 @@ pub(crate) fn position(partition: u16, position: u64) -> String {
     format!("{partition}:{position}")
 }
 
-/// 201 with the answer, or 200 with the first answer again.
-pub(crate) fn respond(answer: &Answer) -> Response {
+/// 201 with the answer, or 200 with the first answer again. Of the program only its currency is told, which never changes.
+pub(crate) fn respond(answer: &Answer, program: &Program) -> Response {
     let record = &answer.record;
     let accepted = Accepted {
         outcome: "accepted",
         command_id: record.command_id.to_string(),
         account_id: record.key.account.to_string(),
         points: PointsMoved::of(&record.events),
-        events: record.events.iter().map(EventView::of).collect(),
+        events: record.events.iter().map(|event| EventView::of(event, program)).collect(),
         balance: record.balance.into(),
         rule_version: record.rule_version,
         position: position(answer.partition, answer.position),

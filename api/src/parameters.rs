@@ -33,6 +33,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
 fn read<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     let pairs = form_urlencoded::parse(query.as_bytes());
+    // The database takes none in a text.
+    if let Some((key, value)) = pairs.clone().find(|(key, value)| key.contains('\0') || value.contains('\0')) {
+        return Err(Problem::parameter(&key, &value, "a text without the character NUL (%00)"));
+    }
     serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map_err(|error| {
         let (path, why) = (error.path().to_string(), error.inner().to_string());
         // What is missing has no path; serde quotes its name.
@@ -70,6 +74,7 @@ mod tests {
         assert_eq!(told("from=a&limit=many"), malformed("limit", "many", "a whole number in range"));
         assert_eq!(told("from=a&limit=99999999999"), malformed("limit", "99999999999", "a whole number in range"));
         assert_eq!(told("form=a"), malformed("form", "a", "unknown field `form`, expected `from` or `limit`"));
+        assert_eq!(told("from=a%00"), malformed("from", "a\0", "a text without the character NUL (%00)"));
         assert_eq!(told("from=a&from=b"), malformed("from", "b", "duplicate field `from`"));
     }
 }

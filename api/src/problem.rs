@@ -99,6 +99,11 @@ pub const CODES: &[Code] = &[
     Code { code: "account_not_frozen", status: 422, meaning: "Only a frozen account can be unfrozen." },
     Code { code: "account_not_pending", status: 422, meaning: "Only a pending account can be activated." },
     Code { code: "occurred_in_future", status: 422, meaning: "occurred_at lies more than five minutes ahead of the program's clock." },
+    Code {
+        code: "told_too_late",
+        status: 422,
+        meaning: "The redemption occurred longer ago than the rulebook's redeem.offline_minutes; without that, none may be told later.",
+    },
     Code { code: "currency_mismatch", status: 422, meaning: "The purchase is in another currency than the program." },
     Code { code: "amount_too_large", status: 422, meaning: "The amounts have more digits than can be rated exactly." },
     Code { code: "hold_not_found", status: 422, meaning: "The redemption holds no points: it was captured, released, lapsed, or never was a hold." },

@@ -1,6 +1,6 @@
 //! The loop: takes what waits, decides it, stages it; keeps the state store behind the log; starts over when the log fails.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +83,8 @@ struct Session {
     news: mpsc::UnboundedReceiver<News>,
     /// Heard, not done yet.
     heard: Option<News>,
+    /// Of partitions taken: the first question that is not decided yet.
+    undecided: BTreeMap<Partition, u64>,
     /// Whether more news can come.
     is_shared: bool,
 }
@@ -194,7 +196,7 @@ impl Engine {
         let in_hand = TaskTracker::new();
         // Closed, it tells whenever it is empty.
         in_hand.close();
-        Ok(Session { book, works, done, in_hand, committer, news, heard: None, is_shared })
+        Ok(Session { book, works, done, in_hand, committer, news, heard: None, undecided: BTreeMap::new(), is_shared })
     }
 
     /// Shows others what is decided here, and by which rules.
@@ -293,6 +295,8 @@ impl Engine {
             }
             let Some(news) = session.heard.take().or_else(|| session.news.try_recv().ok()) else { break };
             match news {
+                // It was decided before, and comes again where the group's offsets were forgotten.
+                News::Asked(asked) if session.undecided.get(&asked.partition).is_some_and(|undecided| asked.offset < *undecided) => {}
                 News::Asked(asked) => self.asked(&mut session.book, &asked).await?,
                 change => return Ok(Some(change)),
             }
@@ -333,7 +337,7 @@ impl Engine {
 
     /// Takes or releases partitions; false where the log must be read anew.
     async fn change(&self, session: &mut Session, change: News) -> Result<bool, EngineError> {
-        let Session { book, works, .. } = session;
+        let Session { book, works, undecided, .. } = session;
         match change {
             News::Assigned(partitions) => {
                 let begin = Instant::now();
@@ -343,6 +347,7 @@ impl Engine {
                 }
                 let Ok(taken) = taken.await else { return Ok(false) };
                 self.see_programs(book, taken.program_entries).await?;
+                undecided.extend(taken.undecided);
                 let mut records = 0;
                 for (partition, end) in taken.ends {
                     match catch_up(book, &*self.log, partition, end).await {

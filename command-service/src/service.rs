@@ -9,11 +9,11 @@ use compact_str::CompactString;
 use event_log::{EventLog, LogError, Partition, Position};
 use ledger_core::account::{Account, Command};
 use ledger_core::id::{AccountKey, Id};
-use ledger_core::policy::Program;
+use ledger_core::policy::{Invalid, Program};
 use ledger_core::time::Moment;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::admit::admit;
+use crate::admit::{NO_STEP, admit, is_path_step};
 use crate::closings::ClosingStep;
 use crate::commit::SEEN_WITHIN;
 use crate::engine::{Engine, EngineError};
@@ -234,6 +234,9 @@ impl Service {
     /// # Errors
     /// [`Refusal::Invalid`] with everything that is wrong with it.
     pub async fn publish(&self, program: Id, rulebook: Vec<u8>, actor: CompactString) -> Result<(u32, bool), Refusal> {
+        if is_path_step(&program) {
+            return Err(Refusal::Invalid(vec![Invalid::new("/program", program, NO_STEP)]));
+        }
         if let Some(remote) = self.elsewhere_of(|_| 0) {
             let (version, is_new, entries) = remote.publish(program, rulebook, actor, self.entries()).await?;
             self.seen(entries).await;

@@ -55,7 +55,7 @@ pub enum LogError {
         asked: u16,
     },
     /// A topic is not as the book needs it.
-    #[error("topic {topic} has {setting} = {found:?}, the book needs {expected:?}; set it so, or name another prefix")]
+    #[error("topic {topic} has {setting} = {found:?}, the book needs {expected:?}, and the broker does not alter it; set it so, or name another prefix")]
     Topic {
         /// Which.
         topic: String,
@@ -293,6 +293,8 @@ pub struct Taken {
     pub ends: Vec<(Partition, Position)>,
     /// How many entries the program stream has at least.
     pub program_entries: Position,
+    /// On a shared log: the first question of each that is not decided yet. Those before it may come again, and are to be passed over.
+    pub undecided: Vec<(Partition, u64)>,
 }
 
 /// Who asks over a log that several share.
@@ -362,7 +364,7 @@ pub trait Writer: Send {
     /// Takes partitions that were assigned: whoever had them appends nothing there any more.
     async fn take(&mut self, partitions: &[Partition]) -> Result<Taken, LogError> {
         let ends = partitions.iter().map(|partition| (*partition, self.next_position(*partition))).collect();
-        Ok(Taken { ends, program_entries: 0 })
+        Ok(Taken { ends, ..Taken::default() })
     }
 
     /// Gives partitions up, after all that was appended.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use event_log::kafka::{KafkaLog, KafkaOptions};
 use event_log::{Batch, EventLog, LogError, NewRecord};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -106,12 +106,19 @@ async fn a_book_keeps_its_id_and_its_number_of_partitions() {
 }
 
 #[tokio::test]
-async fn a_topic_that_would_forget_is_refused() {
+async fn a_topic_that_would_forget_is_altered() {
     let options = options("forgetful").await;
-    make_topic(&options, "events", 2, &[("retention.ms", "604800000")]).await;
-    let error = KafkaLog::open(options, 2, None).await.err().unwrap();
-    let words = r#"topic forgetful.events has retention.ms = "604800000", the book needs "-1"; set it so, or name another prefix"#;
-    assert_eq!(error.to_string(), words);
+    make_topic(&options, "events", 2, &[("retention.ms", "604800000"), ("compression.type", "lz4")]).await;
+    make_topic(&options, "commands", 2, &[]).await;
+    KafkaLog::open(options.clone(), 2, None).await.unwrap();
+    let admin: AdminClient<DefaultClientContext> = config(&options).create().unwrap();
+    let resources = ["forgetful.events", "forgetful.commands"].map(ResourceSpecifier::Topic);
+    let described = admin.describe_configs(&resources, &AdminOptions::new()).await.unwrap();
+    let [events, commands] = [0, 1].map(|n| described[n].as_ref().unwrap());
+    let value = |topic: &ConfigResource, setting: &str| topic.get(setting).unwrap().value.clone().unwrap();
+    assert_eq!((value(events, "retention.ms"), value(events, "max.message.bytes")), ("-1".into(), "8388608".into()));
+    assert_eq!(value(events, "compression.type"), "lz4", "what the book does not care for stays as it was");
+    assert_eq!(value(commands, "retention.ms"), "2592000000");
 }
 
 async fn produce(options: &KafkaOptions, headers: OwnedHeaders) {

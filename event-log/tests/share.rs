@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::float_arithmetic, reason = "a test may")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use event_log::kafka::{KafkaLog, KafkaOptions};
-use event_log::{Batch, EventLog, LogError, NewRecord, NewReply, News, Partition, ReplyTo, Writer};
+use event_log::{Asked, Batch, EventLog, LogError, NewRecord, NewReply, News, Partition, ReplyTo, Writer};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 const PARTITIONS: u16 = 4;
@@ -22,12 +25,14 @@ struct Member {
     writer: Box<dyn Writer>,
     news: UnboundedReceiver<News>,
     owned: BTreeSet<Partition>,
+    /// Where the questions of each go on.
+    undecided: BTreeMap<Partition, u64>,
 }
 
 impl Member {
     async fn join(log: &KafkaLog) -> Self {
         let (writer, news) = log.join("test").await.unwrap();
-        Self { writer, news, owned: BTreeSet::new() }
+        Self { writer, news, owned: BTreeSet::new(), undecided: BTreeMap::new() }
     }
 
     async fn append(&mut self, partition: Partition) -> Result<(), LogError> {
@@ -40,7 +45,7 @@ impl Member {
     async fn hear(&mut self) {
         match self.news.recv().await.unwrap() {
             News::Assigned(partitions) => {
-                self.writer.take(&partitions).await.unwrap();
+                self.undecided.extend(self.writer.take(&partitions).await.unwrap().undecided);
                 self.owned.extend(partitions);
             }
             News::Revoked(partitions, done) => {
@@ -97,12 +102,12 @@ async fn partitions_move_between_members_and_back() {
     all_there(&two, 6 + 4).await;
 
     // The second leaves without a word, its writer still in hand.
-    let Member { writer, news, owned } = second;
+    let Member { writer, news, owned, undecided } = second;
     drop(news);
     while first.owned.len() < 4 {
         first.hear().await;
     }
-    let mut zombie = Member { writer, news: first.news, owned };
+    let mut zombie = Member { writer, news: first.news, owned, undecided };
     let mut refused = 0;
     for partition in zombie.owned.clone() {
         refused += u16::from(zombie.append(partition).await.is_err());
@@ -162,4 +167,79 @@ async fn a_question_is_answered_by_whoever_has_the_partition() {
     next.hear().await;
     let Some(News::Asked(asked)) = next.news.recv().await else { panic!("a question comes") };
     assert_eq!((asked.partition, asked.body.as_slice()), (2, &b"anybody?"[..]));
+}
+
+/// Makes the broker forget what it knows of the group, as it does a week after the last member has gone.
+async fn forget(group: &str) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", embedded_kafka::testing::broker().await).create().unwrap();
+    // The last member may still be leaving.
+    while admin.delete_groups(&[group], &AdminOptions::new()).await.unwrap().iter().any(Result::is_err) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn asked(member: &mut Member) -> Asked {
+    let Some(News::Asked(asked)) = member.news.recv().await else { panic!("a question comes") };
+    asked
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_decided_stays_so_when_the_group_is_forgotten() {
+    let log = open("forgotten").await;
+    let asker = log.asker().await.unwrap().unwrap();
+    let mut member = Member::join(&log).await;
+    member.hear().await;
+    for question in [b"one", b"two"] {
+        let (ask, answer) = (asker.ask(3, "p/3", question, Duration::from_secs(20)), async {
+            let asked = asked(&mut member).await;
+            let reply = NewReply { to: asked.reply_to.unwrap(), body: b"no".to_vec() };
+            let batch = Batch { replies: vec![reply], consumed: vec![(3, asked.offset + 1)], ..Batch::default() };
+            member.writer.append(Arc::new(batch)).await.unwrap();
+        });
+        assert_eq!(tokio::join!(ask, answer).0.unwrap().unwrap(), b"no");
+    }
+    member.append(3).await.unwrap();
+    // It goes without giving its partitions up, and is forgotten with its lease.
+    let Member { writer: mut old, news, .. } = member;
+    drop(news);
+    forget("forgotten.commands").await;
+    let mut next = Member::join(&log).await;
+    next.hear().await;
+    assert_eq!((next.undecided[&3], next.undecided[&2]), (2, 0), "both questions are decided");
+    let record = NewRecord { partition: 3, position: 1, account: "p/3".into(), account_seq: 2, body: vec![7] };
+    let late = old.append(Arc::new(Batch { records: vec![record], ..Batch::default() })).await;
+    assert!(matches!(late, Err(LogError::Fenced { .. })), "whoever had the lease writes no more: {late:?}");
+    next.append(3).await.unwrap();
+
+    // Who is alone keeps what it finds.
+    drop(next);
+    forget("forgotten.commands").await;
+    drop(log.acquire("import").await.unwrap());
+    forget("forgotten.commands").await;
+    let mut last = Member::join(&log).await;
+    last.hear().await;
+    assert_eq!(last.undecided[&3], 2);
+}
+
+/// A book of before has its progress in the group alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_is_taken_over_from_the_group_at_the_first_start() {
+    let log = open("migrated").await;
+    let asker = log.asker().await.unwrap().unwrap();
+    let unanswered = asker.ask(1, "p/1", b"anybody?", Duration::from_millis(50)).await.unwrap();
+    assert_eq!(unanswered, None);
+    let mut config = ClientConfig::new();
+    let consumer: rdkafka::consumer::BaseConsumer =
+        config.set("bootstrap.servers", embedded_kafka::testing::broker().await).set("group.id", "migrated.commands").create().unwrap();
+    let mut list = rdkafka::TopicPartitionList::new();
+    list.add_partition_offset("migrated.commands", 1, rdkafka::Offset::Offset(1)).unwrap();
+    tokio::task::spawn_blocking(move || rdkafka::consumer::Consumer::commit(&consumer, &list, rdkafka::consumer::CommitMode::Sync).unwrap()).await.unwrap();
+    let mut first = Member::join(&log).await;
+    first.hear().await;
+    assert_eq!(first.undecided[&1], 1);
+    drop(first);
+    forget("migrated.commands").await;
+    let mut next = Member::join(&log).await;
+    next.hear().await;
+    assert_eq!(next.undecided[&1], 1, "it is the log's own now");
 }

@@ -11,6 +11,6 @@ mod source;
 mod store;
 
 pub use registry::Registry;
-pub use run::{EngineError, Intake, IntakeError};
+pub use run::{EngineError, Intake, IntakeError, mark};
 pub use source::{IntakeOptions, Message, Place, Source};
-pub use store::{Claimable, Known, Store, Unmatched, migrate};
+pub use store::{Claimable, Early, Known, Mark, Refused, Store, Unmatched, migrate};

@@ -8,7 +8,8 @@ use command_service::Service;
 use compact_str::CompactString;
 use futures_util::future::join_all;
 use ledger_core::account::Command;
-use ledger_core::id::{AccountKey, Id};
+use ledger_core::account::command::Action;
+use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_core::planted::{Bug, is_planted};
 use ledger_schemas::{Published, Whose};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -18,7 +19,7 @@ use traces::{Part, Trace};
 use crate::message::{self, ACTOR};
 use crate::registry::Registry;
 use crate::source::{IntakeOptions, Message, Place, Source, Topic};
-use crate::store::{Known, Store, Tables, Unmatched};
+use crate::store::{Claimable, Early, Known, Mark, Refused, Store, Tables, Unmatched};
 
 /// How often what waits is looked through.
 const CLAIM_EVERY: Duration = Duration::from_millis(500);
@@ -81,7 +82,10 @@ impl Intake {
     /// Reads the topic until `stop` says so, and keeps in the database at `url`; what fails is tried again from what was committed.
     pub async fn run(self, options: IntakeOptions, url: String, mut stop: watch::Receiver<bool>) {
         let again = async || -> Result<(), IntakeError> {
-            let (mut topic, store) = (Topic::join(&options)?, Tables::open(&url).await?);
+            let store = Tables::open(&url).await?;
+            let (options, positions) = (options.clone(), store.positions(&options.topic).await?);
+            let joined = tokio::task::spawn_blocking(move || Topic::join(&options, &positions)).await;
+            let mut topic = joined.map_err(|error| IntakeError::Engine(error.into()))??;
             self.read_on(&mut topic, &store).await
         };
         while !*stop.borrow() {
@@ -115,6 +119,7 @@ impl Intake {
                     }
                     self.take(&batch, &places, store).await?;
                     source.commit(&places).await.map_err(IntakeError::Engine)?;
+                    store.done(&places).await.map_err(IntakeError::Engine)?;
                 }
             }
         }
@@ -142,20 +147,42 @@ impl Intake {
         self.book(reads, &known, store).await.map_err(IntakeError::Engine)
     }
 
-    /// Books what could be read for the accounts that are meant.
-    async fn book(&self, reads: Vec<(&Message, Published)>, known: &BTreeMap<Place, Known>, store: &dyn Store) -> Result<(), EngineError> {
-        let mut named = BTreeMap::new();
-        for (message, published) in &reads {
-            if !known.contains_key(&message.place)
-                && let Some(account) = self.find(&message.place, published, store).await?
-            {
-                named.insert(message.place.clone(), account);
+    /// Which account messages are for that name it otherwise than by its id; those that nobody known, or more than one, has the name of are kept.
+    async fn find(&self, reads: &[(&Message, Published)], known: &BTreeMap<Place, Known>, store: &dyn Store) -> Result<BTreeMap<Place, Id>, EngineError> {
+        let (mut named, mut given) = (BTreeMap::new(), BTreeMap::new());
+        for (message, published) in reads {
+            let Whose::Named(kind, name) = &published.whose else { continue };
+            if known.contains_key(&message.place) {
+                continue;
+            }
+            let alias = self.aliases.alias(&published.program, kind, name);
+            let mark = mark(&published.program, published.action.kind(), &published.id, alias);
+            let of = Named { place: &message.place, mark, alias, published };
+            let mut found = store.accounts(&published.program, alias).await?;
+            if found.len() == 1 {
+                named.extend(found.pop().map(|account| (message.place.clone(), (of, account))));
+            } else {
+                let reason = if found.is_empty() { format!("no account has this {kind}") } else { format!("{} accounts have this {kind}", found.len()) };
+                given.extend(keep(&of, &reason, store).await?.map(|account| (message.place.clone(), account)));
             }
         }
-        let mut given = if named.is_empty() { BTreeMap::new() } else { store.give(&named).await? };
-        if is_planted(Bug::MatchedAnew) {
-            given = named;
+        let marks: BTreeMap<Mark, Id> = named.values().map(|(of, account)| (of.mark, account.clone())).collect();
+        let marked = if marks.is_empty() { marks } else { store.give(&marks).await? };
+        for (place, (of, account)) in named {
+            let account = match marked.get(&of.mark) {
+                _ if is_planted(Bug::MatchedAnew) => Some(account),
+                Some(account) => Some(account.clone()),
+                // It was published before, and waits.
+                None => keep(&of, "it was published before, and waits", store).await?,
+            };
+            given.extend(account.map(|account| (place, account)));
         }
+        Ok(given)
+    }
+
+    /// Books what could be read for the accounts that are meant.
+    async fn book(&self, reads: Vec<(&Message, Published)>, known: &BTreeMap<Place, Known>, store: &dyn Store) -> Result<(), EngineError> {
+        let given = self.find(&reads, known, store).await?;
         let mut accounts: BTreeMap<AccountKey, Vec<Read<'_>>> = BTreeMap::new();
         for (message, published) in reads {
             let account = match (&published.whose, given.get(&message.place), known.get(&message.place)) {
@@ -170,29 +197,14 @@ impl Intake {
         join_all(accounts.into_values().map(|reads| self.submit_all(reads, store))).await.into_iter().collect()
     }
 
-    /// The account that is named otherwise than by its id; where nobody is known under that name, or more than one, the message is kept, unless
-    /// another process has just given it to one.
-    async fn find(&self, place: &Place, published: &Published, store: &dyn Store) -> Result<Option<Id>, EngineError> {
-        let Whose::Named(kind, name) = &published.whose else { return Ok(None) };
-        let program = &published.program;
-        let alias = self.aliases.alias(program, kind, name);
-        let mut found = store.accounts(program, alias).await?;
-        if found.len() == 1 {
-            return Ok(found.pop());
-        }
-        let reason = if found.is_empty() { format!("no account has this {kind}") } else { format!("{} accounts have this {kind}", found.len()) };
-        let command = Command { id: published.id.clone(), actor: CompactString::const_new(ACTOR), action: published.action.clone() };
-        let given = store.keep_unmatched(&Unmatched { place, program, alias, command: &command, reason: &reason }).await?;
-        if given.is_none() {
-            count("unmatched");
-        }
-        Ok(given)
-    }
-
     async fn submit_all(&self, reads: Vec<Read<'_>>, store: &dyn Store) -> Result<(), EngineError> {
         for Read { message, key, command } in reads {
-            match self.insist(key, command).await {
+            match self.insist(key.clone(), command.clone()).await {
                 Ok(()) => count("accepted"),
+                Err(refused) if is_early(&command, &refused) => {
+                    keep_early(&message.place, &key, &command, &refused, store).await?;
+                    count("early");
+                }
                 Err(refused) => {
                     store.keep_rejected(message, &refused.code, &refused.words).await?;
                     count("refused");
@@ -225,12 +237,13 @@ impl Intake {
 
     /// Books what waited and whose account is known by now.
     async fn claim(&self, store: &dyn Store) -> Result<(), IntakeError> {
-        for claimable in store.claimable().await.map_err(IntakeError::Engine)? {
-            let outcome = match self.insist(claimable.key, claimable.command).await {
-                Ok(()) => "accepted".to_owned(),
-                Err(refused) => refused.code,
+        for Claimable { place, key, command, awaited } in store.claimable().await.map_err(IntakeError::Engine)? {
+            let done = match self.insist(key.clone(), command.clone()).await {
+                Ok(()) => store.claimed(&place, None).await,
+                Err(refused) if !awaited && is_early(&command, &refused) => keep_early(&place, &key, &command, &refused, store).await,
+                Err(refused) => store.claimed(&place, Some(&refused)).await,
             };
-            store.claimed(&claimable.place, &outcome).await.map_err(IntakeError::Engine)?;
+            done.map_err(IntakeError::Engine)?;
         }
         let open = store.open_count().await.map_err(IntakeError::Engine)?;
         metrics::gauge!("loyalty_intake_unmatched").set(f64::from(u32::try_from(open).unwrap_or(u32::MAX)));
@@ -238,9 +251,47 @@ impl Intake {
     }
 }
 
-struct Refused {
-    code: String,
-    words: String,
+/// A message that names its account by a card or a member.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    place: &'a Place,
+    mark: Mark,
+    alias: Alias,
+    published: &'a Published,
+}
+
+/// What a message is known by that asks for `id`, a `kind` of command, under the name `alias`.
+#[must_use]
+pub fn mark(program: &Id, kind: &str, id: &Id, alias: Alias) -> Mark {
+    let mut hasher = blake3::Hasher::new();
+    for text in [program.as_str(), kind, id.as_str()] {
+        hasher.update(text.as_bytes()).update(&[0]);
+    }
+    let hash = hasher.update(&alias.0).finalize();
+    *hash.as_bytes().first_chunk().expect("a hash has 32 bytes")
+}
+
+/// Keeps a message until its account is known, unless another process has just given it to one.
+async fn keep(of: &Named<'_>, reason: &str, store: &dyn Store) -> Result<Option<Id>, EngineError> {
+    let Named { place, mark, alias, published } = *of;
+    let command = Command { id: published.id.clone(), actor: CompactString::const_new(ACTOR), action: published.action.clone() };
+    let given = store.keep_unmatched(&Unmatched { place, mark, program: &published.program, alias, command: &command, reason }).await?;
+    if given.is_none() {
+        count("unmatched");
+    }
+    Ok(given)
+}
+
+/// Whether it is a return that came before its purchase: that one may be on its way, or wait itself.
+fn is_early(command: &Command, refused: &Refused) -> bool {
+    matches!(command.action, Action::Return(_)) && matches!(&*refused.code, "purchase_not_found" | "account_not_found")
+}
+
+async fn keep_early(place: &Place, key: &AccountKey, command: &Command, refused: &Refused, store: &dyn Store) -> Result<(), EngineError> {
+    let Action::Return(body) = &command.action else { return Ok(()) };
+    let words = format!("{}; the return is booked when purchase {} is", refused.words, body.purchase_id);
+    let refused = Refused { code: refused.code.clone(), words };
+    store.keep_early(&Early { place, key, command, purchase: &body.purchase_id, refused: &refused }).await
 }
 
 fn count(outcome: &'static str) {

@@ -18,6 +18,8 @@ use crate::run::{EngineError, IntakeError};
 
 /// How many messages are taken at a time.
 const BATCH_MAX: usize = 500;
+/// How long the broker may take to tell how far the topic was read.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a batch waits for more.
 const GATHER: Duration = Duration::from_millis(5);
 
@@ -101,7 +103,8 @@ pub(crate) struct Topic {
 }
 
 impl Topic {
-    pub(crate) fn join(options: &IntakeOptions) -> Result<Self, KafkaError> {
+    /// Joins the group, which goes on at `positions`, by partition, where the broker has forgotten how far it was.
+    pub(crate) fn join(options: &IntakeOptions, positions: &BTreeMap<i32, i64>) -> Result<Self, KafkaError> {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &options.brokers)
@@ -111,9 +114,34 @@ impl Topic {
             .set("auto.offset.reset", "earliest")
             .set("isolation.level", "read_committed");
         let consumer: StreamConsumer = config.create()?;
+        restore(&consumer, &options.topic, positions)?;
         consumer.subscribe(&[&options.topic])?;
         Ok(Self { consumer, gathered: Vec::new() })
     }
+}
+
+/// Tells the broker how far the group was, in partitions where it does not know. A topic that was made anew is read from its beginning.
+fn restore(consumer: &StreamConsumer, topic: &str, positions: &BTreeMap<i32, i64>) -> Result<(), KafkaError> {
+    let (mut asked, mut restored) = (TopicPartitionList::new(), TopicPartitionList::new());
+    for partition in positions.keys() {
+        asked.add_partition(topic, *partition);
+    }
+    for element in consumer.committed_offsets(asked, PATIENCE)?.elements() {
+        let partition = element.partition();
+        let (Offset::Invalid, Some(next)) = (element.offset(), positions.get(&partition)) else { continue };
+        let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE)?;
+        if (low..=high).contains(next) {
+            restored.add_partition_offset(topic, partition, Offset::Offset(*next))?;
+        }
+    }
+    if restored.count() > 0 {
+        tracing::warn!(topic, "the broker has forgotten how far the topic was read; reading goes on where it was");
+        // Where it fails others have joined meanwhile, who did this before; and what is read twice is booked once.
+        if let Err(error) = consumer.commit(&restored, CommitMode::Sync) {
+            tracing::info!(%error, "the broker was not told where reading goes on");
+        }
+    }
+    Ok(())
 }
 
 #[async_trait]

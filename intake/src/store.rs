@@ -20,13 +20,18 @@ mod embedded {
 /// Keeps it where nobody gave it to an account before.
 const UNMATCHED: &str = "
 WITH decided AS (
-    INSERT INTO intake.matched AS m (topic, partition, position) VALUES ($1, $2, $3)
-    ON CONFLICT (topic, partition, position) DO UPDATE SET account = m.account RETURNING account
+    INSERT INTO intake.mark AS m (mark) VALUES ($10) ON CONFLICT (mark) DO UPDATE SET account = m.account RETURNING account
 ), kept AS (
-    INSERT INTO intake.unmatched (topic, partition, position, program, alias, kind, command_id, ask, reason)
-    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 FROM decided WHERE account IS NULL ON CONFLICT DO NOTHING
+    INSERT INTO intake.unmatched (topic, partition, position, program, alias, kind, command_id, ask, reason, mark)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM decided WHERE account IS NULL ON CONFLICT DO NOTHING
 )
 SELECT account FROM decided";
+
+/// Keeps a return until its purchase is booked; one that waited for its account waits on. Nobody claims it meanwhile, also no process of an older version.
+const AWAITING: &str = "
+INSERT INTO intake.unmatched AS u (topic, partition, position, program, kind, command_id, ask, reason, account, awaits)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+ON CONFLICT (topic, partition, position) DO UPDATE SET awaits = excluded.awaits, reason = excluded.reason, claimed_by = NULL WHERE u.claimed_at IS NULL";
 
 const REJECTED: &str = "
 INSERT INTO intake.rejected (topic, partition, position, body, code, reason) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
@@ -40,33 +45,73 @@ JOIN (SELECT topic, partition, position, NULL AS account FROM intake.unmatched
       UNION ALL SELECT topic, partition, position, NULL FROM intake.rejected
       UNION ALL SELECT topic, partition, position, account FROM intake.matched) k USING (topic, partition, position)";
 
-const MATCHED: &str = "
-INSERT INTO intake.matched AS m (topic, partition, position, account)
-SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[], $4::text[]) AS u(topic, partition, position, account) ORDER BY 1, 2, 3
-ON CONFLICT (topic, partition, position) DO UPDATE SET account = m.account RETURNING topic, partition, position, account";
+const MARKED: &str = "
+INSERT INTO intake.mark AS m (mark, account) SELECT * FROM unnest($1::bytea[], $2::text[]) AS u(mark, account) ORDER BY 1
+ON CONFLICT (mark) DO UPDATE SET account = m.account RETURNING mark, account";
 
-const FORGET: &str = "DELETE FROM intake.matched WHERE matched_at < now() - interval '1 day'";
-
-/// Gives each to its account before it is booked for it, so that it goes to no other when this ends in the middle.
+/// Gives each to its account before it is booked for it, so that it goes to no other when this ends in the middle. Returns that wait for their
+/// purchase are there once it is seen in the book.
 const CLAIMABLE: &str = "
 WITH found AS (
-    SELECT u.topic, u.partition, u.position, min(a.account) AS account
-    FROM intake.unmatched u JOIN alias.alias a ON a.program = u.program AND a.alias = u.alias
+    SELECT u.topic, u.partition, u.position, coalesce(min(m.account), min(a.account)) AS account
+    FROM intake.unmatched u JOIN alias.alias a ON a.program = u.program AND a.alias = u.alias LEFT JOIN intake.mark m ON m.mark = u.mark
     WHERE u.claimed_at IS NULL AND u.account IS NULL GROUP BY 1, 2, 3 HAVING count(*) = 1 ORDER BY 1, 2, 3 LIMIT 200
 ), reserved AS (
     UPDATE intake.unmatched u SET account = f.account, claimed_by = $1 FROM found f
     WHERE (u.topic, u.partition, u.position) = (f.topic, f.partition, f.position) AND u.account IS NULL
-    RETURNING u.topic, u.partition, u.position, u.ask, u.account
+    RETURNING u.topic, u.partition, u.position, u.ask, u.account, u.mark
+), marked AS (
+    UPDATE intake.mark m SET account = r.account FROM reserved r WHERE m.mark = r.mark AND m.account IS NULL
 )
-SELECT * FROM reserved
-UNION ALL SELECT topic, partition, position, ask, account FROM intake.unmatched WHERE claimed_at IS NULL AND account IS NOT NULL AND claimed_by = $1
+SELECT topic, partition, position, ask, account, false FROM reserved
+UNION ALL SELECT topic, partition, position, ask, account, false FROM intake.unmatched
+    WHERE claimed_at IS NULL AND account IS NOT NULL AND claimed_by = $1 AND awaits IS NULL
+UNION ALL SELECT u.topic, u.partition, u.position, u.ask, u.account, true FROM intake.unmatched u
+    WHERE u.claimed_at IS NULL AND u.awaits IS NOT NULL AND EXISTS (SELECT FROM fraud.signal s
+        WHERE s.program = u.program AND s.reference = u.awaits AND s.reference <> '' AND s.kind = 'earn' AND s.account = u.account)
 ORDER BY 1, 2, 3";
 
+/// What was refused is listed with what was rejected; of what waited the body is the question as it is kept, without the name of its account.
 const CLAIMED: &str = "
-UPDATE intake.unmatched SET claimed_at = now(), outcome = $4
-WHERE topic = $1 AND partition = $2 AND position = $3 AND claimed_at IS NULL";
+WITH done AS (
+    UPDATE intake.unmatched SET claimed_at = now(), outcome = $4
+    WHERE topic = $1 AND partition = $2 AND position = $3 AND claimed_at IS NULL RETURNING topic, partition, position, ask
+)
+INSERT INTO intake.rejected (topic, partition, position, body, code, reason)
+SELECT topic, partition, position, ask, $4, $5 FROM done WHERE $5::text IS NOT NULL ON CONFLICT DO NOTHING";
 
-/// Something that waited and whose account is known now.
+const DONE: &str = "
+INSERT INTO intake.position (topic, partition, next)
+SELECT topic, partition, max(position) + 1 FROM unnest($1::text[], $2::int[], $3::bigint[]) AS u(topic, partition, position) GROUP BY 1, 2 ORDER BY 1, 2
+ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next";
+
+/// Gives up what waited for longer than a purchase takes to come, and what waits for a purchase that another account made.
+const GIVE_UP: &str = "
+WITH hopeless AS (
+    SELECT u.topic, u.partition, u.position, 'purchase_of_another_account' AS code,
+        'purchase ' || u.awaits || ' belongs to account ' || min(s.account) || ', not to ' || u.account AS reason
+    FROM intake.unmatched u
+    JOIN fraud.signal s ON s.program = u.program AND s.reference = u.awaits AND s.reference <> '' AND s.kind = 'earn'
+    WHERE u.claimed_at IS NULL AND u.awaits IS NOT NULL GROUP BY 1, 2, 3, u.awaits, u.account HAVING bool_and(s.account <> u.account)
+    UNION ALL SELECT topic, partition, position, CASE WHEN awaits IS NULL THEN 'account_not_found' ELSE 'purchase_not_found' END,
+        'waited ' || $1::int || ' days: ' || reason
+    FROM intake.unmatched WHERE claimed_at IS NULL AND kind = 'return' AND (account IS NULL OR awaits IS NOT NULL)
+        AND received_at < now() - make_interval(days => $1::int)
+), done AS (
+    UPDATE intake.unmatched u SET claimed_at = now(), outcome = h.code FROM hopeless h
+    WHERE (u.topic, u.partition, u.position) = (h.topic, h.partition, h.position) AND u.claimed_at IS NULL
+    RETURNING u.topic, u.partition, u.position, u.ask, h.code, h.reason
+)
+INSERT INTO intake.rejected (topic, partition, position, body, code, reason) SELECT * FROM done ON CONFLICT DO NOTHING";
+
+/// How many days a return waits for its account and its purchase.
+const WAITS_DAYS: i32 = 90;
+
+/// What a message that names its account by a card or a member is known by, wherever and however often it is published: a hash of its program, the
+/// kind and id of what it asks, and the name.
+pub type Mark = [u8; 16];
+
+/// Something that waited and can be booked now.
 #[derive(Debug, Clone)]
 pub struct Claimable {
     /// Where it stands.
@@ -75,6 +120,8 @@ pub struct Claimable {
     pub key: AccountKey,
     /// What is asked of it.
     pub command: Command,
+    /// It waited for a purchase, which is in the book by now.
+    pub awaited: bool,
 }
 
 /// A message whose account is not known.
@@ -82,6 +129,8 @@ pub struct Claimable {
 pub struct Unmatched<'a> {
     /// Where it stands.
     pub place: &'a Place,
+    /// What it is known by.
+    pub mark: Mark,
     /// The program.
     pub program: &'a Id,
     /// How it names its account.
@@ -90,6 +139,30 @@ pub struct Unmatched<'a> {
     pub command: &'a Command,
     /// Why it waits, in words.
     pub reason: &'a str,
+}
+
+/// A return that came before its purchase.
+#[derive(Debug, Clone)]
+pub struct Early<'a> {
+    /// Where it stands.
+    pub place: &'a Place,
+    /// Its account.
+    pub key: &'a AccountKey,
+    /// What it asks.
+    pub command: &'a Command,
+    /// Of what it is a return.
+    pub purchase: &'a Id,
+    /// Why it waits.
+    pub refused: &'a Refused,
+}
+
+/// Why something was refused for good.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// A stable code.
+    pub code: String,
+    /// In words.
+    pub words: String,
 }
 
 /// What is known of a message that came before.
@@ -110,11 +183,11 @@ pub trait Store: Send + Sync {
     /// What the engine says.
     async fn known(&self, places: &[Place]) -> Result<BTreeMap<Place, Known>, EngineError>;
 
-    /// Gives messages to accounts, unless they went to others before; tells where each goes, but for those that are kept.
+    /// Gives messages to accounts, unless they went to others before; tells where each goes, but for those that wait.
     ///
     /// # Errors
     /// What the engine says.
-    async fn give(&self, messages: &BTreeMap<Place, Id>) -> Result<BTreeMap<Place, Id>, EngineError>;
+    async fn give(&self, messages: &BTreeMap<Mark, Id>) -> Result<BTreeMap<Mark, Id>, EngineError>;
 
     /// The accounts that have `alias`.
     ///
@@ -128,25 +201,37 @@ pub trait Store: Send + Sync {
     /// What the engine says.
     async fn keep_unmatched(&self, unmatched: &Unmatched<'_>) -> Result<Option<Id>, EngineError>;
 
+    /// Keeps a return until its purchase is in the book.
+    ///
+    /// # Errors
+    /// What the engine says.
+    async fn keep_early(&self, early: &Early<'_>) -> Result<(), EngineError>;
+
     /// Keeps a message that can't be read or was refused for good, with a stable code and the reason in words.
     ///
     /// # Errors
     /// What the engine says.
     async fn keep_rejected(&self, message: &Message, code: &str, reason: &str) -> Result<(), EngineError>;
 
-    /// What waits and whose account is known by now, in the order of the topic; from now on each is that account's.
+    /// What waits and can be booked by now, in the order of the topic; from now on each is its account's.
     ///
     /// # Errors
     /// What the engine says.
     async fn claimable(&self) -> Result<Vec<Claimable>, EngineError>;
 
-    /// Says what became of one of those: `accepted` or the code it was refused with.
+    /// Says what became of one of those: it was accepted, or why not.
     ///
     /// # Errors
     /// What the engine says.
-    async fn claimed(&self, place: &Place, outcome: &str) -> Result<(), EngineError>;
+    async fn claimed(&self, place: &Place, refused: Option<&Refused>) -> Result<(), EngineError>;
 
-    /// How many wait to be claimed; what need not be known any more is forgotten by the way.
+    /// Keeps how far the topic was read: up to after these, in each of their partitions.
+    ///
+    /// # Errors
+    /// What the engine says.
+    async fn done(&self, places: &[Place]) -> Result<(), EngineError>;
+
+    /// How many wait; what waits in vain is rejected by the way.
     ///
     /// # Errors
     /// What the engine says.
@@ -187,10 +272,21 @@ impl Tables {
         });
         Ok(Self { client, claims: AtomicBool::new(false) })
     }
+
+    /// How far each partition of `topic` was read: where the next message is.
+    pub(crate) async fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, tokio_postgres::Error> {
+        let rows = self.client.query("SELECT partition, next FROM intake.position WHERE topic = $1", &[&topic]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
 }
 
 fn place(row: &tokio_postgres::Row) -> Place {
     Place { topic: row.get(0), partition: row.get(1), offset: row.get(2) }
+}
+
+/// A command as it is kept while it waits.
+fn ask(key: &AccountKey, command: &Command) -> Vec<u8> {
+    Ask { program_entries: 0, what: What::Command(key.clone(), command.clone()) }.encode()
 }
 
 fn columns<'a>(places: impl Iterator<Item = &'a Place>) -> (Vec<&'a str>, Vec<i32>, Vec<i64>) {
@@ -208,11 +304,12 @@ impl Store for Tables {
         Ok(rows.iter().filter_map(known).collect())
     }
 
-    async fn give(&self, messages: &BTreeMap<Place, Id>) -> Result<BTreeMap<Place, Id>, EngineError> {
-        let (topics, partitions, positions) = columns(messages.keys());
+    async fn give(&self, messages: &BTreeMap<Mark, Id>) -> Result<BTreeMap<Mark, Id>, EngineError> {
+        let marks: Vec<&[u8]> = messages.keys().map(Mark::as_slice).collect();
         let accounts: Vec<&str> = messages.values().map(Id::as_str).collect();
-        let rows = self.client.query(MATCHED, &[&topics, &partitions, &positions, &accounts]).await?;
-        Ok(rows.iter().filter_map(|row| Some((place(row), Id::parse(row.get::<_, Option<&str>>(3)?).ok()?))).collect())
+        let rows = self.client.query(MARKED, &[&marks, &accounts]).await?;
+        let given = |row: &tokio_postgres::Row| Some((row.get::<_, &[u8]>(0).try_into().ok()?, Id::parse(row.get::<_, Option<&str>>(1)?).ok()?));
+        Ok(rows.iter().filter_map(given).collect())
     }
 
     async fn accounts(&self, program: &Id, alias: Alias) -> Result<Vec<Id>, EngineError> {
@@ -221,13 +318,21 @@ impl Store for Tables {
     }
 
     async fn keep_unmatched(&self, unmatched: &Unmatched<'_>) -> Result<Option<Id>, EngineError> {
-        let Unmatched { place: Place { topic, partition, offset }, program, alias, command, reason } = unmatched;
+        let Unmatched { place: Place { topic, partition, offset }, mark, program, alias, command, reason } = unmatched;
         // Of no account yet: any id will do.
         let key = AccountKey { program: (*program).clone(), account: command.id.clone() };
-        let (kind, id) = (command.action.kind(), command.id.to_string());
-        let ask = Ask { program_entries: 0, what: What::Command(key, (*command).clone()) }.encode();
-        let row = self.client.query_one(UNMATCHED, &[topic, partition, offset, &program.as_str(), &alias.0.as_slice(), &kind, &id, &ask, reason]).await?;
+        let (kind, id, ask) = (command.action.kind(), command.id.as_str(), ask(&key, command));
+        let (alias, mark) = (alias.0.as_slice(), mark.as_slice());
+        let row = self.client.query_one(UNMATCHED, &[topic, partition, offset, &program.as_str(), &alias, &kind, &id, &ask, reason, &mark]).await?;
         Ok(row.get::<_, Option<&str>>(0).and_then(|account| Id::parse(account).ok()))
+    }
+
+    async fn keep_early(&self, early: &Early<'_>) -> Result<(), EngineError> {
+        let Early { place: Place { topic, partition, offset }, key, command, purchase, refused } = early;
+        let (program, account, purchase) = (key.program.as_str(), key.account.as_str(), purchase.as_str());
+        let (kind, id, ask) = (command.action.kind(), command.id.as_str(), ask(key, command));
+        self.client.execute(AWAITING, &[topic, partition, offset, &program, &kind, &id, &ask, &refused.words, &account, &purchase]).await?;
+        Ok(())
     }
 
     async fn keep_rejected(&self, message: &Message, code: &str, reason: &str) -> Result<(), EngineError> {
@@ -248,19 +353,28 @@ impl Store for Tables {
         let claimable = |row: &tokio_postgres::Row| {
             let place = place(row);
             let What::Command(key, command) = Ask::decode(row.get(3)).ok()?.what else { return None };
-            Some(Claimable { place, key: AccountKey { account: Id::parse(row.get(4)).ok()?, ..key }, command })
+            Some(Claimable { place, key: AccountKey { account: Id::parse(row.get(4)).ok()?, ..key }, command, awaited: row.get(5) })
         };
         Ok(rows.iter().filter_map(claimable).collect())
     }
 
-    async fn claimed(&self, place: &Place, outcome: &str) -> Result<(), EngineError> {
+    async fn claimed(&self, place: &Place, refused: Option<&Refused>) -> Result<(), EngineError> {
         let Place { topic, partition, offset } = place;
-        self.client.execute(CLAIMED, &[topic, partition, offset, &outcome]).await?;
+        let (outcome, words) = (refused.map_or("accepted", |refused| &refused.code), refused.map(|refused| &refused.words));
+        self.client.execute(CLAIMED, &[topic, partition, offset, &outcome, &words]).await?;
+        Ok(())
+    }
+
+    async fn done(&self, places: &[Place]) -> Result<(), EngineError> {
+        let (topics, partitions, positions) = columns(places.iter());
+        self.client.execute(DONE, &[&topics, &partitions, &positions]).await?;
         Ok(())
     }
 
     async fn open_count(&self) -> Result<i64, EngineError> {
-        self.client.execute(FORGET, &[]).await?;
+        if self.claims.load(Ordering::Relaxed) {
+            self.client.execute(GIVE_UP, &[&WAITS_DAYS]).await?;
+        }
         Ok(self.client.query_one("SELECT count(*) FROM intake.unmatched WHERE claimed_at IS NULL", &[]).await?.get(0))
     }
 }

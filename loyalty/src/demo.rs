@@ -7,6 +7,7 @@ use ledger_core::account::command::Action;
 use ledger_core::id::{AccountKey, Id};
 
 use crate::args::{DemoOptions, Format, ImportOptions};
+use crate::door::ApiDoor;
 use crate::import::import;
 use crate::node::{Node, Role};
 use crate::{summary, up, verify};
@@ -18,7 +19,7 @@ const REDEMPTIONS: i64 = 10;
 
 /// Runs the demo.
 pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
-    up::check(options.up.listen, options.up.api_keys.is_some())?;
+    let door = ApiDoor::at(options.up.listen, options.up.api_keys.as_deref(), &options.up.data)?;
     let begin = std::time::Instant::now();
     let metrics = up::metrics()?;
     let node = Node::start(&options.up.data, Role::ALONE).await?;
@@ -54,7 +55,7 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
         return node.stop().await;
     }
     let member = top_member(node.url(), &program).await?;
-    up::serve(node, &options.up.data, options.up.listen, options.up.api_keys.as_deref(), metrics, |address| {
+    up::serve(node, &options.up.data, door, metrics, |address| {
         println!("try:");
         println!("  curl {address}/v1/programs/shop/accounts/{member}");
         println!("  curl {address}/v1/programs/shop/accounts/{member}/explain");

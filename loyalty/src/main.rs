@@ -1,5 +1,8 @@
 //! The one binary.
 
+#[macro_use]
+mod output;
+
 mod args;
 mod audit;
 mod bench;
@@ -9,6 +12,7 @@ mod copy;
 mod correct;
 mod decline;
 mod demo;
+mod door;
 mod estimate;
 mod export;
 mod import;
@@ -57,7 +61,8 @@ async fn main() -> std::process::ExitCode {
         Command::Schema(options) => ops::schema(&options),
     };
     traces::flush();
-    match outcome {
+    let printed = || output::failed().map_or(Ok(()), |error| Err(anyhow::Error::new(error).context("not all could be printed")));
+    match outcome.and_then(|()| printed()) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -1,6 +1,6 @@
 //! A node: the database, the log, the command service and the projectors, started together and stopped in turn.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::args::{DataOptions, IntakeOptions};
+use crate::door::{self, Sealing};
 
 /// The database: our own, or somebody's.
 pub enum Database {
@@ -31,7 +32,10 @@ impl Database {
     /// Starts the embedded one, or takes the one that is named.
     pub async fn open(options: &DataOptions) -> anyhow::Result<Self> {
         match &options.database_url {
-            Some(url) => Ok(Self::Other(url.clone())),
+            Some(url) => {
+                door::database(url).await?;
+                Ok(Self::Other(url.clone()))
+            }
             None => Ok(Self::Own(Server::start(&options.data.join("postgres")).await?)),
         }
     }
@@ -60,7 +64,10 @@ impl Database {
 pub async fn open_log(options: &DataOptions, database: &Database) -> anyhow::Result<Arc<dyn EventLog>> {
     let log: Arc<dyn EventLog> = match &options.kafka {
         None => Arc::new(PostgresLog::open(database.url(), options.partitions, None).await?),
-        Some(brokers) => Arc::new(KafkaLog::open(options.kafka_log(brokers, &options.kafka_prefix), options.partitions, None).await?),
+        Some(brokers) => {
+            let opened = KafkaLog::open(options.kafka_log(brokers, &options.kafka_prefix), options.partitions, None).await;
+            Arc::new(opened.with_context(|| format!("the log on Kafka at {brokers}, prefix {}, can't be opened", options.kafka_prefix))?)
+        }
     };
     crate::copy::require_here(&*log).await?;
     Ok(log)
@@ -197,16 +204,9 @@ impl Node {
         self.tasks.push(tokio::spawn(crate::estimate::run(self.service.clone(), self.url().to_owned(), every, self.stop.subscribe())));
     }
 
-    /// Seals the book again and again until the node stops, and once more then; while another process seals in `folder`, it waits for its turn.
-    pub fn seal(&mut self, key: &Path, folder: PathBuf, every: Duration) -> anyhow::Result<()> {
-        let secret = crate::audit::secret(key)?;
-        let first = match Sealer::open(&folder, &secret) {
-            Err(taken @ AuditError::Taken { .. }) => {
-                tracing::info!(%taken, "this one waits for its turn");
-                None
-            }
-            opened => Some(opened?),
-        };
+    /// Seals the book again and again until the node stops, and once more then; while another process seals there, it waits for its turn.
+    pub fn seal(&mut self, sealing: Sealing, every: Duration) {
+        let Sealing { secret, folder, sealer: first } = sealing;
         let (log, mut stop) = (Arc::clone(&self.log), self.stop.subscribe());
         self.tasks.push(tokio::spawn(async move {
             let sealer = match first {
@@ -217,7 +217,6 @@ impl Node {
                 sealer.run(log, every, real_now, stop).await;
             }
         }));
-        Ok(())
     }
 
     /// Where the database is.

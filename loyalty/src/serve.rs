@@ -1,6 +1,5 @@
 //! `loyalty serve`: one part in a process of its own.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use projectors::{Projector, Refusals, read_models};
 
 use crate::args::{DataOptions, Part, ServeOptions};
+use crate::door::{ApiDoor, Door, Sealing};
 use crate::node::{Models, Node, Role};
 use crate::ops::{find, open};
 use crate::up;
@@ -16,47 +16,56 @@ use crate::up;
 pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     match options.part {
         Part::CommandService { listen, deciding, data } => {
+            let door = Door::at(listen)?;
             let metrics = up::metrics()?;
             let role = Role { share: Some(deciding.share()), queue_max: deciding.queue_max, models: Models::None };
             let node = Node::start(&data, role).await?;
-            serve_ops(node, listen, metrics).await
+            serve_ops(node, door, metrics).await
         }
         Part::Api { listen, api_keys, data } => {
-            up::check(listen, api_keys.is_some())?;
+            let door = ApiDoor::at(listen, api_keys.as_deref(), &data)?;
             let metrics = up::metrics()?;
             let role = Role { share: None, queue_max: 0, models: Models::Reads };
             let node = Node::start(&data, role).await?;
-            up::serve(node, &data, listen, api_keys.as_deref(), metrics, |_| {}).await
+            up::serve(node, &data, door, metrics, |_| {}).await
         }
         Part::Intake { listen, intake, data } => {
+            let door = Door::at(listen)?;
+            data.alias_key()?;
             let metrics = up::metrics()?;
             let role = Role { share: None, queue_max: 0, models: Models::Reads };
             let mut node = Node::start(&data, role).await?;
-            node.take_in(&data, &intake).await?;
-            serve_ops(node, listen, metrics).await
+            if let Err(error) = node.take_in(&data, &intake).await {
+                node.stop().await?;
+                return Err(error);
+            }
+            serve_ops(node, door, metrics).await
         }
         Part::Fraud { listen, data } => {
+            let door = Door::at(listen)?;
             let role = Role { share: None, queue_max: 0, models: Models::Reads };
             let metrics = up::metrics()?;
             let mut node = Node::start(&data, role).await?;
             node.watch();
-            serve_ops(node, listen, metrics).await
+            serve_ops(node, door, metrics).await
         }
         Part::Seal { listen, audit_key, seal_seconds, data } => {
+            let door = Door::at(listen)?;
+            let sealing = Sealing::with(&audit_key, data.seal_folder())?;
             let metrics = up::metrics()?;
             let role = Role { share: None, queue_max: 0, models: Models::None };
             let mut node = Node::start(&data, role).await?;
-            node.seal(&audit_key, data.seal_folder(), Duration::from_secs(seal_seconds))?;
-            serve_ops(node, listen, metrics).await
+            node.seal(sealing, Duration::from_secs(seal_seconds));
+            serve_ops(node, door, metrics).await
         }
         Part::Projector { names, data } => projectors(&names, &data).await,
     }
 }
 
 /// Health and metrics alone, until it is told to stop.
-async fn serve_ops(node: Node, listen: SocketAddr, metrics: PrometheusHandle) -> anyhow::Result<()> {
+async fn serve_ops(node: Node, door: Door, metrics: PrometheusHandle) -> anyhow::Result<()> {
     let router = api::ops_router(node.service.clone(), node.log.clone(), metrics);
-    up::serve_router(node, listen, router, |_| {}).await
+    up::serve_router(node, door, router, |_| {}).await
 }
 
 async fn projectors(names: &[String], data: &DataOptions) -> anyhow::Result<()> {

@@ -1,17 +1,14 @@
 //! `loyalty up`: serve.
 
-use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use api::{ApiState, Keys, router};
+use api::{ApiState, router};
 use axum::Router;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{DataOptions, UpOptions};
+use crate::door::{ApiDoor, Door, Sealing};
 use crate::node::{Models, Node, Role};
 
 const SECONDS_BUCKETS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0];
@@ -19,22 +16,26 @@ const RECORDS_BUCKETS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 1
 
 /// Runs until it is told to stop.
 pub async fn run(options: UpOptions) -> anyhow::Result<()> {
-    check(options.listen, options.api_keys.is_some())?;
+    let door = ApiDoor::at(options.listen, options.api_keys.as_deref(), &options.data)?;
+    let sealing = options.audit_key.as_ref().map(|key| Sealing::with(key, options.data.seal_folder())).transpose()?;
     let metrics = metrics()?;
     let models = if options.without_projectors { Models::Reads } else { Models::Projects };
     let role = Role { share: Some(options.deciding.share()), queue_max: options.deciding.queue_max, models };
     let mut node = Node::start(&options.data, role).await?;
-    if options.data.kafka.is_some() {
-        node.take_in(&options.data, &options.intake).await?;
+    if options.data.kafka.is_some()
+        && let Err(error) = node.take_in(&options.data, &options.intake).await
+    {
+        node.stop().await?;
+        return Err(error);
     }
     node.watch();
     if let Some(hours) = options.estimate_hours {
         node.estimate(Duration::from_secs(hours * 3600));
     }
-    if let Some(key) = &options.audit_key {
-        node.seal(key, options.data.seal_folder(), Duration::from_secs(options.seal_seconds))?;
+    if let Some(sealing) = sealing {
+        node.seal(sealing, Duration::from_secs(options.seal_seconds));
     }
-    serve(node, &options.data, options.listen, options.api_keys.as_deref(), metrics, |_| {}).await
+    serve(node, &options.data, door, metrics, |_| {}).await
 }
 
 /// Collects metrics from here on.
@@ -43,14 +44,6 @@ pub fn metrics() -> anyhow::Result<PrometheusHandle> {
     traces::install("loyalty")?;
     let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS_BUCKETS)?;
     Ok(builder.set_buckets_for_metric(Matcher::Suffix("_records".into()), RECORDS_BUCKETS)?.install_recorder()?)
-}
-
-/// Refuses an address that others can reach without keys.
-pub fn check(listen: SocketAddr, has_keys: bool) -> anyhow::Result<()> {
-    if !listen.ip().is_loopback() && !has_keys {
-        bail!("--listen {listen} can be reached by others: give --api-keys FILE (see `loyalty key`), or listen on loopback");
-    }
-    Ok(())
 }
 
 /// Ends with SIGINT or SIGTERM, which are heard from now on.
@@ -65,22 +58,21 @@ pub fn told() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// Serves `node` until SIGINT or SIGTERM; `listening` is told the address.
-pub async fn serve(
-    node: Node,
-    data: &DataOptions,
-    listen: SocketAddr,
-    api_keys: Option<&Path>,
-    metrics: PrometheusHandle,
-    listening: impl FnOnce(&str),
-) -> anyhow::Result<()> {
-    let keys = api_keys.map(Keys::read).transpose()?;
-    let state = ApiState::new(node.service.clone(), node.log.clone(), node.url(), keys, data.alias_key()?, metrics, data.seal_folder())?;
-    serve_router(node, listen, router(state), listening).await
+pub async fn serve(node: Node, data: &DataOptions, at: ApiDoor, metrics: PrometheusHandle, listening: impl FnOnce(&str)) -> anyhow::Result<()> {
+    let ApiDoor { door, keys, aliases } = at;
+    let state = ApiState::new(node.service.clone(), node.log.clone(), node.url(), keys, aliases, metrics, data.seal_folder())?;
+    serve_router(node, door, router(state), listening).await
 }
 
 /// Serves `router` until SIGINT or SIGTERM or until the node fails.
-pub async fn serve_router(node: Node, listen: SocketAddr, router: Router, listening: impl FnOnce(&str)) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}; --listen names another address"))?;
+pub async fn serve_router(node: Node, door: Door, router: Router, listening: impl FnOnce(&str)) -> anyhow::Result<()> {
+    let listener = match door.open() {
+        Ok(listener) => listener,
+        Err(error) => {
+            node.stop().await?;
+            return Err(error);
+        }
+    };
     let address = format!("http://{}", listener.local_addr()?);
     println!("listening on {address}");
     listening(&address);

@@ -45,6 +45,7 @@ async fn a_members_year() {
     assert_eq!(account["balance"], json!({"available": 0, "pending": 2000, "held": 0, "owed": 0, "lifetime_earned": 2000}));
     assert_eq!(account["tier"]["name"], "silver");
     assert_eq!((&account["tier"]["next"], &account["tier"]["points_to_next"]), (&json!("gold"), &json!(3000)));
+    assert_eq!(account["tier"]["unit"], "points");
     assert_eq!(account["tier"]["review_at"], "2011-03-01T12:00:00Z");
     assert_eq!(account["expiring"], json!([{"points": 2000, "at": "2011-03-01T12:00:00Z"}]));
 
@@ -101,6 +102,28 @@ async fn pages_of_the_statement(up: &Up, seen: &Value) {
         }
     }
     assert_eq!(&paged, items, "pages make the whole");
+}
+
+/// Ids are unique within their kind only.
+#[tokio::test]
+async fn a_purchase_and_an_adjustment_of_one_id_are_told_apart() {
+    let data = tempfile::tempdir().unwrap();
+    let up = shop(data.path()).await;
+    up.post(&format!("{P}/purchases"), purchase("1001", "m1", "2010-03-01T12:00:00Z", "A", "100.00")).await;
+    let (_, added) = up.post(&format!("{P}/adjustments"), json!({"adjustment_id": "1001", "account_id": "m1", "points": 7, "reason_code": "goodwill"})).await;
+    let explained = up.read(&format!("{P}/accounts/m1/explain"), &added).await;
+    let lots: Vec<(&Value, &Value)> = explained["lots"].as_array().unwrap().iter().map(|lot| (&lot["remaining"], &lot["because"])).collect();
+    let (bought, given) = (json!("purchase 1001 rated by rulebook version 1 as member"), json!("adjustment 1001: goodwill"));
+    assert_eq!((explained["points"].clone(), lots), (json!(107), vec![(&json!(100), &bought), (&json!(7), &given)]));
+
+    let receipts = format!("{P}/accounts/m1/receipts/1001");
+    let either = up.get(&receipts).await;
+    assert_eq!(code(&either), (400, "malformed"), "nobody guesses which is meant: {}", either.1);
+    assert_eq!(either.1["errors"][0]["expected"], "one of purchase, adjustment: the account used the id 1001 for each");
+    for (kind, seq) in [("purchase", 1), ("adjustment", 2)] {
+        assert_eq!(up.get(&format!("{receipts}?kind={kind}")).await.1["account_seq"], seq);
+    }
+    up.stop().await;
 }
 
 #[tokio::test]

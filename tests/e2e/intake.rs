@@ -12,7 +12,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::{Value, json};
 
-use crate::support::{Up, purchase, rulebook};
+use crate::support::{Up, postgres, purchase, rulebook};
 
 struct Shop {
     producer: FutureProducer,
@@ -171,6 +171,34 @@ async fn what_nobody_has_waits_until_somebody_does() {
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");
 }
 
+/// Makes the broker forget a group, as it does a week after its last member has gone.
+pub async fn forget(group: &str) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", embedded_kafka::testing::broker().await).create().unwrap();
+    while admin.delete_groups(&[group], &AdminOptions::new()).await.unwrap().iter().any(Result::is_err) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn how_far_was_read_is_known_when_the_broker_has_forgotten_it() {
+    let (data, first, shop) = start("forgotten-intake", &[]).await;
+    for n in 0..5 {
+        shop.publish(&[], &v1::Purchase { account_id: "m1".into(), ..message(&format!("P{n}")) }.encode_to_vec()).await;
+    }
+    earned(&first, "m1", 50).await;
+    let database = postgres(data.path()).await;
+    until(async || database.query_one("SELECT max(next) FROM intake.position", &[]).await.unwrap().get::<_, Option<i64>>(0).filter(|next| *next == 5)).await;
+    drop(database);
+    first.stop().await;
+    forget("forgotten-intake.intake").await;
+    let second = up(data.path(), "forgotten-intake", &[]).await;
+    shop.publish(&[], &v1::Purchase { account_id: "m1".into(), ..message("P5") }.encode_to_vec()).await;
+    earned(&second, "m1", 60).await;
+    let metrics = second.send(reqwest::Method::GET, "/metrics", None).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("loyalty_intake_messages_total{outcome=\"accepted\"} 1"), "only what is new is read: {metrics}");
+    second.stop().await;
+}
+
 #[tokio::test]
 async fn a_message_that_comes_again_goes_where_it_went_first() {
     let (data, first, shop) = start("again", &[]).await;
@@ -196,18 +224,83 @@ async fn a_message_that_comes_again_goes_where_it_went_first() {
     let (path, alias) = card("m2", "");
     let (_, added) = first.post(&path, alias).await;
     first.read(&path, &added).await;
+    // All of it is read again.
+    postgres(data.path()).await.execute("DELETE FROM intake.position", &[]).await.unwrap();
     first.stop().await;
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", embedded_kafka::testing::broker().await).create().unwrap();
-    for deleted in admin.delete_groups(&["again.intake"], &AdminOptions::new()).await.unwrap() {
-        deleted.unwrap();
-    }
+    forget("again.intake").await;
     let second = up(data.path(), "again", &[]).await;
-    shop.publish(&[], &v1::Purchase { card: "4000-1234".into(), ..message("P4") }.encode_to_vec()).await;
+    // Published again at another place it is the same purchase still.
+    for id in ["P1", "P4"] {
+        shop.publish(&[], &v1::Purchase { card: "4000-1234".into(), ..message(id) }.encode_to_vec()).await;
+    }
     earned(&second, "m2", 10).await;
     earned(&second, "m1", 10).await;
     assert_eq!(items(&second, "/v1/intake/unmatched", 1).await.len(), 1);
     assert_eq!(items(&second, "/v1/intake/rejected", 1).await, kept);
     second.stop().await;
+}
+
+const RETURN: [(&str, &str); 1] = [("message-type", "loyalty.v1.PurchaseReturn")];
+
+/// A return of all of a purchase.
+fn back(purchase: &str) -> v1::PurchaseReturn {
+    v1::PurchaseReturn {
+        purchase_id: purchase.into(),
+        return_id: format!("R-{purchase}"),
+        occurred_at_us: 1_262_304_000_000_000,
+        lines: vec![v1::ReturnLine { line_id: "1".into(), quantity: amount(1, 0) }],
+        program: "shop".into(),
+        ..v1::PurchaseReturn::default()
+    }
+}
+
+async fn returned(up: &Up, account: &str, reference: &str) {
+    let path = format!("/v1/programs/shop/accounts/{account}/statement?limit=500");
+    let is_there = |row: &Value| row["type"] == "purchase_returned" && row["reference"] == reference;
+    until(async || up.get(&path).await.1["items"].as_array().is_some_and(|rows| rows.iter().any(is_there)).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_return_waits_for_its_purchase_whatever_way_that_comes() {
+    let (data, up, shop) = start("early", &[]).await;
+    // By the account's id, before the account is there; and by a card that nobody has, before the purchase, which waits itself.
+    shop.publish(&RETURN, &v1::PurchaseReturn { account_id: "m1".into(), ..back("P1") }.encode_to_vec()).await;
+    shop.publish(&RETURN, &v1::PurchaseReturn { card: "4000-1234".into(), ..back("P2") }.encode_to_vec()).await;
+    shop.publish(&[], &v1::Purchase { card: "4000-1234".into(), ..message("P2") }.encode_to_vec()).await;
+    let waiting = items(&up, "/v1/intake/unmatched", 3).await;
+    let told = |row: &Value| (row["command_id"].clone(), row["account_id"].clone(), row["awaits"].clone());
+    assert_eq!(told(&waiting[0]), (json!("R-P1"), json!("m1"), json!("P1")), "{waiting:?}");
+    assert_eq!(told(&waiting[1]), (json!("R-P2"), Value::Null, Value::Null), "{waiting:?}");
+    // Who asks over REST is told, and can ask again.
+    let line = json!([{"line_id": "1", "quantity": 1}]);
+    let rest = json!({"return_id": "R-P3", "account_id": "m1", "purchase_id": "P3", "occurred_at": "2010-01-01T00:00:00Z", "lines": line});
+    let (status, refused) = up.post("/v1/programs/shop/returns", rest).await;
+    assert_eq!((status.as_u16(), &refused["code"]), (404, &json!("account_not_found")), "{refused}");
+
+    let (status, bought) = up.post("/v1/programs/shop/purchases", purchase("P1", "m1", "2010-01-01T00:00:00Z", "A", "10.00")).await;
+    assert_eq!(status.as_u16(), 201, "{bought}");
+    returned(&up, "m1", "R-P1").await;
+    up.post("/v1/programs/shop/accounts/m1/aliases", json!({"kind": "card", "value": "4000-1234"})).await;
+    returned(&up, "m1", "R-P2").await;
+    let has = async || up.get("/v1/programs/shop/accounts/m1").await.1["balance"].clone();
+    until(async || Some(has().await).filter(|has| (&has["pending"], &has["lifetime_earned"]) == (&json!(0), &json!(20)))).await;
+    let is_empty = async || (up.get("/v1/intake/unmatched").await.1["items"] == json!([])).then_some(());
+    until(is_empty).await;
+
+    // Another's purchase is not returned; what has waited for too long waits no more.
+    shop.publish(&RETURN, &v1::PurchaseReturn { account_id: "m2".into(), ..back("P1") }.encode_to_vec()).await;
+    let rejected = items(&up, "/v1/intake/rejected", 1).await;
+    assert_eq!(rejected[0]["code"], "purchase_of_another_account", "{rejected:?}");
+    assert_eq!(rejected[0]["reason"], "purchase P1 belongs to account m1, not to m2");
+    shop.publish(&RETURN, &v1::PurchaseReturn { account_id: "m1".into(), ..back("P9") }.encode_to_vec()).await;
+    items(&up, "/v1/intake/unmatched", 1).await;
+    let database = postgres(data.path()).await;
+    database.execute("UPDATE intake.unmatched SET received_at = now() - interval '91 days' WHERE command_id = 'R-P9'", &[]).await.unwrap();
+    let rejected = items(&up, "/v1/intake/rejected", 2).await;
+    assert_eq!(rejected[1]["code"], "purchase_not_found", "{rejected:?}");
+    assert!(rejected[1]["reason"].as_str().unwrap().starts_with("waited 90 days: the account has no purchase P9"), "{rejected:?}");
+    is_empty().await.unwrap();
+    up.stop().await;
 }
 
 #[tokio::test]
@@ -218,18 +311,9 @@ async fn what_cannot_be_booked_is_kept_as_it_came_with_the_reason() {
     long.lines = (0..5001).map(|n| v1::Line { line_id: n.to_string(), ..whole.lines[0].clone() }).collect();
     let program = v1::Purchase { program: "nowhere".into(), ..whole.clone() };
     let nobody = v1::Purchase { account_id: String::new(), ..whole.clone() };
-    let early = v1::PurchaseReturn {
-        purchase_id: "P9".into(),
-        return_id: "R9".into(),
-        occurred_at_us: 1_262_304_000_000_000,
-        amount: amount(100, 2),
-        program: "shop".into(),
-        account_id: "m1".into(),
-        ..v1::PurchaseReturn::default()
-    };
     let bytes = whole.encode_to_vec();
     let confluent = [&[0, 0, 0, 0, 1, 0], &*bytes].concat();
-    let messages: [Kept<'_>; 9] = [
+    let messages: [Kept<'_>; 8] = [
         (&[], bytes[..20].to_vec(), "malformed", "loyalty.v1.Purchase"),
         (&[], [&[3], &*bytes].concat(), "magic_byte", "not protobuf"),
         (&[], confluent, "no_registry", "--schema-registry"),
@@ -238,7 +322,6 @@ async fn what_cannot_be_booked_is_kept_as_it_came_with_the_reason() {
         (&[], nobody.encode_to_vec(), "malformed", "exactly one of them"),
         (&[], program.encode_to_vec(), "program_not_found", "nowhere"),
         (&[], long.encode_to_vec(), "malformed", "malformed"),
-        (&[("message-type", "loyalty.v1.PurchaseReturn")], early.encode_to_vec(), "account_not_found", "account"),
     ];
     for (headers, body, ..) in &messages {
         shop.publish(headers, body).await;

@@ -19,7 +19,7 @@ const BUCKETS: [&str; 4] = ["pending", "available", "held", "lifetime_earned"];
 enum Step {
     Wait { hours: i64 },
     Buy { account: usize, hours_late: i64, price: u32 },
-    Redeem { account: usize, points: i64, hold: bool },
+    Redeem { account: usize, points: i64, hold: bool, hours_late: i64 },
     GiveBack { account: usize, purchase: usize, share: u32 },
     Adjust { account: usize, points: i64 },
     Look,
@@ -30,7 +30,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => prop_oneof![1_i64..72, 1_i64..2400].prop_map(|hours| Step::Wait { hours }),
         4 => (account.clone(), prop_oneof![Just(0_i64), 1_i64..600], 1_u32..2000).prop_map(|(account, hours_late, price)| Step::Buy { account, hours_late, price }),
-        2 => (account.clone(), 100_i64..900, any::<bool>()).prop_map(|(account, points, hold)| Step::Redeem { account, points, hold }),
+        2 => (account.clone(), 100_i64..900, any::<bool>(), prop_oneof![Just(0_i64), 1_i64..60])
+            .prop_map(|(account, points, hold, hours_late)| Step::Redeem { account, points, hold, hours_late }),
         2 => (account.clone(), 0_usize..8, 1_u32..=100).prop_map(|(account, purchase, share)| Step::GiveBack { account, purchase, share }),
         1 => (account, prop_oneof![-300_i64..0, 1_i64..300]).prop_map(|(account, points)| Step::Adjust { account, points }),
         3 => Just(Step::Look),
@@ -103,8 +104,12 @@ impl History<'_> {
                     self.purchases[account].push((format!("p{n}"), price));
                 }
             }
-            Step::Redeem { account, points, hold } => {
-                self.send(account, "redemptions", json!({"redemption_id": format!("r{n}"), "account_id": name(account), "points": points, "hold": hold})).await;
+            Step::Redeem { account, points, hold, hours_late } => {
+                let mut body = json!({"redemption_id": format!("r{n}"), "account_id": name(account), "points": points, "hold": hold});
+                if hours_late > 0 {
+                    body["occurred_at"] = json!(self.now.checked_sub(Span::new().hours(hours_late)).unwrap().to_string());
+                }
+                self.send(account, "redemptions", body).await;
             }
             Step::GiveBack { account, purchase, share } => {
                 let Some((id, price)) = self.purchases[account].get(purchase).cloned() else { return };
@@ -122,6 +127,7 @@ impl History<'_> {
 
     /// Asks about now and about the moments it has looked at before; then time goes on, so that nothing more is booked at this one.
     async fn look(&mut self) {
+        self.settle().await;
         self.looks.push(self.now);
         let known_at = self.now;
         for account in (0..ACCOUNTS.len()).filter(|account| self.is_open[*account]) {
@@ -197,6 +203,7 @@ async fn what_was_told_is_told_again_page_by_page_and_comes_about() {
         let mut rules = rulebook();
         rules["program"] = json!(format!("shop{n}"));
         rules["expiry"] = [json!({"mode": "rolling", "months": 4}), json!({"mode": "never"}), json!({"mode": "inactivity", "months": 3})][n % 3].clone();
+        rules["redeem"]["offline_minutes"] = json!(2880 * (n % 2));
         let (status, answer) = up.put(&format!("/v1/programs/shop{n}/rulebook"), rules).await;
         assert_eq!(status.as_u16(), 201, "{answer}");
         let now = "2010-03-01T12:00:00Z".parse().unwrap();

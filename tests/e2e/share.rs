@@ -15,6 +15,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::audit::said;
+use crate::intake::forget;
 use crate::support::{Up, ask_again, insist, loyalty, purchase, rulebook, run};
 
 /// One Kafka and one Postgres, and a folder for each process.
@@ -268,4 +269,28 @@ async fn of_several_that_seal_one_does_and_when_it_dies_the_next_goes_on() {
     std::fs::write(&file, receipt.to_string()).unwrap();
     let proven = said(&["audit", "prove", file.to_str().unwrap(), "--key", public.trim()]).await;
     assert!(proven.contains("sealed"), "{proven}");
+}
+
+#[tokio::test]
+async fn what_was_refused_stays_refused_when_the_broker_has_forgotten_the_group() {
+    let site = Site::new("forgot").await;
+    let (service, api) = (site.serve(&["serve", "command-service"], 0).await, site.serve(&["serve", "api"], 1).await);
+    api.put("/v1/programs/shop/rulebook", rulebook()).await;
+    let bought = |id: &str, price: &str| purchase(id, "m1", "2010-01-01T00:00:00Z", "A", price);
+    api.post("/v1/programs/shop/purchases", bought("P1", "50.00")).await;
+    let (status, refused) = api.post("/v1/programs/shop/redemptions", json!({"redemption_id": "R", "account_id": "m1", "points": 100})).await;
+    assert_eq!((status.as_u16(), &refused["code"]), (422, &json!("insufficient_points")), "{refused}");
+    let (status, answer) = api.post("/v1/programs/shop/purchases", bought("P2", "150.00")).await;
+    assert_eq!(status.as_u16(), 201, "{answer}");
+    api.put("/v1/programs/shop/clock", json!({"now": "2010-02-01T00:00:00Z"})).await;
+    api.stop().await;
+    service.stop().await;
+    forget("forgot.commands").await;
+    let (service, api) = (site.serve(&["serve", "command-service"], 2).await, site.serve(&["serve", "api"], 3).await);
+    // What is asked now comes after all that was asked before; decided again, the redemption would be granted.
+    let adjust = json!({"adjustment_id": "A", "account_id": "m1", "points": 1, "reason_code": "goodwill"});
+    let (status, answer) = api.post("/v1/programs/shop/adjustments", adjust).await;
+    assert_eq!((status.as_u16(), &answer["balance"]["available"]), (201, &json!(201)), "{answer}");
+    api.stop().await;
+    service.stop().await;
 }

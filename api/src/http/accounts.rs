@@ -50,6 +50,8 @@ pub struct TierView {
     /// What counts towards tiers now: points or purchases as a number, spend as a decimal in a string.
     #[schema(value_type = Object)]
     pub qualifying: serde_json::Value,
+    /// What `qualifying` and `points_to_next` count: `points`, `purchases`, or, where spend counts, the currency, such as `GBP`.
+    pub unit: String,
     /// The tier above, if any.
     pub next: Option<String>,
     /// What is missing for it, in the same unit.
@@ -258,20 +260,28 @@ fn number(version: &Version, amount: Amount) -> serde_json::Value {
     }
 }
 
+fn unit(version: &Version) -> String {
+    match version.rulebook.tiers.qualify_by {
+        QualifyBy::Points => "points".into(),
+        QualifyBy::Purchases => "purchases".into(),
+        QualifyBy::Spend => version.rulebook.currency.clone(),
+    }
+}
+
 async fn tier(database: &deadpool_postgres::Object, key: &AccountKey, program: &ProgramState) -> Result<TierView, Problem> {
     let now = program.now(real_now());
     let version = program.program.at_or_first(now).ok_or_else(|| Problem::program_not_found(&key.program))?;
     let (program_id, account_id) = (key.program.as_str(), key.account.as_str());
     let sql = "SELECT tier, since, review_at FROM tier.standing WHERE program = $1 AND account = $2";
     let row = database.query_opt(sql, &[&program_id, &account_id]).await?;
-    let unit = match version.rulebook.tiers.qualify_by {
+    let column = match version.rulebook.tiers.qualify_by {
         QualifyBy::Points => "points",
         QualifyBy::Spend => "spend",
         QualifyBy::Purchases => "purchases",
     };
     // Rows from before a rebuild state one amount alone.
     let sql = format!(
-        "SELECT coalesce(sum(coalesce({unit}::numeric, amount)), 0) FROM tier.qualifying
+        "SELECT coalesce(sum(coalesce({column}::numeric, amount)), 0) FROM tier.qualifying
          WHERE program = $1 AND account = $2 AND ($3::timestamptz IS NULL OR at > $3)"
     );
     let from = version.window_start(now).map(Moment::timestamp);
@@ -280,6 +290,7 @@ async fn tier(database: &deadpool_postgres::Object, key: &AccountKey, program: &
     let next = version.levels().get(version.level_index(&name) + 1);
     Ok(TierView {
         qualifying: number(version, qualifying),
+        unit: unit(version),
         next: next.map(|level| level.name.clone()),
         points_to_next: next.map(|level| number(version, level.at.minus(qualifying).max(Amount::ZERO))),
         review_at: row.as_ref().and_then(|row| time(row.get(2))),
@@ -369,12 +380,16 @@ async fn balance_then(
     Ok(BalanceView { available: row.get::<_, i64>(0) - lapsed, pending: row.get(1), held: row.get(2), owed: row.get(3), lifetime_earned: row.get(4) })
 }
 
-/// What was available by the bookings known then, of lots that were lost by then: it was booked as expired later.
+/// What was available by the bookings known then, of lots that were lost by then: it was or will be booked as expired later.
 async fn lapsed_then(database: &deadpool_postgres::Object, key: &AccountKey, as_of: Moment, known_at: Option<&Timestamp>) -> Result<i64, Problem> {
     let sql = "SELECT coalesce(sum(CASE 'available' WHEN part.\"to\" THEN part.points WHEN part.\"from\" THEN -part.points ELSE 0 END), 0)::bigint
                FROM statement.movement m CROSS JOIN jsonb_to_recordset(m.lots) AS part(lot_id integer, points bigint, \"from\" text, \"to\" text)
                JOIN balance.lot l ON (l.program, l.account, l.lot_id) = (m.program, m.account, part.lot_id)
-               WHERE m.program = $1 AND m.account = $2 AND m.effective_at <= $3 AND ($4::timestamptz IS NULL OR m.recorded_at <= $4) AND l.expires_at <= $3";
+               WHERE m.program = $1 AND m.account = $2 AND m.effective_at <= $3 AND ($4::timestamptz IS NULL OR m.recorded_at <= $4)
+                 AND (l.expires_at <= $3 OR EXISTS (
+                   SELECT FROM statement.movement e CROSS JOIN jsonb_to_recordset(e.lots) AS lost(lot_id integer)
+                   WHERE (e.program, e.account, e.kind, lost.lot_id) = (m.program, m.account, 'points_expired', l.lot_id)
+                     AND e.effective_at <= $3 AND e.recorded_at > $4))";
     let row = database.query_one(sql, &[&key.program.as_str(), &key.account.as_str(), &as_of.timestamp(), &known_at]).await?;
     Ok(row.get(0))
 }

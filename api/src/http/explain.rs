@@ -60,9 +60,11 @@ pub(super) async fn get(
     let (key, program) = state.key(&program, &account)?;
     wait_for(&state, "statement", params.min_position.as_deref()).await?;
     let database = require_account(&state, &key, params.min_position.as_deref()).await?;
-    let sql = "SELECT l.lot_id, l.points, CASE WHEN l.expires_at <= $3 THEN 0 ELSE l.remaining END, l.held, l.pending, l.available_at, l.expires_at, l.source, l.rule_version, coalesce(m.reason, '')
+    // By the lot: a purchase and an adjustment may have the same id. The first lot of a movement that gives points is the lot that it made.
+    let sql = "SELECT l.lot_id, l.points, CASE WHEN l.expires_at <= $3 THEN 0 ELSE l.remaining END, l.held, l.pending, l.available_at, l.expires_at, l.source, l.rule_version,
+                 coalesce(m.reason, '')
                FROM balance.lot l LEFT JOIN statement.movement m
-                 ON m.program = l.program AND m.account = l.account AND m.reference = l.source AND m.kind IN ('points_earned', 'points_added')
+                 ON m.program = l.program AND m.account = l.account AND (m.lots->0->>'lot_id')::int = l.lot_id AND m.kind IN ('points_earned', 'points_added')
                WHERE l.program = $1 AND l.account = $2 AND (l.remaining > 0 AND (l.expires_at IS NULL OR l.expires_at > $3) OR l.held > 0) ORDER BY l.lot_id";
     let now = program.now(real_now()).timestamp();
     let rows = database.query(sql, &[&key.program.as_str(), &key.account.as_str(), &now]).await?;

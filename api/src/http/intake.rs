@@ -29,7 +29,7 @@ pub struct IntakeParams {
     pub limit: Option<u32>,
 }
 
-/// A message whose account is not known.
+/// A message whose account is not known, or a return whose purchase is not.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UnmatchedView {
     /// Where it stands: topic:partition:position.
@@ -40,9 +40,15 @@ pub struct UnmatchedView {
     pub kind: String,
     /// The purchase's or return's id.
     pub command_id: String,
-    /// The keyed hash of the name it came under.
-    pub alias: String,
-    /// Why it could not be matched.
+    /// The keyed hash of the name it came under; none where it names its account.
+    pub alias: Option<String>,
+    /// Its account, where it waits for its purchase only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
+    /// The purchase that a return waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub awaits: Option<String>,
+    /// Why it waits.
     pub reason: String,
     /// When it was read.
     pub received_at: Option<String>,
@@ -102,10 +108,13 @@ fn id(row: &tokio_postgres::Row) -> String {
     format!("{}:{}:{}", row.get::<_, String>(0), row.get::<_, i32>(1), row.get::<_, i64>(2))
 }
 
-/// What waits for its account: it is booked when an alias is added that fits, or when it is claimed by hand.
+/// What waits for its account: it is booked when an alias is added that fits, or when it is claimed by hand. And returns that came before their
+/// purchase: each is booked when the purchase is, and rejected after 90 days.
 #[utoipa::path(get, path = "/intake/unmatched", params(IntakeParams), responses((status = 200, body = Page<UnmatchedView>), (status = 400, body = Problem)))]
 pub(super) async fn unmatched(State(state): State<ApiState>, Query(params): Query<IntakeParams>) -> Result<axum::Json<Page<UnmatchedView>>, Problem> {
-    let sql = "SELECT topic, partition, position, program, kind, command_id, encode(alias, 'hex'), reason, received_at FROM intake.unmatched
+    let sql = "SELECT topic, partition, position, program, kind, command_id, encode(alias, 'hex'), reason, received_at,
+                      CASE WHEN awaits IS NOT NULL THEN account END, awaits
+               FROM intake.unmatched
                WHERE claimed_at IS NULL AND (topic, partition, position) > ($1, $2, $3) ORDER BY topic, partition, position LIMIT $4";
     let (rows, next_cursor) = page(&state, sql, &params).await?;
     let view = |row: &tokio_postgres::Row| UnmatchedView {
@@ -116,11 +125,13 @@ pub(super) async fn unmatched(State(state): State<ApiState>, Query(params): Quer
         alias: row.get(6),
         reason: row.get(7),
         received_at: time(row.get(8)),
+        account_id: row.get(9),
+        awaits: row.get(10),
     };
     Ok(axum::Json(Page { items: rows.iter().map(view).collect(), next_cursor }))
 }
 
-/// What could not be read, or was refused: as it came, with the reason.
+/// What could not be read, or was refused: as it came, with the reason. Of what had waited the body is what was kept of it (`loyalty.v1.Ask`).
 #[utoipa::path(get, path = "/intake/rejected", params(IntakeParams), responses((status = 200, body = Page<RejectedView>), (status = 400, body = Problem)))]
 pub(super) async fn rejected(State(state): State<ApiState>, Query(params): Query<IntakeParams>) -> Result<axum::Json<Page<RejectedView>>, Problem> {
     let sql = "SELECT topic, partition, position, code, reason, encode(body, 'hex'), received_at FROM intake.rejected
@@ -130,6 +141,18 @@ pub(super) async fn rejected(State(state): State<ApiState>, Query(params): Query
         |row: &tokio_postgres::Row| RejectedView { id: id(row), code: row.get(3), reason: row.get(4), body_hex: row.get(5), received_at: time(row.get(6)) };
     Ok(axum::Json(Page { items: rows.iter().map(view).collect(), next_cursor }))
 }
+
+const DONE: &str = "
+UPDATE intake.unmatched SET claimed_at = now(), outcome = 'accepted'
+WHERE topic = $1 AND partition = $2 AND position = $3 AND account = $4 AND claimed_at IS NULL";
+
+/// It may be another's after all, unless it waits for a purchase of just this account.
+const GIVEN_BACK: &str = "
+WITH back AS (
+    UPDATE intake.unmatched SET account = CASE WHEN awaits IS NOT NULL THEN account END, claimed_by = NULL
+    WHERE topic = $1 AND partition = $2 AND position = $3 AND account = $4 AND claimed_at IS NULL RETURNING mark, awaits
+)
+UPDATE intake.mark m SET account = NULL FROM back b WHERE m.mark = b.mark AND b.awaits IS NULL";
 
 /// Book what waits for an account that somebody has found.
 #[utoipa::path(post, path = "/intake/unmatched/{id}/claim", request_body = ClaimBody, params(("id" = String, Path)),
@@ -145,8 +168,11 @@ pub(super) async fn claim(
     let database = state.database().await?;
     let (account, by) = (body.account_id.as_str(), actor.0.as_str());
     // It is this account's before it is booked, so that it goes to no other whatever happens in between.
-    let sql = "UPDATE intake.unmatched SET account = $4, claimed_by = coalesce(claimed_by, $5)
-               WHERE topic = $1 AND partition = $2 AND position = $3 AND (account IS NULL OR account = $4) RETURNING ask";
+    let sql = "WITH claimed AS (
+                   UPDATE intake.unmatched SET account = $4, claimed_by = coalesce(claimed_by, $5)
+                   WHERE topic = $1 AND partition = $2 AND position = $3 AND (account IS NULL OR account = $4) RETURNING ask, mark
+               ), marked AS (UPDATE intake.mark m SET account = $4 FROM claimed c WHERE m.mark = c.mark AND m.account IS NULL)
+               SELECT ask FROM claimed";
     let Some(row) = database.query_opt(sql, &[&topic, &partition, &position, &account, &by]).await? else {
         let sql = "SELECT account FROM intake.unmatched WHERE topic = $1 AND partition = $2 AND position = $3";
         let other = database.query_opt(sql, &[&topic, &partition, &position]).await?;
@@ -161,13 +187,12 @@ pub(super) async fn claim(
     let key = AccountKey { account: body.account_id.clone(), ..key };
     let outcome = state.service.submit(key, Command { actor: actor.0.clone(), ..command }).await;
     let and_then = match &outcome {
-        Ok(_) => Some("claimed_at = now(), outcome = 'accepted'"),
-        // It may be another's after all.
-        Err(refusal) => (!refusal.is_passing()).then_some("account = NULL, claimed_by = NULL"),
+        Ok(_) => Some(DONE),
+        Err(refusal) => (!refusal.is_passing()).then_some(GIVEN_BACK),
     };
-    if let Some(set) = and_then {
-        let sql = format!("UPDATE intake.unmatched SET {set} WHERE topic = $1 AND partition = $2 AND position = $3 AND account = $4 AND claimed_at IS NULL");
-        database.execute(&sql, &[&topic, &partition, &position, &account]).await?;
+    if let Some(sql) = and_then {
+        database.execute(sql, &[&topic, &partition, &position, &account]).await?;
     }
-    Ok(respond(&outcome?))
+    let answer = outcome?;
+    Ok(respond(&answer, &state.program(&answer.record.key.program)?.program))
 }

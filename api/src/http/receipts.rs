@@ -14,7 +14,7 @@ use crate::state::{ApiState, path_id};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ReceiptParams {
-    /// The kind of command, such as `purchase`; needed only where an account used one id for several kinds.
+    /// The kind of command, such as `purchase`; needed where an account used one id for several kinds.
     pub kind: Option<String>,
     /// A position from an answer: the read waits (at most 2 s) until it has seen it, else 503 `not_yet_visible`.
     pub min_position: Option<String>,
@@ -61,7 +61,7 @@ pub struct SealedView {
 /// Where an accepted command stands in the book, and once it is sealed, the proof.
 #[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/receipts/{command_id}",
     params(("program" = String, Path), ("account_id" = String, Path), ("command_id" = String, Path), ReceiptParams),
-    responses((status = 200, body = ReceiptView), (status = 404, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = ReceiptView), (status = 400, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn get(
     State(state): State<ApiState>,
     Path((program, account, command)): Path<(String, String, String)>,
@@ -72,9 +72,17 @@ pub(super) async fn get(
     wait_for(&state, "audit", params.min_position.as_deref()).await?;
     let database = state.database().await?;
     let sql = "SELECT kind, account_seq, partition, position, encode(record_hash, 'hex') FROM audit.command
-               WHERE program = $1 AND account = $2 AND command_id = $3 AND ($4::text IS NULL OR kind = $4) ORDER BY account_seq LIMIT 1";
-    let row = database.query_opt(sql, &[&key.program.as_str(), &key.account.as_str(), &command.as_str(), &params.kind]).await?;
-    let row = row.ok_or_else(|| Problem::new("command_not_found", format!("account {account} has no accepted command {command}")))?;
+               WHERE program = $1 AND account = $2 AND command_id = $3 AND ($4::text IS NULL OR kind = $4) ORDER BY account_seq";
+    let rows = database.query(sql, &[&key.program.as_str(), &key.account.as_str(), &command.as_str(), &params.kind]).await?;
+    let row = match &*rows {
+        [] => return Err(Problem::new("command_not_found", format!("account {account} has no accepted command {command}"))),
+        [row] => row,
+        // An id is unique within its kind only, and none of them is more likely meant than another.
+        several => {
+            let kinds = several.iter().map(|row| row.get::<_, &str>(0)).collect::<Vec<_>>().join(", ");
+            return Err(Problem::parameter("kind", "", &format!("one of {kinds}: the account used the id {command} for each")));
+        }
+    };
     let (partition, position) = (row.get::<_, i16>(2).unsigned_abs(), row.get::<_, i64>(3).unsigned_abs());
     let folder = state.seal.clone();
     let sealed = tokio::task::spawn_blocking(move || audit::Sealed::of(&folder, partition, position)).await;

@@ -24,7 +24,8 @@ pub(super) async fn submit(state: &ApiState, program: &str, account: Id, id: Id,
         let part = if answer.as_ref().is_ok_and(|answer| !answer.replayed) { Part::Request } else { Part::Again };
         trace.span(part, format!("REST {kind}"), begin, answer.as_ref().err().map(ToString::to_string));
     }
-    Ok(respond(&answer?))
+    let answer = answer?;
+    Ok(respond(&answer, &state.program(&answer.record.key.program)?.program))
 }
 
 /// Why somebody does something.

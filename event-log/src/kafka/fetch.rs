@@ -64,9 +64,15 @@ pub(super) fn watermarks(consumer: &Reader, topic: &str, partition: Partition) -
     }
 }
 
-/// The place after the last committed record of each of `partitions`, in their order.
-pub(super) fn ends(consumer: &Reader, topic: &str, partitions: &[Partition]) -> Result<Vec<Place>, LogError> {
-    let mut ends = BTreeMap::new();
+/// The last record of a partition, if it has one, and where the partition begins.
+struct Last {
+    low: i64,
+    message: Option<Message>,
+}
+
+/// The last record, committed where the consumer reads such only, of each of `partitions`.
+fn lasts(consumer: &Reader, topic: &str, partitions: &[Partition]) -> Result<BTreeMap<i32, Last>, LogError> {
+    let mut lasts = BTreeMap::new();
     let mut open = BTreeMap::new();
     for partition in partitions {
         open.insert(i32::from(*partition), watermarks(consumer, topic, *partition)?);
@@ -79,17 +85,35 @@ pub(super) fn ends(consumer: &Reader, topic: &str, partitions: &[Partition]) -> 
         let mut waiting: BTreeSet<i32> = open.keys().copied().collect();
         while !waiting.is_empty() {
             match poll(consumer, deadline)? {
-                Polled::Message(message) => drop(ends.insert(message.partition, Place { position: message.position + 1, offset: message.offset + 1 })),
+                Polled::Message(message) => {
+                    let low = open.get(&message.partition).map_or(0, |(low, _)| *low);
+                    lasts.insert(message.partition, Last { low, message: Some(message) });
+                }
                 Polled::End(partition) => drop(waiting.remove(&partition)),
             }
         }
         for (partition, (low, _)) in open.iter().filter(|(_, (low, high))| high - back <= *low) {
-            ends.entry(*partition).or_insert(Place { position: 0, offset: *low });
+            lasts.entry(*partition).or_insert(Last { low: *low, message: None });
         }
-        open.retain(|partition, _| !ends.contains_key(partition));
+        open.retain(|partition, _| !lasts.contains_key(partition));
         back *= 8;
     }
-    Ok(partitions.iter().filter_map(|partition| ends.get(&i32::from(*partition)).copied()).collect())
+    Ok(lasts)
+}
+
+/// The last record of each of `partitions` that has one.
+pub(super) fn last_messages(consumer: &Reader, topic: &str, partitions: &[Partition]) -> Result<Vec<Message>, LogError> {
+    Ok(lasts(consumer, topic, partitions)?.into_values().filter_map(|last| last.message).collect())
+}
+
+/// The place after the last committed record of each of `partitions`, in their order.
+pub(super) fn ends(consumer: &Reader, topic: &str, partitions: &[Partition]) -> Result<Vec<Place>, LogError> {
+    let lasts = lasts(consumer, topic, partitions)?;
+    let end = |last: &Last| match &last.message {
+        Some(message) => Place { position: message.position + 1, offset: message.offset + 1 },
+        None => Place { position: 0, offset: last.low },
+    };
+    Ok(partitions.iter().filter_map(|partition| lasts.get(&i32::from(*partition)).map(end)).collect())
 }
 
 /// The place after the last committed record of one partition.

@@ -5,12 +5,15 @@
 //! that no position is missing; a partition has one writer, named by its lease (`transactions`), whoever took it last.
 //!
 //! What is asked over the log stands on `<prefix>.commands`, whose consumer group shares the partitions out; answers on `<prefix>.replies`.
+//! How far it was read, and who has each partition, stands on `<prefix>.progress`: a group's own offsets are forgotten a week after its last member.
 
+mod alter;
 mod asker;
 mod fetch;
 mod member;
 mod message;
 mod producer;
+mod progress;
 mod record_batch;
 mod standing;
 mod tail;
@@ -154,7 +157,7 @@ impl KafkaLog {
     ///
     /// # Errors
     /// [`LogError::Partitions`] or [`LogError::OtherBook`] where it was made with another number or for another book, [`LogError::Topic`]
-    /// where a topic's settings contradict the book's needs; what the broker says.
+    /// where a topic's settings contradict the book's needs and the broker does not alter them; what the broker says.
     pub async fn open(options: KafkaOptions, partitions: u16, book_id: Option<String>) -> Result<Self, LogError> {
         topics::ensure(&options, partitions).await?;
         let config = options.clone();

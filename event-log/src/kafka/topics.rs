@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
 use super::message::headers;
-use super::{KafkaOptions, PATIENCE, Quiet, Reader, failed, fetch, timed_out};
+use super::{KafkaOptions, PATIENCE, Quiet, Reader, alter, failed, fetch, timed_out};
 use crate::LogError;
 
 pub(super) const EVENTS: &str = "events";
@@ -17,6 +17,7 @@ pub(super) const PROGRAMS: &str = "programs";
 pub(super) const OFFSETS: &str = "offsets";
 pub(super) const COMMANDS: &str = "commands";
 pub(super) const REPLIES: &str = "replies";
+pub(super) const PROGRESS: &str = "progress";
 const BOOK: &str = "book";
 
 /// More than the largest command or record there can be: 4 MiB of a request make less.
@@ -30,6 +31,8 @@ const COMPACTED: &[(&str, &str)] = &[("cleanup.policy", "compact")];
 /// What is asked may wait 30 days for a command service; who asks waits seconds for the answer.
 const ASKED: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms", "2592000000"), ("retention.bytes", "-1"), LARGEST];
 const ANSWERED: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms", "3600000")];
+/// The last lease of a partition counts, and is kept for ever. Segments are small, as compaction leaves the last one alone.
+const LEASED: &[(&str, &str)] = &[("cleanup.policy", "compact"), ("segment.bytes", "16777216")];
 
 /// How long the first call waits: whoever mistyped an address hears of it soon.
 const REACH: Duration = Duration::from_secs(10);
@@ -55,7 +58,7 @@ struct Wanted {
     settings: &'static [(&'static str, &'static str)],
 }
 
-fn wanted(options: &KafkaOptions, partitions: u16) -> [Wanted; 7] {
+fn wanted(options: &KafkaOptions, partitions: u16) -> [Wanted; 8] {
     let topic = |name: &str, partitions, settings| Wanted { name: options.topic(name), partitions, settings };
     [
         topic(EVENTS, partitions, KEPT),
@@ -65,10 +68,11 @@ fn wanted(options: &KafkaOptions, partitions: u16) -> [Wanted; 7] {
         topic(OFFSETS, 1, COMPACTED),
         topic(COMMANDS, partitions, ASKED),
         topic(REPLIES, partitions, ANSWERED),
+        topic(PROGRESS, partitions, LEASED),
     ]
 }
 
-/// Makes the topics that are not there and checks those that are.
+/// Makes the topics that are not there, and gives those that are the settings that the book needs.
 pub(super) async fn ensure(options: &KafkaOptions, partitions: u16) -> Result<(), LogError> {
     let config = options.clone();
     super::blocking(move || refuse_half_a_book(&config)).await?;
@@ -92,7 +96,7 @@ pub(super) async fn ensure(options: &KafkaOptions, partitions: u16) -> Result<()
         }
     }
     for wanted in &wanted {
-        check(&admin, wanted, &patient).await?;
+        mend(options, &admin, wanted, &patient).await?;
     }
     let config = options.clone();
     super::blocking(move || {
@@ -124,13 +128,36 @@ fn refuse_half_a_book(options: &KafkaOptions) -> Result<(), LogError> {
     }
 }
 
-async fn check(admin: &AdminClient<Quiet>, wanted: &Wanted, patient: &AdminOptions) -> Result<(), LogError> {
-    let described = describe(admin, &wanted.name, patient).await?;
-    for (setting, expected) in wanted.settings {
-        let found = described.get(setting).and_then(|entry| entry.value.clone()).unwrap_or_default();
-        if found != *expected {
-            return Err(LogError::Topic { topic: wanted.name.clone(), setting: (*setting).to_owned(), found, expected: (*expected).to_owned() });
+/// A setting that is not as the book needs it.
+type Wrong = (&'static str, String, &'static str);
+
+/// Alters what is not as it should be, and waits until it is.
+async fn mend(options: &KafkaOptions, admin: &AdminClient<Quiet>, wanted: &Wanted, patient: &AdminOptions) -> Result<(), LogError> {
+    let wrong = async || -> Result<Vec<Wrong>, LogError> {
+        let described = describe(admin, &wanted.name, patient).await?;
+        let found = |setting: &str| described.get(setting).and_then(|entry| entry.value.clone()).unwrap_or_default();
+        let settings = wanted.settings.iter().map(|(setting, expected)| (*setting, found(setting), *expected));
+        Ok(settings.filter(|(_, found, expected)| found != expected).collect())
+    };
+    let before = wrong().await?;
+    if before.is_empty() {
+        return Ok(());
+    }
+    let (config, topic) = (options.clone(), wanted.name.clone());
+    let changes: Vec<(&str, &str)> = before.iter().map(|(setting, _, expected)| (*setting, *expected)).collect();
+    let altered = super::blocking(move || alter::alter(&config, &topic, &changes)).await;
+    if let Err(error) = &altered {
+        tracing::warn!(topic = wanted.name, error = error as &dyn std::error::Error, "the broker does not alter the topic");
+    }
+    let deadline = Instant::now() + if altered.is_ok() { PATIENCE } else { Duration::ZERO };
+    while let Some((setting, found, expected)) = wrong().await?.into_iter().next() {
+        if Instant::now() >= deadline {
+            return Err(LogError::Topic { topic: wanted.name.clone(), setting: setting.into(), found, expected: expected.into() });
         }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    for (setting, found, expected) in before {
+        tracing::warn!(topic = wanted.name, setting, was = found, is = expected, "a topic's setting was not as the book needs it, and was altered");
     }
     Ok(())
 }

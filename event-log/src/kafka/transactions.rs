@@ -2,7 +2,8 @@
 //!
 //! Invariants: whoever has a partition is named by its lease, the metadata of the group's offset for it, which is written in a transaction
 //! itself; who takes a partition first ends the producer that the lease names, so that nothing of it can follow; offsets and leases are written
-//! with the member's standing in the group (KIP-447), so that the broker refuses them when the group has gone on without it.
+//! with the member's standing in the group (KIP-447), so that the broker refuses them when the group has gone on without it; in the same transaction
+//! each is written to the topic of progress, which holds where the group's offsets were forgotten, as those of a group without members are after a week.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::producer::{Messages, Offsets, Producer, ProducerError, Written};
+use super::progress::{self, Lease};
 use super::standing::{Membership, Standing};
 use super::{KafkaOptions, PATIENCE, Reader, failed, fetch, topics};
 use crate::{Batch, Crash, LogError, Partition, Position, Taken};
@@ -32,12 +34,6 @@ pub(super) struct Transactions {
     consumed: BTreeMap<Partition, i64>,
 }
 
-struct Lease {
-    partition: Partition,
-    offset: i64,
-    holder: String,
-}
-
 /// What a transaction appends.
 pub(super) struct Append<'a> {
     pub(super) batch: &'a Batch,
@@ -53,9 +49,11 @@ enum Failure {
     Log(LogError),
 }
 
+/// The topics that are written.
+const WRITTEN: [&str; 6] = [topics::EVENTS, topics::OUTCOMES, topics::PROGRAMS, topics::OFFSETS, topics::REPLIES, topics::PROGRESS];
+
 fn producer(options: &KafkaOptions, id: &str) -> Result<Producer, LogError> {
-    let written = [topics::EVENTS, topics::OUTCOMES, topics::PROGRAMS, topics::OFFSETS, topics::REPLIES];
-    let written = written.iter().map(|name| options.topic(name)).collect();
+    let written = WRITTEN.iter().map(|name| options.topic(name)).collect();
     Producer::start(options, id, &options.topic(topics::COMMANDS), written).map_err(refused("take the log over"))
 }
 
@@ -100,8 +98,10 @@ impl Transactions {
                 break leases;
             }
         };
-        for lease in leases {
-            self.consumed.insert(lease.partition, lease.offset);
+        // Where the group's offsets were set back, what was decided stays so.
+        for lease in leases.into_iter().chain(progress::read(&self.reader, &self.options, partitions)?) {
+            let consumed = self.consumed.entry(lease.partition).or_insert(lease.offset);
+            *consumed = lease.offset.max(*consumed);
         }
         let own: Vec<_> = partitions.iter().map(|partition| self.lease(*partition, &self.id)).collect();
         self.transaction(None, &own)?;
@@ -112,7 +112,8 @@ impl Transactions {
         }
         self.next_program = fetch::end(&self.reader, &self.options.topic(topics::PROGRAMS), 0)?.position;
         let ends = partitions.iter().copied().zip(events.iter().map(|place| place.position)).collect();
-        Ok(Taken { ends, program_entries: self.next_program })
+        let undecided = own.iter().map(|lease| (lease.partition, u64::try_from(lease.offset).unwrap_or(0))).collect();
+        Ok(Taken { ends, program_entries: self.next_program, undecided })
     }
 
     pub(super) fn release(&mut self, partitions: &[Partition]) -> Result<(), LogError> {
@@ -149,15 +150,22 @@ impl Transactions {
                 Err(error) => return Err(failed("read the leases")(error)),
             }
         };
-        let lease = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+        let (mut leases, mut forgotten) = (Vec::new(), Vec::new());
+        for element in found.elements() {
             let partition = Partition::try_from(element.partition()).unwrap_or_default();
-            let offset = match element.offset() {
-                Offset::Offset(offset) => offset,
-                _ => fetch::watermarks(reader, &topic, partition)?.0,
-            };
-            Ok(Lease { partition, offset, holder: element.metadata().to_owned() })
-        };
-        found.elements().iter().map(lease).collect()
+            match element.offset() {
+                Offset::Offset(offset) => leases.push(Lease { partition, offset, holder: element.metadata().to_owned() }),
+                _ => forgotten.push(partition),
+            }
+        }
+        leases.extend(progress::read(reader, &self.options, &forgotten)?);
+        // Those that nobody ever had.
+        for partition in partitions {
+            if !leases.iter().any(|lease| lease.partition == *partition) {
+                leases.push(Lease { partition: *partition, offset: fetch::watermarks(reader, &topic, *partition)?.0, holder: String::new() });
+            }
+        }
+        Ok(leases)
     }
 
     /// Makes one, again and again where the group has gone on in the middle or a broker is away, as long as the end was not asked for.
@@ -197,10 +205,13 @@ impl Transactions {
 
     fn send(&mut self, batch: Option<&Batch>, leases: &[Lease], membership: &Membership) -> Result<Written, ProducerError> {
         let topic = |name: &str| self.options.topic(name);
-        let names = [topics::EVENTS, topics::OUTCOMES, topics::PROGRAMS, topics::OFFSETS, topics::REPLIES].map(topic);
+        let [names @ .., progress] = WRITTEN.map(topic);
         let mut messages = self.producer.messages();
         if let Some(batch) = batch {
             self.write(batch, &names, &mut messages);
+        }
+        for lease in leases {
+            messages.push(&progress, lease.partition, lease.key().as_bytes(), &lease.value(), (0, 0));
         }
         let offsets = leases.iter().map(|lease| (lease.partition, lease.offset, lease.holder.as_str())).collect();
         let commands = topic(topics::COMMANDS);

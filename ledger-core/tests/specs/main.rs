@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::float_arithmetic, clippy::type_complexity, reason = "a test may")]
 
 mod alias;
+mod causes;
 mod earn;
 mod expire;
 mod fuzz;
@@ -17,3 +18,4 @@ mod returns;
 mod rulebook;
 mod support;
 mod tiers;
+mod versions;

@@ -350,5 +350,6 @@ proptest! {
             pair.step(step);
         }
         prop_assert!(pair.book.account.qualifying_recent.points >= 0);
+        crate::causes::never_negative(&pair.book.events);
     }
 }

@@ -114,7 +114,7 @@ pub struct DataOptions {
     #[arg(long, env = "LOYALTY_SEAL")]
     pub seal: Option<PathBuf>,
     /// How many partitions a new log gets; it can't change.
-    #[arg(long, env = "LOYALTY_PARTITIONS", default_value_t = 8)]
+    #[arg(long, env = "LOYALTY_PARTITIONS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     pub partitions: u16,
     /// How many accounts stay in memory, more or less.
     #[arg(long, env = "LOYALTY_ACCOUNTS_IN_MEMORY", default_value_t = 100_000)]
@@ -448,7 +448,8 @@ pub struct SchemaOptions {
 /// Sets logging up, on standard error.
 pub fn log(arguments: &Arguments) {
     let filter = EnvFilter::try_new(&arguments.log).unwrap_or_else(|_| EnvFilter::new("warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // What can't be written has nobody to be told to; the subscriber would panic.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match arguments.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

@@ -24,16 +24,16 @@ pub fn answers(site: &Site, stories: &BTreeMap<String, Story>, findings: &mut Fi
     let claims = site.topic.claims();
     let (mut answers, mut given): (Vec<Answered>, BTreeMap<Used, BTreeSet<Id>>) = Default::default();
     let booked = |account: Option<Id>, command: &Command| site.booked(&AccountKey { account: account?, ..key(0) }, command);
-    for ByCard { step, place, command, deed, became, rulebooks } in all.iter() {
+    for ByCard { step, place, mark, command, deed, became, rulebooks } in all.iter() {
         let (account, rulebooks) = match became {
             // Where it was given to an account, and to another process that gave it to the same it was granted: see below.
             Became::Rejected(_) => {
-                let account = site.topic.matched(place);
+                let account = site.topic.matched(mark);
                 let Some(answer) = booked(account.clone(), command).filter(|answer| is_of(answer, command)) else { continue };
                 (account, rule_version(&answer))
             }
-            Became::Booked => (site.topic.matched(place), *rulebooks),
-            Became::Waits => match claims.iter().find(|claim| claim.place == *place) {
+            Became::Booked => (site.topic.matched(mark), *rulebooks),
+            Became::Waits | Became::Early(_) => match claims.iter().find(|claim| claim.place == *place) {
                 Some(claim) if claim.outcome == "accepted" => (Some(claim.account.clone()), claim.rulebooks),
                 _ => continue,
             },
@@ -106,7 +106,7 @@ fn kept_right(site: &Site, findings: &mut Findings) {
         }
     }
     if let Some(place) = site.topic.unclaimed(&site.world) {
-        findings.push(format!("message {} waits, and one account has its card", place.offset));
+        findings.push(format!("message {} waits, and could be booked", place.offset));
     }
 }
 

@@ -181,8 +181,7 @@ impl Writer for NodeWriter {
 
     async fn take(&mut self, partitions: &[Partition]) -> Result<Taken, LogError> {
         self.log.gate(4000).await?;
-        let (ends, program_entries) = self.log.world.take(self.id, self.log.node.unwrap_or_default(), partitions)?;
-        Ok(Taken { ends, program_entries })
+        self.log.world.take(self.id, self.log.node.unwrap_or_default(), partitions)
     }
 
     async fn release(&mut self, partitions: &[Partition]) -> Result<(), LogError> {

@@ -68,6 +68,7 @@ impl Answered {
 pub struct ByCard {
     pub step: usize,
     pub place: Place,
+    pub mark: intake::Mark,
     pub command: Command,
     pub deed: Deed,
     pub became: Became,

@@ -18,7 +18,7 @@ use crate::model::Deed;
 use crate::plan::{Way, What};
 use crate::run::{Answered, ByCard, PATIENCE, Refused, Site, key};
 use crate::topic::Became;
-use crate::work::{command, message};
+use crate::work::{alias, command, message};
 
 impl Site {
     pub async fn till(self: Arc<Self>, account: usize, mut steps: mpsc::UnboundedReceiver<usize>) {
@@ -38,9 +38,10 @@ impl Site {
     async fn by_card(&self, step: usize, account: usize, card: u8, command: Command, deed: Deed) {
         let Some((kind, body)) = message(&key(account), &command, Some(card)) else { return };
         let place = self.topic.publish(kind, body);
+        let mark = intake::mark(&key(account).program, command.action.kind(), &command.id, alias(card));
         let became = self.topic.done(&place).await;
         let rulebooks = self.published.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len();
-        self.by_card.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(ByCard { step, place, command, deed, became, rulebooks });
+        self.by_card.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(ByCard { step, place, mark, command, deed, became, rulebooks });
     }
 
     async fn by_account(&self, number: usize, account: usize, way: Way, twin: bool, command: Command, deed: Deed) {
@@ -135,7 +136,7 @@ impl Site {
     /// Published once; what becomes of it is seen in the book and in what intake keeps.
     async fn over_the_topic(&self, account: usize, command: &Command, kind: &str, body: Vec<u8>) -> Result<Answer, String> {
         let place = self.topic.publish(kind, body);
-        if let Became::Rejected(code) = self.topic.done(&place).await {
+        if let Became::Rejected(code) | Became::Early(code) = self.topic.done(&place).await {
             return Err(code);
         }
         self.booked(&key(account), command).ok_or_else(|| "intake is done with it, and it is neither booked nor kept".to_owned())

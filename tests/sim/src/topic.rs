@@ -7,7 +7,7 @@ use std::time::Duration;
 use api::AliasKey;
 use async_trait::async_trait;
 use event_log::Position;
-use intake::{Claimable, EngineError, Known, Message, Place, Source, Store, Unmatched};
+use intake::{Claimable, Early, EngineError, Known, Mark, Message, Place, Refused, Source, Store, Unmatched};
 use ledger_core::account::{Command, EventKind};
 use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_schemas::Record;
@@ -23,10 +23,14 @@ pub fn aliases() -> AliasKey {
     AliasKey::from([7; 32])
 }
 
-/// A message that waits for its account.
+/// A message that waits for its account, or a return that waits for its purchase.
 #[derive(Clone)]
 struct Waiting {
-    alias: Alias,
+    /// None where it names its account.
+    alias: Option<Alias>,
+    mark: Option<Mark>,
+    /// The purchase, and the code with which it was refused.
+    awaits: Option<(Id, String)>,
     program: Id,
     command: Command,
     account: Option<Id>,
@@ -42,8 +46,8 @@ struct Inner {
     committed: usize,
     rejected: BTreeMap<Place, String>,
     waiting: BTreeMap<Place, Waiting>,
-    /// Where messages went; none for those that wait.
-    matched: BTreeMap<Place, Option<Id>>,
+    /// Where messages went, by what they are known by wherever they are published; none for those that wait.
+    marks: BTreeMap<Mark, Option<Id>>,
     /// Nothing more is claimed but what is in hand.
     holds: bool,
     rulebooks: usize,
@@ -59,6 +63,8 @@ pub enum Became {
     Rejected(String),
     /// It waits, or was claimed later.
     Waits,
+    /// It is a return that was refused with this code, and waits for its purchase, or was claimed later.
+    Early(String),
     Booked,
 }
 
@@ -100,8 +106,11 @@ impl Topic {
         let inner = self.inner();
         match inner.rejected.get(place) {
             Some(code) => Became::Rejected(code.clone()),
-            None if inner.waiting.contains_key(place) => Became::Waits,
-            None => Became::Booked,
+            None => match inner.waiting.get(place) {
+                Some(Waiting { awaits: Some((_, code)), .. }) => Became::Early(code.clone()),
+                Some(_) => Became::Waits,
+                None => Became::Booked,
+            },
         }
     }
 
@@ -113,7 +122,7 @@ impl Topic {
     pub fn hold(&self) -> bool {
         let mut inner = self.inner();
         inner.holds = true;
-        inner.waiting.values().all(|waiting| waiting.account.is_none() || waiting.outcome.is_some())
+        inner.waiting.values().all(|waiting| waiting.account.is_none() || waiting.awaits.is_some() || waiting.outcome.is_some())
     }
 
     pub fn let_go(&self, rulebooks: usize) {
@@ -131,19 +140,28 @@ impl Topic {
     }
 
     /// Where a message went that names its account otherwise.
-    pub fn matched(&self, place: &Place) -> Option<Id> {
-        self.inner().matched.get(place).cloned().flatten()
+    pub fn matched(&self, mark: &Mark) -> Option<Id> {
+        self.inner().marks.get(mark).cloned().flatten()
     }
 
     pub fn rejected(&self) -> BTreeMap<Place, String> {
         self.inner().rejected.clone()
     }
 
-    /// A name under which something waits that one account has.
+    /// Something that waits and could be booked.
     pub fn unclaimed(&self, world: &World) -> Option<Place> {
-        let waiting: Vec<(Place, Alias)> =
-            self.inner().waiting.iter().filter(|(_, waiting)| waiting.outcome.is_none()).map(|(place, waiting)| (place.clone(), waiting.alias)).collect();
-        waiting.into_iter().find(|(_, alias)| accounts(world, *alias).len() == 1).map(|(place, _)| place)
+        let waiting: Vec<(Place, Waiting)> = self.inner().waiting.clone().into_iter().filter(|(_, waiting)| waiting.outcome.is_none()).collect();
+        waiting.into_iter().find(|(_, waiting)| waiting.may_be_booked(world)).map(|(place, _)| place)
+    }
+}
+
+impl Waiting {
+    fn may_be_booked(&self, world: &World) -> bool {
+        match (&self.awaits, &self.account, self.alias) {
+            (Some((purchase, _)), Some(account), _) => has_purchase(world, &AccountKey { program: self.program.clone(), account: account.clone() }, purchase),
+            (None, _, Some(alias)) => accounts(world, alias).len() == 1,
+            _ => false,
+        }
     }
 }
 
@@ -169,6 +187,19 @@ fn accounts(world: &World, alias: Alias) -> BTreeSet<AccountKey> {
         }
     }
     accounts
+}
+
+/// Whether the account has this purchase, as far as the book is seen.
+fn has_purchase(world: &World, key: &AccountKey, purchase: &Id) -> bool {
+    let ends = world.seen_ends();
+    let inner = world.inner();
+    inner.records.iter().zip(ends).any(|(records, end)| {
+        let seen = records.iter().take_while(|entry| entry.position < end as Position).filter_map(|entry| Record::decode(&entry.body).ok());
+        seen.filter(|record| record.key == *key).flat_map(|record| record.events).any(|event| match &event.kind {
+            EventKind::PointsEarned(earned) => earned.purchase.purchase_id == *purchase,
+            _ => false,
+        })
+    })
 }
 
 /// A connection, with the lock that goes with it.
@@ -237,19 +268,15 @@ impl Source for Reader {
 impl Store for Reader {
     async fn known(&self, places: &[Place]) -> Result<BTreeMap<Place, Known>, EngineError> {
         let inner = self.call().await?;
-        let known = |place: &Place| {
-            let is_kept = inner.rejected.contains_key(place) || inner.waiting.contains_key(place);
-            let known = if is_kept { Some(Known::Kept) } else { inner.matched.get(place).cloned().flatten().map(Known::Matched) };
-            Some((place.clone(), known?))
-        };
-        Ok(places.iter().filter_map(known).collect())
+        let is_kept = |place: &&Place| inner.rejected.contains_key(place) || inner.waiting.contains_key(place);
+        Ok(places.iter().filter(is_kept).map(|place| (place.clone(), Known::Kept)).collect())
     }
 
-    async fn give(&self, messages: &BTreeMap<Place, Id>) -> Result<BTreeMap<Place, Id>, EngineError> {
+    async fn give(&self, messages: &BTreeMap<Mark, Id>) -> Result<BTreeMap<Mark, Id>, EngineError> {
         let mut inner = self.call().await?;
-        let mut give = |(place, account): (&Place, &Id)| {
-            let given = inner.matched.entry(place.clone()).or_insert_with(|| Some(account.clone()));
-            Some((place.clone(), given.clone()?))
+        let mut give = |(mark, account): (&Mark, &Id)| {
+            let given = inner.marks.entry(*mark).or_insert_with(|| Some(account.clone()));
+            Some((*mark, given.clone()?))
         };
         Ok(messages.iter().filter_map(&mut give).collect())
     }
@@ -260,14 +287,43 @@ impl Store for Reader {
     }
 
     async fn keep_unmatched(&self, unmatched: &Unmatched<'_>) -> Result<Option<Id>, EngineError> {
-        let Unmatched { place, program, alias, command, .. } = unmatched;
-        let waiting = Waiting { alias: *alias, program: (*program).clone(), command: (*command).clone(), account: None, outcome: None, rulebooks: 0 };
+        let Unmatched { place, mark, program, alias, command, .. } = unmatched;
+        let waiting = Waiting {
+            alias: Some(*alias),
+            mark: Some(*mark),
+            awaits: None,
+            program: (*program).clone(),
+            command: (*command).clone(),
+            account: None,
+            outcome: None,
+            rulebooks: 0,
+        };
         let mut inner = self.call().await?;
-        let given = inner.matched.entry((*place).clone()).or_default().clone();
+        let given = inner.marks.entry(*mark).or_default().clone();
         if given.is_none() {
             inner.waiting.entry((*place).clone()).or_insert(waiting);
         }
         Ok(given)
+    }
+
+    async fn keep_early(&self, early: &Early<'_>) -> Result<(), EngineError> {
+        let Early { place, key, command, purchase, refused } = early;
+        let waiting = Waiting {
+            alias: None,
+            mark: None,
+            awaits: None,
+            program: key.program.clone(),
+            command: (*command).clone(),
+            account: Some(key.account.clone()),
+            outcome: None,
+            rulebooks: 0,
+        };
+        let mut inner = self.call().await?;
+        let waiting = inner.waiting.entry((*place).clone()).or_insert(waiting);
+        if waiting.outcome.is_none() {
+            waiting.awaits = Some(((*purchase).clone(), refused.code.clone()));
+        }
+        Ok(())
     }
 
     async fn keep_rejected(&self, message: &Message, code: &str, _: &str) -> Result<(), EngineError> {
@@ -280,27 +336,38 @@ impl Store for Reader {
         if *inner.claims.get_or_insert(self.connection.id) != self.connection.id {
             return Ok(Vec::new());
         }
-        let holds = inner.holds;
+        let Inner { holds, waiting, marks, .. } = &mut *inner;
         let mut claimable = Vec::new();
-        for (place, waiting) in inner.waiting.iter_mut().filter(|(_, waiting)| waiting.outcome.is_none()) {
-            if waiting.account.is_none() && !holds {
-                let found = accounts(&self.world, waiting.alias);
-                waiting.account = found.first().filter(|_| found.len() == 1).map(|key| key.account.clone());
+        for (place, waiting) in waiting.iter_mut().filter(|(_, waiting)| waiting.outcome.is_none()) {
+            let awaited = waiting.awaits.is_some();
+            if awaited && (*holds || !waiting.may_be_booked(&self.world)) {
+                continue;
+            }
+            if let (None, Some(alias), false) = (&waiting.account, waiting.alias, *holds) {
+                let found = accounts(&self.world, alias);
+                let own = found.first().filter(|_| found.len() == 1).map(|key| key.account.clone());
+                let mark = waiting.mark.and_then(|mark| marks.get_mut(&mark));
+                waiting.account = own.map(|own| mark.map_or(own.clone(), |mark| mark.get_or_insert(own).clone()));
             }
             if let Some(account) = &waiting.account {
                 let key = AccountKey { program: waiting.program.clone(), account: account.clone() };
-                claimable.push(Claimable { place: place.clone(), key, command: waiting.command.clone() });
+                claimable.push(Claimable { place: place.clone(), key, command: waiting.command.clone(), awaited });
             }
         }
         Ok(claimable)
     }
 
-    async fn claimed(&self, place: &Place, outcome: &str) -> Result<(), EngineError> {
+    async fn claimed(&self, place: &Place, refused: Option<&Refused>) -> Result<(), EngineError> {
         let mut inner = self.call().await?;
         let rulebooks = inner.rulebooks;
         if let Some(waiting) = inner.waiting.get_mut(place).filter(|waiting| waiting.outcome.is_none()) {
+            let outcome = refused.map_or("accepted", |refused| &refused.code);
             (waiting.outcome, waiting.rulebooks) = (Some(outcome.to_owned()), rulebooks);
         }
+        Ok(())
+    }
+
+    async fn done(&self, _: &[Place]) -> Result<(), EngineError> {
         Ok(())
     }
 

@@ -51,7 +51,7 @@ fn card(n: u8) -> String {
     format!("4000-{n}")
 }
 
-fn alias(card_number: u8) -> Alias {
+pub fn alias(card_number: u8) -> Alias {
     aliases().alias(&id("shop"), "card", &card(card_number))
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use event_log::{Asked, Batch, Entry, LogError, NewReply, News, Partition, Position, ReplyTo, Slot};
+use event_log::{Asked, Batch, Entry, LogError, NewReply, News, Partition, Position, ReplyTo, Slot, Taken};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{mpsc, oneshot};
@@ -13,6 +13,9 @@ use tokio::time::Instant;
 
 use crate::book::Book;
 use crate::watched::Watched;
+
+/// How many questions that were decided a group asks again of whoever takes a partition, as if it had forgotten how far it was.
+const ASKED_AGAIN: u64 = 5;
 
 /// What becomes of an append.
 #[derive(Clone, Copy, Debug)]
@@ -163,7 +166,7 @@ impl World {
     }
 
     /// Gives `writer` these partitions; whoever had them appends nothing more.
-    pub fn take(&self, writer: u64, node: usize, partitions: &[Partition]) -> Result<(Vec<(Partition, Position)>, Position), LogError> {
+    pub fn take(&self, writer: u64, node: usize, partitions: &[Partition]) -> Result<Taken, LogError> {
         let mut inner = self.inner();
         if inner.ended.contains(&writer) {
             return Err(LogError::Fenced { epoch: writer });
@@ -176,13 +179,15 @@ impl World {
             inner.holder[usize::from(*partition)] = writer;
         }
         let ends = partitions.iter().map(|partition| (*partition, inner.records[usize::from(*partition)].len() as Position)).collect();
-        let entries = inner.programs.len() as Position;
+        let program_entries = inner.programs.len() as Position;
+        let undecided = partitions.iter().map(|partition| (*partition, inner.consumed[usize::from(*partition)])).collect();
         let Inner { members, questions, consumed, .. } = &mut *inner;
         if let Some(member) = members.iter_mut().find(|member| member.node == node) {
             for partition in partitions.iter().filter(|partition| member.assigned.contains(partition)) {
                 member.taken.insert(*partition);
                 let i = usize::from(*partition);
-                let from = usize::try_from(consumed[i]).unwrap_or(usize::MAX);
+                // As far as the group knows: some that were decided come again.
+                let from = usize::try_from(consumed[i].saturating_sub(ASKED_AGAIN)).unwrap_or(usize::MAX);
                 for (offset, question) in questions[i].iter().enumerate().skip(from) {
                     let _ = member.news.send(asked(*partition, offset as u64, question));
                 }
@@ -190,7 +195,7 @@ impl World {
         }
         drop(inner);
         self.changed();
-        Ok((ends, entries))
+        Ok(Taken { ends, program_entries, undecided })
     }
 
     pub fn release(&self, writer: u64, partitions: &[Partition]) {

@@ -40,7 +40,8 @@ pub(super) fn decide(account: &Account, purchase: &Arc<Purchase>, context: &Cont
     let moved = tier::after_earning(account, &earned, now_rules, context.now);
     let due = earned.pending && earned.lot.as_ref().is_some_and(|lot| lot.available_at <= context.now)
         || earned.lot.as_ref().and_then(|lot| lot.expires_at).is_some_and(|at| at <= context.now)
-        || moved.as_ref().and_then(|(_, moved)| moved.review_at).is_some_and(|at| at <= context.now);
+        || moved.as_ref().and_then(|(_, moved)| moved.review_at).is_some_and(|at| at <= context.now)
+        || expire::lapses_by(context.program, account.last_activity.max(occurred_at), context.now);
     events.push(Event { at, kind: EventKind::PointsEarned(earned) });
     if !owes && !due {
         events.extend(moved.map(|(at, moved)| Event { at, kind: EventKind::TierChanged(moved) }));
@@ -72,7 +73,7 @@ fn wake(account: &Account, at: Moment, version: &Version, context: &Context<'_>,
         }
         _ => {}
     }
-    events.extend(taking::move_expiry(account, now_rules, at));
+    events.extend(taking::move_expiry(account, now_rules, at, context.now));
 }
 
 fn facts(account: &Account, purchase: &Purchase, version: &Version) -> Facts {

@@ -59,7 +59,7 @@ fn growth(account: &Account, redemption: &Id, more: Result<Exact, TooLarge>, ver
 fn activity(account: &Account, at: Moment, context: &Context<'_>) -> Result<Vec<Event>, Rejection> {
     let version = rules(context)?;
     let woken = (account.status == Status::Inactive).then_some(Event { at: context.now, kind: EventKind::AccountWoken });
-    Ok(woken.into_iter().chain(taking::move_expiry(account, version, at)).collect())
+    Ok(woken.into_iter().chain(taking::move_expiry(account, version, at, context.now)).collect())
 }
 
 /// What is told later may have been over by now, such as a hold.

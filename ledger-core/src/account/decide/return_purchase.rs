@@ -43,12 +43,13 @@ pub(super) fn decide(account: &Account, id: &Id, body: &Arc<Return>, context: &C
     let mut reversed = reversed(account, state, &kept, (context.program, version), id, body).map_err(|_| Rejection::AmountTooLarge)?;
     reversed.refunded = Some(refunded);
     let mut draft = Draft::new(account, context)?;
+    let returned_at = happened_at(body.occurred_at, context.now);
     // Told late, it may take points that came after it.
-    let at = happened_at(body.occurred_at, context.now).max(taking::since(account, &reversed.parts));
+    let at = returned_at.max(taking::since(account, &reversed.parts));
     draft.emit(at, EventKind::PurchaseReturned(Box::new(reversed)));
     // What a smaller basket earns more pays what is owed, as any points that come.
     taking::pay_owed(&mut draft, at, None);
-    tier::after_return(&mut draft, at);
+    tier::after_return(&mut draft, returned_at);
     Ok(Decision { rule_version: version.number, ..draft.finish() })
 }
 

@@ -66,11 +66,13 @@ pub(super) fn sum(parts: &[Part]) -> Points {
     parts.iter().map(|part| part.points).sum()
 }
 
-/// What an activity at `at` does to the lots that follow it, if there are any and the rules (still) say so: those that are lost by then are booked
-/// so, the expiry of the others moves.
-pub(super) fn move_expiry(account: &Account, version: &Version, at: Moment) -> Vec<Event> {
-    let follows = |lot: &&LotState| lot.expiry_moves && (lot.remaining > 0 && !lot.is_lost_by(at) || lot.held > 0);
-    let moves = version.expiry_moves() && at > account.last_activity && account.lots.iter().any(|lot| follows(&lot));
+/// What an activity at `at`, told of at `now`, does to the lots that follow it, if there are any and the rules (still) say so: those that are lost by then
+/// are booked so, the expiry of the others moves. It brings nothing back that was lost before it was told of.
+pub(super) fn move_expiry(account: &Account, version: &Version, at: Moment, now: Moment) -> Vec<Event> {
+    let mut following = account.lots.iter().filter(|lot| lot.expiry_moves && (lot.remaining > 0 || lot.held > 0));
+    let comes_back = |lot: &LotState| lot.remaining > 0 && lot.is_lost_by(now) && !lot.is_lost_by(at);
+    let moves = version.expiry_moves() && at > account.last_activity && !following.clone().any(comes_back);
+    let moves = moves && following.any(|lot| lot.held > 0 || !lot.is_lost_by(at));
     let Some(expires_at) = version.expires_at(at, at).filter(|_| moves) else { return Vec::new() };
     let lost = account.lots.iter().filter(|lot| lot.expiry_moves && lot.remaining > 0 && lot.is_lost_by(at));
     let mut events: Vec<Event> = lost.filter_map(expired).collect();

@@ -1,0 +1,114 @@
+//! What is looked at before anything is started, so that a wrong flag is told in one line: the address, the key files, the data folder, the database.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use api::{AliasKey, Keys};
+use audit::{AuditError, Sealer};
+use event_log::postgres::connect;
+use tokio::net::{TcpListener, TcpSocket};
+
+use crate::args::DataOptions;
+
+/// How long the database may take to answer at first.
+const DATABASE_WITHIN: Duration = Duration::from_secs(10);
+
+/// An address that is ours, where nobody is answered yet.
+pub struct Door {
+    listen: SocketAddr,
+    socket: TcpSocket,
+}
+
+impl Door {
+    /// Takes the address.
+    pub fn at(listen: SocketAddr) -> anyhow::Result<Self> {
+        let take = || {
+            let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // As a server that was stopped a moment ago leaves it.
+            socket.set_reuseaddr(true)?;
+            socket.bind(listen)?;
+            Ok::<_, std::io::Error>(socket)
+        };
+        Ok(Self { listen, socket: take().with_context(|| wrong(listen))? })
+    }
+
+    /// Answers from now on.
+    pub fn open(self) -> anyhow::Result<TcpListener> {
+        self.socket.listen(1024).with_context(|| wrong(self.listen))
+    }
+}
+
+fn wrong(listen: SocketAddr) -> String {
+    format!("can't listen on {listen}; --listen names another address")
+}
+
+/// What the API needs, found to be right.
+pub struct ApiDoor {
+    /// Where it answers.
+    pub door: Door,
+    /// Who may ask; anybody if there are none.
+    pub keys: Option<Keys>,
+    /// The key of the aliases' hashes.
+    pub aliases: AliasKey,
+}
+
+impl ApiDoor {
+    /// Refuses an address that is taken, or that others can reach without keys, and files that hold something else.
+    pub fn at(listen: SocketAddr, api_keys: Option<&Path>, data: &DataOptions) -> anyhow::Result<Self> {
+        if !listen.ip().is_loopback() && api_keys.is_none() {
+            bail!("--listen {listen} can be reached by others: give --api-keys FILE (see `loyalty key`), or listen on loopback");
+        }
+        let door = Door::at(listen)?;
+        let keys = api_keys.map(Keys::read).transpose()?;
+        folder(data)?;
+        Ok(Self { door, keys, aliases: data.alias_key()? })
+    }
+}
+
+/// Makes the data folder where it is not there.
+pub fn folder(data: &DataOptions) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&data.data).with_context(|| format!("can't make the data folder {}; --data names another", data.data.display()))
+}
+
+/// Connects to a database that is named, once.
+pub async fn database(url: &str) -> anyhow::Result<()> {
+    let config: tokio_postgres::Config = url.parse().context("--database-url (DATABASE_URL) is wrong: postgres://USER:PASSWORD@HOST:PORT/NAME is expected")?;
+    let hosts = config.get_hosts().iter().zip(config.get_ports().iter().chain(std::iter::repeat(&5432)));
+    let name = |(host, port): (&tokio_postgres::config::Host, &u16)| match host {
+        tokio_postgres::config::Host::Tcp(host) => format!("{host}:{port}"),
+        tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
+    };
+    // Never the URL, which may hold a password.
+    let hosts: Vec<String> = hosts.map(name).collect();
+    let unreachable = || format!("the database at {} can't be reached; is --database-url (DATABASE_URL) right?", hosts.join(", "));
+    let connected = tokio::time::timeout(DATABASE_WITHIN, connect(url, "public")).await;
+    connected.with_context(unreachable)?.with_context(unreachable)?;
+    Ok(())
+}
+
+/// Who seals the book, with a key that was found to be one.
+pub struct Sealing {
+    /// The secret key.
+    pub secret: String,
+    /// Where.
+    pub folder: PathBuf,
+    /// None while another process seals there.
+    pub sealer: Option<Sealer>,
+}
+
+impl Sealing {
+    /// Reads the key at `key`, to seal in `folder`.
+    pub fn with(key: &Path, folder: PathBuf) -> anyhow::Result<Self> {
+        let secret = crate::audit::secret(key)?;
+        let sealer = match Sealer::open(&folder, &secret) {
+            Err(taken @ AuditError::Taken { .. }) => {
+                tracing::info!(%taken, "this one waits for its turn");
+                None
+            }
+            opened => Some(opened.with_context(|| format!("the key {}", key.display()))?),
+        };
+        Ok(Self { secret, folder, sealer })
+    }
+}
