@@ -90,7 +90,13 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
                 }
                 EventKind::PointsEarned(earned) => {
                     let at = Some(earned.purchase.occurred_at.timestamp());
-                    changes.purchases.push(Counted { place, at, purchase: earned.purchase.purchase_id.as_str(), amount: earned.qualifying.0, counted: counted(earned) });
+                    changes.purchases.push(Counted {
+                        place,
+                        at,
+                        purchase: earned.purchase.purchase_id.as_str(),
+                        amount: earned.qualifying.0,
+                        counted: counted(earned),
+                    });
                 }
                 EventKind::PurchaseReturned(reversed) => {
                     let (purchase, counted) = (reversed.body.purchase_id.as_str(), Qualifying::default().minus(uncounted(reversed)));
