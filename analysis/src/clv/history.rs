@@ -61,7 +61,10 @@ days AS (
 
 const MEMBERS: &str = "
 SELECT account, (count(*) FILTER (WHERE known) - 1)::int, (max(day) FILTER (WHERE known) - min(day))::int, ($2::date - min(day))::int,
-       coalesce(avg(spend) FILTER (WHERE known AND day > first), 0)::float8, (sum(orders) FILTER (WHERE known))::int, (sum(spend) FILTER (WHERE known))::float8,
+       coalesce(avg(spend) FILTER (WHERE known AND day > first), 0)::float8, (sum(orders) FILTER (WHERE known))::int,
+       (sum(spend) FILTER (WHERE known)
+        - coalesce((SELECT sum(u.amount) FROM clv.unmatched_refund u WHERE u.program = $1 AND u.account = d.account AND u.returned_on <= $2
+                    AND ($5::date IS NULL OR u.booked_on <= $5)), 0))::float8,
        (count(*) FILTER (WHERE NOT known))::int, coalesce(sum(spend) FILTER (WHERE NOT known), 0)::float8
 FROM (SELECT account, day, orders, spend, day <= $2 AS known, min(day) OVER (PARTITION BY account) AS first FROM days) d
 WHERE first <= $2 GROUP BY account ORDER BY account";
