@@ -22,6 +22,8 @@ pub struct Programs {
     by_id: BTreeMap<Id, Vec<(u64, Program)>>,
     /// The editions that the book entered, in their order.
     editions: Vec<EditionEntered>,
+    /// How many entries there are.
+    entries: u64,
 }
 
 impl Programs {
@@ -30,7 +32,7 @@ impl Programs {
     /// # Errors
     /// [`AuditError::Wrong`], where an entry can't be read.
     pub fn read(entries: &[Vec<u8>]) -> Result<Self, AuditError> {
-        let mut programs = Self::default();
+        let mut programs = Self { entries: entries.len() as u64, ..Self::default() };
         for (i, bytes) in entries.iter().enumerate() {
             let wrong = |what: String| AuditError::Wrong(format!("entry {i} of the program stream: {what}"));
             let entry = ProgramEntry::decode(bytes).map_err(|error| wrong(error.to_string()))?;
@@ -98,7 +100,8 @@ fn action(record: &Record) -> Option<Action> {
                 ("purchase", EventKind::PointsEarned(earned)) => Action::Earn(Arc::clone(&earned.purchase)),
                 ("redemption", EventKind::PointsRedeemed(spent)) => Action::Redeem { points: sum(&spent.parts), occurred_at: Some(record.effective_at) },
                 ("redemption", EventKind::PointsHeld { parts, lapses_at, .. }) => {
-                    let us = lapses_at.as_micros() - record.effective_at.as_micros();
+                    // A till whose clock runs ahead holds from now on.
+                    let us = lapses_at.as_micros() - record.effective_at.min(record.recorded_at).as_micros();
                     Action::Hold { points: sum(parts), minutes: u32::try_from(us / MINUTE_US).ok(), occurred_at: Some(record.effective_at) }
                 }
                 ("capture", EventKind::HoldCaptured(spent)) => Action::Capture { redemption: spent.redemption.clone(), points: Some(sum(&spent.parts)) },
@@ -191,6 +194,9 @@ impl<'a> Again<'a> {
         let command = command_of(record, name, &mut self.scratch).ok_or("its command can't be made from it, or has another hash than it says")?;
         let stages = self.programs.by_id.get(&record.key.program).ok_or("its program has no rulebook")?;
         let entries = record.program_entries.ok_or("it does not say how much of the program stream its decision used")?;
+        if entries > self.programs.entries {
+            return Err(format!("it says that its decision used {entries} entries of the program stream, which has {}", self.programs.entries));
+        }
         let published = stages.iter().rev().find(|(entry, _)| *entry < entries);
         let (_, program) = published.ok_or_else(|| format!("its program had no rulebook among the first {entries} entries of the program stream"))?;
         match decide(account, &command, &Context { program, now: record.recorded_at, target_known: false }) {

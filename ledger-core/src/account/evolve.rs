@@ -8,7 +8,7 @@ use super::state::{Account, Hold, LotState, PurchaseState, RedemptionState, Spen
 use crate::id::Id;
 use crate::planted::{Bug, is_planted};
 use crate::points::{Amount, Exact, Points};
-use crate::policy::{Kept, gross};
+use crate::policy::{Kept, QualifyBy, gross};
 use crate::posting::postings;
 use crate::time::{DAY_US, Moment};
 
@@ -318,7 +318,12 @@ impl Account {
         self.standing.tier = moved.to.clone();
         // Where a return leaves enough of the purchases that had counted for a lower tier, it is they who hold it, not those booked since.
         let counted = moved.counted.unwrap_or_else(|| Qualifying::of_first_edition_tier(moved.qualifying));
-        let is_rest = moved.cause == TierCause::Returned && self.standing.basis == Some(counted);
+        // A record of edition 1 states what is left of the basis in one unit, and not in which.
+        let is_left = |basis: Qualifying| match moved.counted {
+            Some(counted) => basis == counted,
+            None => [QualifyBy::Points, QualifyBy::Spend, QualifyBy::Purchases].into_iter().any(|unit| basis.by(unit) == moved.qualifying),
+        };
+        let is_rest = moved.cause == TierCause::Returned && self.standing.basis.is_some_and(is_left);
         if !is_rest {
             self.standing.since_seq = self.seq + 1;
         }

@@ -130,6 +130,8 @@ impl Pools {
         self.days.iter_mut().filter(|run| run.day == day && run.first_seq == own).for_each(|run| run.points -= fewer);
         let all_own = [RunPoints { first_seq: own, points: day_points }];
         lower(&mut self.member, if by_run.is_empty() { &all_own } else { by_run });
+        // Edition 1 took more from a run than it had, where a cap was lowered within a day.
+        self.member.iter_mut().for_each(|run| run.points = run.points.max(0));
     }
 }
 

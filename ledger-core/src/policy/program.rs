@@ -148,8 +148,13 @@ impl Program {
     /// When what is lost at `lost_at` is booked: when no redemption of before can be told any more.
     #[must_use]
     pub fn booked_at(&self, lost_at: Moment) -> Moment {
-        let minutes = self.at_or_first(lost_at).map_or(0, |version| version.rulebook.redeem.offline_minutes);
-        lost_at.plus_micros(i64::from(minutes) * MINUTE_US)
+        // The last moments of every version until then: each allows as many minutes as it says.
+        let starts = self.versions.iter().map(|version| version.rulebook.effective_from).filter(|start| *start < lost_at);
+        let until = |end: Moment| {
+            let minutes = self.at_or_first(end.plus_micros(-1)).map_or(0, |version| version.rulebook.redeem.offline_minutes);
+            end.plus_micros(i64::from(minutes) * MINUTE_US)
+        };
+        starts.chain([lost_at]).map(until).fold(lost_at, Moment::max)
     }
 
     /// Whether redemptions may be told later than they occur by any version.

@@ -1,6 +1,6 @@
 //! Redeem: at once, or hold → capture (whole or in part) → release. A till that was offline tells of it later.
 
-use super::{Context, Decision, Draft, require_open, require_past, require_spending, rules, taking};
+use super::{Context, Decision, Draft, happened_at, require_open, require_past, require_spending, rules, taking};
 use crate::account::event::{Event, EventKind, Part, Spent};
 use crate::account::rejection::Rejection;
 use crate::account::state::{Account, Status};
@@ -26,7 +26,7 @@ fn moment<'a>(account: &Account, occurred_at: Option<Moment>, context: &Context<
     if context.now > at.plus_micros(i64::from(minutes) * MINUTE_US) {
         return Err(Rejection::ToldTooLate { occurred_at: at, minutes });
     }
-    Ok((at, version))
+    Ok((happened_at(at, context.now), version))
 }
 
 /// From which lots a redemption at `at` takes its points.

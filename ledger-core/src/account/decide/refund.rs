@@ -74,7 +74,7 @@ impl Left<'_> {
         if shipping > self.shipping {
             return Err(self.refused(shipping, shipping));
         }
-        let all_goods = kept.returned_amount > Amount::ZERO && !after.is_positive();
+        let all_goods = kept.returned_amount > Amount::ZERO && self.is_too_little(after)?;
         Ok(refunded(if all_goods { before } else { before.minus(rest) }, shipping, all_goods))
     }
 
@@ -92,8 +92,14 @@ impl Left<'_> {
             return Err(self.refused(amount, shipping));
         }
         let short = self.goods.minus(Exact::of(goods)).map_err(too_large)?;
-        let all_goods = goods > Amount::ZERO && !short.is_positive();
+        let all_goods = goods > Amount::ZERO && self.is_too_little(short)?;
         Ok(refunded(if all_goods { money(self.goods)? } else { goods }, shipping, all_goods))
+    }
+
+    /// Whether `rest` is less than half of what can be paid, so that nobody can ask for it.
+    fn is_too_little(&self, rest: Exact) -> Result<bool, Rejection> {
+        let half = Exact::of(Amount::unit(self.decimals)).over(Exact::from(2));
+        Ok(half.and_then(|half| half.minus(rest)).map_err(too_large)?.is_positive())
     }
 
     /// Whether `excess` over what is left is more than rounding explains: a minor unit, or half of one for each line that is kept.

@@ -40,10 +40,14 @@ pub(super) fn decide(account: &Account, id: &Id, body: &Arc<Return>, context: &C
         version = context.program.at(context.now);
     }
     let version = version.ok_or(Rejection::NoRulebook { at: state.purchase.occurred_at })?;
-    let mut reversed = reversed(account, state, &kept, (context.program, version), id, body).map_err(|_| Rejection::AmountTooLarge)?;
-    reversed.refunded = Some(refunded);
-    let mut draft = Draft::new(account, context)?;
     let returned_at = happened_at(body.occurred_at, context.now);
+    let mut draft = Draft::new(account, context)?;
+    // What of its lot is lost by then counts as taken, so it is booked as lost first: no redemption that is told later may spend it.
+    taking::lose(&mut draft, |lot| state.lot == Some(lot), returned_at);
+    let account = &draft.account;
+    let state = account.purchase(&body.purchase_id).unwrap_or(state);
+    let mut reversed = reversed(account, state, &kept, (context.program, version), (id, body), returned_at).map_err(|_| Rejection::AmountTooLarge)?;
+    reversed.refunded = Some(refunded);
     // Told late, it may take points that came after it.
     let at = returned_at.max(taking::since(account, &reversed.parts));
     draft.emit(at, EventKind::PurchaseReturned(Box::new(reversed)));
@@ -58,8 +62,8 @@ fn reversed(
     state: &PurchaseState,
     kept: &Kept,
     (program, version): (&Program, &Version),
-    id: &Id,
-    body: &Arc<Return>,
+    (id, body): (&Id, &Arc<Return>),
+    returned_at: Moment,
 ) -> Result<Reversed, TooLarge> {
     let rated = rate(&state.purchase, kept, version, &state.facts)?;
     // A purchase that gave nothing has no lot for a smaller basket's bonus to go to.
@@ -71,7 +75,7 @@ fn reversed(
         points = rounded_alone(state, kept, version, points)?;
     }
     let counted = uncounted(state, kept, &rated, points)?;
-    let (parts, expired) = take_back(account, state, points, body.occurred_at);
+    let (parts, expired) = take_back(account, state, points, returned_at);
     let missing = points - taking::sum(&parts) - expired;
     let owes = version.rulebook.returns.on_shortfall == OnShortfall::Negative;
     Ok(Reversed {

@@ -2,7 +2,7 @@
 
 use compact_str::CompactString;
 
-use super::Draft;
+use super::{Draft, happened_at};
 use crate::account::event::{Earned, EventKind, TierCause, TierMove};
 use crate::account::state::{Account, Status};
 use crate::policy::{Downgrade, Version};
@@ -45,7 +45,8 @@ pub(super) fn after_earning(account: &Account, earned: &Earned, version: &Versio
     if reached <= current {
         return None;
     }
-    let since = if opened { occurred_at.max(account.standing.since) } else { occurred_at };
+    let happened_at = happened_at(occurred_at, now);
+    let since = if opened { happened_at.max(account.standing.since) } else { happened_at };
     let moved = TierMove {
         from: name(version, current),
         to: name(version, reached),

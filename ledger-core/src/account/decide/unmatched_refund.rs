@@ -1,7 +1,7 @@
 //! Refund without a purchase: money given back for goods whose purchase the book does not have, such as one from before the book began. No points
 //! are taken and no tier changes, as none can be shown to have been given for it; it lowers what the member is said to have spent.
 
-use super::{Context, Decision, require_past, rules};
+use super::{Context, Decision, happened_at, require_past, rules};
 use crate::account::command::Refund;
 use crate::account::event::{Event, EventKind};
 use crate::account::rejection::Rejection;
@@ -29,11 +29,12 @@ pub(super) fn decide(account: &Account, id: &Id, body: &Refund, context: &Contex
     if version.rulebook.returns.unmatched == UnmatchedRefunds::Reject {
         return Err(Rejection::RefundUnmatched);
     }
+    let at = happened_at(occurred_at, context.now);
     let mut events = Vec::with_capacity(2);
     if account.status == Status::Unopened {
         let (pending, tier) = (accounts.activation_required, version.levels()[0].name.as_str().into());
-        events.push(Event { at: occurred_at, kind: EventKind::AccountOpened { pending, tier } });
+        events.push(Event { at, kind: EventKind::AccountOpened { pending, tier } });
     }
-    events.push(Event { at: occurred_at, kind: EventKind::RefundBooked { refund: id.clone(), body: Box::new(body.clone()) } });
+    events.push(Event { at, kind: EventKind::RefundBooked { refund: id.clone(), body: Box::new(body.clone()) } });
     Ok(Decision { rule_version: version.number, events })
 }

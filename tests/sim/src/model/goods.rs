@@ -72,7 +72,7 @@ impl Model {
         let counts = self.counting(now_us, current);
         let reached = level(current, self.counted(&counts));
         if reached > self.tier {
-            self.reach(occurred_us.max(self.tier_since_us));
+            self.reach(occurred_us.min(now_us).max(self.tier_since_us));
             self.move_tier(reached, self.reached_us, Some(counts), current);
         }
         Ok(())
@@ -179,10 +179,14 @@ impl Model {
         let negative = rules[after.version]["return"]["on_shortfall"] == "negative";
         self.purchases.insert(purchase.to_owned(), after);
         let points = before - self.granted(rules);
+        let us = occurred_us.min(now_us);
+        // What is lost by then counts as taken, and can't be spent by what is told later.
+        let is_lost = |point: &Point| point.purchase.as_deref() == Some(purchase) && point.lost_us().is_some_and(|lost_us| lost_us <= us);
+        self.points.iter_mut().filter(|point| point.at == At::Lapsed && is_lost(point)).for_each(|point| point.at = At::Expired);
         if points >= 0 {
-            self.claw_back(purchase, points, occurred_us, negative);
+            self.claw_back(purchase, points, us, negative);
         } else {
-            self.give_more(purchase, -points, occurred_us, now_us);
+            self.give_more(purchase, -points, us, now_us);
         }
         let counts = &mut self.purchases.get_mut(purchase).expect("it was bought").counts;
         let gone = [points, (counts[1] - spend).max(0), i64::from(is_all)];
@@ -259,6 +263,7 @@ impl Bought {
     fn after(&self, back: &BackSpec) -> Option<Self> {
         let lines = self.kept.iter().filter(|kept| **kept > 0).count();
         let most_more = whole_number(lines.max(2) as i64) / whole_number(2);
+        let half_a_cent = whole_number(1) / whole_number(2);
         let (left, shipping_left) = (self.goods_left(), self.shipping - self.shipping_back);
         let mut after = self.clone();
         match back {
@@ -271,7 +276,7 @@ impl Bought {
                 if after.kept.iter().any(|kept| *kept < 0) || more > most_more {
                     return None;
                 }
-                if after.money_back > 0 && more >= Ratio::zero() {
+                if after.money_back > 0 && -more < half_a_cent {
                     after.all_goods_back();
                 }
             }
@@ -286,7 +291,7 @@ impl Bought {
                 let shipping = named.unwrap_or(beyond);
                 after.shipping_back += shipping;
                 let goods = *money - shipping;
-                if goods > 0 && whole_number(goods) >= left {
+                if goods > 0 && &left - whole_number(goods) < half_a_cent {
                     after.all_goods_back();
                 } else {
                     after.money_back += goods;

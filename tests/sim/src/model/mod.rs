@@ -106,7 +106,10 @@ impl Point {
 
     /// When it is booked as lost: when no redemption of before can be told any more.
     fn booked_us(&self, rules: &[Value]) -> Option<i64> {
-        self.lost_us().map(|us| us + number(&rules[in_force(rules, us).unwrap_or(0)]["redeem"]["offline_minutes"]) * MINUTE_US)
+        let lost_us = self.lost_us()?;
+        let ends = rules.iter().map(effective_us).filter(|us| *us < lost_us).chain([lost_us]);
+        let told_by = |us: i64| us + number(&rules[in_force(rules, us - 1).unwrap_or(0)]["redeem"]["offline_minutes"]) * MINUTE_US;
+        ends.map(told_by).chain([lost_us]).max()
     }
 }
 

@@ -44,7 +44,7 @@ impl Model {
             let was_there = point.came_us.max(point.matures_us) <= us && self.back_us.get(&point.lot).is_none_or(|back_us| *back_us <= us);
             matches!(point.at, At::Available | At::Lapsed) && was_there && point.lost_us().is_none_or(|lost_us| lost_us > us)
         });
-        check_points(points, all.len(), &rules[version]).map(|()| (us, version, all))
+        check_points(points, all.len(), &rules[version]).map(|()| (us.min(now_us), version, all))
     }
 
     pub(super) fn spent(&mut self, redemption: &str, now_us: i64, rules: &Value) {
