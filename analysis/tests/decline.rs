@@ -199,12 +199,14 @@ async fn a_look_back_knows_nothing_later_and_replaces_nothing() {
     assert_eq!(last.reasons, ["assessment 1 was put in force by hand"]);
     let scheduled = Asked { is_scheduled: true, ..Asked::day(day(400)) };
     assert!(!assess(&mut client, "shop", &rules, &scheduled, now).await.unwrap().in_force);
+    let earlier = assess(&mut client, "shop", &rules, &Asked::day(day(250)), now).await.unwrap();
+    assert!(!earlier.in_force && earlier.why.starts_with("it looks back"), "one by hand is of a day like any other: {}", earlier.why);
     assert!(assess(&mut client, "shop", &rules, &Asked::day(day(400)), now).await.unwrap().in_force);
     assert_eq!(states(&list(&client, "shop", &[], None, i64::MAX).await.unwrap()), later);
     let in_force: Vec<i32> = assessments(&client, "shop", 10).await.unwrap().iter().filter(|one| one.in_force).map(|one| one.version).collect();
-    assert_eq!(in_force, [5]);
+    assert_eq!(in_force, [6]);
     // No such assessment, and no day after the last purchase.
-    assert!(put_in_force(&mut client, "shop", 99).await.unwrap_err().to_string().contains("1, 2, 3, 4, 5"));
+    assert!(put_in_force(&mut client, "shop", 99).await.unwrap_err().to_string().contains("1, 2, 3, 4, 5, 6"));
     assert!(assess(&mut client, "shop", &rules, &Asked::day(day(500)), now).await.unwrap_err().to_string().contains("the day of the last purchase"));
 }
 

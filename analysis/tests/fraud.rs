@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
-use analysis::fraud::{PendingFreeze, Reference, Reported, Step, case, cases, pending_freezes, report, settle_freeze, step, watch};
+use analysis::fraud::{PendingFreeze, Reference, Reported, Step, case, cases, is_pending, pending_freezes, report, settle_freeze, step, watch};
 use event_log::postgres::{connect, migrate};
 use jiff::Timestamp;
 use ledger_core::policy::FraudRules;
@@ -92,9 +92,11 @@ async fn a_freeze_waits_until_the_ledger_has_answered() {
     signals(&client, 3, "earn", "q", "d", "10 + n").await;
     look(&mut client, &rules).await;
     assert_eq!(waiting(&client).await, ["m1", "m3"]);
-    // What turns out to be none freezes nobody any more.
+    // What turns out to be none freezes nobody any more, also where a round over those that waited has begun.
+    let round = pending_freezes(&client).await.unwrap();
+    assert!(is_pending(&client, &round[0]).await.unwrap() && !is_pending(&client, &first[0]).await.unwrap());
     step(&mut client, "shop", &first[0].case_id, "kim", Step::Dismiss, "a family", now).await.unwrap().unwrap();
-    assert!(waiting(&client).await.is_empty());
+    assert!(waiting(&client).await.is_empty() && !is_pending(&client, &round[0]).await.unwrap());
 }
 
 async fn confirmed(client: &Client) -> Vec<(String, String)> {

@@ -133,6 +133,11 @@ pub const CODES: &[Code] = &[
     Code { code: "approval_required", status: 422, meaning: "So many points take two people: propose the adjustment, and let somebody else approve it." },
     Code { code: "too_many_proposals", status: 422, meaning: "As many proposals of the account wait as may; approve or decline one first." },
     Code { code: "period_closed", status: 409, meaning: "The period is closed; a closed period never changes. What comes late goes into the next open one." },
+    Code {
+        code: "period_before_first",
+        status: 409,
+        meaning: "A later period was closed first, and its opening figures with it: those before it are never closed.",
+    },
     Code { code: "period_not_next", status: 409, meaning: "Periods are closed in turn: close the one before it first." },
     Code { code: "period_not_over", status: 422, meaning: "The period is not over by the program's clock." },
     Code { code: "closing_not_found", status: 404, meaning: "Nobody has proposed to close the period." },

@@ -56,6 +56,14 @@ pub enum PeriodRefusal {
     /// It is closed.
     #[error("period {0} is closed; a closed period never changes")]
     Closed(Month),
+    /// Months are closed from a later one on.
+    #[error("period {period} can't be closed any more: period {first} was closed first, and its opening figures with it")]
+    BeforeFirst {
+        /// The one that was asked for.
+        period: Month,
+        /// The first that was closed.
+        first: Month,
+    },
     /// One before it is open.
     #[error("period {period} can't be closed before {next}, which is open")]
     NotNext {
@@ -86,6 +94,7 @@ impl PeriodRefusal {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Closed(_) => "period_closed",
+            Self::BeforeFirst { .. } => "period_before_first",
             Self::NotNext { .. } => "period_not_next",
             Self::NotOver(_) => "period_not_over",
             Self::NotProposed(_) => "closing_not_found",
@@ -113,6 +122,9 @@ impl ProgramState {
     }
 
     fn require_closable(&self, period: Month, now: Moment) -> Result<(), PeriodRefusal> {
+        if let Some(first) = self.closed_periods.first().map(|closed| closed.proposed.closing.period).filter(|first| period < *first) {
+            return Err(PeriodRefusal::BeforeFirst { period, first });
+        }
         if let Some(next) = self.next_period() {
             if period < next {
                 return Err(PeriodRefusal::Closed(period));
@@ -197,7 +209,7 @@ mod tests {
         programs.approve_closing(&shop, month("2026-01"), 0, "ben".into(), now).unwrap();
         assert_eq!(refused(programs.approve_closing(&shop, month("2026-01"), 0, "ben".into(), now)), "period_closed");
         assert_eq!(refused(programs.propose_closing(&shop, closing("2026-01"), "ada".into(), now)), "period_closed");
-        assert_eq!(refused(programs.propose_closing(&shop, closing("2025-12"), "ada".into(), now)), "period_closed");
+        assert_eq!(refused(programs.propose_closing(&shop, closing("2025-12"), "ada".into(), now)), "period_before_first");
         // Then February comes next, and March not before it is over.
         assert_eq!(refused(programs.propose_closing(&shop, closing("2026-03"), "ada".into(), now)), "period_not_next");
         programs.propose_closing(&shop, closing("2026-02"), "ben".into(), now).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use analysis::fraud::{PendingFreeze, pending_freezes, settle_freeze, watch};
+use analysis::fraud::{PendingFreeze, is_pending, pending_freezes, settle_freeze, watch};
 use api::real_now;
 use command_service::{Refusal, Service};
 use ledger_core::account::Command;
@@ -81,40 +81,39 @@ async fn look(service: &Service, client: &mut Client) -> Result<usize, Failure> 
 
 /// Submits the freezes that are pending; tells whether some still are.
 async fn freeze_pending(service: &Service, client: &mut Client) -> Result<bool, Failure> {
-    let mut is_pending = false;
-    for freeze in pending_freezes(client).await? {
-        match submit(service, &freeze).await? {
-            Answer::Given(note) => settle_freeze(client, &freeze, ACTOR, &note, real_now().timestamp()).await?,
-            Answer::Missing => is_pending = true,
-            Answer::Nobody => return Ok(true),
+    let freezes = pending_freezes(client).await?;
+    freeze_all(service, client, &freezes).await
+}
+
+async fn freeze_all(service: &Service, client: &mut Client, freezes: &[PendingFreeze]) -> Result<bool, Failure> {
+    let mut is_left = false;
+    for freeze in freezes {
+        // Those before it took their time: somebody may have dismissed its case meanwhile.
+        if !is_pending(client, freeze).await? {
+            continue;
+        }
+        match submit(service, freeze).await? {
+            Some(note) => settle_freeze(client, freeze, ACTOR, &note, real_now().timestamp()).await?,
+            // Others may have an answer: another process may decide them.
+            None => is_left = true,
         }
     }
-    Ok(is_pending)
+    Ok(is_left)
 }
 
-/// What came of a freeze that was submitted.
-enum Answer {
-    /// What the ledger said, in words.
-    Given(String),
-    /// The account has none yet; others may.
-    Missing,
-    /// The ledger is not answering at the moment.
-    Nobody,
-}
-
-/// The command's id derives from the case, so to ask again is safe.
-async fn submit(service: &Service, freeze: &PendingFreeze) -> Result<Answer, Failure> {
+/// What the ledger said, in words; none where it has no answer yet. The command's id derives from the case, so to ask again is safe.
+async fn submit(service: &Service, freeze: &PendingFreeze) -> Result<Option<String>, Failure> {
     let PendingFreeze { program, case_id, account, rule } = freeze;
     let key = AccountKey { program: Id::parse(program)?, account: Id::parse(account)? };
     let reason = Reason { code: "fraud".into(), note: format!("rule {rule}, case {case_id}") };
     let command = Command { id: Id::parse(&format!("fraud-{case_id}"))?, actor: ACTOR.into(), action: Action::Freeze(reason) };
     Ok(match service.submit(key, command).await {
-        Ok(_) => Answer::Given(format!("account {account} frozen")),
+        Ok(_) => Some(format!("account {account} frozen")),
         // An account that can't be frozen (it is already, or is closed) stays as it is; the case says so.
-        Err(refusal @ (Refusal::Rejected(_) | Refusal::Told { .. })) => Answer::Given(format!("account {account} could not be frozen: {refusal}")),
+        Err(refusal @ (Refusal::Rejected(_) | Refusal::Told { .. })) => Some(format!("account {account} could not be frozen: {refusal}")),
         Err(refusal) => {
             tracing::warn!(account, case_id, %refusal, "the freeze is not booked yet; trying again");
-            if refusal.is_passing() { Answer::Nobody } else { Answer::Missing }
+            None
         }
     })
 }
@@ -128,9 +127,12 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_freeze_that_finds_the_queue_full_is_still_pending() {
-        let folder = tempfile::tempdir().unwrap();
+    fn freeze(account: &str) -> PendingFreeze {
+        PendingFreeze { program: "shop".into(), case_id: "c1".into(), account: account.into(), rule: "many".into() }
+    }
+
+    /// A service in `folder` whose loop does not run, so what is asked waits in the queue, which has room for one; it ends with what is told besides.
+    async fn service(folder: &tempfile::TempDir) -> (Service, impl Sized) {
         let config = ServiceConfig {
             state: StatePlace::Folder(folder.path().to_owned()),
             owner: "test".into(),
@@ -139,12 +141,36 @@ mod tests {
             share: Share::Alone,
             answer_within: RETRY_AFTER,
         };
-        // The loop does not run, so what is asked waits in the queue.
-        let (service, running) = Service::open(Arc::new(MemoryLog::new(1)), config, Arc::new(real_now)).await.unwrap();
-        let freeze = PendingFreeze { program: "shop".into(), case_id: "c1".into(), account: "a".into(), rule: "many".into() };
-        assert!(tokio::time::timeout(REST, submit(&service, &freeze)).await.is_err(), "it waits");
-        assert!(matches!(submit(&service, &freeze).await.unwrap(), Answer::Nobody), "the queue is full");
+        Service::open(Arc::new(MemoryLog::new(1)), config, Arc::new(real_now)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_freeze_that_finds_the_queue_full_is_still_pending() {
+        let folder = tempfile::tempdir().unwrap();
+        let (service, running) = service(&folder).await;
+        assert!(tokio::time::timeout(REST, submit(&service, &freeze("a"))).await.is_err(), "it waits");
+        assert_eq!(submit(&service, &freeze("a")).await.unwrap(), None, "the queue is full");
         drop(running);
-        assert!(matches!(submit(&service, &freeze).await.unwrap(), Answer::Nobody), "nobody decides any more");
+        assert_eq!(submit(&service, &freeze("a")).await.unwrap(), None, "nobody decides any more");
+    }
+
+    #[tokio::test]
+    async fn a_freeze_whose_case_was_dismissed_meanwhile_is_not_asked_for() {
+        let url = embedded_postgres::testing::database("freeze_dismissed").await;
+        drop(analysis::open(&url).await.unwrap());
+        let mut client = event_log::postgres::connect(&url, "analysis").await.unwrap();
+        let insert = "INSERT INTO analysis.fraud_freeze SELECT 'shop', 'c1', account, 'many', now() FROM unnest(ARRAY['a', 'b']) AS u(account)";
+        client.execute(insert, &[]).await.unwrap();
+        // Given a round that has begun, in which nobody decides the first one.
+        let round = pending_freezes(&client).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (service, running) = service(&folder).await;
+        drop(running);
+        assert!(freeze_all(&service, &mut client, &round).await.unwrap(), "they are still pending");
+        // When the case is dismissed, nothing of it is left to ask for, and nothing is written.
+        client.execute("DELETE FROM analysis.fraud_freeze", &[]).await.unwrap();
+        assert!(!freeze_all(&service, &mut client, &round).await.unwrap());
+        let events: i64 = client.query_one("SELECT count(*) FROM analysis.fraud_event", &[]).await.unwrap().get(0);
+        assert_eq!(events, 0);
     }
 }

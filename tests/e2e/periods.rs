@@ -60,6 +60,11 @@ async fn a_month_that_two_people_closed_never_changes() {
     assert_eq!(february["contract_liability"], "1064.43", "{february}");
     let back = february["entries"].as_array().unwrap().iter().find(|entry| entry["cohort"] == "2020-01-01" && entry["account"] == "revenue_goods");
     assert_eq!(back.map(|entry| entry["credit"].clone()), Some(json!("391.39")), "{february}");
+    // Months before the first that was closed are not open: nobody closes them any more.
+    assert_eq!(journal(&up, "2019-12").await["status"], "before_first_closing");
+    let (status, problem) = up.post(&format!("{periods}/2019-12/close"), json!(null)).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("period_before_first")), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("period 2020-01 was closed first"), "{problem}");
     // And a closed month stays closed, also after a restart.
     let (status, problem) = up.post(&format!("{periods}/2020-01/close"), json!(null)).await;
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("period_closed")), "{problem}");

@@ -242,8 +242,6 @@ fn refuse(asked: &Asked, models: &Models, latest: Option<Date>, current: Option<
     if let Some(chosen) = current.filter(|current| asked.is_scheduled && current.is_chosen) {
         return Some(format!("assessment {} was put in force by hand", chosen.version));
     }
-    // What somebody put in force by hand holds until the next assessment that is asked for.
-    let latest = latest.filter(|_| !current.is_some_and(|current| current.is_chosen));
     let later = latest.filter(|latest| *latest > day)?;
     Some(format!("it looks back: the one in force is as of {later}"))
 }

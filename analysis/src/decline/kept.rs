@@ -126,7 +126,8 @@ async fn note_moves(client: &impl GenericClient, program: &str, day: Date, moves
     Ok(())
 }
 
-/// Puts an assessment in force by hand, earlier or refused: it stays until the next that is asked for. Changes of standing are transitions like any other.
+/// Puts an assessment in force by hand, earlier or refused: it stays until the next of its day or later that is asked for. Changes of standing are
+/// transitions like any other.
 ///
 /// # Errors
 /// [`AnalysisError::Invalid`] where there is no such assessment, or where members stood by it is not kept any more.

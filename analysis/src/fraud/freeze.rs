@@ -45,6 +45,16 @@ pub async fn pending_freezes(client: &Client) -> Result<Vec<PendingFreeze>, Anal
     Ok(client.query(sql, &[]).await?.iter().map(read).collect())
 }
 
+/// Whether a freeze is still pending: its case may have been dismissed meanwhile.
+///
+/// # Errors
+/// What the database says.
+pub async fn is_pending(client: &Client, freeze: &PendingFreeze) -> Result<bool, AnalysisError> {
+    let PendingFreeze { program, case_id, account, .. } = freeze;
+    let sql = "SELECT FROM analysis.fraud_freeze WHERE program = $1 AND case_id = $2 AND account = $3 AND answered_at IS NULL";
+    Ok(client.query_opt(sql, &[program, case_id, account]).await?.is_some())
+}
+
 /// The ledger has answered: the freeze is no longer pending, and the case says what came of it, once.
 ///
 /// # Errors

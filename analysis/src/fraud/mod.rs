@@ -13,6 +13,6 @@ mod watch;
 mod window;
 
 pub use case::{Case, CaseEvent, RuleRecord, Step, case, cases, records, step};
-pub use freeze::{PendingFreeze, pending_freezes, settle_freeze};
+pub use freeze::{PendingFreeze, is_pending, pending_freezes, settle_freeze};
 pub use report::{Reference, Reported, report};
 pub use watch::{Found, Look, watch};

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use insight::robust::scores;
+use insight::robust::Usual;
 use ledger_core::policy::Measure;
 
 /// Fewer than this many values say nothing about what is usual.
 const USUAL_MIN: usize = 5;
-/// The scores of peers are computed again when one in so many of the window's rows has changed.
+/// What is usual among peers is computed again when one in so many of the window's rows has changed.
 const PEERS_CHANGED: usize = 100;
 
 /// A row that windows count.
@@ -124,8 +124,18 @@ struct Held {
     groups: HashMap<String, (u64, i64)>,
     /// Points without sign, in order.
     sorted: Vec<i64>,
-    /// The scores of peers, and how many rows have changed since they were computed.
-    peers: (BTreeMap<String, f64>, usize),
+    peers: Peers,
+}
+
+/// What was usual among peers.
+#[derive(Default)]
+struct Peers {
+    /// None while they are too few.
+    usual: Option<Usual>,
+    /// The sums that it knows, in order, so that the same peers give the same sums.
+    sums: BTreeMap<String, f64>,
+    /// How many rows have changed since it was computed.
+    changed: usize,
 }
 
 impl Held {
@@ -138,7 +148,7 @@ impl Held {
             let group = self.groups.entry(row.group.clone()).or_default();
             *group = (group.0 + 1, group.1.saturating_add(points));
         }
-        self.peers.1 += 1;
+        self.peers.changed += 1;
         self.rows.push_back(row);
     }
 
@@ -147,7 +157,7 @@ impl Held {
         while let Some(row) = self.rows.pop_front_if(|row| row.at <= moment) {
             let points = row.points.saturating_abs();
             self.sum = self.sum.saturating_sub(points);
-            self.peers.1 += 1;
+            self.peers.changed += 1;
             if measure == Measure::OwnPercent {
                 self.sorted.remove(self.sorted.partition_point(|other| *other < points));
             } else if let Some(group) = self.groups.get_mut(&row.group) {
@@ -183,14 +193,19 @@ impl Held {
 
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "points far below 2^53; a score saturates")]
     fn peer_score(&mut self, peer: &str) -> i64 {
-        if self.peers.1 > self.rows.len() / PEERS_CHANGED {
-            // In order, so that the same peers give the same sums.
-            let sums: BTreeMap<&String, f64> = self.groups.iter().map(|(group, (_, sum))| (group, *sum as f64)).collect();
+        let Some(sum) = self.groups.get(peer).map(|(_, sum)| *sum as f64).filter(|_| self.groups.len() >= USUAL_MIN) else { return 0 };
+        if self.peers.changed > self.rows.len() / PEERS_CHANGED || !self.peers.sums.contains_key(peer) {
+            let sums: BTreeMap<String, f64> = self.groups.iter().map(|(group, (_, sum))| (group.clone(), *sum as f64)).collect();
             let values: Vec<f64> = sums.values().copied().collect();
-            let scored = if values.len() < USUAL_MIN { Vec::new() } else { scores(&values) };
-            self.peers = (sums.into_keys().cloned().zip(scored).collect(), 0);
+            self.peers = Peers { usual: Usual::of(&values), sums, changed: 0 };
         }
-        self.peers.0.get(peer).map_or(0, |score| score.floor() as i64)
+        let Peers { usual: Some(usual), sums, .. } = &mut self.peers else { return 0 };
+        // What is usual may be a little old; what the peer itself did must not be.
+        if let Some(known) = sums.get_mut(peer) {
+            usual.replace(*known, sum);
+            *known = sum;
+        }
+        usual.score(sum).floor() as i64
     }
 }
 
@@ -243,5 +258,19 @@ mod tests {
         let rows = [(1, "a", 1), (2, "b", 2), (3, "c", 3), (4, "d", 4), (5, "e", 1000)];
         assert!(slide(Measure::PeerScore, vec![ask(0, 5, "e")], &rows)[0] > 100);
         assert_eq!(slide(Measure::PeerScore, vec![ask(0, 4, "d")], &rows), [0], "of four nobody stands out");
+    }
+
+    #[test]
+    fn a_burst_of_one_peer_is_seen_at_once() {
+        // Given ten clerks of 100 rows each, and a look at one of them.
+        let clerks = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+        let mut rows: Vec<(i64, &str, i64)> = (0..100).flat_map(|_| (10..).zip(clerks).map(|(points, clerk)| (1, clerk, points))).collect();
+        let before = slide(Measure::PeerScore, vec![ask(0, 2, "e")], &rows)[0];
+        // When that one gives 5,000 points in five rows, which is less than one row in a hundred.
+        rows.extend((0..5).map(|_| (3, "e", 1000)));
+        let fresh = slide(Measure::PeerScore, vec![ask(0, 3, "e")], &rows)[0];
+        // Then the next look says what a first one would, or nearly so.
+        let after = slide(Measure::PeerScore, vec![ask(0, 2, "e"), ask(1, 3, "e")], &rows);
+        assert!(after[0] == before && before <= 0 && after[1] >= 10 && (after[1] - fresh).abs() <= 5, "{before} {fresh} {after:?}");
     }
 }

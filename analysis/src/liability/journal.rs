@@ -44,7 +44,8 @@ pub struct Entry {
 pub struct Journal {
     /// The month, its first day.
     pub period: Date,
-    /// `closed`: it never changes; `open`; or `not_over`: what is booked until its end will change it.
+    /// `closed`: it never changes; `open`; `not_over`: what is booked until its end will change it; or `before_first_closing`: months were closed from a later
+    /// one on, so it never is, its figures are today's, and they need not lead to that month's opening.
     pub status: &'static str,
     /// Lines; debits equal credits.
     pub entries: Vec<Entry>,
@@ -148,6 +149,8 @@ pub async fn journal(client: &Client, name: &str, terms: Terms<'_>, day: Date) -
     }
     let status = if terms.closed.iter().any(|month| month.period == period) {
         "closed"
+    } else if terms.closed.first().is_some_and(|first| period < first.period) {
+        "before_first_closing"
     } else if period.last_of_month() < terms.today {
         "open"
     } else {
