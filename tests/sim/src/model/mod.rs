@@ -103,14 +103,13 @@ impl Point {
     fn lost_us(&self) -> Option<i64> {
         self.expires_us.map(|us| us.max(self.earned_us))
     }
+}
 
-    /// When it is booked as lost: when no redemption of before can be told any more.
-    fn booked_us(&self, rules: &[Value]) -> Option<i64> {
-        let lost_us = self.lost_us()?;
-        let ends = rules.iter().map(effective_us).filter(|us| *us < lost_us).chain([lost_us]);
-        let told_by = |us: i64| us + number(&rules[in_force(rules, us - 1).unwrap_or(0)]["redeem"]["offline_minutes"]) * MINUTE_US;
-        ends.map(told_by).chain([lost_us]).max()
-    }
+/// When points that are lost at `lost_us` are booked as lost: when no redemption of before can be told any more.
+fn booked_us(lost_us: i64, rules: &[Value]) -> i64 {
+    let ends = rules.iter().map(effective_us).filter(|us| *us < lost_us).chain([lost_us]);
+    let told_by = |us: i64| us + number(&rules[in_force(rules, us - 1).unwrap_or(0)]["redeem"]["offline_minutes"]) * MINUTE_US;
+    ends.map(told_by).fold(lost_us, i64::max)
 }
 
 /// What a lot was made with; its expiry moves with activity, if it does.
@@ -261,8 +260,12 @@ impl Model {
     }
 
     fn moments(&mut self, now_us: i64, rules: &[Value]) {
-        let times = |point: &Point| [Some(point.matures_us), point.lost_us(), point.booked_us(rules)];
-        let mut times: Vec<i64> = self.points.iter().flat_map(times).flatten().collect();
+        let mut booked: BTreeMap<i64, i64> = BTreeMap::new();
+        for lost_us in self.points.iter().filter_map(Point::lost_us) {
+            booked.entry(lost_us).or_insert_with(|| booked_us(lost_us, rules));
+        }
+        let mut times: Vec<i64> = self.points.iter().map(|point| point.matures_us).collect();
+        times.extend(booked.iter().flat_map(|(lost_us, booked_us)| [*lost_us, *booked_us]));
         times.extend(self.holds.iter().map(|hold| hold.lapses_us));
         times.push(now_us);
         times.retain(|time| *time <= now_us);
@@ -281,7 +284,7 @@ impl Model {
             }
             let is_closed = self.status == Status::Closed;
             for point in self.points.iter_mut().filter(|point| point.lost_us().is_some_and(|lost_us| lost_us <= time)) {
-                let is_booked = is_closed || point.booked_us(rules).is_some_and(|booked_us| booked_us <= time);
+                let is_booked = is_closed || point.lost_us().is_some_and(|lost_us| booked[&lost_us] <= time);
                 match point.at {
                     At::Pending => point.at = At::Expired,
                     At::Available | At::Lapsed => point.at = if is_booked { At::Expired } else { At::Lapsed },
