@@ -24,7 +24,7 @@ use crate::accounts::Accounts;
 use crate::admit::{Admitted, admit};
 use crate::closings::ClosingStep;
 use crate::programs::{ProgramState, Programs};
-use crate::request::{Answer, Parts, Plan, Refusal, Reply, SourceOutcome, command_key, target};
+use crate::request::{Answer, CommandKey, Parts, Plan, Refusal, Reply, SourceOutcome, command_key, target};
 use crate::store::{StoreError, UsedId};
 use crate::wire::{accepted, told};
 
@@ -154,6 +154,30 @@ impl Book {
             Err(refusal) => Staged::Answer(reply, Err(refusal)),
         };
         self.group.stage(staged);
+        Ok(())
+    }
+
+    /// Decides a command where `before` was booked as it is here; one that was booked itself is answered as ever.
+    pub(crate) fn after(
+        &mut self,
+        before: Option<(CommandKey, Hash)>,
+        asked: Result<Admitted, Invalid>,
+        why: String,
+        reply: Reply,
+        real_now: Moment,
+    ) -> Result<(), StoreError> {
+        let is_booked = match before {
+            Some((id, content)) => self.accounts.used_id(&id)?.is_some_and(|used| used.content == content),
+            None => false,
+        };
+        let is_decided = match &asked {
+            Ok(asked) => self.accounts.used_id(&asked.id)?.is_some(),
+            Err(_) => true,
+        };
+        if is_booked || is_decided {
+            return self.command(asked, reply, real_now);
+        }
+        self.group.stage(Staged::Answer(reply, Err(Refusal::Unusable(why))));
         Ok(())
     }
 

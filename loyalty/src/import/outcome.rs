@@ -53,7 +53,7 @@ impl Tally {
     pub fn expect(&mut self, tag: u64, ask: &Ask) {
         let asked = match &ask.what {
             What::Cancellation(cancellation) => Asked::Cancellation(cancellation.clone()),
-            What::Command(_, command) => match command.action {
+            What::Command(_, command) | What::After(_, _, command) => match command.action {
                 Action::Return(_) => Asked::Return,
                 Action::Refund(_) => Asked::Refund,
                 _ => Asked::Purchase,
