@@ -213,3 +213,19 @@ async fn a_part_of_an_invoice_is_not_booked_where_the_part_before_it_is_not_as_t
     let spent = book.ask("SELECT concat_ws(' ', purchase_id, trim_scale(spend)) FROM clv.purchase ORDER BY purchase_id", 2).await;
     assert_eq!(spent, ["600001 5", "600002 3"], "nothing twice");
 }
+
+#[tokio::test]
+async fn a_cancellation_of_which_a_part_is_refused_is_not_booked() {
+    let mut rules = rulebook();
+    rules["return"] = json!({"unmatched": "reduce_spend"});
+    let book = Book::under(rules).await;
+    let row = |invoice: &str, quantity: &str, day: u32| format!("{invoice},A,GIFT,{quantity},2010-12-0{day} 10:00:00,2.505,17.0,United Kingdom\n");
+    // Of three, two were bought; the third would be refunded with half a penny, which can't be paid.
+    let file = [RETAIL.to_owned(), row("600001", "2", 1), row("C600002", "-3", 2), row("C600003", "-2", 3)].concat();
+    let (_, said) = book.import("online-retail", file.as_bytes(), &[]).await;
+    assert!(said.contains("3 rows: 2 booked, 0 booked before, 1 rejected; 2 commands booked"), "{said}");
+    let rejects = book.rejects();
+    assert!(rejects[0].0 == 3 && rejects[0].2.contains("2.505"), "{rejects:?}");
+    let (_, said) = book.import("online-retail", file.as_bytes(), &[]).await;
+    assert!(said.contains("3 rows: 0 booked, 2 booked before, 1 rejected; 0 commands booked"), "{said}");
+}
