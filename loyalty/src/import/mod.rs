@@ -25,6 +25,7 @@ use command_service::{Outcomes, Service, Source};
 use indicatif::{ProgressBar, ProgressStyle};
 use ledger_core::account::Command;
 use ledger_core::account::command::{Action, Purchase};
+use ledger_core::currency::minor_digits;
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::policy::{Invalid, UnmatchedRefunds};
 use ledger_core::time::{Moment, Zone};
@@ -196,7 +197,9 @@ pub async fn import(service: &Service, options: &ImportOptions) -> anyhow::Resul
         bar: bar(std::fs::metadata(&options.file).with_context(|| format!("can't read {}", options.file.display()))?.len()),
     };
     let rejects = Rejects::create(&rejects_path(options), &options.data.data)?;
-    let run = Run { service, program, tally: Tally::new(options.format, rejects), drive_clock: options.drive_clock, clock: None };
+    // A currency that is no real one has the decimals that amounts have.
+    let decimals = minor_digits(&reader.currency).unwrap_or(6);
+    let run = Run { service, program, tally: Tally::new(options.format, decimals, rejects), drive_clock: options.drive_clock, clock: None };
     let mut imported = run.run(reader).await?;
     imported.seconds = begin.elapsed().as_secs_f64();
     ensure!(
