@@ -24,7 +24,7 @@ use crate::accounts::Accounts;
 use crate::admit::{Admitted, admit};
 use crate::closings::ClosingStep;
 use crate::programs::{ProgramState, Programs};
-use crate::request::{Answer, Parts, Plan, Refusal, Reply, SourceOutcome, command_key, target};
+use crate::request::{Answer, CommandKey, Parts, Plan, Refusal, Reply, SourceOutcome, command_key, target};
 use crate::store::{StoreError, UsedId};
 use crate::wire::{accepted, told};
 
@@ -154,6 +154,30 @@ impl Book {
             Err(refusal) => Staged::Answer(reply, Err(refusal)),
         };
         self.group.stage(staged);
+        Ok(())
+    }
+
+    /// Decides a command where `before` was booked as it is here; one that was booked itself is answered as ever.
+    pub(crate) fn after(
+        &mut self,
+        before: Option<(CommandKey, Hash)>,
+        asked: Result<Admitted, Invalid>,
+        why: String,
+        reply: Reply,
+        real_now: Moment,
+    ) -> Result<(), StoreError> {
+        let is_booked = match before {
+            Some((id, content)) => self.accounts.used_id(&id)?.is_some_and(|used| used.content == content),
+            None => false,
+        };
+        let is_decided = match &asked {
+            Ok(asked) => self.accounts.used_id(&asked.id)?.is_some(),
+            Err(_) => true,
+        };
+        if is_booked || is_decided {
+            return self.command(asked, reply, real_now);
+        }
+        self.group.stage(Staged::Answer(reply, Err(Refusal::Unusable(why))));
         Ok(())
     }
 
@@ -321,7 +345,36 @@ impl Book {
         *self.group.decided.entry((command.action.kind(), rejection.code())).or_default() += 1;
     }
 
-    /// Plans commands from the account's state and books them together; where the first of its `parts` was booked before, all that were are read back.
+    /// Decides commands in turn on a copy of the account: the first refusal, if there is one.
+    fn rehearse(&mut self, key: &AccountKey, commands: &[Command], program: &Program, now: Moment) -> Result<Option<Refusal>, StoreError> {
+        let mut account = self.accounts.get(key, program)?.account().clone();
+        for command in commands {
+            let Admitted { name, command, id, content, .. } = match admit(key.clone(), command.clone()) {
+                Ok(admitted) => admitted,
+                Err(invalid) => return Ok(Some(Refusal::Invalid(vec![invalid]))),
+            };
+            let decision = match self.accounts.used_id(&id)? {
+                Some(used) if used.content == content => continue,
+                Some(_) => Err(Rejection::IdReused),
+                None => {
+                    let target_known = self.target_known(&name, &command.action)?;
+                    decide(&account, &command, &Context { program, now, target_known })
+                }
+            };
+            match decision {
+                Ok(decision) => decision.events.iter().for_each(|event| account.evolve(event)),
+                Err(rejection) => {
+                    self.reject(key, &name, &command, &rejection, now);
+                    return Ok(Some(rejection.into()));
+                }
+            }
+            let hash = account.last_hash;
+            account.seal(now, hash);
+        }
+        Ok(None)
+    }
+
+    /// Plans commands from the account's state and books them together, all or none; where the first of its `parts` was booked before, all that were are read back.
     pub(crate) fn plan(&mut self, key: AccountKey, parts: Parts, plan: Plan, reply: Reply, real_now: Moment) -> Result<(), StoreError> {
         let name = key.name();
         let Some((program, now)) = self.program(&key.program, real_now) else {
@@ -352,6 +405,12 @@ impl Book {
                 return Ok(());
             }
         };
+        if commands.len() > 1
+            && let Some(refusal) = self.rehearse(&key, &commands, &program, now)?
+        {
+            self.group.stage(Staged::Answer(reply, Err(refusal)));
+            return Ok(());
+        }
         let mut outcomes = Vec::new();
         for command in commands {
             match self.try_command(admit(key.clone(), command), false, real_now)? {

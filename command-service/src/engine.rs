@@ -414,6 +414,7 @@ impl Engine {
         let now = (self.now)();
         match request {
             Request::Command { asked, reply } => book.command(asked, reply, now)?,
+            Request::After { before, asked, why, reply } => book.after(before, *asked, why, reply, now)?,
             Request::Plan { key, parts, plan, reply } => book.plan(key, parts, plan, reply, now)?,
             Request::Publish { program, rulebook, actor, reply } => {
                 let outcome = book.publish(&program, rulebook, actor, now);

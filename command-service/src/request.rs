@@ -10,7 +10,7 @@ use ledger_core::account::{Account, Command, Rejection};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::policy::Invalid;
 use ledger_core::time::Moment;
-use ledger_schemas::Record;
+use ledger_schemas::{Hash, Record};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admit::Admitted;
@@ -145,6 +145,13 @@ impl Reply {
 pub(crate) enum Request {
     Command {
         asked: Result<Admitted, Invalid>,
+        reply: Reply,
+    },
+    /// A command that is booked only where `before` was, with the content that is told; else it is refused, and `why` is told.
+    After {
+        before: Option<(CommandKey, Hash)>,
+        asked: Box<Result<Admitted, Invalid>>,
+        why: String,
         reply: Reply,
     },
     /// Commands that depend on the account's state, unless the first of them was booked before.

@@ -363,6 +363,15 @@ impl Source {
         self.service.send(Request::Command { asked: admit(key, command), reply }).await;
     }
 
+    /// Sends `command`, which is booked only where `before`, a command for the same account, was booked just as it is here. It is refused
+    /// otherwise, which `why` explains.
+    pub async fn send_after(&self, tag: u64, key: AccountKey, before: Command, command: Command, why: String) {
+        let reply = Reply::Many(self.outcomes.clone(), tag);
+        // What is of a wrong form was never booked.
+        let before = admit(key.clone(), before).ok().map(|before| (before.id, before.content));
+        self.service.send(Request::After { before, asked: Box::new(admit(key, command)), why, reply }).await;
+    }
+
     /// Lets `plan` make commands from the account's state, or tell why there are none. Where its first part was booked before, under one of the
     /// kinds and ids that `parts` gives for part 1, all parts that were are read back instead. Each has its outcome under `tag`.
     pub async fn plan(

@@ -187,8 +187,46 @@ async fn cancellations_have_prices_of_their_own() {
     assert_eq!(spend, ["15838 15543.6", "18 7.5"]);
     assert!(run(&["verify"], reduced.data.path()).await.contains("book verified"));
     // A row that was booked and says another thing now is told, not passed over.
-    let changed = file("2.50").replace("-9360", "-9000");
-    let (_, said) = book.import("online-retail", changed.as_bytes(), &[]).await;
-    assert!(said.contains("7 booked before, 5 rejected"), "{said}");
-    assert!(book.rejects()[0].2.contains("booked before with another"), "{:?}", book.rejects());
+    for changed in [file("2.50").replace("-9360", "-9000"), file("2.50").replace("14:24:00,2.50", "14:24:00,2.49")] {
+        let (_, said) = book.import("online-retail", changed.as_bytes(), &[]).await;
+        assert!(said.contains("7 booked before, 5 rejected"), "{said}");
+        assert!(book.rejects()[0].2.contains("booked before with another"), "{:?}", book.rejects());
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_an_invoice_is_not_booked_where_the_part_before_it_is_not_as_the_book_has_it() {
+    let book = Book::new().await;
+    let row = |invoice: &str, minute: &str, price: &str| format!("{invoice},A,GIFT,1,2010-12-01 10:{minute}:00,{price},17.0,United Kingdom\n");
+    let file = |minute: &str, price: &str| {
+        let rows = [row("600001", "00", "2.00"), row("600001", minute, "3.00"), row("600002", "00", price), row("600002", "01", "3.00")];
+        [&[RETAIL.to_owned()], &rows[..]].concat().concat()
+    };
+    // Release 0.1 booked rows that are side by side as one purchase, with the time of the first.
+    let (_, said) = book.import("online-retail", file("00", "0").as_bytes(), &[]).await;
+    assert!(said.contains("4 rows: 3 booked, 0 booked before, 1 rejected; 2 commands booked"), "{said}");
+    // The second row of one invoice and of the other are in the book: the first as part of 600001, the second as 600002.
+    let (_, said) = book.import("online-retail", file("01", "2.00").as_bytes(), &[]).await;
+    assert!(said.contains("4 rows: 0 booked, 0 booked before, 4 rejected; 0 commands booked"), "{said}");
+    let rejects = book.rejects();
+    assert_eq!(rejects.iter().map(|(line, field, _)| (*line, field.as_str())).collect::<Vec<_>>(), [(2, "Invoice"), (3, ""), (4, "Invoice"), (5, "")]);
+    assert!(rejects[1].2.contains("part 600001 was refused") && rejects[3].2.contains("part 600002 was refused"), "{rejects:?}");
+    let spent = book.ask("SELECT concat_ws(' ', purchase_id, trim_scale(spend)) FROM clv.purchase ORDER BY purchase_id", 2).await;
+    assert_eq!(spent, ["600001 5", "600002 3"], "nothing twice");
+}
+
+#[tokio::test]
+async fn a_cancellation_of_which_a_part_is_refused_is_not_booked() {
+    let mut rules = rulebook();
+    rules["return"] = json!({"unmatched": "reduce_spend"});
+    let book = Book::under(rules).await;
+    let row = |invoice: &str, quantity: &str, day: u32| format!("{invoice},A,GIFT,{quantity},2010-12-0{day} 10:00:00,2.505,17.0,United Kingdom\n");
+    // Of three, two were bought; the third would be refunded with half a penny, which can't be paid.
+    let file = [RETAIL.to_owned(), row("600001", "2", 1), row("C600002", "-3", 2), row("C600003", "-2", 3)].concat();
+    let (_, said) = book.import("online-retail", file.as_bytes(), &[]).await;
+    assert!(said.contains("3 rows: 2 booked, 0 booked before, 1 rejected; 2 commands booked"), "{said}");
+    let rejects = book.rejects();
+    assert!(rejects[0].0 == 3 && rejects[0].2.contains("2.505"), "{rejects:?}");
+    let (_, said) = book.import("online-retail", file.as_bytes(), &[]).await;
+    assert!(said.contains("3 rows: 0 booked, 2 booked before, 1 rejected; 0 commands booked"), "{said}");
 }

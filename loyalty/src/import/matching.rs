@@ -136,25 +136,38 @@ impl Cancellation {
         Some(candidate.give_back(self.at, Returned::Amount(value)))
     }
 
-    /// Whether what was booked under its ids gives back what it does.
-    pub fn is_as_booked<'a>(&self, answers: impl Iterator<Item = &'a Answer>) -> bool {
+    /// Whether what was booked under its ids gives back what it does, in a currency of so many `decimals`.
+    pub fn is_as_booked<'a>(&self, answers: impl Iterator<Item = &'a Answer>, decimals: u32) -> bool {
         let mut value = Amount::ZERO;
-        let mut same_time = true;
+        let mut is_same = true;
         for event in answers.flat_map(|answer| &answer.record.events) {
             let (occurred_at, part) = match &event.kind {
                 EventKind::PurchaseReturned(reversed) => {
                     let part = match &reversed.body.what {
                         Returned::Amount(amount) => *amount,
-                        Returned::Lines(lines) => lines.iter().fold(Amount::ZERO, |sum, (_, quantity)| sum.plus(times(*quantity, self.price))),
+                        Returned::Lines(lines) => {
+                            let part = lines.iter().fold(Amount::ZERO, |sum, (_, quantity)| sum.plus(times(*quantity, self.price)));
+                            is_same &= reversed.refunded.as_ref().is_none_or(|refunded| self.explains(part.minus(refunded.goods), lines.len(), decimals));
+                            part
+                        }
                     };
                     (reversed.body.occurred_at, part)
                 }
                 EventKind::RefundBooked { body, .. } => (body.occurred_at, body.amount),
                 _ => continue,
             };
-            same_time &= occurred_at == self.at;
+            is_same &= occurred_at == self.at;
             value = value.plus(part);
         }
-        same_time && value == self.value()
+        is_same && value == self.value()
+    }
+
+    /// Whether rounding explains `difference` between goods at this price and what was given back for them: a minor unit a line, where they
+    /// don't come to whole ones.
+    fn explains(&self, difference: Amount, lines: usize, decimals: u32) -> bool {
+        let is_rounded = self.price.is_finer_than(decimals) || self.quantity.is_finer_than(0);
+        let lines = if is_rounded { u64::try_from(lines).unwrap_or(u64::MAX) } else { 0 };
+        let most = times(Amount(lines.into()), Amount::unit(decimals));
+        difference <= most && Amount::ZERO.minus(difference) <= most
     }
 }

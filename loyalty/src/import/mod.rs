@@ -25,6 +25,7 @@ use command_service::{Outcomes, Service, Source};
 use indicatif::{ProgressBar, ProgressStyle};
 use ledger_core::account::Command;
 use ledger_core::account::command::{Action, Purchase};
+use ledger_core::currency::minor_digits;
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::policy::{Invalid, UnmatchedRefunds};
 use ledger_core::time::{Moment, Zone};
@@ -62,6 +63,8 @@ pub struct Ask {
 pub enum What {
     /// A command for an account.
     Command(Id, Command),
+    /// A command for an account, which is for the ledger only where the one named first was booked as it is here.
+    After(Id, Box<Command>, Command),
     /// Goods given back that name no purchase.
     Cancellation(Cancellation),
 }
@@ -69,10 +72,17 @@ pub enum What {
 impl Ask {
     /// To book a purchase made of `rows`, one a line.
     fn purchase(account: Id, purchase: Purchase, rows: Vec<u64>) -> Self {
-        let at = Some(purchase.occurred_at);
-        let command = Command { id: purchase.purchase_id.clone(), actor: "import".into(), action: Action::Earn(purchase.into()) };
-        Self { rows, at, what: What::Command(account, command) }
+        Self { rows, at: Some(purchase.occurred_at), what: What::Command(account, earn(purchase)) }
     }
+
+    /// To book a purchase that is a further part of an invoice, whose part before it is `before`.
+    fn part(account: Id, before: Purchase, purchase: Purchase, rows: Vec<u64>) -> Self {
+        Self { rows, at: Some(purchase.occurred_at), what: What::After(account, Box::new(earn(before)), earn(purchase)) }
+    }
+}
+
+fn earn(purchase: Purchase) -> Command {
+    Command { id: purchase.purchase_id.clone(), actor: "import".into(), action: Action::Earn(purchase.into()) }
 }
 
 /// Why a row is rejected.
@@ -187,7 +197,9 @@ pub async fn import(service: &Service, options: &ImportOptions) -> anyhow::Resul
         bar: bar(std::fs::metadata(&options.file).with_context(|| format!("can't read {}", options.file.display()))?.len()),
     };
     let rejects = Rejects::create(&rejects_path(options), &options.data.data)?;
-    let run = Run { service, program, tally: Tally::new(options.format, rejects), drive_clock: options.drive_clock, clock: None };
+    // A currency that is no real one has the decimals that amounts have.
+    let decimals = minor_digits(&reader.currency).unwrap_or(6);
+    let run = Run { service, program, tally: Tally::new(options.format, decimals, rejects), drive_clock: options.drive_clock, clock: None };
     let mut imported = run.run(reader).await?;
     imported.seconds = begin.elapsed().as_secs_f64();
     ensure!(
@@ -273,6 +285,10 @@ impl Run<'_> {
         let key = |account| AccountKey { program: self.program.clone(), account };
         match ask.what {
             What::Command(account, command) => source.send(tag, key(account), command).await,
+            What::After(account, before, command) => {
+                let why = format!("belongs to an invoice whose part {} was refused, or was booked otherwise before", before.id);
+                source.send_after(tag, key(account), *before, command, why).await;
+            }
             What::Cancellation(cancellation) => {
                 let (key, again) = (key(cancellation.account.clone()), cancellation.clone());
                 let reduces_spend = self.reduces_spend(cancellation.at);

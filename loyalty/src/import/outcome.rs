@@ -14,6 +14,8 @@ use crate::args::Format;
 /// Counts rows, and writes down those that are rejected.
 pub struct Tally {
     format: Format,
+    /// Those of the currency's minor unit.
+    decimals: u32,
     rejects: Rejects,
     imported: Imported,
     /// What has not been heard of to its end, in the order it was asked.
@@ -35,8 +37,8 @@ enum Asked {
 }
 
 impl Tally {
-    pub fn new(format: Format, rejects: Rejects) -> Self {
-        Self { format, rejects, imported: Imported::default(), waiting: VecDeque::new() }
+    pub fn new(format: Format, decimals: u32, rejects: Rejects) -> Self {
+        Self { format, decimals, rejects, imported: Imported::default(), waiting: VecDeque::new() }
     }
 
     /// Rows rejected so far.
@@ -53,7 +55,7 @@ impl Tally {
     pub fn expect(&mut self, tag: u64, ask: &Ask) {
         let asked = match &ask.what {
             What::Cancellation(cancellation) => Asked::Cancellation(cancellation.clone()),
-            What::Command(_, command) => match command.action {
+            What::Command(_, command) | What::After(_, _, command) => match command.action {
                 Action::Return(_) => Asked::Return,
                 Action::Refund(_) => Asked::Refund,
                 _ => Asked::Purchase,
@@ -97,7 +99,7 @@ impl Tally {
         }
         let new = answers.iter().filter(|answer| !answer.replayed).count();
         if let (Asked::Cancellation(cancellation), 0) = (&asked, new)
-            && !cancellation.is_as_booked(answers.iter())
+            && !cancellation.is_as_booked(answers.iter(), self.decimals)
         {
             let fault = Fault::new("Quantity", format!("{} was booked before with another quantity, price or time", cancellation.reference));
             return rows.iter().try_for_each(|line| self.reject(*line, &fault));

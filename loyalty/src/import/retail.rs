@@ -4,7 +4,9 @@
 //! purchase. Rows that are readable and not for the ledger are rejected and left out of their invoice: those with a price of zero or less, or
 //! with a quantity of the wrong sign. Any other row that is rejected holds back its invoice, and the customer's cancellations that follow,
 //! as they could be matched to another purchase than they belong to. Identical rows are real. Times are on the program's wall clock.
-//! Rows of one invoice and customer with one time are one purchase, wherever they stand; those with another time are `INVOICE.2`.
+//! Rows of one invoice and customer with one time are one purchase, wherever they stand; those with another time are `INVOICE.2`. A part of
+//! an invoice is booked only where the part before it is as the book has it: where it isn't, the same goods may be in the book already, under
+//! another part's id.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -58,7 +60,8 @@ enum Parsed {
 /// What is done in the order of the file.
 #[derive(Serialize, Deserialize)]
 enum Step {
-    Purchase(Id, Purchase, Vec<u64>),
+    /// With the part of its invoice before it, where there is one.
+    Purchase(Id, Purchase, Vec<u64>, Option<Box<Purchase>>),
     Cancellation(Cancellation, u64),
     /// From here on the customer's cancellations wait for a corrected file.
     Hold(Id),
@@ -201,11 +204,12 @@ impl Steps<'_> {
                 None => times.push((row.at, vec![(line, row)])),
             }
         }
+        let mut before = None;
         for (part, (at, rows)) in (1..).zip(times) {
             let id = if part == 1 { Ok(invoice.clone()) } else { Id::parse(&format!("{invoice}.{part}")) };
             let lines: Vec<u64> = rows.iter().map(|(line, _)| *line).collect();
             let purchase = purchase(id?, at, currency, rows);
-            self.put(lines[0], &Step::Purchase(customer.clone(), purchase, lines))?;
+            self.put(lines[0], &Step::Purchase(customer.clone(), purchase.clone(), lines, before.replace(Box::new(purchase))))?;
         }
         Ok(())
     }
@@ -217,7 +221,8 @@ impl Steps<'_> {
             let (key, step) = entry?;
             let line = key.first_chunk().map_or(0, |line| u64::from_be_bytes(*line));
             let item = match postcard::from_bytes(&step)? {
-                Step::Purchase(account, purchase, rows) => Item::Ask(Ask::purchase(account, purchase, rows)),
+                Step::Purchase(account, purchase, rows, None) => Item::Ask(Ask::purchase(account, purchase, rows)),
+                Step::Purchase(account, purchase, rows, Some(before)) => Item::Ask(Ask::part(account, *before, purchase, rows)),
                 Step::Cancellation(cancellation, line) => match held.get(&cancellation.account) {
                     Some(by) => Item::Rejected(line, Fault::new("", format!("waits for a row of the same customer that was rejected: line {by}"))),
                     None => Item::Ask(Ask { rows: vec![line], at: Some(cancellation.at), what: What::Cancellation(cancellation) }),
