@@ -261,7 +261,6 @@ fn one_against_the_model(site: &Site, all: Vec<Answered>, story: Option<&Story>)
     let mut next = 0;
     let none = Vec::new();
     let records = story.map_or(&none, |story| &story.records);
-    let mut published = 1;
     let (all_rules, rulebooks) = rulebooks(site);
     for answered in all {
         let id = (answered.command.action.kind().to_owned(), answered.command.id.to_string());
@@ -276,7 +275,7 @@ fn one_against_the_model(site: &Site, all: Vec<Answered>, story: Option<&Story>)
             (Ok(answer), None) => {
                 while let Some(record) = records.get(next).filter(|record| record.account_seq <= answer.record.account_seq) {
                     next += 1;
-                    published = known(&rulebooks, record);
+                    let published = known(&rulebooks, record);
                     let now_us = record.recorded_at.as_micros();
                     if now_us - record.effective_at.as_micros() > CAPS_KEPT_US && record.command_kind == "purchase" {
                         return Ok(());
@@ -302,7 +301,7 @@ fn one_against_the_model(site: &Site, all: Vec<Answered>, story: Option<&Story>)
                 // What was due before it is on the log as records of its own.
                 while let Some(record) = records.get(next).filter(|record| record.command_kind == "expire" && record.recorded_at.as_micros() <= now_us) {
                     next += 1;
-                    published = known(&rulebooks, record);
+                    let published = known(&rulebooks, record);
                     model.tick(record.recorded_at.as_micros(), &all_rules[..published]);
                     same(record, &mut told, &model, &all_rules, "due work")?;
                 }
