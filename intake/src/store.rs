@@ -85,18 +85,20 @@ INSERT INTO intake.position (topic, partition, next)
 SELECT topic, partition, max(position) + 1 FROM unnest($1::text[], $2::int[], $3::bigint[]) AS u(topic, partition, position) GROUP BY 1, 2 ORDER BY 1, 2
 ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next";
 
-/// Gives up what waited for longer than a purchase takes to come, and what waits for a purchase that another account made.
+/// Gives up what waited for longer than a purchase takes to come. Not sooner where another account has a purchase of that id: ids are an account's own,
+/// and what the fraud read model does not know yet may be in the book or on its way.
 const GIVE_UP: &str = "
-WITH hopeless AS (
-    SELECT u.topic, u.partition, u.position, 'purchase_of_another_account' AS code,
-        'purchase ' || u.awaits || ' belongs to account ' || min(s.account) || ', not to ' || u.account AS reason
-    FROM intake.unmatched u
-    JOIN fraud.signal s ON s.program = u.program AND s.reference = u.awaits AND s.reference <> '' AND s.kind = 'earn'
-    WHERE u.claimed_at IS NULL AND u.awaits IS NOT NULL GROUP BY 1, 2, 3, u.awaits, u.account HAVING bool_and(s.account <> u.account)
-    UNION ALL SELECT topic, partition, position, CASE WHEN awaits IS NULL THEN 'account_not_found' ELSE 'purchase_not_found' END,
-        'waited ' || $1::int || ' days: ' || reason
-    FROM intake.unmatched WHERE claimed_at IS NULL AND kind = 'return' AND (account IS NULL OR awaits IS NOT NULL)
-        AND received_at < now() - make_interval(days => $1::int)
+WITH late AS (
+    SELECT topic, partition, position, program, account, awaits, reason FROM intake.unmatched
+    WHERE claimed_at IS NULL AND kind = 'return' AND (account IS NULL OR awaits IS NOT NULL) AND received_at < now() - make_interval(days => $1::int)
+), hopeless AS (
+    SELECT u.topic, u.partition, u.position,
+        CASE WHEN u.awaits IS NULL THEN 'account_not_found' WHEN min(s.account) IS NULL THEN 'purchase_not_found'
+            ELSE 'purchase_of_another_account' END AS code,
+        'waited ' || $1::int || ' days: ' || CASE WHEN min(s.account) IS NULL THEN u.reason
+            ELSE 'purchase ' || u.awaits || ' belongs to account ' || min(s.account) || ', not to ' || u.account END AS reason
+    FROM late u LEFT JOIN fraud.signal s ON s.program = u.program AND s.reference = u.awaits AND s.reference <> '' AND s.kind = 'earn'
+    GROUP BY 1, 2, 3, u.awaits, u.account, u.reason HAVING coalesce(bool_and(s.account <> u.account), true)
 ), done AS (
     UPDATE intake.unmatched u SET claimed_at = now(), outcome = h.code FROM hopeless h
     WHERE (u.topic, u.partition, u.position) = (h.topic, h.partition, h.position) AND u.claimed_at IS NULL

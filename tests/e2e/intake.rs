@@ -287,19 +287,36 @@ async fn a_return_waits_for_its_purchase_whatever_way_that_comes() {
     let is_empty = async || (up.get("/v1/intake/unmatched").await.1["items"] == json!([])).then_some(());
     until(is_empty).await;
 
-    // Another's purchase is not returned; what has waited for too long waits no more.
+    // What has waited for too long waits no more; another's purchase is not returned.
     shop.publish(&RETURN, &v1::PurchaseReturn { account_id: "m2".into(), ..back("P1") }.encode_to_vec()).await;
-    let rejected = items(&up, "/v1/intake/rejected", 1).await;
-    assert_eq!(rejected[0]["code"], "purchase_of_another_account", "{rejected:?}");
-    assert_eq!(rejected[0]["reason"], "purchase P1 belongs to account m1, not to m2");
     shop.publish(&RETURN, &v1::PurchaseReturn { account_id: "m1".into(), ..back("P9") }.encode_to_vec()).await;
-    items(&up, "/v1/intake/unmatched", 1).await;
+    items(&up, "/v1/intake/unmatched", 2).await;
     let database = postgres(data.path()).await;
-    database.execute("UPDATE intake.unmatched SET received_at = now() - interval '91 days' WHERE command_id = 'R-P9'", &[]).await.unwrap();
+    database.execute("UPDATE intake.unmatched SET received_at = now() - interval '91 days' WHERE claimed_at IS NULL", &[]).await.unwrap();
     let rejected = items(&up, "/v1/intake/rejected", 2).await;
+    assert_eq!(rejected[0]["code"], "purchase_of_another_account", "{rejected:?}");
+    assert_eq!(rejected[0]["reason"], "waited 90 days: purchase P1 belongs to account m1, not to m2");
     assert_eq!(rejected[1]["code"], "purchase_not_found", "{rejected:?}");
     assert!(rejected[1]["reason"].as_str().unwrap().starts_with("waited 90 days: the account has no purchase P9"), "{rejected:?}");
     is_empty().await.unwrap();
+    up.stop().await;
+}
+
+#[tokio::test]
+async fn a_return_waits_for_its_own_purchase_though_another_account_has_one_of_that_id() {
+    let (_data, up, shop) = start("own-ids", &[]).await;
+    up.post("/v1/programs/shop/purchases", purchase("1001", "m2", "2010-01-01T00:00:00Z", "A", "10.00")).await;
+    // Looked through after that purchase is known to whatever looks: a return of it is booked.
+    shop.publish(&RETURN, &v1::PurchaseReturn { account_id: "m1".into(), ..back("1001") }.encode_to_vec()).await;
+    items(&up, "/v1/intake/unmatched", 1).await;
+    shop.publish(&RETURN, &v1::PurchaseReturn { account_id: "m2".into(), return_id: "R2".into(), ..back("1001") }.encode_to_vec()).await;
+    returned(&up, "m2", "R2").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(up.get("/v1/intake/rejected").await.1["items"], json!([]));
+    up.post("/v1/programs/shop/purchases", purchase("1001", "m1", "2010-01-01T00:00:00Z", "A", "10.00")).await;
+    returned(&up, "m1", "R-1001").await;
+    until(async || (up.get("/v1/intake/unmatched").await.1["items"] == json!([])).then_some(())).await;
+    assert_eq!(up.get("/v1/intake/rejected").await.1["items"], json!([]));
     up.stop().await;
 }
 
