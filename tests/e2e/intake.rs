@@ -321,6 +321,32 @@ async fn a_return_waits_for_its_own_purchase_though_another_account_has_one_of_t
 }
 
 #[tokio::test]
+async fn a_purchase_published_twice_is_claimed_for_one_account() {
+    let (data, up, shop) = start("twice", &[]).await;
+    for _ in 0..2 {
+        shop.publish(&[], &v1::Purchase { card: "4000-1234".into(), ..message("P1") }.encode_to_vec()).await;
+    }
+    let waiting = items(&up, "/v1/intake/unmatched", 2).await;
+    let claim = |n: usize| format!("/v1/intake/unmatched/{}/claim", waiting[n]["id"].as_str().unwrap());
+    for account in ["m1", "m2", "gone"] {
+        up.post("/v1/programs/shop/accounts", json!({"account_id": account})).await;
+    }
+    up.post("/v1/programs/shop/accounts/gone/close", json!({"command_id": "c1", "reason_code": "moved"})).await;
+    // What is refused leaves it for another, at both of its places.
+    assert_eq!(up.post(&claim(0), json!({"account_id": "gone"})).await.1["code"], "account_closed");
+    assert_eq!(up.post(&claim(0), json!({"account_id": "m1"})).await.0.as_u16(), 201);
+    for account in ["m2", "gone"] {
+        let (status, other) = up.post(&claim(1), json!({"account_id": account})).await;
+        assert_eq!((status.as_u16(), &other["code"]), (409, &json!("id_reused")), "{other}");
+    }
+    let marked = postgres(data.path()).await.query_one("SELECT account FROM intake.mark", &[]).await.unwrap();
+    assert_eq!(marked.get::<_, Option<&str>>(0), Some("m1"), "it goes nowhere else");
+    assert_eq!(up.post(&claim(1), json!({"account_id": "m1"})).await.0.as_u16(), 200, "the first answer");
+    earned(&up, "m2", 0).await;
+    up.stop().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_booked_is_kept_as_it_came_with_the_reason() {
     let (_data, up, shop) = start("kept", &[]).await;
     let whole = v1::Purchase { account_id: "m1".into(), ..message("P1") };

@@ -146,13 +146,41 @@ const DONE: &str = "
 UPDATE intake.unmatched SET claimed_at = now(), outcome = 'accepted'
 WHERE topic = $1 AND partition = $2 AND position = $3 AND account = $4 AND claimed_at IS NULL";
 
-/// It may be another's after all, unless it waits for a purchase of just this account.
+/// It may be another's after all, unless it waits for a purchase of just this account, or was published twice and is this account's at the other place.
 const GIVEN_BACK: &str = "
 WITH back AS (
     UPDATE intake.unmatched SET account = CASE WHEN awaits IS NOT NULL THEN account END, claimed_by = NULL
     WHERE topic = $1 AND partition = $2 AND position = $3 AND account = $4 AND claimed_at IS NULL RETURNING mark, awaits
 )
-UPDATE intake.mark m SET account = NULL FROM back b WHERE m.mark = b.mark AND b.awaits IS NULL";
+UPDATE intake.mark m SET account = NULL FROM back b WHERE m.mark = b.mark AND b.awaits IS NULL AND NOT EXISTS (
+    SELECT FROM intake.unmatched o WHERE o.mark = m.mark AND o.account = $4 AND (o.topic, o.partition, o.position) <> ($1, $2, $3))";
+
+const LOOK: &str = "SELECT ask, account, mark FROM intake.unmatched WHERE topic = $1 AND partition = $2 AND position = $3 FOR UPDATE";
+
+const MARK: &str = "UPDATE intake.mark SET account = coalesce(account, $2) WHERE mark = $1 RETURNING account";
+
+const RESERVE: &str = "
+UPDATE intake.unmatched SET account = $4, claimed_by = coalesce(claimed_by, $5) WHERE topic = $1 AND partition = $2 AND position = $3";
+
+/// Gives a message to an account before it is booked for it, so that it goes to no other whatever happens in between; tells what it asks. What was
+/// published twice has one mark, and goes to one account.
+async fn reserve(state: &ApiState, (topic, partition, position): &Place, account: &str, by: &str) -> Result<Vec<u8>, Problem> {
+    let mut database = state.database().await?;
+    let transaction = database.transaction().await?;
+    let Some(row) = transaction.query_opt(LOOK, &[topic, partition, position]).await? else {
+        return Err(Problem::new("not_found", format!("nothing unmatched is at {topic}:{partition}:{position}; see /v1/intake/unmatched")));
+    };
+    let mut given: Option<String> = row.get(1);
+    if let (None, Some(mark)) = (&given, row.get::<_, Option<Vec<u8>>>(2)) {
+        given = transaction.query_opt(MARK, &[&mark, &account]).await?.and_then(|marked| marked.get(0));
+    }
+    if let Some(other) = given.filter(|given| given != account) {
+        return Err(Problem::new("id_reused", format!("it was claimed for account {other}")));
+    }
+    transaction.execute(RESERVE, &[topic, partition, position, &account, &by]).await?;
+    transaction.commit().await?;
+    Ok(row.get(0))
+}
 
 /// Book what waits for an account that somebody has found.
 #[utoipa::path(post, path = "/intake/unmatched/{id}/claim", request_body = ClaimBody, params(("id" = String, Path)),
@@ -164,24 +192,10 @@ pub(super) async fn claim(
     Extension(actor): Extension<Actor>,
     Body(body): Body<ClaimBody>,
 ) -> Result<Response, Problem> {
-    let (topic, partition, position) = place("id", &message)?;
-    let database = state.database().await?;
-    let (account, by) = (body.account_id.as_str(), actor.0.as_str());
-    // It is this account's before it is booked, so that it goes to no other whatever happens in between.
-    let sql = "WITH claimed AS (
-                   UPDATE intake.unmatched SET account = $4, claimed_by = coalesce(claimed_by, $5)
-                   WHERE topic = $1 AND partition = $2 AND position = $3 AND (account IS NULL OR account = $4) RETURNING ask, mark
-               ), marked AS (UPDATE intake.mark m SET account = $4 FROM claimed c WHERE m.mark = c.mark AND m.account IS NULL)
-               SELECT ask FROM claimed";
-    let Some(row) = database.query_opt(sql, &[&topic, &partition, &position, &account, &by]).await? else {
-        let sql = "SELECT account FROM intake.unmatched WHERE topic = $1 AND partition = $2 AND position = $3";
-        let other = database.query_opt(sql, &[&topic, &partition, &position]).await?;
-        return Err(match other.and_then(|row| row.get::<_, Option<String>>(0)) {
-            Some(other) => Problem::new("id_reused", format!("it was claimed for account {other}")),
-            None => Problem::new("not_found", format!("nothing unmatched is at {message}; see /v1/intake/unmatched")),
-        });
-    };
-    let Ok(Ask { what: What::Command(key, command), .. }) = Ask::decode(row.get(0)) else {
+    let place = place("id", &message)?;
+    let account = body.account_id.as_str();
+    let ask = reserve(&state, &place, account, &actor.0).await?;
+    let Ok(Ask { what: What::Command(key, command), .. }) = Ask::decode(&ask) else {
         return Err(Problem::new("unavailable", "what is kept can't be read"));
     };
     let key = AccountKey { account: body.account_id.clone(), ..key };
@@ -191,7 +205,7 @@ pub(super) async fn claim(
         Err(refusal) => (!refusal.is_passing()).then_some(GIVEN_BACK),
     };
     if let Some(sql) = and_then {
-        database.execute(sql, &[&topic, &partition, &position, &account]).await?;
+        state.database().await?.execute(sql, &[&place.0, &place.1, &place.2, &account]).await?;
     }
     let answer = outcome?;
     Ok(respond(&answer, &state.program(&answer.record.key.program)?.program))
