@@ -8,7 +8,7 @@ use num_traits::{FromPrimitive, ToPrimitive, Zero};
 use serde_json::Value;
 
 use crate::model::Bought;
-use crate::plan::LineSpec;
+use crate::plan::{LineSpec, MINUTE_US};
 
 pub type Ratio = BigRational;
 
@@ -66,6 +66,13 @@ pub fn effective_us(rules: &Value) -> i64 {
 /// The version in force: the one that came into force last, of those the one published last.
 pub fn in_force(rules: &[Value], us: i64) -> Option<usize> {
     (0..rules.len()).filter(|i| effective_us(&rules[*i]) <= us).max_by_key(|i| (effective_us(&rules[*i]), *i))
+}
+
+/// When points that are lost at `lost_us` are booked as lost: when no redemption of before can be told any more.
+pub fn booked_us(lost_us: i64, rules: &[Value]) -> i64 {
+    let ends = rules.iter().map(effective_us).filter(|us| *us < lost_us).chain([lost_us]);
+    let told_by = |us: i64| us + number(&rules[in_force(rules, us - 1).unwrap_or(0)]["redeem"]["offline_minutes"]) * MINUTE_US;
+    ends.map(told_by).fold(lost_us, i64::max)
 }
 
 pub fn number(value: &Value) -> i64 {

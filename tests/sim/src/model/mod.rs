@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use serde_json::Value;
 
 use crate::plan::{BackSpec, LineSpec, MINUTE_US};
-use crate::rules::{Ratio, effective_us, expiry, in_force, number, plus_days};
+use crate::rules::{Ratio, booked_us, effective_us, expiry, in_force, number, plus_days};
 
 /// What an account has, as the book's records say it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,13 +103,6 @@ impl Point {
     fn lost_us(&self) -> Option<i64> {
         self.expires_us.map(|us| us.max(self.earned_us))
     }
-}
-
-/// When points that are lost at `lost_us` are booked as lost: when no redemption of before can be told any more.
-fn booked_us(lost_us: i64, rules: &[Value]) -> i64 {
-    let ends = rules.iter().map(effective_us).filter(|us| *us < lost_us).chain([lost_us]);
-    let told_by = |us: i64| us + number(&rules[in_force(rules, us - 1).unwrap_or(0)]["redeem"]["offline_minutes"]) * MINUTE_US;
-    ends.map(told_by).fold(lost_us, i64::max)
 }
 
 /// What a lot was made with; its expiry moves with activity, if it does.
