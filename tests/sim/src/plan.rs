@@ -314,6 +314,21 @@ impl Draw {
         }
     }
 
+    /// Intake is killed as it may have booked a purchase by `card`, which goes to another account before the purchase is read again.
+    fn card_moves(&mut self, card: u8, accounts: usize, steps: &mut Vec<Step>) {
+        let mut step = |pause_ms: u64, what: What| {
+            // Beyond the numbers of all that is drawn one by one.
+            let number = 1000 + steps.len();
+            steps.push(Step { number, pause_ms, what });
+        };
+        step(self.of(&[0, 1, 2, 5]), What::Fault(Fault::IntakeCrash));
+        for account in 0..accounts {
+            step(0, What::Ask { account, ask: Ask::RemoveAlias(card), way: Way::Node, twin: false });
+        }
+        let account = self.rng.random_range(0..accounts);
+        step(0, What::Ask { account, ask: Ask::AddAlias(card), way: Way::Node, twin: false });
+    }
+
     fn wait(&mut self) -> i64 {
         if let Some(rng) = &mut self.reviews
             && rng.random_bool(0.4)
@@ -414,7 +429,11 @@ pub fn draw(seed: u64) -> Plan {
                 What::Ask { account, ask, way, twin: draw.chance(12) }
             }
         };
+        let card = if let What::Ask { way: Way::Card(card), .. } = &what { Some(*card) } else { None };
         steps.push(Step { number, pause_ms, what });
+        if let Some(card) = card.filter(|_| draw.chance(25)) {
+            draw.card_moves(card, accounts, &mut steps);
+        }
     }
     let accounts_in_memory = draw.of(&[0, 2, 100]);
     let (follows, partitions) = (draw.chance(60), draw.of(&[1, 3, 4]));

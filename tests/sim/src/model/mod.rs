@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use serde_json::Value;
 
 use crate::plan::{BackSpec, LineSpec, MINUTE_US};
-use crate::rules::{Ratio, booked_us, effective_us, expiry, in_force, number, plus_days};
+use crate::rules::{Ratio, booked_us, effective_us, expiry, in_force, plus_days};
 
 /// What an account has, as the book's records say it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
