@@ -1,6 +1,7 @@
--- What counts, in every unit that a rulebook may qualify by; what returns take is negative. Rows from before have the one amount alone
--- until `loyalty rebuild tier`.
+-- What counts, in every unit that a rulebook may qualify by; what returns take is negative. The model is folded anew, as rows from before know
+-- one amount alone.
 
-ALTER TABLE qualifying ADD COLUMN points bigint;
-ALTER TABLE qualifying ADD COLUMN spend numeric;
-ALTER TABLE qualifying ADD COLUMN purchases bigint;
+TRUNCATE checkpoint, cursor, standing, move, qualifying, purchase;
+ALTER TABLE qualifying ADD COLUMN points bigint NOT NULL;
+ALTER TABLE qualifying ADD COLUMN spend numeric NOT NULL;
+ALTER TABLE qualifying ADD COLUMN purchases bigint NOT NULL;
