@@ -279,9 +279,8 @@ async fn tier(database: &deadpool_postgres::Object, key: &AccountKey, program: &
         QualifyBy::Spend => "spend",
         QualifyBy::Purchases => "purchases",
     };
-    let sql = format!(
-        "SELECT coalesce(sum({column}::numeric), 0) FROM tier.qualifying WHERE program = $1 AND account = $2 AND ($3::timestamptz IS NULL OR at > $3)"
-    );
+    let sql =
+        format!("SELECT coalesce(sum({column}::numeric), 0) FROM tier.qualifying WHERE program = $1 AND account = $2 AND ($3::timestamptz IS NULL OR at > $3)");
     let from = version.window_start(now).map(Moment::timestamp);
     let qualifying = Amount(database.query_one(&sql, &[&program_id, &account_id, &from]).await?.get::<_, Decimal>(0));
     let name: String = row.as_ref().map_or_else(|| version.levels()[0].name.clone(), |row| row.get(0));
