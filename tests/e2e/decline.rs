@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::support::{Up, rulebook, run};
+use super::support::{Up, loyalty, rulebook, run};
 
 const HEADER: [&str; 13] =
     ["purchase_id", "account_id", "occurred_at", "currency", "channel", "store", "line_id", "sku", "category", "quantity", "unit_price", "discount", "tax"];
@@ -171,7 +171,9 @@ async fn warnings_beat_recency_and_trend_on_a_real_shop() {
     run(&["program", "publish", rules.to_str().unwrap()], data.path()).await;
     let rejected = data.path().join("rejected.csv");
     let arguments = ["--program", "shop", "--format", "online-retail", "--drive-clock", "--rejected", rejected.to_str().unwrap()];
-    run(&[&["import", file.to_str().unwrap()], &arguments[..]].concat(), data.path()).await;
+    // The shop's file has rows of no customer and such, which are rejected.
+    let imported = loyalty(&[&["import", file.to_str().unwrap()], &arguments[..]].concat(), data.path()).output().await.unwrap();
+    assert_eq!(imported.status.code(), Some(2), "{}", String::from_utf8_lossy(&imported.stderr));
     let said = run(&["decline", "backtest", "--program", "shop", "--from", "2010-06-01"], data.path()).await;
     println!("{said}");
     let figures = |score: &str, target: &str| -> Vec<f64> {
