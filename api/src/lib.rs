@@ -14,7 +14,7 @@ mod reads;
 mod state;
 
 pub use alias::{AliasKey, AliasKeyError};
-pub use http::{closed_months, openapi, ops_router, read_command, router};
+pub use http::{PublicUrlError, PublicUrls, closed_months, openapi, ops_router, read_command, router};
 pub use keys::{Keys, KeysError, hash_key};
 pub use problem::{CODES, Code};
 pub use state::{ApiState, StateError, real_now};

@@ -2,6 +2,7 @@
 
 use axum::extract::{self, FromRequestParts};
 use axum::http::request::Parts;
+use ledger_core::text::hidden;
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
@@ -33,9 +34,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
 fn read<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     let pairs = form_urlencoded::parse(query.as_bytes());
-    // The database takes none in a text.
-    if let Some((key, value)) = pairs.clone().find(|(key, value)| key.contains('\0') || value.contains('\0')) {
-        return Err(Problem::parameter(&key, &value, "a text without the character NUL (%00)"));
+    // Nothing that is kept has such a character, and the database takes no NUL in a text.
+    if let Some((key, value)) = pairs.clone().find(|(key, value)| hidden(key).or_else(|| hidden(value)).is_some()) {
+        return Err(Problem::parameter(&key, &value, "text without control characters (such as %00) or others that can't be seen"));
     }
     serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map_err(|error| {
         let (path, why) = (error.path().to_string(), error.inner().to_string());
@@ -74,7 +75,9 @@ mod tests {
         assert_eq!(told("from=a&limit=many"), malformed("limit", "many", "a whole number in range"));
         assert_eq!(told("from=a&limit=99999999999"), malformed("limit", "99999999999", "a whole number in range"));
         assert_eq!(told("form=a"), malformed("form", "a", "unknown field `form`, expected `from` or `limit`"));
-        assert_eq!(told("from=a%00"), malformed("from", "a\0", "a text without the character NUL (%00)"));
+        let visible = "text without control characters (such as %00) or others that can't be seen";
+        assert_eq!(told("from=a%00"), malformed("from", "a\0", visible));
+        assert_eq!(told("from=a%E2%80%AEb"), malformed("from", "a\u{202e}b", visible));
         assert_eq!(told("from=a&from=b"), malformed("from", "b", "duplicate field `from`"));
     }
 }

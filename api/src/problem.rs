@@ -68,6 +68,27 @@ pub const CODES: &[Code] = &[
         status: 400,
         meaning: "The body or a parameter is not of the right form; errors names each field, its value and what would be right.",
     },
+    Code { code: "too_large", status: 413, meaning: "The body has more bytes than are read (docs/limits.md)." },
+    Code {
+        code: "unsupported_media_type",
+        status: 415,
+        meaning: "Bodies are JSON: send Content-Type: application/json. A form, which a page of somebody else could send, is not read.",
+    },
+    Code {
+        code: "too_slow",
+        status: 408,
+        meaning: "The body did not come within the time that it may take. Nothing was done. Send it again with the same id.",
+    },
+    Code {
+        code: "host_not_served",
+        status: 421,
+        meaning: "The service is not known under the host name that the request was sent to. Name its address when it is started: --public-url https://HOST.",
+    },
+    Code {
+        code: "origin_refused",
+        status: 403,
+        meaning: "The request was sent by a web page of another origin. The service takes those of its own and of --public-url.",
+    },
     Code { code: "unauthorized", status: 401, meaning: "The API key is missing or unknown. Send Authorization: Bearer KEY." },
     Code { code: "forbidden", status: 403, meaning: "The API key lacks the scope." },
     Code { code: "not_found", status: 404, meaning: "There is no such resource." },
@@ -164,8 +185,16 @@ pub const CODES: &[Code] = &[
     Code { code: "not_yet_visible", status: 503, meaning: "The read model has not reached min_position yet. Try again after Retry-After." },
 ];
 
+/// How much of a wrong value an answer says again.
+const ECHO_MAX_CHARS: usize = 120;
+
 fn status_of(code: &str) -> u16 {
     CODES.iter().find(|entry| entry.code == code).map_or(500, |entry| entry.status)
+}
+
+/// An answer need not say again all that was sent.
+fn shortened(value: String) -> String {
+    if value.chars().count() <= ECHO_MAX_CHARS { value } else { value.chars().take(ECHO_MAX_CHARS).chain(['…']).collect() }
 }
 
 impl Problem {
@@ -183,14 +212,21 @@ impl Problem {
     }
 
     pub(crate) fn malformed(errors: Vec<FieldError>) -> Self {
+        let short = |error: FieldError| FieldError { value: shortened(error.value), ..error };
+        let errors: Vec<FieldError> = errors.into_iter().map(short).collect();
         let detail = errors.first().map_or_else(String::new, |error| format!("{}: {} is wrong: {}", error.pointer, error.value, error.expected));
         Self { errors, ..Self::new("malformed", detail) }
     }
 
+    /// One thing that is wrong with a request beside its body, such as a header.
+    pub(crate) fn of_field(code: &str, error: FieldError) -> Self {
+        let Self { detail, errors, .. } = Self::malformed(vec![error]);
+        Self { errors, ..Self::new(code, detail) }
+    }
+
     pub(crate) fn parameter(name: &str, value: &str, expected: &str) -> Self {
-        let value: String = value.chars().take(120).collect();
-        let error = FieldError { pointer: name.to_owned(), value, expected: expected.to_owned() };
-        Self { detail: format!("parameter {name}: {expected}"), ..Self::malformed(vec![error]) }
+        let error = FieldError { pointer: shortened(name.to_owned()), value: value.to_owned(), expected: expected.to_owned() };
+        Self { detail: format!("parameter {}: {expected}", error.pointer), ..Self::malformed(vec![error]) }
     }
 
     pub(crate) fn program_not_found(program: &Id) -> Self {

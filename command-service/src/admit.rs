@@ -46,6 +46,7 @@ fn require_names(key: &AccountKey, command: &Command) -> Result<(), Invalid> {
         Action::Redeem { .. } | Action::Hold { .. } => "/redemption_id",
         Action::Capture { .. } => "/capture_id",
         Action::Return(_) | Action::ReturnRedemption { .. } => "/return_id",
+        Action::Refund(_) => "/refund_id",
         Action::Adjust { .. } => "/adjustment_id",
         _ => "/command_id",
     };

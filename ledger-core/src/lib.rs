@@ -13,4 +13,5 @@ pub mod planted;
 pub mod points;
 pub mod policy;
 pub mod posting;
+pub mod text;
 pub mod time;

@@ -19,7 +19,7 @@ const REDEMPTIONS: i64 = 10;
 
 /// Runs the demo.
 pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
-    let door = ApiDoor::at(options.up.listen, options.up.api_keys.as_deref(), &options.up.data)?;
+    let door = ApiDoor::at(&options.up.api, &options.up.data)?;
     let begin = std::time::Instant::now();
     let metrics = up::metrics()?;
     let node = Node::start(&options.up.data, Role::ALONE).await?;

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use api::{AliasKey, Keys};
+use api::{AliasKey, Keys, PublicUrls};
 use audit::{AuditError, Sealer};
 use event_log::postgres::connect;
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::args::DataOptions;
+use crate::args::{ApiOptions, DataOptions};
 
 /// How long the database may take to answer at first.
 const DATABASE_WITHIN: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ impl Door {
 
     /// Answers from now on.
     pub fn open(self) -> anyhow::Result<TcpListener> {
-        self.socket.listen(1024).with_context(|| wrong(self.listen))
+        self.socket.listen(4096).with_context(|| wrong(self.listen))
     }
 }
 
@@ -52,18 +52,22 @@ pub struct ApiDoor {
     pub keys: Option<Keys>,
     /// The key of the aliases' hashes.
     pub aliases: AliasKey,
+    /// Under which addresses it is known.
+    pub urls: PublicUrls,
 }
 
 impl ApiDoor {
     /// Refuses an address that is taken, or that others can reach without keys, and files that hold something else.
-    pub fn at(listen: SocketAddr, api_keys: Option<&Path>, data: &DataOptions) -> anyhow::Result<Self> {
+    pub fn at(options: &ApiOptions, data: &DataOptions) -> anyhow::Result<Self> {
+        let (listen, api_keys) = (options.listen, options.api_keys.as_deref());
         if !listen.ip().is_loopback() && api_keys.is_none() {
             bail!("--listen {listen} can be reached by others: give --api-keys FILE (see `loyalty key`), or listen on loopback");
         }
         let door = Door::at(listen)?;
         let keys = api_keys.map(Keys::read).transpose()?;
+        let urls = PublicUrls::read(&options.public_url).context("--public-url is wrong")?;
         folder(data)?;
-        Ok(Self { door, keys, aliases: data.alias_key()? })
+        Ok(Self { door, keys, aliases: data.alias_key()?, urls })
     }
 }
 

@@ -8,6 +8,7 @@ mod audit;
 mod bench;
 mod budget;
 mod clv;
+mod connections;
 mod copy;
 mod correct;
 mod decline;

@@ -224,9 +224,10 @@ impl Node {
         self.database.url()
     }
 
-    /// Whether the command service has ended by itself.
+    /// Whether a part of it has ended by itself: the command service, or a task that panicked. Those with the same work to do elsewhere, or the same
+    /// process started anew, go on from what is written.
     pub fn has_failed(&self) -> bool {
-        self.running.as_ref().is_some_and(Running::is_finished)
+        self.running.as_ref().is_some_and(Running::is_finished) || self.tasks.iter().any(JoinHandle::is_finished)
     }
 
     /// Waits until every read model has what is on the log now.
@@ -252,11 +253,13 @@ impl Node {
             None => Ok(()),
         };
         self.stop.send_replace(true);
+        let mut ended = Ok(());
         for task in self.tasks {
-            task.await?;
+            ended = ended.and(task.await);
         }
         drop((self.service, self.log));
         drop(self.database);
-        Ok(outcome?)
+        outcome?;
+        ended.context("a part of the service failed")
     }
 }

@@ -3,14 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use projectors::{Projector, Refusals, read_models};
+use tokio::task::JoinHandle;
 
 use crate::args::{DataOptions, Part, ServeOptions};
 use crate::door::{ApiDoor, Door, Sealing};
 use crate::node::{Models, Node, Role};
 use crate::ops::{find, open};
 use crate::up;
+
+/// How often those that project are looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Runs until it is told to stop.
 pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
@@ -22,8 +27,8 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             let node = Node::start(&data, role).await?;
             serve_ops(node, door, metrics).await
         }
-        Part::Api { listen, api_keys, data } => {
-            let door = ApiDoor::at(listen, api_keys.as_deref(), &data)?;
+        Part::Api { api, data } => {
+            let door = ApiDoor::at(&api, &data)?;
             let metrics = up::metrics()?;
             let role = Role { share: None, queue_max: 0, models: Models::Reads };
             let node = Node::start(&data, role).await?;
@@ -86,10 +91,19 @@ async fn projectors(names: &[String], data: &DataOptions) -> anyhow::Result<()> 
         println!("projecting refusal");
         running.push(tokio::spawn(Refusals::open(log, database.url()).await?.run(stopped)));
     }
-    told.await;
-    stop.send_replace(true);
-    for projector in running {
-        projector.await?;
+    let failed = async {
+        while !running.iter().any(JoinHandle::is_finished) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    tokio::select! {
+        () = told => {}
+        () = failed => {}
     }
-    Ok(())
+    stop.send_replace(true);
+    let mut ended = Ok(());
+    for projector in running {
+        ended = ended.and(projector.await);
+    }
+    ended.context("a projector failed")
 }

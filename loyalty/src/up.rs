@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{DataOptions, UpOptions};
+use crate::connections;
 use crate::door::{ApiDoor, Door, Sealing};
 use crate::node::{Models, Node, Role};
 
@@ -16,7 +17,7 @@ const RECORDS_BUCKETS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 1
 
 /// Runs until it is told to stop.
 pub async fn run(options: UpOptions) -> anyhow::Result<()> {
-    let door = ApiDoor::at(options.listen, options.api_keys.as_deref(), &options.data)?;
+    let door = ApiDoor::at(&options.api, &options.data)?;
     let sealing = options.audit_key.as_ref().map(|key| Sealing::with(key, options.data.seal_folder())).transpose()?;
     let metrics = metrics()?;
     let models = if options.without_projectors { Models::Reads } else { Models::Projects };
@@ -59,9 +60,9 @@ pub fn told() -> std::io::Result<impl Future<Output = ()>> {
 
 /// Serves `node` until SIGINT or SIGTERM; `listening` is told the address.
 pub async fn serve(node: Node, data: &DataOptions, at: ApiDoor, metrics: PrometheusHandle, listening: impl FnOnce(&str)) -> anyhow::Result<()> {
-    let ApiDoor { door, keys, aliases } = at;
+    let ApiDoor { door, keys, aliases, urls } = at;
     let state = ApiState::new(node.service.clone(), node.log.clone(), node.url(), keys, aliases, metrics, data.seal_folder())?;
-    serve_router(node, door, router(state), listening).await
+    serve_router(node, door, router(state, urls), listening).await
 }
 
 /// Serves `router` until SIGINT or SIGTERM or until the node fails.
@@ -76,6 +77,7 @@ pub async fn serve_router(node: Node, door: Door, router: Router, listening: imp
     let address = format!("http://{}", listener.local_addr()?);
     println!("listening on {address}");
     listening(&address);
+    connections::allow_files();
     let told = told()?;
     let failed = async {
         while !node.has_failed() {
@@ -83,7 +85,7 @@ pub async fn serve_router(node: Node, door: Door, router: Router, listening: imp
         }
     };
     tokio::select! {
-        served = axum::serve(listener, router).with_graceful_shutdown(told) => served?,
+        () = connections::serve(listener, router, told) => {}
         () = failed => {}
     }
     node.stop().await

@@ -109,6 +109,65 @@ async fn a_poison_record_stops_its_account_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_record_whose_rows_the_database_refuses_stops_its_account_and_no_other() {
+    let mut book = Book::new("refused_rows").await;
+    let points = |account: &str, seq: u64, points: i64| {
+        let mut record = record(account, seq);
+        if let Some(EventKind::PointsAdded { lot, .. }) = record.events.last_mut().map(|event| &mut event.kind) {
+            lot.points = points;
+        }
+        let mut body = Vec::new();
+        encode_record(&record, &mut body);
+        body
+    };
+    book.append_bytes("x", 1, points("x", 1, i64::MAX - 5)).await;
+    book.append_bytes("y", 1, points("y", 1, i64::MAX - 5)).await;
+    let mut projector = book.projector().await;
+    projector.catch_up().await.unwrap();
+    for account in ["a", "b", "c", "d", "e"] {
+        book.append(account, 1).await;
+    }
+    book.append_bytes("x", 2, points("x", 2, 10)).await;
+    book.append("a", 2).await;
+    book.append_bytes("y", 2, points("y", 2, 10)).await;
+    projector.step().await.unwrap();
+    book.append("x", 3).await;
+    book.append("a", 3).await;
+    projector.catch_up().await.unwrap();
+    for (account, available) in [("a", 30), ("b", 10), ("c", 10), ("d", 10), ("e", 10), ("x", i64::MAX - 5), ("y", i64::MAX - 5)] {
+        assert_eq!(book.available(account).await, Some(available), "{account}");
+    }
+    let health = lags(&*read_model("balance").unwrap(), &*book.log, &book.url).await.unwrap();
+    assert_eq!(health.lags.iter().map(|lag| lag.lag).sum::<Position>(), 0, "the partition goes on");
+    let stopped: Vec<&str> = health.poison.iter().map(|(account, _)| account.as_str()).collect();
+    assert_eq!(stopped, ["shop/x", "shop/y"]);
+    let why = &health.poison[0].1;
+    assert!(why.starts_with("position 7: ") && why.contains("bigint out of range"), "{why}");
+}
+
+#[tokio::test]
+async fn a_note_with_the_character_nul_is_shown_as_one_that_can_be_kept() {
+    let mut book = Book::new("nul").await;
+    let mut noted = record("a", 1);
+    noted.actor = "ti\0ll".into();
+    if let Some(EventKind::PointsAdded { reason, .. }) = noted.events.last_mut().map(|event| &mut event.kind) {
+        *reason = Reason { code: "goodwill".into(), note: "a\0b".into() };
+    }
+    let mut body = Vec::new();
+    encode_record(&noted, &mut body);
+    book.append_bytes("a", 1, body).await;
+    book.append("a", 2).await;
+    for model in read_models() {
+        Projector::open(Arc::clone(&model), Arc::clone(&book.log), &book.url).await.unwrap().catch_up().await.unwrap();
+        let health = lags(&*model, &*book.log, &book.url).await.unwrap();
+        assert!(health.poison.is_empty(), "{}: {:?}", model.name(), health.poison);
+        assert!(verify(model, Arc::clone(&book.log), &book.url).await.unwrap().differences.is_empty());
+    }
+    let row = book.client.query_one("SELECT reason, actor FROM audit.command WHERE account_seq = 1", &[]).await.unwrap();
+    assert_eq!((row.get::<_, String>(0), row.get::<_, String>(1)), ("goodwill: a\u{fffd}b".into(), "ti\u{fffd}ll".into()));
+}
+
+#[tokio::test]
 async fn a_gap_between_batches_is_seen_too() {
     let mut book = Book::new("gap").await;
     book.append("a", 1).await;

@@ -11,6 +11,7 @@ mod fraud;
 mod intake;
 mod liability;
 mod ops;
+mod origin;
 mod periods;
 mod programs;
 mod proposals;
@@ -26,6 +27,7 @@ mod tier;
 mod trail;
 
 pub use ops::ops_router;
+pub use origin::{PublicUrlError, PublicUrls};
 pub use periods::closed_months;
 
 use axum::extract::DefaultBodyLimit;
@@ -153,8 +155,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     routes().split_for_parts().1
 }
 
-/// The API.
-pub fn router(state: ApiState) -> Router {
+/// The API, which is known under `urls`.
+pub fn router(state: ApiState, urls: PublicUrls) -> Router {
     let (router, document) = routes().split_for_parts();
     let guarded = router.layer(middleware::from_fn_with_state(state.clone(), auth::check));
     guarded
@@ -163,5 +165,6 @@ pub fn router(state: ApiState) -> Router {
         .fallback(async || Problem::new("not_found", "there is no such path; see /docs"))
         .method_not_allowed_fallback(async || Problem::new("method_not_allowed", "the path takes other methods; see Allow and /docs"))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .layer(middleware::from_fn_with_state(urls, origin::check))
         .with_state(state)
 }

@@ -12,6 +12,7 @@ use crate::currency::minor_digits;
 use crate::id::{Alias, Id};
 use crate::points::{Amount, POINTS_MAX, Points};
 use crate::policy::Invalid;
+use crate::text::{hidden, hidden_in_lines};
 use crate::time::Moment;
 
 /// The most lines that one purchase may have.
@@ -279,11 +280,11 @@ fn check_points(points: Points) -> Result<(), Invalid> {
 }
 
 fn check_label(pointer: impl Display, label: &str) -> Result<(), Invalid> {
-    if label.len() <= 64 && !label.chars().any(char::is_control) {
+    if label.len() <= 64 && hidden(label).is_none() {
         return Ok(());
     }
     let start: String = label.chars().take(80).collect();
-    Err(Invalid::new(pointer.to_string(), format!("{start:?}"), "at most 64 bytes without control characters"))
+    Err(Invalid::new(pointer.to_string(), format!("{start:?}"), "at most 64 bytes without control characters or others that can't be seen"))
 }
 
 fn check_amount(pointer: impl Display, amount: Amount, positive: bool) -> Result<(), Invalid> {
@@ -319,6 +320,10 @@ impl Reason {
         check_label("/reason_code", &self.code)?;
         if self.note.len() > 1000 {
             return Err(Invalid::new("/note", format!("{} bytes", self.note.len()), "at most 1000 bytes"));
+        }
+        if let Some(character) = hidden_in_lines(&self.note) {
+            let expected = "text without control characters or others that can't be seen; line feeds and tabs are kept";
+            return Err(Invalid::new("/note", format!("{character:?}"), expected));
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use super::program::{Program, Version};
 use super::rulebook::{Expiry, Rulebook, Span};
 use crate::currency::minor_digits;
 use crate::points::{Amount, POINTS_MAX, Points};
+use crate::text::hidden_in_lines;
 use crate::time::Zone;
 
 /// One thing that is wrong with a document.
@@ -48,6 +49,7 @@ pub fn read_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version, V
     check_earn(&rulebook, &mut invalid);
     check_redeem_and_expiry(&rulebook, &mut invalid);
     check_tiers(&rulebook, &mut invalid);
+    check_texts("", &serde_json::to_value(&rulebook).unwrap_or_default(), &mut invalid);
     rulebook.insight.check(&mut invalid);
     rulebook.fraud.check(&mut invalid);
     for (i, bonus) in rulebook.earn.bonus.iter().enumerate() {
@@ -93,6 +95,21 @@ pub fn compile_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version
             Ok(Version { number, rulebook, zone, env, conditions })
         }
         _ => Err(invalid),
+    }
+}
+
+/// Every text of the rulebook may be shown to somebody.
+fn check_texts(pointer: &str, value: &serde_json::Value, invalid: &mut Vec<Invalid>) {
+    match value {
+        serde_json::Value::String(text) => {
+            if let Some(character) = hidden_in_lines(text) {
+                let expected = "text without control characters or others that can't be seen; line feeds and tabs are kept";
+                invalid.push(Invalid::new(pointer, format!("{character:?}"), expected));
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().enumerate().for_each(|(i, item)| check_texts(&format!("{pointer}/{i}"), item, invalid)),
+        serde_json::Value::Object(fields) => fields.iter().for_each(|(name, field)| check_texts(&format!("{pointer}/{name}"), field, invalid)),
+        _ => {}
     }
 }
 

@@ -141,18 +141,29 @@ impl DataOptions {
     }
 }
 
-/// Serving.
+/// The API.
 #[derive(Debug, Clone, Args)]
-pub struct UpOptions {
-    /// Where the book is.
-    #[command(flatten)]
-    pub data: DataOptions,
+pub struct ApiOptions {
     /// The address of the API. Another than loopback needs --api-keys.
     #[arg(long, env = "LOYALTY_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// A JSON file of API keys, as `loyalty key` prints them.
     #[arg(long, env = "LOYALTY_API_KEYS")]
     pub api_keys: Option<PathBuf>,
+    /// An address under which the API is known, such as https://loyalty.example.org; several with commas. It answers to localhost and to IP addresses besides.
+    #[arg(long, env = "LOYALTY_PUBLIC_URL", value_delimiter = ',')]
+    pub public_url: Vec<String>,
+}
+
+/// Serving.
+#[derive(Debug, Clone, Args)]
+pub struct UpOptions {
+    /// Where the book is.
+    #[command(flatten)]
+    pub data: DataOptions,
+    /// Who may ask it what.
+    #[command(flatten)]
+    pub api: ApiOptions,
     /// Where purchases are taken in.
     #[command(flatten)]
     pub intake: IntakeOptions,
@@ -227,12 +238,9 @@ pub enum Part {
     },
     /// Answer over REST; commands go over the log to whoever has the account. Needs --kafka.
     Api {
-        /// The address of the API. Another than loopback needs --api-keys.
-        #[arg(long, env = "LOYALTY_LISTEN", default_value = "127.0.0.1:8080")]
-        listen: SocketAddr,
-        /// A JSON file of API keys, as `loyalty key` prints them.
-        #[arg(long, env = "LOYALTY_API_KEYS")]
-        api_keys: Option<PathBuf>,
+        /// Who may ask it what.
+        #[command(flatten)]
+        api: ApiOptions,
         /// Where the book is.
         #[command(flatten)]
         data: DataOptions,

@@ -72,7 +72,8 @@ impl Refusals {
     async fn write(&mut self, partition: Partition, from: Position, page: &[Vec<u8>]) -> Result<(), ProjectorError> {
         // An outcome of a newer schema is kept as one that can't be read: refusals don't build on each other.
         let outcomes: Vec<Option<Outcome>> = page.iter().map(|bytes| Outcome::decode(bytes).ok()).collect();
-        let text = |of: fn(&Outcome) -> &str| outcomes.iter().map(|outcome| outcome.as_ref().map_or("?", of)).collect::<Vec<&str>>();
+        // Postgres has no place for the character NUL.
+        let text = |of: fn(&Outcome) -> &str| outcomes.iter().map(|outcome| outcome.as_ref().map_or("?", of).replace('\0', "\u{fffd}")).collect::<Vec<String>>();
         let (programs, accounts) = (text(|o| o.key.program.as_str()), text(|o| o.key.account.as_str()));
         let (kinds, ids, actors) = (text(|o| o.command.action.kind()), text(|o| o.command.id.as_str()), text(|o| o.command.actor.as_str()));
         let times: Vec<Timestamp> = outcomes.iter().map(|outcome| outcome.as_ref().map_or(Timestamp::UNIX_EPOCH, |o| o.recorded_at.timestamp())).collect();

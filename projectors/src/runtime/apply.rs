@@ -8,7 +8,8 @@ use ledger_core::planted::{Bug, is_planted};
 use ledger_schemas::Record;
 use traces::{Part, Trace};
 
-use super::tables::{Run, Tables};
+use super::readable::make_readable;
+use super::tables::{EngineError, Run, Tables};
 use super::{Placed, ProjectorError, failed};
 
 /// What was read, and what of it can't be applied.
@@ -51,7 +52,10 @@ impl Batch {
     fn read_entry(&mut self, partition: Partition, entry: Entry) {
         let seq = i64::try_from(entry.account_seq).unwrap_or(i64::MAX);
         let record = match Record::decode(&entry.body) {
-            Ok(record) if record.account_seq == entry.account_seq && record.key.to_string() == entry.account => record,
+            Ok(mut record) if record.account_seq == entry.account_seq && record.key.to_string() == entry.account => {
+                make_readable(&mut record);
+                record
+            }
             Ok(record) => {
                 let why = format!("position {}: it says that it is record {} of {}", entry.position, record.account_seq, record.key);
                 self.poison.insert(entry.account, why);
@@ -80,9 +84,28 @@ impl Batch {
     }
 }
 
-/// Applies `batch`, whole or not at all; tells where its partitions go on.
+/// Applies `batch`, whole or not at all; tells where its partitions go on. Accounts whose rows the engine refuses are stopped.
 pub(super) async fn apply(name: &'static str, tables: &mut dyn Tables, mut batch: Batch) -> Result<Vec<(usize, Position)>, ProjectorError> {
     let begin = traces::is_on().then(SystemTime::now);
+    match write(name, tables, &mut batch).await {
+        Err(ProjectorError::Tables { source, .. }) if is_of_the_rows(&source) => {
+            for (account, why) in refused(name, tables, &mut batch.records).await? {
+                batch.runs.remove(&account);
+                batch.poison.insert(account, why);
+            }
+            write(name, tables, &mut batch).await?;
+        }
+        written => written?,
+    }
+    if let Some(begin) = begin {
+        for Record { key, command_kind, command_id, .. } in batch.records.iter().map(|placed| &placed.record) {
+            Trace::of(key, command_kind, command_id).span(Part::Project, format!("project {name}"), begin, None);
+        }
+    }
+    Ok(batch.moves.iter().map(|moved| (usize::from(moved.partition), moved.next)).collect())
+}
+
+async fn write(name: &'static str, tables: &mut dyn Tables, batch: &mut Batch) -> Result<(), ProjectorError> {
     let mut change = tables.begin().await.map_err(failed(name, "begin"))?;
     for Move { partition, from, next } in &batch.moves {
         if !change.move_checkpoint(*partition, *from, *next).await.map_err(failed(name, "move the checkpoint"))? {
@@ -98,20 +121,64 @@ pub(super) async fn apply(name: &'static str, tables: &mut dyn Tables, mut batch
         // An account that is stopped already keeps its first reason.
         batch.poison.entry(account).or_insert(why);
     }
+    let mut stopped = Vec::new();
     if !batch.poison.is_empty() {
-        let stopped = change.stop(&batch.poison).await.map_err(failed(name, "stop accounts"))?;
-        for account in stopped {
-            tracing::error!(projector = name, account, reason = batch.poison[&account], "an account is stopped: its record can't be applied");
-        }
+        stopped = change.stop(&batch.poison).await.map_err(failed(name, "stop accounts"))?;
         let refused: BTreeSet<&String> = batch.poison.keys().collect();
         batch.records.retain(|placed| !refused.contains(&placed.record.key.to_string()));
     }
     change.write(&batch.records).await.map_err(failed(name, "write its rows"))?;
     change.commit().await.map_err(failed(name, "commit"))?;
-    if let Some(begin) = begin {
-        for Record { key, command_kind, command_id, .. } in batch.records.iter().map(|placed| &placed.record) {
-            Trace::of(key, command_kind, command_id).span(Part::Project, format!("project {name}"), begin, None);
+    for account in stopped {
+        tracing::error!(projector = name, account, reason = batch.poison[&account], "an account is stopped: its record can't be applied");
+    }
+    Ok(())
+}
+
+/// The accounts whose records the engine refuses by themselves, with what it says; found by halves.
+async fn refused(name: &'static str, tables: &mut dyn Tables, records: &mut [Placed]) -> Result<Vec<(String, String)>, ProjectorError> {
+    // Each account's in their order, and all of it in one half.
+    records.sort_by(|one, other| one.record.key.cmp(&other.record.key));
+    let mut found = Vec::new();
+    let mut parts: Vec<&[Placed]> = vec![records];
+    while let Some(part) = parts.pop() {
+        let (Some(first), Some(middle)) = (part.first(), part.get(part.len() / 2)) else { continue };
+        let mut change = tables.begin().await.map_err(failed(name, "begin"))?;
+        let written = change.write(part).await;
+        drop(change);
+        let error = match written {
+            Ok(()) => continue,
+            Err(error) if is_of_the_rows(&error) => error,
+            Err(error) => return Err(failed(name, "write its rows")(error)),
+        };
+        let of_middle = |placed: &Placed| placed.record.key < middle.record.key;
+        let is_one = part.last().is_some_and(|last| last.record.key == first.record.key);
+        if is_one {
+            found.push((first.record.key.to_string(), format!("position {}: {}", first.position, in_words(&error))));
+        } else {
+            // The middle's account begins the second half, unless it is the first account of all.
+            let split = match part.partition_point(of_middle) {
+                0 => part.partition_point(|placed| placed.record.key <= middle.record.key),
+                split => split,
+            };
+            parts.extend([&part[..split], &part[split..]]);
         }
     }
-    Ok(batch.moves.iter().map(|moved| (usize::from(moved.partition), moved.next)).collect())
+    Ok(found)
+}
+
+/// Whether the engine refused what the rows hold: it would at each further try. All else (connection, locks, space, tables) may go better the next time.
+fn is_of_the_rows(error: &EngineError) -> bool {
+    // A value out of range or not of the column's type, a broken constraint, more than the engine can keep: PostgreSQL, appendix A, classes 22, 23 and 54.
+    const CLASSES: [&str; 3] = ["22", "23", "54"];
+    let Some(error) = error.downcast_ref::<tokio_postgres::Error>() else { return false };
+    match error.code() {
+        Some(code) => CLASSES.iter().any(|class| code.code().starts_with(class)),
+        // What the client could not even write down.
+        None => error.to_string().starts_with("error serializing parameter"),
+    }
+}
+
+fn in_words(error: &EngineError) -> String {
+    std::iter::successors(error.source(), |cause| cause.source()).fold(error.to_string(), |words, cause| format!("{words}: {cause}"))
 }

@@ -6,6 +6,7 @@
 
 mod apply;
 mod project;
+mod readable;
 mod rebuild;
 mod tables;
 mod verify;

@@ -116,13 +116,10 @@ fn rounded_alone(state: &PurchaseState, kept: &Kept, version: &Version, points: 
     Ok(if points <= 0 { points } else { rate(&alone, &Kept::default(), version, &state.facts)?.points.min(points + 1) })
 }
 
-/// From the purchase's own lot first; then what of it has expired counts as taken; then from the others, the oldest expiry first.
+/// From the purchase's own lot first; then what of it has expired (all of it that is lost by `at` is booked so) counts as taken; then from the
+/// others, the oldest expiry first.
 fn take_back(account: &Account, state: &PurchaseState, points: Points, at: Moment) -> (Vec<Part>, Points) {
-    let own = state.lot.and_then(|lot| account.lot(lot));
-    let is_lost = own.is_some_and(|lot| lot.is_lost_by(at));
-    // What is lost and not booked so yet has expired, too.
-    let gone = state.expired + own.filter(|_| is_lost).map_or(0, |lot| lot.remaining);
-    let own = own.filter(|_| !is_lost);
+    let own = state.lot.and_then(|lot| account.lot(lot)).filter(|lot| !lot.is_lost_by(at));
     if points < 0 {
         // The goods kept earn more than before (a bonus for small baskets): it goes to the same lot, or expired with it.
         return match own {
@@ -141,7 +138,7 @@ fn take_back(account: &Account, state: &PurchaseState, points: Points, at: Momen
         parts.push(Part { lot: lot.lot, points: taken, pending: lot.pending });
         left -= taken;
     }
-    let expired = gone.clamp(0, left);
+    let expired = state.expired.clamp(0, left);
     left -= expired;
     if left > 0 {
         parts.extend(taking::take_back(account, state.lot, left, at));
