@@ -68,7 +68,16 @@ pub const CODES: &[Code] = &[
         status: 400,
         meaning: "The body or a parameter is not of the right form; errors names each field, its value and what would be right.",
     },
-    Code { code: "too_large", status: 413, meaning: "The body has more bytes than are read (docs/limits.md)." },
+    Code {
+        code: "too_large",
+        status: 413,
+        meaning: "The body, the record that would be made of it, or the answer has more bytes than it may have (docs/limits.md). Nothing was done.",
+    },
+    Code {
+        code: "account_full",
+        status: 422,
+        meaning: "The account has as many lots or lines of purchases as it may have (docs/limits.md). Nothing was done; what takes away from it goes on.",
+    },
     Code {
         code: "unsupported_media_type",
         status: 415,
@@ -173,7 +182,7 @@ pub const CODES: &[Code] = &[
     Code {
         code: "account_stopped",
         status: 503,
-        meaning: "The account's record can't be read by this version, which may be older than the one that wrote it. Nothing was done. Update the service; until then all other accounts go on.",
+        meaning: "The account's record can't be read by this version, which may be older than the one that wrote it, or it does not follow the one before it. Nothing was done. Update the service, or have the book verified; until then all other accounts go on.",
     },
     Code { code: "too_many_requests", status: 429, meaning: "Too much is waiting; nothing was done. Try again after Retry-After." },
     Code { code: "unavailable", status: 503, meaning: "The database does not answer. Try again." },
@@ -264,6 +273,8 @@ impl From<Refusal> for Problem {
             Refusal::Period(refusal) => Self::new(refusal.code(), words),
             Refusal::Unusable(why) => Self::new("malformed", why),
             Refusal::Stopped(_) => Self::new("account_stopped", words),
+            Refusal::TooLarge { .. } => Self::new("too_large", words),
+            Refusal::AccountFull { .. } => Self::new("account_full", words),
             Refusal::Busy => Self::retry("too_many_requests", &words),
             Refusal::OutcomeUnknown | Refusal::NoAnswer(_) | Refusal::NotHere => Self::retry("outcome_unknown", &words),
             Refusal::Told { number, code, detail } => Self { number: Some(number), ..Self::new(&code, detail) },

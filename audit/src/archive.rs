@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,6 +28,8 @@ use crate::{AuditError, file};
 pub(crate) const CHUNK: usize = 20_000;
 const LEVEL: i32 = 3;
 const ROOM_BYTES_MAX: u64 = 64 << 20;
+/// Records are packed to a tenth, very similar ones to a fiftieth.
+const RATIO_MAX: u64 = 200;
 const SCHEMAS: [(&str, &str); 2] = [
     ("archive.proto", include_str!("../../schemas/proto/loyalty/v1/archive.proto")),
     ("book.proto", include_str!("../../schemas/proto/loyalty/v1/book.proto")),
@@ -57,11 +60,22 @@ fn read_chunk(path: &Path) -> Result<Vec<u8>, AuditError> {
     let packed = std::fs::read(path).map_err(file("read", path))?;
     // It says how large it is, which is believed up to a point: into room for all of it, it is unpacked without a copy.
     let room = zstd::zstd_safe::get_frame_content_size(&packed).ok().flatten().filter(|bytes| *bytes <= ROOM_BYTES_MAX);
-    let bytes = match room.and_then(|bytes| usize::try_from(bytes).ok()) {
-        Some(room) => zstd::bulk::decompress(&packed, room),
-        None => zstd::stream::decode_all(packed.as_slice()),
-    };
-    bytes.map_err(file("unpack", path))
+    match room.and_then(|bytes| usize::try_from(bytes).ok()) {
+        Some(room) => zstd::bulk::decompress(&packed, room).map_err(file("unpack", path)),
+        None => unpack(path, &packed),
+    }
+}
+
+/// Unpacks what is large, or does not say how large it is: to as much as records can come to, so that a few bytes don't take all memory.
+fn unpack(path: &Path, packed: &[u8]) -> Result<Vec<u8>, AuditError> {
+    let bytes_max = ROOM_BYTES_MAX.max(packed.len() as u64 * RATIO_MAX);
+    let mut bytes = Vec::new();
+    let unpacked = zstd::stream::Decoder::new(packed).and_then(|decoder| decoder.take(bytes_max + 1).read_to_end(&mut bytes));
+    if unpacked.map_err(file("unpack", path))? as u64 > bytes_max {
+        let packed = packed.len();
+        return Err(AuditError::Wrong(format!("{} has {packed} bytes and unpacks to more than {bytes_max}: no export writes that", path.display())));
+    }
+    Ok(bytes)
 }
 
 fn damaged(path: &Path, error: &dyn std::error::Error) -> AuditError {
@@ -184,7 +198,35 @@ impl ArchiveLog {
         if manifest.format != "loyalty archive v1" || manifest.records.len() != manifest.outcomes.len() {
             return Err(AuditError::Wrong(format!("{}: {:?} is not an archive that this version reads", path.display(), manifest.format)));
         }
-        Ok(Self { folder: folder.to_owned(), manifest, chunks: Mutex::default() })
+        let archive = Self { folder: folder.to_owned(), manifest, chunks: Mutex::default() };
+        archive.require_counts(&path)?;
+        Ok(archive)
+    }
+
+    /// Refuses a manifest that tells of more, or less, than there are files for: all that follows goes by its numbers.
+    fn require_counts(&self, path: &Path) -> Result<(), AuditError> {
+        let streams = [("records", &self.manifest.records), ("outcomes", &self.manifest.outcomes)];
+        for (stream, counts) in streams {
+            for (partition, count) in (0..).zip(counts) {
+                let folder = self.folder.join(format!("{stream}/{partition:03}"));
+                let files = match std::fs::read_dir(&folder) {
+                    Ok(files) => files.filter_map(Result::ok).filter(|file| file.path().extension().is_some_and(|end| end == "zst")).count(),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+                    Err(error) => return Err(file("read", &folder)(error)),
+                };
+                let wanted = count.div_ceil(CHUNK as u64);
+                if files as u64 != wanted {
+                    let told = format!("tells of {count} {stream} in partition {partition}, which are {wanted} files; there are {files}");
+                    return Err(AuditError::Wrong(format!("{} {told}", path.display())));
+                }
+            }
+        }
+        let programs = self.programs()?.len() as u64;
+        if programs != self.manifest.programs {
+            let told = format!("tells of {} entries of the program stream; there are {programs}", self.manifest.programs);
+            return Err(AuditError::Wrong(format!("{} {told}", path.display())));
+        }
+        Ok(())
     }
 
     /// Its seal.

@@ -21,7 +21,7 @@ mod verify;
 pub use again::{Again, Programs};
 pub use archive::{ArchiveLog, export};
 pub use head::Head;
-pub use receipt::{Receipt, Sealed};
+pub use receipt::{Receipt, Sealed, record_text};
 pub use record::{agrees_with, balanced, follows};
 pub use replay::{Difference, Replayed, Standing, Sums, WhatIf, replay};
 pub use seal::{Key, Sealer, make_key};
@@ -53,6 +53,19 @@ pub enum AuditError {
     Taken {
         /// Where.
         folder: PathBuf,
+    },
+    /// The log does not go on from what was sealed.
+    #[error(
+        "the log is not the one that was sealed in {}: {stream}: {what}. A backup may have been restored that lacks what came after it. What was signed can't be \
+         taken back: keep that folder, which proves what was lost, and seal into a new one (--seal NEW)", folder.display()
+    )]
+    Diverged {
+        /// Where.
+        folder: PathBuf,
+        /// Which stream.
+        stream: String,
+        /// How.
+        what: String,
     },
     /// Something is not what it should be.
     #[error("{0}")]

@@ -1,9 +1,13 @@
-//! A receipt: what was booked, its hash, and once it is sealed, the proof that it stands in the book; to be checked by anyone, offline.
+//! A receipt: what was booked, the record itself, and once it is sealed, the proof that it stands in the book; to be checked by anyone, offline.
+//!
+//! Invariant: whatever a receipt says that passed its check is what the record says, or is proven.
 
 use std::path::Path;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use event_log::{Partition, Position};
-use ledger_schemas::{Hash, hash};
+use ledger_schemas::{Hash, Record, hash};
 use serde::{Deserialize, Serialize};
 use tlog_tiles::{check_record, record_hash};
 
@@ -31,6 +35,9 @@ pub struct Receipt {
     pub position: Position,
     /// BLAKE3 of the record as it is stored, in hexadecimal.
     pub record_hash: String,
+    /// The record as it is stored, base64: what all the above is said of. Receipts of before have none; they can't be checked.
+    #[serde(default)]
+    pub record: String,
     /// The proof, once there is a checkpoint that covers it.
     pub sealed: Option<Sealed>,
 }
@@ -77,27 +84,62 @@ impl Sealed {
     }
 }
 
-impl Receipt {
-    /// Checks the proof with `key`, and that `record`, if it is at hand, is the one; tells when it was sealed.
+impl Sealed {
+    /// Checks with `key` that a record of hash `own` stands at `position` of `partition`; tells when it was sealed.
     ///
     /// # Errors
     /// [`AuditError::Wrong`] says what does not hold.
-    pub fn check(&self, key: &Key, record: Option<&[u8]>) -> Result<Head, AuditError> {
-        let wrong = |what: &str| AuditError::Wrong(what.to_owned());
-        let own = parse_hash(&self.record_hash).ok_or_else(|| wrong("record_hash is not 64 hexadecimal digits"))?;
-        if record.is_some_and(|record| hash(record) != own) {
-            return Err(wrong("the record is not the one that the receipt names"));
-        }
-        let sealed = self.sealed.as_ref().ok_or_else(|| wrong("the receipt has no proof: it was not sealed yet when it was made; ask for it again"))?;
-        let checkpoint = key.open(sealed.checkpoint.as_bytes())?;
+    pub fn check(&self, key: &Key, own: &Hash, partition: Partition, position: Position) -> Result<Head, AuditError> {
+        let checkpoint = key.open(self.checkpoint.as_bytes())?;
         let proof = |texts: &[String]| texts.iter().map(|text| decode(text)).collect::<Option<Vec<_>>>().ok_or_else(|| wrong("a proof is not base64"));
-        let head_leaf = record_hash(sealed.head.as_bytes());
-        check_record(&proof(&sealed.head_proof)?, checkpoint.size(), *checkpoint.hash(), sealed.head_number, head_leaf)
+        let head_leaf = record_hash(self.head.as_bytes());
+        check_record(&proof(&self.head_proof)?, checkpoint.size(), *checkpoint.hash(), self.head_number, head_leaf)
             .map_err(|_| wrong("the head does not stand in the signed checkpoint"))?;
-        let head = Head::parse(&sealed.head)?;
-        let (size, root) = head.records.get(usize::from(self.partition)).copied().ok_or_else(|| wrong("the head has no such partition"))?;
-        check_record(&proof(&sealed.record_proof)?, size, root, self.position, leaf_of_hash(&own))
+        let head = Head::parse(&self.head)?;
+        let (size, root) = head.records.get(usize::from(partition)).copied().ok_or_else(|| wrong("the head has no such partition"))?;
+        check_record(&proof(&self.record_proof)?, size, root, position, leaf_of_hash(own))
             .map_err(|_| wrong("the record does not stand in the book at this place"))?;
         Ok(head)
     }
+}
+
+/// As a receipt holds it.
+#[must_use]
+pub fn record_text(record: &[u8]) -> String {
+    BASE64_STANDARD.encode(record)
+}
+
+impl Receipt {
+    /// Checks with `key` that the receipt's record stands in the book, and that it says what the receipt says; tells the record and when it was sealed.
+    ///
+    /// # Errors
+    /// [`AuditError::Wrong`] says what does not hold.
+    pub fn check(&self, key: &Key) -> Result<(Record, Head), AuditError> {
+        let own = parse_hash(&self.record_hash).ok_or_else(|| wrong("record_hash is not 64 hexadecimal digits"))?;
+        if self.record.is_empty() {
+            return Err(wrong("the receipt has no record, so what it says of one can't be checked; ask for it again"));
+        }
+        let record = BASE64_STANDARD.decode(&self.record).map_err(|_| wrong("record is not base64"))?;
+        if hash(&record) != own {
+            return Err(wrong("the record is not the one that record_hash names"));
+        }
+        let record = Record::decode(&record).map_err(|error| AuditError::Wrong(format!("the record can't be read: {error}")))?;
+        let said = [
+            ("program", self.program.as_str(), record.key.program.as_str()),
+            ("account_id", self.account_id.as_str(), record.key.account.as_str()),
+            ("kind", self.kind.as_str(), record.command_kind.as_str()),
+            ("command_id", self.command_id.as_str(), record.command_id.as_str()),
+            ("account_seq", &self.account_seq.to_string(), &record.account_seq.to_string()),
+        ];
+        if let Some((field, said, found)) = said.into_iter().find(|(_, said, found)| said != found) {
+            return Err(AuditError::Wrong(format!("the receipt says {field} {said}, its record {found}")));
+        }
+        let sealed = self.sealed.as_ref().ok_or_else(|| wrong("the receipt has no proof: it was not sealed yet when it was made; ask for it again"))?;
+        let head = sealed.check(key, &own, self.partition, self.position)?;
+        Ok((record, head))
+    }
+}
+
+fn wrong(what: &str) -> AuditError {
+    AuditError::Wrong(what.to_owned())
 }

@@ -127,6 +127,9 @@ impl Sealer {
         if let Some(last) = last.as_ref().filter(|last| last.book != log.book_id()) {
             return Err(AuditError::Wrong(format!("{} seals book {}, this is {}", self.folder.display(), last.book, log.book_id())));
         }
+        if let Some(last) = &last {
+            self.require_extended(log, last).await?;
+        }
         let partitions = log.partitions();
         let before = |streams: fn(&Head) -> &Vec<Reached>, partition: u16| {
             last.as_ref().and_then(|head| streams(head).get(usize::from(partition)).copied()).unwrap_or((0, tlog_tiles::EMPTY_HASH))
@@ -167,12 +170,59 @@ impl Sealer {
         Ok((head, true))
     }
 
-    /// Seals every so often until `stop` says so, and once more then.
+    /// Refuses a log that does not go on from where `last` sealed it: whatever was signed then would be denied by what is signed now. Of each stream
+    /// its length is compared and its last record, which tells when it was decided and names the record before it.
+    async fn require_extended(&self, log: &dyn EventLog, last: &Head) -> Result<(), AuditError> {
+        let diverged = |stream: String, what: String| AuditError::Diverged { folder: self.folder.clone(), stream, what };
+        let ends = log.ends().await?;
+        for (partition, (size, _)) in (0..).zip(&last.records).filter(|(_, (size, _))| *size > 0) {
+            let (stream, position) = (format!("records/{partition:03}"), size - 1);
+            if ends.get(usize::from(partition)).is_none_or(|end| end < size) {
+                return Err(diverged(stream, format!("{size} records are sealed, the log has {}", ends.get(usize::from(partition)).unwrap_or(&0))));
+            }
+            let entries = log.read(partition, position, 1).await?;
+            if entries.first().map(|entry| leaf(&entry.body)) != Some(Tree::open(&self.folder.join(&stream), *size).leaf(position)?) {
+                return Err(diverged(stream, format!("record {position} is another than the one that is sealed")));
+            }
+        }
+        for (partition, (size, _)) in (0..).zip(&last.outcomes).filter(|(_, (size, _))| *size > 0) {
+            let (stream, position) = (format!("outcomes/{partition:03}"), size - 1);
+            let outcomes = log.read_outcomes(partition, position, 1).await?;
+            if outcomes.first().map(|body| leaf(body)) != Some(Tree::open(&self.folder.join(&stream), *size).leaf(position)?) {
+                return Err(diverged(stream, format!("refused command {position} is missing or another than the one that is sealed")));
+            }
+        }
+        if let Some(position) = last.programs.0.checked_sub(1) {
+            let entries = log.read_programs(position).await?;
+            if entries.first().map(|body| leaf(body)) != Some(Tree::open(&self.folder.join("programs/000"), last.programs.0).leaf(position)?) {
+                return Err(diverged("programs/000".into(), format!("entry {position} is missing or another than the one that is sealed")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a log that is not the one that was sealed here, or has lost what was sealed.
+    ///
+    /// # Errors
+    /// [`AuditError::Diverged`], or why it can't be told.
+    pub async fn require_same(&self, log: &dyn EventLog) -> Result<(), AuditError> {
+        let (size, _) = signed(&self.folder)?;
+        match last_bundle(&self.folder, size)?.last() {
+            Some(text) => self.require_extended(log, &Head::parse(text)?).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Seals every so often until `stop` says so, and once more then. It ends sooner where the log is not the one that was sealed.
     pub async fn run(self, log: Arc<dyn EventLog>, every: Duration, now: fn() -> Moment, mut stop: watch::Receiver<bool>) {
         loop {
             let is_last = *stop.borrow_and_update();
             match self.seal(&*log, now()).await {
                 Ok((head, _)) => metrics::gauge!("loyalty_sealed_records").set(f64::from(u32::try_from(head.record_count()).unwrap_or(u32::MAX))),
+                Err(error @ AuditError::Diverged { .. }) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the book can't be sealed any more");
+                    return;
+                }
                 Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the book can't be sealed; trying again"),
             }
             if is_last {

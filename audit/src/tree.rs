@@ -43,6 +43,11 @@ impl Tree {
         tlog_tiles::prove_record(self.size, n, self).map_err(wrong)
     }
 
+    /// Leaf `n`, as it stands in its tile.
+    pub(crate) fn leaf(&self, n: u64) -> Result<Hash, AuditError> {
+        self.tile(stored_hash_index(0, n)).map_err(wrong)
+    }
+
     /// All leaves, as they stand in the tiles.
     pub(crate) fn leaves(&self) -> Result<Vec<Hash>, AuditError> {
         let mut leaves = Vec::with_capacity(usize::try_from(self.written).unwrap_or(0));

@@ -16,7 +16,7 @@ use ledger_core::policy::Program;
 use ledger_core::time::Moment;
 
 use crate::request::CommandKey;
-use crate::store::{Changed, Checkpoint, Purchases, Store, StoreError, UsedId};
+use crate::store::{Changed, Checkpoint, Purchases, Reached, Store, StoreError, UsedId};
 
 /// Keys are short and looked up several times a command.
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -225,8 +225,8 @@ impl Accounts {
         self.dirty > 0 || !self.newly_stopped.is_empty()
     }
 
-    /// Begins to write all that changed, with the positions it is the fold of; waits where the checkpoint before is still being written.
-    pub(crate) fn begin_checkpoint(&mut self, positions: Vec<event_log::Position>) -> Result<(), StoreError> {
+    /// Begins to write all that changed, with how far of each partition it is the fold; waits where the checkpoint before is still being written.
+    pub(crate) fn begin_checkpoint(&mut self, reached: Vec<Reached>) -> Result<(), StoreError> {
         self.end_checkpoint()?;
         let mut accounts = Vec::with_capacity(self.dirty);
         for (key, cached) in self.cached.iter_mut().filter(|(_, cached)| cached.dirty) {
@@ -238,7 +238,7 @@ impl Accounts {
         self.checkpoint += 1;
         let spare = std::mem::take(&mut self.spare_ids);
         let ids = Arc::new(std::mem::replace(&mut self.recent_ids, spare));
-        let checkpoint = Checkpoint { accounts, ids: Arc::clone(&ids), positions, stopped: std::mem::take(&mut self.newly_stopped) };
+        let checkpoint = Checkpoint { accounts, ids: Arc::clone(&ids), reached, stopped: std::mem::take(&mut self.newly_stopped) };
         let (store, book) = (Arc::clone(&self.store), self.book.clone());
         let progress = if self.store.is_simulated() {
             Progress::Done(store.write(&book, checkpoint))
@@ -256,8 +256,8 @@ impl Accounts {
     }
 
     /// Writes all that changed and waits until it is.
-    pub(crate) fn write_checkpoint(&mut self, positions: Vec<event_log::Position>) -> Result<(), StoreError> {
-        self.begin_checkpoint(positions)?;
+    pub(crate) fn write_checkpoint(&mut self, reached: Vec<Reached>) -> Result<(), StoreError> {
+        self.begin_checkpoint(reached)?;
         self.end_checkpoint()
     }
 

@@ -9,6 +9,7 @@ use crate::admit::admit;
 use crate::book::Book;
 use crate::closings::ClosingStep;
 use crate::engine::DUE_MAX;
+use crate::limits;
 use crate::request::{Refusal, Reply};
 use crate::store::StoreError;
 use crate::wire::refused;
@@ -46,7 +47,7 @@ impl Book {
                 self.group.reply(to, Kind::Done(v1::Empty {}));
                 program
             }
-            What::Snapshot(key) => {
+            What::Snapshot(key, purchase) => {
                 let Some((program, now)) = self.program(&key.program, real_now) else {
                     self.group.reply(to, refused(&Refusal::ProgramNotFound(key.program)));
                     return Ok(());
@@ -60,8 +61,13 @@ impl Book {
                 }
                 let now = self.no_earlier(&key, &program, now)?;
                 let account = self.accounts.get(&key, &program)?.account();
-                let account = postcard::to_stdvec(&(account, &account.purchases)).unwrap_or_default();
-                self.group.reply(to, Kind::Snapshot(v1::Snapshot { account, now_us: now.as_micros() }));
+                let named = account.purchases.iter().find(|state| Some(&state.purchase.purchase_id) == purchase.as_ref());
+                let account = postcard::to_stdvec(&(account, Vec::from_iter(named))).unwrap_or_default();
+                let reply = match limits::require("answer", account.len(), limits::ANSWER_BYTES_MAX) {
+                    Ok(()) => Kind::Snapshot(v1::Snapshot { account, now_us: now.as_micros() }),
+                    Err(refusal) => refused(&refusal),
+                };
+                self.group.reply(to, reply);
                 return Ok(());
             }
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use compact_str::CompactString;
-use event_log::{Batch, NewOutcome, NewRecord, NewReply, Partition, Position, ReplyTo, partition_of};
+use event_log::{NewOutcome, NewRecord, Partition, partition_of};
 use ledger_core::account::command::Action;
 use ledger_core::account::{Command, Context, Decision, Event, Rejection, decide};
 use ledger_core::edition::EDITION;
@@ -14,86 +14,28 @@ use ledger_core::planted::{Bug, is_planted};
 use ledger_core::policy::{Invalid, Program};
 use ledger_core::time::Moment;
 use ledger_schemas::{
-    EditionEntered, Hash, Outcome, ProgramChange, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record, hash, v1,
+    EditionEntered, Hash, Outcome, ProgramChange, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record, hash,
 };
-use prost::Message;
-use tokio::sync::mpsc;
 use traces::{Part, Trace};
 
 use crate::accounts::Accounts;
 use crate::admit::{Admitted, admit};
 use crate::closings::ClosingStep;
+use crate::group::{Group, Staged};
+use crate::limits;
 use crate::programs::{ProgramState, Programs};
-use crate::request::{Answer, CommandKey, Parts, Plan, Refusal, Reply, SourceOutcome, command_key, target};
-use crate::store::{StoreError, UsedId};
-use crate::wire::{accepted, told};
+use crate::request::{Answer, CommandKey, Parts, Plan, Refusal, Reply, command_key, target};
+use crate::store::{Reached, StoreError, UsedId};
 
 /// About as many as a record has: more would cost more in memory than growing does.
 const RECORD_BYTES: usize = 512;
-
-/// What a group may grow to before it goes to the log: more than as many ordinary records as it takes have, so that it ends the large ones' groups only.
-const GROUP_BYTES: usize = 10 << 20;
-
-/// What to answer when the staged batch is on the log.
-pub(crate) enum Staged {
-    /// The answer is known.
-    Answer(Reply, Result<Answer, Refusal>),
-    /// The first answer again, to be read from the log.
-    Replay(Reply, Partition, Position),
-    /// Booked before; the record is not asked for.
-    Before(mpsc::UnboundedSender<(u64, SourceOutcome)>, u64),
-    /// Somebody waits for the batch, not for a command.
-    Run(Box<dyn FnOnce(bool) + Send>),
-}
-
-/// One batch in the making, with the answers that wait for it.
-#[derive(Default)]
-pub(crate) struct Group {
-    pub(crate) batch: Batch,
-    pub(crate) staged: Vec<Staged>,
-    bytes: usize,
-    /// The traces of what it books, where traces are sent.
-    pub(crate) traces: Vec<(Trace, Part, SystemTime)>,
-    /// How many commands came to what, by kind.
-    decided: BTreeMap<(&'static str, &'static str), u64>,
-    consumed: BTreeMap<Partition, u64>,
-    clocks: BTreeMap<Id, (Moment, CompactString)>,
-}
-
-impl Group {
-    fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.staged.is_empty() && self.consumed.is_empty() && self.clocks.is_empty()
-    }
-
-    /// Whether it should take no more.
-    pub(crate) fn is_full(&self) -> bool {
-        self.bytes >= GROUP_BYTES
-    }
-
-    /// Stages an answer. One that goes over the log comes with the batch itself.
-    pub(crate) fn stage(&mut self, staged: Staged) {
-        match staged {
-            Staged::Answer(Reply::Log(to), outcome) => self.reply(to, told(&outcome)),
-            Staged::Replay(Reply::Log(to), partition, position) => self.reply(to, accepted(partition, position, true)),
-            staged => self.staged.push(staged),
-        }
-    }
-
-    pub(crate) fn reply(&mut self, to: Option<ReplyTo>, reply: v1::reply::Kind) {
-        let body = v1::Reply { kind: Some(reply) }.encode_to_vec();
-        self.batch.replies.extend(to.map(|to| NewReply { to, body }));
-    }
-
-    pub(crate) fn consumed(&mut self, partition: Partition, next: u64) {
-        self.consumed.insert(partition, next);
-    }
-}
 
 /// The state in memory: ahead of the log by what is staged.
 pub(crate) struct Book {
     pub(crate) accounts: Accounts,
     pub(crate) programs: Programs,
-    pub(crate) next: Vec<Position>,
+    /// How far each partition goes, with what is staged.
+    pub(crate) reached: Vec<Reached>,
     /// The partitions that are decided here; of the others it only knows how they stand.
     pub(crate) owned: BTreeSet<Partition>,
     pub(crate) group: Group,
@@ -101,8 +43,8 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    pub(crate) fn new(accounts: Accounts, programs: Programs, next: Vec<Position>) -> Self {
-        Self { accounts, programs, next, owned: BTreeSet::new(), group: Group::default(), last_now: BTreeMap::new() }
+    pub(crate) fn new(accounts: Accounts, programs: Programs, reached: Vec<Reached>) -> Self {
+        Self { accounts, programs, reached, owned: BTreeSet::new(), group: Group::default(), last_now: BTreeMap::new() }
     }
 
     /// The program and its time, which never goes back.
@@ -135,11 +77,11 @@ impl Book {
     }
 
     fn partition(&self, name: &str) -> Partition {
-        partition_of(name, u16::try_from(self.next.len()).unwrap_or(u16::MAX))
+        partition_of(name, u16::try_from(self.reached.len()).unwrap_or(u16::MAX))
     }
 
     pub(crate) fn is_here(&self, name: &str) -> bool {
-        self.owned.len() == self.next.len() || self.owned.contains(&self.partition(name))
+        self.owned.len() == self.reached.len() || self.owned.contains(&self.partition(name))
     }
 
     /// Decides one command and stages what comes of it.
@@ -211,8 +153,19 @@ impl Book {
         let target_known = self.target_known(&name, &command.action)?;
         let context = Context { program: &program, now, target_known };
         let begin = traces::is_on().then(SystemTime::now);
-        match decide(self.accounts.get(key, &program)?.account(), command, &context) {
+        let account = self.accounts.get(key, &program)?.account();
+        if let Err(full) = limits::require_room(account, command) {
+            return Ok(Err(full));
+        }
+        match decide(account, command, &context) {
             Ok(decision) => {
+                if limits::may_be_large(&decision) {
+                    let mut body = Vec::new();
+                    encode_record(&self.record(key, command, content, decision.clone(), &program, now)?, &mut body);
+                    if let Err(too_large) = limits::require("record", body.len(), limits::RECORD_BYTES_MAX) {
+                        return Ok(Err(too_large));
+                    }
+                }
                 if let Some(begin) = begin {
                     let part = if is_asked { Part::Decide } else { Part::DecideAlone };
                     self.group.traces.push((Trace::of(key, command.action.kind(), &command.id), part, begin));
@@ -297,12 +250,29 @@ impl Book {
         program: &Program,
         now: Moment,
     ) -> Result<Answer, StoreError> {
-        let program_entries = self.programs.entries;
+        let mut record = self.record(key, command, content, decision, program, now)?;
         let cached = self.accounts.get(key, program)?;
         let (partition, account) = (cached.partition, cached.account_mut());
-        let previous_hash = account.last_hash;
-        decision.events.iter().for_each(|event| account.evolve(event));
-        let record = Record {
+        record.events.iter().for_each(|event| account.evolve(event));
+        record.balance = account.balance_at(now);
+        let mut body = Vec::with_capacity(RECORD_BYTES);
+        encode_record(&record, &mut body);
+        let last = hash(&body);
+        account.seal(now, last);
+        self.accounts.changed(key, program);
+        let position = self.reached[usize::from(partition)].next;
+        self.reached[usize::from(partition)] = Reached { next: position + 1, last };
+        self.group.bytes += body.len();
+        self.group.batch.records.push(NewRecord { partition, position, account: name, account_seq: record.account_seq, body });
+        *self.group.decided.entry((command.action.kind(), "accepted")).or_default() += 1;
+        Ok(Answer { record: Arc::new(record), partition, position, replayed: false })
+    }
+
+    /// The account's next record, with the balance before it.
+    fn record(&mut self, key: &AccountKey, command: &Command, content: Hash, decision: Decision, program: &Program, now: Moment) -> Result<Record, StoreError> {
+        let program_entries = self.programs.entries;
+        let account = self.accounts.get(key, program)?.account();
+        Ok(Record {
             key: key.clone(),
             account_seq: account.seq + 1,
             command_id: command.id.clone(),
@@ -312,22 +282,12 @@ impl Book {
             effective_at: effective_at(&command.action, &decision.events, now),
             actor: command.actor.clone(),
             rule_version: decision.rule_version,
-            previous_hash,
+            previous_hash: account.last_hash,
             events: decision.events,
             balance: account.balance_at(now),
             edition: EDITION,
             program_entries: Some(program_entries),
-        };
-        let mut body = Vec::with_capacity(RECORD_BYTES);
-        encode_record(&record, &mut body);
-        account.seal(now, hash(&body));
-        self.accounts.changed(key, program);
-        let position = self.next[usize::from(partition)];
-        self.next[usize::from(partition)] += 1;
-        self.group.bytes += body.len();
-        self.group.batch.records.push(NewRecord { partition, position, account: name, account_seq: record.account_seq, body });
-        *self.group.decided.entry((command.action.kind(), "accepted")).or_default() += 1;
-        Ok(Answer { record: Arc::new(record), partition, position, replayed: false })
+        })
     }
 
     fn reject(&mut self, key: &AccountKey, name: &str, command: &Command, rejection: &Rejection, now: Moment) {
@@ -454,7 +414,7 @@ impl Book {
 
     /// The first entry of a new book says by which edition it is decided.
     fn begin_book(&mut self, actor: CompactString, real_now: Moment) {
-        let entered = EditionEntered::current(vec![0; self.next.len()]);
+        let entered = EditionEntered::current(vec![0; self.reached.len()]);
         self.programs.edition = Some(entered.clone());
         self.stage_program_entry(&ProgramEntry { recorded_at: real_now, actor, change: ProgramChange::EditionEntered(entered) });
     }

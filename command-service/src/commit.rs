@@ -9,7 +9,7 @@ use ledger_schemas::Record;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::book::{Group, Staged};
+use crate::group::{Group, Staged};
 use crate::request::{Answer, Refusal};
 
 /// How long what is on the log may take to be seen here.

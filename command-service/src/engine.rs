@@ -13,8 +13,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::book::{Book, Group, Staged};
+use crate::book::Book;
 use crate::commit::{self, Work};
+use crate::group::{Group, Staged};
 use crate::programs::Programs;
 use crate::recover::{RecoverError, catch_up, follow, recover};
 use crate::request::{Refusal, Request};
@@ -148,7 +149,7 @@ impl Engine {
                 self.owned.send_replace(BTreeSet::new());
             }
             match (end, committed) {
-                (End::Stopped, Ok(Ok(()))) => return Ok(book.accounts.write_checkpoint(book.next.clone())?),
+                (End::Stopped, Ok(Ok(()))) => return Ok(book.accounts.write_checkpoint(book.reached.clone())?),
                 (_, Ok(Err(LogError::Fenced { .. }))) if !is_shared => return Err(EngineError::Fenced),
                 (_, Ok(Err(error))) => tracing::error!(error = &error as &dyn std::error::Error, "an append failed; the state is read anew from the log"),
                 (_, Ok(Ok(()))) if damage.is_some() => {}
@@ -251,7 +252,7 @@ impl Engine {
                 if !on_the_log(&works).await {
                     return Ok(End::LogFailed);
                 }
-                book.accounts.begin_checkpoint(book.next.clone())?;
+                book.accounts.begin_checkpoint(book.reached.clone())?;
                 last_checkpoint = Instant::now();
             }
         }
@@ -398,12 +399,12 @@ impl Engine {
             book.programs.require_edition().map_err(RecoverError::from)?;
             self.programs.send_replace(Arc::new(book.programs.clone()));
         }
-        if self.config.share != Share::Follows || book.owned.len() == book.next.len() {
+        if self.config.share != Share::Follows || book.owned.len() == book.reached.len() {
             return Ok(());
         }
         let ends = log.ends().await.map_err(RecoverError::from)?;
         for (partition, end) in (0..).zip(ends) {
-            if !book.owned.contains(&partition) && book.next[usize::from(partition)] < end {
+            if !book.owned.contains(&partition) && book.reached[usize::from(partition)].next < end {
                 follow(book, log, partition).await?;
             }
         }

@@ -16,7 +16,7 @@ use crate::commit::SEEN_WITHIN;
 use crate::programs::{Programs, ProgramsError};
 use crate::request::command_key;
 use crate::state::StatePlace;
-use crate::store::{Store, StoreError, UsedId};
+use crate::store::{Reached, Store, StoreError, UsedId};
 
 const READ_MAX: usize = 5000;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -33,20 +33,6 @@ pub enum RecoverError {
     /// The program stream.
     #[error(transparent)]
     Programs(#[from] ProgramsError),
-    /// A record does not follow the one before it.
-    #[error("record {position} of partition {partition} is number {found} of account {account}, after number {last}, or its chain is broken")]
-    Chain {
-        /// Its partition.
-        partition: u16,
-        /// Its position.
-        position: Position,
-        /// Whose.
-        account: String,
-        /// Its number.
-        found: u64,
-        /// The number of the one before it.
-        last: u64,
-    },
 }
 
 /// The state as it was kept, and what the log has after it: of all partitions, unless others keep theirs and this is to take them as they come.
@@ -54,18 +40,21 @@ pub(crate) async fn recover(log: &dyn EventLog, state: &StatePlace, capacity: us
     let (partitions, book_id) = (log.partitions(), log.book_id());
     let programs = Programs::load(log).await?;
     programs.require_edition()?;
-    let (mut store, mut positions) = Store::open(state, book_id, partitions)?;
+    let (mut store, mut reached) = Store::open(state, book_id, partitions)?;
     // What was kept is on the log, but may take its time to be seen.
     let deadline = Instant::now() + SEEN_WITHIN;
-    while log.ends().await?.iter().zip(&positions).any(|(end, position)| end < position) {
+    while log.ends().await?.iter().zip(&reached).any(|(end, reached)| *end < reached.next) {
         if Instant::now() > deadline {
-            store = store.wipe()?;
-            positions = vec![0; usize::from(partitions)];
+            (store, reached) = (store.wipe()?, vec![Reached::default(); usize::from(partitions)]);
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
+    if !is_of(log, &reached).await? {
+        tracing::warn!("the log is not the one that the state store was made from, as after a restored backup: the store is made anew");
+        (store, reached) = (store.wipe()?, vec![Reached::default(); usize::from(partitions)]);
+    }
     let accounts = Accounts::new(store, book_id, partitions, capacity)?;
-    let mut book = Book::new(accounts, programs, positions);
+    let mut book = Book::new(accounts, programs, reached);
     if follows {
         let begin = Instant::now();
         let mut count = 0;
@@ -77,14 +66,26 @@ pub(crate) async fn recover(log: &dyn EventLog, state: &StatePlace, capacity: us
     Ok(book)
 }
 
+/// Whether the last record that was folded of each partition is the one that the log has there.
+async fn is_of(log: &dyn EventLog, reached: &[Reached]) -> Result<bool, LogError> {
+    for (partition, Reached { next, last }) in (0..).zip(reached) {
+        let Some(position) = next.checked_sub(1) else { continue };
+        if log.read(partition, position, 1).await?.first().is_none_or(|entry| hash(&entry.body) != *last) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Folds the partition's records up to `end`; tells how many there were.
 pub(crate) async fn catch_up(book: &mut Book, log: &dyn EventLog, partition: Partition, end: Position) -> Result<u64, RecoverError> {
-    let from = book.next[usize::from(partition)];
+    let next_of = |book: &Book| book.reached[usize::from(partition)].next;
+    let from = next_of(book);
     let deadline = Instant::now() + SEEN_WITHIN;
-    while book.next[usize::from(partition)] < end {
-        let next = book.next[usize::from(partition)];
+    while next_of(book) < end {
+        let next = next_of(book);
         follow(book, log, partition).await?;
-        if book.next[usize::from(partition)] == next {
+        if next_of(book) == next {
             if Instant::now() > deadline {
                 let source = Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
                 return Err(LogError::Unavailable { action: "read up to the end of a partition", source }.into());
@@ -92,20 +93,21 @@ pub(crate) async fn catch_up(book: &mut Book, log: &dyn EventLog, partition: Par
             log.wait_beyond(&beyond_one(log.partitions(), partition, next), LOOK_AGAIN).await?;
         }
         if book.accounts.is_full() {
-            book.accounts.write_checkpoint(book.next.clone())?;
+            book.accounts.write_checkpoint(book.reached.clone())?;
         }
     }
-    Ok(book.next[usize::from(partition)] - from)
+    Ok(next_of(book) - from)
 }
 
 /// Folds the next of the partition's records, as far as there are any.
 pub(crate) async fn follow(book: &mut Book, log: &dyn EventLog, partition: Partition) -> Result<(), RecoverError> {
-    for entry in &log.read(partition, book.next[usize::from(partition)], READ_MAX).await? {
+    for entry in &log.read(partition, book.reached[usize::from(partition)].next, READ_MAX).await? {
         let position = entry.position;
+        let passed = Reached { next: position + 1, last: hash(&entry.body) };
         let record = match Record::decode(&entry.body) {
             Ok(record) if book.accounts.stopped(&entry.account).is_none() => record,
             read => {
-                book.next[usize::from(partition)] = position + 1;
+                book.reached[usize::from(partition)] = passed;
                 if let Err(error) = read.map(drop)
                     && book.accounts.stopped(&entry.account).is_none()
                 {
@@ -121,21 +123,26 @@ pub(crate) async fn follow(book: &mut Book, log: &dyn EventLog, partition: Parti
         }
         let Some(program) = book.programs.by_id.get(&record.key.program).map(|state| Arc::clone(&state.program)) else { break };
         if is_planted(Bug::LostTailOnTakeOver) && log.ends().await?.get(usize::from(partition)) == Some(&(position + 1)) {
-            book.next[usize::from(partition)] = position + 1;
+            book.reached[usize::from(partition)] = passed;
             break;
         }
         replay(book, partition, entry, &record, &program)?;
+        book.reached[usize::from(partition)] = passed;
     }
     Ok(())
 }
 
-fn replay(book: &mut Book, partition: Partition, entry: &Entry, record: &Record, program: &Program) -> Result<(), RecoverError> {
+/// Folds a record into its account; an account whose record does not follow the one before it is stopped.
+fn replay(book: &mut Book, partition: Partition, entry: &Entry, record: &Record, program: &Program) -> Result<(), StoreError> {
     let position = entry.position;
     let key: &AccountKey = &record.key;
     let account = book.accounts.get(key, program)?.account_mut();
     if record.account_seq != account.seq + 1 || record.previous_hash != account.last_hash {
         let (found, last) = (record.account_seq, account.seq);
-        return Err(RecoverError::Chain { partition, position, account: entry.account.clone(), found, last });
+        tracing::error!(account = entry.account, partition, position, found, last, "an account is stopped: its record does not follow the one before it");
+        let why = format!("record {position} of partition {partition}, which is number {found} after number {last}, or whose chain is broken");
+        book.accounts.stop(entry.account.clone(), why);
+        return Ok(());
     }
     record.events.iter().for_each(|event| account.evolve(event));
     account.seal(record.recorded_at, hash(&entry.body));
@@ -145,6 +152,5 @@ fn replay(book: &mut Book, partition: Partition, entry: &Entry, record: &Record,
         let used = UsedId { content: record.content_hash, partition, position };
         book.accounts.use_id(id, used);
     }
-    book.next[usize::from(partition)] = position + 1;
     Ok(())
 }

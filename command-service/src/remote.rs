@@ -14,6 +14,7 @@ use prost::Message;
 
 use crate::closings::ClosingStep;
 use crate::commit::answer_at;
+use crate::limits;
 use crate::request::{Answer, Refusal};
 use crate::wire::refusal;
 
@@ -41,6 +42,7 @@ impl Remote {
 
     async fn ask(&self, partition: Partition, key: &str, program_entries: Position, what: What) -> Result<Kind, Refusal> {
         let body = Ask { program_entries, what }.encode();
+        limits::require("command", body.len(), limits::COMMAND_BYTES_MAX)?;
         let answer = self.asker.ask(partition, key, &body, self.patience).await;
         let answer = answer.map_err(|error| {
             tracing::warn!(%error, "a question could not be sent");
@@ -95,10 +97,10 @@ impl Remote {
         }
     }
 
-    pub(crate) async fn snapshot(&self, key: AccountKey, entries: Position) -> Result<(Account, Moment), Refusal> {
+    pub(crate) async fn snapshot(&self, key: AccountKey, purchase: Option<Id>, entries: Position) -> Result<(Account, Moment), Refusal> {
         let (name, program) = (key.to_string(), key.program.clone());
         let partition = partition_of(&name, self.partitions());
-        match self.ask(partition, &name, entries, What::Snapshot(key)).await? {
+        match self.ask(partition, &name, entries, What::Snapshot(key, purchase)).await? {
             Kind::Snapshot(snapshot) => {
                 let (mut account, purchases): (Account, _) = postcard::from_bytes(&snapshot.account).map_err(|_| Refusal::OutcomeUnknown)?;
                 account.purchases = purchases;

@@ -57,6 +57,26 @@ pub enum Refusal {
     /// The log failed in the middle.
     #[error("the log failed, so it is unknown whether the command was booked; sending it again with the same id is safe")]
     OutcomeUnknown,
+    /// What would go over the log has more bytes than a message may have.
+    #[error("the {what} would have {bytes} bytes, more than the {bytes_max} that it may have (docs/limits.md); nothing was done")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// How many it would have.
+        bytes: usize,
+        /// How many it may have.
+        bytes_max: usize,
+    },
+    /// The account has as much as it may have.
+    #[error("the account has {count} {what}, and may have {count_max} (docs/limits.md); nothing was done, and what takes away from it goes on")]
+    AccountFull {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// How many it may have.
+        count_max: usize,
+    },
     /// Whoever has the account did not answer.
     #[error("no answer came in {} s, so it is unknown whether the command was or will be booked; sending it again with the same id is safe", .0.as_secs())]
     NoAnswer(Duration),
@@ -71,7 +91,7 @@ pub enum Refusal {
         detail: String,
     },
     /// A record of the account can't be read, so nothing can be decided for it.
-    #[error("the account is stopped: this version can't read {0}; nothing was done")]
+    #[error("the account is stopped: this version can't read or follow {0}; nothing was done")]
     Stopped(String),
     /// The account's partition is another process's.
     #[error("another process has the account")]
@@ -96,6 +116,8 @@ impl Refusal {
             Self::Clock(_) => "clock",
             Self::Period(refusal) => refusal.code(),
             Self::Stopped(_) => "account_stopped",
+            Self::TooLarge { .. } => "too_large",
+            Self::AccountFull { .. } => "account_full",
             Self::Busy => "too_many_requests",
             Self::OutcomeUnknown | Self::NoAnswer(_) | Self::NotHere => "outcome_unknown",
         }

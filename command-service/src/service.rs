@@ -296,14 +296,15 @@ impl Service {
         self.send(Request::SetClock { program, now, actor, reply }).await;
     }
 
-    /// The account as it stands; none if there is no such program.
+    /// The account as it stands; none if there is no such program. Of its purchases, which may be large, there is only the one that is named
+    /// (as far as another process has the account).
     ///
     /// # Errors
     /// Where another process has it and does not answer.
-    pub async fn snapshot(&self, key: AccountKey) -> Result<Option<Snapshot>, Refusal> {
+    pub async fn snapshot(&self, key: AccountKey, purchase: Option<Id>) -> Result<Option<Snapshot>, Refusal> {
         if let Some(remote) = self.elsewhere_of(|remote| remote.partition(&key)) {
             let program = key.program.clone();
-            let (account, now) = match remote.snapshot(key, self.entries()).await {
+            let (account, now) = match remote.snapshot(key, purchase, self.entries()).await {
                 Err(Refusal::ProgramNotFound(_)) => return Ok(None),
                 outcome => outcome?,
             };

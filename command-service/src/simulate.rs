@@ -20,6 +20,15 @@ pub struct Simulated {
     pub rule_version: u32,
 }
 
+/// The purchase that a decision of `command` has to know of; it is to be asked for with the snapshot.
+#[must_use]
+pub fn purchase_of(command: &Command) -> Option<Id> {
+    match &command.action {
+        Action::Return(body) => Some(body.purchase_id.clone()),
+        _ => None,
+    }
+}
+
 /// Decides `command` for the account of `snapshot` as the real one would be, and books nothing.
 ///
 /// # Errors

@@ -21,7 +21,7 @@ use crate::state::{Change, Space, State, StateError, StatePlace};
 
 /// Changed when the form of what is stored changes: an older store is thrown away. So is one of a version that could not read what this one can.
 fn format() -> String {
-    format!("10, schema {SCHEMA_VERSION}")
+    format!("11, schema {SCHEMA_VERSION}")
 }
 
 /// Why the store can't be read or written.
@@ -73,11 +73,20 @@ impl UsedId {
     }
 }
 
+/// How far a partition was folded.
+#[derive(Serialize, Deserialize, Default, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// The position of the record that comes next.
+    pub(crate) next: Position,
+    /// The hash of the record before it: a log that has another there is not the one that was folded.
+    pub(crate) last: Hash,
+}
+
 #[derive(Serialize, Deserialize, Default, Debug, PartialEq)]
 struct Header {
     format: String,
     book: String,
-    positions: Vec<Position>,
+    reached: Vec<Reached>,
 }
 
 const HEADER: &[u8] = b"header";
@@ -99,7 +108,7 @@ pub(crate) struct Store {
 pub(crate) struct Checkpoint {
     pub(crate) accounts: Vec<Changed>,
     pub(crate) ids: Arc<Ids>,
-    pub(crate) positions: Vec<Position>,
+    pub(crate) reached: Vec<Reached>,
     /// Accounts that were stopped, and why.
     pub(crate) stopped: Vec<(String, String)>,
 }
@@ -149,12 +158,12 @@ fn purchase_changes(name: &str, written: &[Arc<PurchaseState>], now: &[Arc<Purch
 
 impl Store {
     /// Opens the store in `place` and tells up to where it has folded the book; a store that is damaged, or of another book or form, is made anew.
-    pub(crate) fn open(place: &StatePlace, book: &str, partitions: u16) -> Result<(Self, Vec<Position>), StoreError> {
+    pub(crate) fn open(place: &StatePlace, book: &str, partitions: u16) -> Result<(Self, Vec<Reached>), StoreError> {
         let opened = place.open().map(|state| Self { place: place.clone(), state }).map_err(StoreError::from);
         let read = opened.and_then(|store| Ok((store.header()?, store)));
         let store = match read {
-            Ok((header, store)) if header.format == format() && header.book == book && header.positions.len() == usize::from(partitions) => {
-                return Ok((store, header.positions));
+            Ok((header, store)) if header.format == format() && header.book == book && header.reached.len() == usize::from(partitions) => {
+                return Ok((store, header.reached));
             }
             Ok((header, store)) if header == Header::default() => store,
             Ok((_, store)) => store.wipe()?,
@@ -164,10 +173,10 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        let positions = vec![0; usize::from(partitions)];
-        let header = Header { format: format(), book: book.into(), positions: positions.clone() };
+        let reached = vec![Reached::default(); usize::from(partitions)];
+        let header = Header { format: format(), book: book.into(), reached: reached.clone() };
         store.state.write(&mut std::iter::once(header.change()))?;
-        Ok((store, positions))
+        Ok((store, reached))
     }
 
     /// The store anew, empty.
@@ -234,8 +243,8 @@ impl Store {
     }
 
     pub(crate) fn write(&self, book: &str, checkpoint: Checkpoint) -> Result<(), StoreError> {
-        let Checkpoint { mut accounts, ids, positions, stopped } = checkpoint;
-        let header = Header { format: format(), book: book.into(), positions }.change();
+        let Checkpoint { mut accounts, ids, reached, stopped } = checkpoint;
+        let header = Header { format: format(), book: book.into(), reached }.change();
         let ids = ids.iter().filter(|_| !is_planted(Bug::DedupForgottenAtRestart));
         let mut ids: Vec<(&CommandKey, &UsedId)> = ids.collect();
         // In the order of their keys each goes where the one before it went, which the processor has at hand; else most of the time is spent looking.

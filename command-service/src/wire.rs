@@ -18,6 +18,14 @@ pub(crate) fn told(outcome: &Result<Answer, Refusal>) -> v1::reply::Kind {
     }
 }
 
+/// How many things that are wrong are told, and how much of each: a document may be wrong in as many places as it has.
+const ERRORS_MAX: usize = 100;
+const ERROR_CHARS_MAX: usize = 500;
+
+fn short(text: &str) -> String {
+    text.chars().take(ERROR_CHARS_MAX).collect()
+}
+
 pub(crate) fn refused(refusal: &Refusal) -> v1::reply::Kind {
     let number = match refusal {
         Refusal::Rejected(rejection) => rejection.number(),
@@ -28,12 +36,12 @@ pub(crate) fn refused(refusal: &Refusal) -> v1::reply::Kind {
         Refusal::Invalid(errors) => errors.as_slice(),
         _ => &[],
     };
-    let error = |error: &Invalid| v1::FieldError { pointer: error.pointer.clone(), value: error.value.clone(), expected: error.expected.clone() };
+    let error = |error: &Invalid| v1::FieldError { pointer: short(&error.pointer), value: short(&error.value), expected: short(&error.expected) };
     v1::reply::Kind::Refused(v1::Refused {
         code: refusal.code().to_owned(),
         number: number.into(),
         detail: refusal.to_string(),
-        errors: errors.iter().map(error).collect(),
+        errors: errors.iter().take(ERRORS_MAX).map(error).collect(),
     })
 }
 

@@ -151,7 +151,7 @@ async fn stop(service: Service, running: Running) -> Result<(), ServiceError> {
 }
 
 async fn account(service: &Service, name: &str) -> Account {
-    service.snapshot(key(name)).await.unwrap().unwrap().account
+    service.snapshot(key(name), None).await.unwrap().unwrap().account
 }
 
 fn same(one: &Answer, other: &Answer) {
@@ -362,7 +362,7 @@ async fn a_sandbox_clock_does_all_that_falls_due_and_a_live_program_has_none() {
     assert_eq!(expired, 50, "on the log before the clock's setter is answered");
     stop(service, running).await.unwrap();
     let (service, running) = start(&log, folder.path(), 100).await;
-    assert_eq!(service.snapshot(key(0)).await.unwrap().unwrap().now, Moment::parse("2010-02-01T12:00:00Z").unwrap(), "the clock outlives the process");
+    assert_eq!(service.snapshot(key(0), None).await.unwrap().unwrap().now, Moment::parse("2010-02-01T12:00:00Z").unwrap(), "the clock outlives the process");
     stop(service, running).await.unwrap();
 }
 
@@ -426,7 +426,7 @@ async fn an_account_with_a_record_that_cannot_be_read_is_stopped_and_the_others_
         let refused = service.submit(key("b"), purchase("p2", 10)).await.unwrap_err();
         assert_eq!(refused.code(), "account_stopped");
         assert!(refused.to_string().contains("schema"), "{refused}");
-        assert_eq!(service.snapshot(key("b")).await.unwrap_err().code(), "account_stopped");
+        assert_eq!(service.snapshot(key("b"), None).await.unwrap_err().code(), "account_stopped");
         assert!(service.submit(key("a"), purchase("p1", 10)).await.unwrap().replayed);
         stop(service, running).await.unwrap();
     }

@@ -17,6 +17,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
+/// The largest message that every log takes: of Kafka's topics it is set as `max.message.bytes`.
+pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
+
 /// The number of a partition.
 pub type Partition = u16;
 /// A place in a partition, from 0.
@@ -98,6 +101,18 @@ pub enum LogError {
         expected: Position,
         /// What does.
         found: Position,
+    },
+    /// The last records of a partition are gone.
+    #[error(
+        "partition {partition} has records up to position {found}, but they were written up to {expected}: the last ones are missing; restore a backup that has them"
+    )]
+    Lost {
+        /// Its partition.
+        partition: Partition,
+        /// The position after the last record that is there.
+        found: Position,
+        /// The position after the last record that was written.
+        expected: Position,
     },
     /// Somebody else writes to the book's topics.
     #[error("the message at offset {offset} of {topic}, partition {partition}, was not written by a ledger")]

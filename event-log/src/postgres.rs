@@ -112,7 +112,7 @@ impl PostgresLog {
     /// moves here.
     ///
     /// # Errors
-    /// [`LogError::Partitions`] or [`LogError::OtherBook`] where it was made with another number or for another book; what Postgres says.
+    /// [`LogError::Partitions`] or [`LogError::OtherBook`] where it was made with another number or for another book; [`LogError::Lost`]; what Postgres says.
     pub async fn open(url: &str, partitions: u16, book_id: Option<&str>) -> Result<Self, LogError> {
         let runner = embedded::migrations::runner();
         let action = "bring the log's schema up to date";
@@ -130,6 +130,12 @@ impl PostgresLog {
         }
         if let Some(asked) = book_id.filter(|asked| *asked != found_id) {
             return Err(LogError::OtherBook { found: found_id, asked: asked.to_owned() });
+        }
+        let lost = "SELECT id, next_position, last FROM partition CROSS JOIN LATERAL (
+                        SELECT coalesce(max(position) + 1, 0) AS last FROM record WHERE record.partition = partition.id) r WHERE next_position <> last";
+        if let Some(row) = client.query_opt(&format!("{lost} LIMIT 1"), &[]).await.map_err(failed("look at the ends of the partitions"))? {
+            let (partition, expected, found) = (row.get::<_, i16>(0).unsigned_abs(), number(row.get(1)), number(row.get(2)));
+            return Err(LogError::Lost { partition, found, expected });
         }
         Ok(Self { url: url.to_owned(), partitions, book_id: found_id, reader: Mutex::new(client), appended: watch::Sender::new(0) })
     }

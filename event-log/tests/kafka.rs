@@ -12,7 +12,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
 async fn options(prefix: &str) -> KafkaOptions {
     KafkaOptions { brokers: embedded_kafka::testing::broker().await, prefix: prefix.into(), replication: 1, session_timeout: Duration::from_secs(6) }
@@ -159,6 +159,25 @@ async fn a_record_out_of_place_is_seen_not_believed() {
     produce(&options, headers).await;
     let error = error_at(&log, 3).await;
     assert_eq!(error.to_string(), "partition 0 has position 5 where 3 should be: a record is missing or was written twice");
+}
+
+/// As the markers of a transaction may be written after its end was answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_a_partition_waits_until_what_stands_there_is_decided() {
+    let options = options("late").await;
+    let log = KafkaLog::open(options.clone(), 1, None).await.unwrap();
+    log.acquire("one").await.unwrap().append(batch(0, 3)).await.unwrap();
+    let late: FutureProducer = config(&options).set("transactional.id", "late").create().unwrap();
+    late.init_transactions(Duration::from_secs(10)).unwrap();
+    late.begin_transaction().unwrap();
+    let place = [3_u64.to_be_bytes(), 4_u64.to_be_bytes()].concat();
+    let headers = OwnedHeaders::new().insert(Header { key: "place", value: Some(&place) });
+    let record = FutureRecord::to("late.events").partition(0).key("p/a").payload("x").headers(headers);
+    late.send(record, Duration::from_secs(10)).await.unwrap();
+    let mut taking = tokio::spawn(async move { log.acquire("two").await.map(|writer| writer.next_position(0)) });
+    assert!(tokio::time::timeout(Duration::from_secs(1), &mut taking).await.is_err(), "the end is not known yet");
+    late.commit_transaction(Duration::from_secs(10)).unwrap();
+    assert_eq!(taking.await.unwrap().unwrap(), 4);
 }
 
 #[tokio::test]

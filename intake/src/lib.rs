@@ -2,8 +2,9 @@
 //!
 //! Invariants: a message's offset is committed after it is booked, refused for good, or kept; each message is read at least once and,
 //! as its id is the idempotency key and its account is fixed before it is booked, booked at most once; the messages of one account are booked in their order; no card number or
-//! member reference of a message that could be read is stored, only its keyed hash.
+//! member reference is stored, only its keyed hash; what is rejected is kept without it.
 
+mod mask;
 mod message;
 mod registry;
 mod run;

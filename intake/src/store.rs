@@ -9,6 +9,7 @@ use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_schemas::{Ask, What};
 use tokio_postgres::{Client, NoTls};
 
+use crate::mask::{Masked, mask};
 use crate::message::ACTOR;
 use crate::run::{EngineError, IntakeError};
 use crate::source::{Message, Place};
@@ -34,7 +35,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (topic, partition, position) DO UPDATE SET awaits = excluded.awaits, reason = excluded.reason, claimed_by = NULL WHERE u.claimed_at IS NULL";
 
 const REJECTED: &str = "
-INSERT INTO intake.rejected (topic, partition, position, body, code, reason) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+INSERT INTO intake.rejected (topic, partition, position, body, code, reason, program) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
 
 const FIND: &str = "SELECT alias, account FROM alias.alias WHERE program = $1 AND alias = ANY($2)";
 
@@ -75,10 +76,10 @@ ORDER BY 1, 2, 3";
 const CLAIMED: &str = "
 WITH done AS (
     UPDATE intake.unmatched SET claimed_at = now(), outcome = $4
-    WHERE topic = $1 AND partition = $2 AND position = $3 AND claimed_at IS NULL RETURNING topic, partition, position, ask
+    WHERE topic = $1 AND partition = $2 AND position = $3 AND claimed_at IS NULL RETURNING topic, partition, position, ask, program
 )
-INSERT INTO intake.rejected (topic, partition, position, body, code, reason)
-SELECT topic, partition, position, ask, $4, $5 FROM done WHERE $5::text IS NOT NULL ON CONFLICT DO NOTHING";
+INSERT INTO intake.rejected (topic, partition, position, body, code, reason, program)
+SELECT topic, partition, position, ask, $4, $5, program FROM done WHERE $5::text IS NOT NULL ON CONFLICT DO NOTHING";
 
 const DONE: &str = "
 INSERT INTO intake.position (topic, partition, next)
@@ -90,7 +91,7 @@ ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next";
 const GIVE_UP: &str = "
 WITH late AS (
     SELECT topic, partition, position, program, account, awaits, reason FROM intake.unmatched
-    WHERE claimed_at IS NULL AND kind = 'return' AND (account IS NULL OR awaits IS NOT NULL) AND received_at < now() - make_interval(days => $1::int)
+    WHERE claimed_at IS NULL AND (account IS NULL OR awaits IS NOT NULL) AND received_at < now() - make_interval(days => $1::int)
 ), hopeless AS (
     SELECT u.topic, u.partition, u.position,
         CASE WHEN u.awaits IS NULL THEN 'account_not_found' WHEN min(s.account) IS NULL THEN 'purchase_not_found'
@@ -102,11 +103,16 @@ WITH late AS (
 ), done AS (
     UPDATE intake.unmatched u SET claimed_at = now(), outcome = h.code FROM hopeless h
     WHERE (u.topic, u.partition, u.position) = (h.topic, h.partition, h.position) AND u.claimed_at IS NULL
-    RETURNING u.topic, u.partition, u.position, u.ask, h.code, h.reason
+    RETURNING u.topic, u.partition, u.position, u.ask, h.code, h.reason, u.program
 )
-INSERT INTO intake.rejected (topic, partition, position, body, code, reason) SELECT * FROM done ON CONFLICT DO NOTHING";
+INSERT INTO intake.rejected (topic, partition, position, body, code, reason, program) SELECT * FROM done ON CONFLICT DO NOTHING";
 
-/// How many days a return waits for its account and its purchase.
+/// What nobody needs any more. A message that is read again goes where its mark says.
+const FORGET: &str = "
+WITH done AS (DELETE FROM intake.unmatched WHERE claimed_at < now() - make_interval(days => $1::int))
+DELETE FROM intake.rejected WHERE received_at < now() - make_interval(days => $1::int)";
+
+/// How many days a message waits for its account, and a return for its purchase; and how many days what was done or rejected is kept.
 const WAITS_DAYS: i32 = 90;
 
 /// What a message that names its account by a card or a member is known by, wherever and however often it is published: a hash of its program, the
@@ -339,7 +345,9 @@ impl Store for Tables {
 
     async fn keep_rejected(&self, message: &Message, code: &str, reason: &str) -> Result<(), EngineError> {
         let Message { place: Place { topic, partition, offset }, body, .. } = message;
-        self.client.execute(REJECTED, &[topic, partition, offset, body, &code, &reason]).await?;
+        let Masked { body, reason, program } = mask(body, reason);
+        let program = program.as_ref().map(Id::as_str);
+        self.client.execute(REJECTED, &[topic, partition, offset, &body, &code, &reason, &program]).await?;
         Ok(())
     }
 
@@ -376,6 +384,7 @@ impl Store for Tables {
     async fn open_count(&self) -> Result<i64, EngineError> {
         if self.claims.load(Ordering::Relaxed) {
             self.client.execute(GIVE_UP, &[&WAITS_DAYS]).await?;
+            self.client.execute(FORGET, &[&WAITS_DAYS]).await?;
         }
         Ok(self.client.query_one("SELECT count(*) FROM intake.unmatched WHERE claimed_at IS NULL", &[]).await?.get(0))
     }

@@ -143,6 +143,8 @@ async fn verify(folder: &Path, key: &str, against: Option<String>) -> anyhow::Re
             let compared = projectors::verify(model, Arc::clone(&archive), &url).await?;
             findings.extend(compared.differences.iter().map(|difference| format!("read model {}: {difference}", compared.projector)));
         }
+        let compared = projectors::verify_refusals(archive, &url).await?;
+        findings.extend(compared.differences.iter().map(|difference| format!("refused commands: {difference}")));
     }
     if !findings.is_empty() {
         bail!("the archive does not verify:\n  {}", findings.join("\n  "));
@@ -164,8 +166,8 @@ async fn verify(folder: &Path, key: &str, against: Option<String>) -> anyhow::Re
 fn prove(receipt: &Path, key: &str) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(receipt).with_context(|| format!("can't read {}", receipt.display()))?;
     let receipt: Receipt = serde_json::from_str(&text).with_context(|| format!("{} is not a receipt", receipt.display()))?;
-    let head = receipt.check(&public_key(key)?, None)?;
-    println!("{} {} of {}/{} stands in book {}", receipt.kind, receipt.command_id, receipt.program, receipt.account_id, head.book);
+    let (record, head) = receipt.check(&public_key(key)?)?;
+    println!("{} {} of {} stands in book {}", record.command_kind, record.command_id, record.key, head.book);
     println!("at position {} of partition {}, sealed {} among {} records", receipt.position, receipt.partition, head.at, head.record_count());
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! What is looked at before anything is started, so that a wrong flag is told in one line: the address, the key files, the data folder, the database.
 
+use std::fs::{DirBuilder, Permissions};
 use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -71,9 +73,29 @@ impl ApiDoor {
     }
 }
 
-/// Makes the data folder where it is not there.
+/// Makes the data folder where it is not there, and lets nobody else look into it.
 pub fn folder(data: &DataOptions) -> anyhow::Result<()> {
-    std::fs::create_dir_all(&data.data).with_context(|| format!("can't make the data folder {}; --data names another", data.data.display()))
+    private(&data.data, true).with_context(|| format!("can't make the data folder {}; --data names another", data.data.display()))
+}
+
+/// Makes the folder at `path` its owner's alone. Where root owns it, the embedded Postgres, which runs as another user, needs a way through the
+/// one that it lives in: that `is_way`.
+pub fn private(path: &Path, is_way: bool) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let found = std::fs::metadata(path)?;
+    let allowed = if is_way && found.uid() == 0 { 0o711 } else { 0o700 };
+    let mode = found.mode() & 0o777;
+    if mode & !allowed == 0 {
+        return Ok(());
+    }
+    match std::fs::set_permissions(path, Permissions::from_mode(mode & allowed)) {
+        // Somebody else's, such as a volume of a cluster: they say who sees it.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            tracing::warn!(path = %path.display(), mode = format!("{mode:o}"), "others may look into this folder, and this process can't change that");
+            Ok(())
+        }
+        set => set,
+    }
 }
 
 /// Connects to a database that is named, once.

@@ -31,6 +31,7 @@ pub enum Database {
 impl Database {
     /// Starts the embedded one, or takes the one that is named.
     pub async fn open(options: &DataOptions) -> anyhow::Result<Self> {
+        door::folder(options)?;
         match &options.database_url {
             Some(url) => {
                 door::database(url).await?;
@@ -148,7 +149,8 @@ impl Node {
             None => (Service::elsewhere(Arc::clone(&log), answer_within).await?, None),
             Some(share) => {
                 let folder = options.data.join("state");
-                std::fs::create_dir_all(&folder).with_context(|| format!("can't create {}", folder.display()))?;
+                door::folder(options)?;
+                door::private(&folder, false).with_context(|| format!("can't create {}", folder.display()))?;
                 let owner = format!("loyalty pid {}", std::process::id());
                 // On Postgres there is nobody to share with.
                 let share = if options.kafka.is_some() { share } else { Share::Alone };
@@ -202,6 +204,14 @@ impl Node {
     /// Estimates lifetime value and decline every so often, until the node stops.
     pub fn estimate(&mut self, every: Duration) {
         self.tasks.push(tokio::spawn(crate::estimate::run(self.service.clone(), self.url().to_owned(), every, self.stop.subscribe())));
+    }
+
+    /// Refuses to go on over a log that is not the one that was sealed, or has lost some of it.
+    pub async fn require_sealed(&self, sealing: &Sealing) -> anyhow::Result<()> {
+        match &sealing.sealer {
+            Some(sealer) => Ok(sealer.require_same(&*self.log).await?),
+            None => Ok(()),
+        }
     }
 
     /// Seals the book again and again until the node stops, and once more then; while another process seals there, it waits for its turn.

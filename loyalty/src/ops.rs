@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use comfy_table::{Table, presets};
 use event_log::EventLog;
 use ledger_core::id::Id;
-use projectors::{Projector, ReadModel, lags, read_model, read_models};
+use projectors::{Projector, ProjectorError, ReadModel, Refusals, lags, read_model, read_models};
 
 use crate::args::{DataOptions, KeyOptions, ProgramAction, ProgramOptions, RebuildOptions, SchemaOptions};
 use crate::node::{Database, Node, Role, open_log};
@@ -56,6 +56,11 @@ pub async fn open_caught_up(options: &DataOptions) -> anyhow::Result<(Database, 
         for model in read_models() {
             Projector::open(model, Arc::clone(&log), database.url()).await?.catch_up().await?;
         }
+    }
+    // Who follows the refused commands looks once a second, and may have been stopped before.
+    match Refusals::open(Arc::clone(&log), database.url()).await?.catch_up().await {
+        Ok(_) | Err(ProjectorError::Overtaken { .. }) => {}
+        Err(error) => return Err(error.into()),
     }
     Ok((database, log))
 }

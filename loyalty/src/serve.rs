@@ -60,6 +60,10 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             let metrics = up::metrics()?;
             let role = Role { share: None, queue_max: 0, models: Models::None };
             let mut node = Node::start(&data, role).await?;
+            if let Err(error) = node.require_sealed(&sealing).await {
+                node.stop().await?;
+                return Err(error);
+            }
             node.seal(sealing, Duration::from_secs(seal_seconds));
             serve_ops(node, door, metrics).await
         }

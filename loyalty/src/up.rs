@@ -34,6 +34,10 @@ pub async fn run(options: UpOptions) -> anyhow::Result<()> {
         node.estimate(Duration::from_secs(hours * 3600));
     }
     if let Some(sealing) = sealing {
+        if let Err(error) = node.require_sealed(&sealing).await {
+            node.stop().await?;
+            return Err(error);
+        }
         node.seal(sealing, Duration::from_secs(options.seal_seconds));
     }
     serve(node, &options.data, door, metrics, |_| {}).await

@@ -122,6 +122,8 @@ pub async fn all(log: std::sync::Arc<dyn EventLog>, url: &str) -> anyhow::Result
         let verified = projectors::verify(model, std::sync::Arc::clone(&log), url).await?;
         findings.extend(verified.differences.iter().map(|difference| format!("read model {}: {difference}", verified.projector)));
     }
+    let verified = projectors::verify_refusals(log, url).await?;
+    findings.extend(verified.differences.iter().map(|difference| format!("refused commands: {difference}")));
     if !findings.is_empty() {
         bail!("the book does not verify:\n  {}", findings.join("\n  "));
     }

@@ -16,7 +16,7 @@ mod tier;
 use std::sync::Arc;
 
 pub use balance::{BalanceChange, BalanceChanges, LotChange, fold_balance};
-pub use refusal::Refusals;
+pub use refusal::{Refusals, verify_refusals};
 pub use runtime::{EngineError, Health, Lag, Placed, Projector, ProjectorError, ReadModel, Run, Tables, TablesChange, Verified, lags, rebuild, verify};
 pub use statement::words::{kind, reason};
 

@@ -168,6 +168,22 @@ async fn a_note_with_the_character_nul_is_shown_as_one_that_can_be_kept() {
 }
 
 #[tokio::test]
+async fn a_log_that_lost_what_was_folded_is_refused_until_the_read_model_is_made_anew() {
+    let mut book = Book::new("lost").await;
+    for seq in 1..=3 {
+        book.append("a", seq).await;
+    }
+    book.projector().await.catch_up().await.unwrap();
+    book.client.batch_execute("DELETE FROM log.record WHERE position = 2; UPDATE log.partition SET next_position = 2").await.unwrap();
+    let refused = Projector::open(read_model("balance").unwrap(), Arc::clone(&book.log), &book.url).await.err().unwrap();
+    assert!(matches!(refused, ProjectorError::Ahead { partition: 0, position: 3, end: 2, .. }), "{refused}");
+    assert!(refused.to_string().contains("loyalty rebuild balance"), "{refused}");
+    assert_eq!(rebuild(read_model("balance").unwrap(), Arc::clone(&book.log), &book.url, |_| {}).await.unwrap(), 2);
+    book.projector().await.catch_up().await.unwrap();
+    assert_eq!(book.available("a").await, Some(20));
+}
+
+#[tokio::test]
 async fn a_gap_between_batches_is_seen_too() {
     let mut book = Book::new("gap").await;
     book.append("a", 1).await;

@@ -66,8 +66,8 @@ pub enum What {
     },
     /// Do what is due by the program's clock.
     Settle(Id),
-    /// Tell how the account stands.
-    Snapshot(AccountKey),
+    /// Tell how the account stands; of its purchases, which may be large, only the one that is named, if it is there.
+    Snapshot(AccountKey, Option<Id>),
 }
 
 impl Ask {
@@ -78,7 +78,7 @@ impl Ask {
         let mut to = Wire(&mut out);
         to.uint(1, SCHEMA_VERSION);
         let (program, account) = match &self.what {
-            What::Command(key, _) | What::Snapshot(key) => (&key.program, key.account.as_str()),
+            What::Command(key, _) | What::Snapshot(key, _) => (&key.program, key.account.as_str()),
             What::Publish { program, .. } | What::SetClock { program, .. } | What::Settle(program) => (program, ""),
             What::ProposeClosing { program, .. } | What::ApproveClosing { program, .. } => (program, ""),
         };
@@ -96,7 +96,11 @@ impl Ask {
                 to.text(2, actor);
             }),
             What::Settle(_) => to.message(8, |_| {}),
-            What::Snapshot(_) => to.message(9, |_| {}),
+            What::Snapshot(_, purchase) => to.message(9, |to| {
+                if let Some(purchase) = purchase {
+                    to.text(1, purchase.as_str());
+                }
+            }),
             What::ProposeClosing { closing, actor, .. } => to.message(10, |to| {
                 to.message(1, |to| closing.encode(to));
                 to.text(2, actor);
@@ -133,7 +137,10 @@ impl Ask {
                 What::ApproveClosing { program, period, proposed_in: approved.proposed_in, actor: approved.actor.into() }
             }
             Kind::Settle(_) => What::Settle(program),
-            Kind::Snapshot(_) => What::Snapshot(key(program)?),
+            Kind::Snapshot(of) => {
+                let purchase = if of.purchase_id.is_empty() { None } else { Some(id(&of.purchase_id, "purchase_id")?) };
+                What::Snapshot(key(program)?, purchase)
+            }
         };
         Ok(Self { program_entries: message.program_entries, what })
     }

@@ -412,7 +412,8 @@ fn what_is_asked_over_the_log_is_read_as_it_was_asked() {
         What::Publish { program: id("shop"), rulebook: b"{}".to_vec(), actor: "ops".into() },
         What::SetClock { program: id("shop"), now: at("2010-01-01T00:00:00Z"), actor: "ops".into() },
         What::Settle(id("shop")),
-        What::Snapshot(key),
+        What::Snapshot(key.clone(), None),
+        What::Snapshot(key, Some(id("P1"))),
     ];
     for what in asked {
         let ask = Ask { program_entries: 7, what };

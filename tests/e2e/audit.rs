@@ -86,6 +86,18 @@ impl Shop {
         std::fs::write(&file, forged.to_string()).unwrap();
         let why = refused(&["audit", "prove", text(&file), "--key", &self.public]).await;
         assert!(why.contains("the record does not stand in the book at this place"), "{why}");
+        let other = up.read(&format!("{P}/accounts/m1/receipts/r1"), &self.answers[self.answers.len() - 1]).await;
+        let told = [("program", json!("coffee")), ("account_id", json!("mallory")), ("kind", json!("redemption")), ("command_id", json!("p2"))];
+        let more =
+            [("account_seq", json!(9)), ("record", json!("")), ("record", json!("AAAA")), ("record", other["record"].clone()), ("record_hash", json!("00"))];
+        for (field, value) in told.into_iter().chain(more) {
+            let mut forged = receipt.clone();
+            assert_ne!(forged[field], value, "{field}");
+            forged[field] = value;
+            std::fs::write(&file, forged.to_string()).unwrap();
+            let why = refused(&["audit", "prove", text(&file), "--key", &self.public]).await;
+            assert!(why.contains("the receipt ") || why.contains("record"), "{field}: {why}");
+        }
         std::fs::write(&file, receipt.to_string()).unwrap();
         let other = said(&["audit", "key", "test.example/book", "--file", text(&self.files.path().join("other.key"))]).await;
         let why = refused(&["audit", "prove", text(&file), "--key", other.trim()]).await;
@@ -159,6 +171,28 @@ async fn an_archive_verifies_alone_and_whatever_is_changed_in_it_is_found_and_na
     let why = shop.wrong(&archive).await;
     assert!(why.contains("1 were sealed, 0 are here"), "{why}");
     pack(&refusals, &kept);
+
+    // An archive that somebody made to be read for ever, or to take all memory.
+    let manifest = archive.join("manifest.json");
+    let honest = std::fs::read_to_string(&manifest).unwrap();
+    let mut told: Value = serde_json::from_str(&honest).unwrap();
+    told["records"][0] = json!(1_000_000_000_000_000_000_u64);
+    std::fs::write(&manifest, told.to_string()).unwrap();
+    let why = shop.wrong(&archive).await;
+    assert!(why.contains("tells of 1000000000000000000 records in partition 0"), "{why}");
+    told = serde_json::from_str(&honest).unwrap();
+    told["programs"] = json!(told["programs"].as_u64().unwrap() + 1);
+    std::fs::write(&manifest, told.to_string()).unwrap();
+    let why = shop.wrong(&archive).await;
+    assert!(why.contains("entries of the program stream; there are"), "{why}");
+    std::fs::write(&manifest, &honest).unwrap();
+    let packed = std::fs::read(&file).unwrap();
+    let mut bomb = zstd::stream::Encoder::new(std::fs::File::create(&file).unwrap(), 3).unwrap();
+    (0..100).for_each(|_| std::io::Write::write_all(&mut bomb, &[0; 1 << 20]).unwrap());
+    bomb.finish().unwrap();
+    let why = shop.wrong(&archive).await;
+    assert!(why.contains("unpacks to more than 67108864: no export writes that"), "{why}");
+    std::fs::write(&file, packed).unwrap();
     assert!(said(&["audit", "verify", text(&archive), "--key", &shop.public]).await.contains("archive verified"));
 }
 
@@ -193,6 +227,10 @@ async fn a_book_comes_back_from_its_archive_alone_and_an_altered_row_is_named() 
     client.execute("UPDATE balance.balance SET available = available + 1 WHERE account = 'm1'", &[]).await.unwrap();
     let why = refused(&against).await;
     assert!(why.contains("read model balance: balance: (shop,m1,"), "{why}");
+    client.execute("UPDATE balance.balance SET available = available - 1 WHERE account = 'm1'", &[]).await.unwrap();
+    client.execute("UPDATE refusal.refusal SET detail = 'granted'", &[]).await.unwrap();
+    let why = refused(&against).await;
+    assert!(why.contains("refused commands: refusal: (shop,m2,"), "{why}");
 }
 
 #[tokio::test]

@@ -131,7 +131,10 @@ async fn a_backup_of_postgres_restores_what_it_has_and_the_rest_is_booked_when_i
     let url = embedded_postgres::testing::database("backed_up").await;
     let backup = data.path().join("backup");
     let bodies: Vec<_> = (0..12).map(|n| purchase(&format!("P{n}"), &format!("m{}", n % 3), "2010-01-01T00:00:00Z", "A", "10.00")).collect();
-    let up = Up::start(data.path(), &["--database-url", &url]).await;
+    let key = data.path().join("audit.key");
+    crate::audit::said(&["audit", "key", "test.example/book", "--file", key.to_str().unwrap()]).await;
+    let sealed = ["--audit-key", key.to_str().unwrap()];
+    let up = Up::start(data.path(), &["--database-url", &url, sealed[0], sealed[1]]).await;
     up.put("/v1/programs/shop/rulebook", rulebook()).await;
     let mut first = Vec::new();
     for (n, body) in bodies.iter().enumerate() {
@@ -144,7 +147,13 @@ async fn a_backup_of_postgres_restores_what_it_has_and_the_rest_is_booked_when_i
 
     let restored = embedded_postgres::testing::database("from_backup").await;
     postgres_program("pg_restore", &["--dbname", &restored, "--no-owner", backup.to_str().unwrap()]).await;
-    let up = Up::start(data.path(), &["--database-url", &restored]).await;
+    // What was signed about the lost records can't be taken back: nothing more is signed beside it.
+    let again = ["up", "--listen", "127.0.0.1:0", "--database-url", &restored, sealed[0], sealed[1]];
+    let refused = loyalty(&again, data.path()).output().await.unwrap();
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("the log is not the one that was sealed in") && why.contains("--seal NEW"), "{why}");
+    let anew = data.path().join("seal-anew");
+    let up = Up::start(data.path(), &["--database-url", &restored, sealed[0], sealed[1], "--seal", anew.to_str().unwrap()]).await;
     for (n, (body, first)) in bodies.iter().zip(&first).enumerate() {
         let (status, again) = up.post("/v1/programs/shop/purchases", body.clone()).await;
         assert_eq!(status.as_u16(), if n < 7 { 200 } else { 201 }, "{again}");

@@ -382,6 +382,13 @@ async fn what_cannot_be_booked_is_kept_as_it_came_with_the_reason() {
     let (_, page) = up.get("/v1/intake/rejected?limit=4").await;
     let next = format!("/v1/intake/rejected?limit=500&cursor={}", page["next_cursor"].as_str().unwrap());
     assert_eq!(up.get(&next).await.1["items"].as_array().unwrap().len(), messages.len() - 4, "page after page");
+    // Whoever reads it reads no card's number, and may ask for one program's.
+    shop.publish(&[], &v1::Purchase { program: "elsewhere".into(), card: "CARD-4711".into(), currency: "XQZ".into(), ..message("P2") }.encode_to_vec()).await;
+    let masked = items(&up, "/v1/intake/rejected?program=elsewhere", 1).await;
+    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let body = masked[0]["body_hex"].as_str().unwrap();
+    assert!(!body.contains(&hex("CARD-4711")) && body.contains(&hex("*********")) && body.contains(&hex("XQZ")), "{masked:?}");
+    assert_eq!((masked.len(), &masked[0]["program"]), (1, &json!("elsewhere")));
     up.stop().await;
 }
 

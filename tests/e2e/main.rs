@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::float_arithmetic, reason = "a test may")]
 
+mod access;
 mod analytics;
 mod api;
 mod audit;
@@ -17,6 +18,7 @@ mod import;
 mod intake;
 mod kafka;
 mod liability;
+mod limits;
 mod objects;
 mod periods;
 mod queries;

@@ -19,13 +19,13 @@ use crate::intake::forget;
 use crate::support::{Up, ask_again, insist, loyalty, purchase, rulebook, run};
 
 /// One Kafka and one Postgres, and a folder for each process.
-struct Site {
+pub struct Site {
     flags: Vec<String>,
     folders: Vec<TempDir>,
 }
 
 impl Site {
-    async fn new(prefix: &str) -> Self {
+    pub async fn new(prefix: &str) -> Self {
         let (broker, database) = (embedded_kafka::testing::broker().await, embedded_postgres::testing::database("share").await);
         let flags = ["--kafka", &broker, "--kafka-prefix", prefix, "--kafka-session-seconds", "6", "--database-url", &database];
         Self { flags: flags.map(str::to_owned).to_vec(), folders: (0..4).map(|_| tempfile::tempdir().unwrap()).collect() }
@@ -39,11 +39,11 @@ impl Site {
         self.folders[n].path()
     }
 
-    async fn serve(&self, part: &[&str], n: usize) -> Up {
+    pub async fn serve(&self, part: &[&str], n: usize) -> Up {
         Up::serve(part, self.folder(n), &self.flags()).await
     }
 
-    async fn verified(&self) -> String {
+    pub async fn verified(&self) -> String {
         run(&[&["verify"][..], &self.flags()].concat(), self.folder(0)).await
     }
 }
@@ -56,7 +56,7 @@ async fn owned(up: &Up) -> u32 {
 }
 
 /// Waits until `services` share all 8 partitions between them.
-async fn shared(services: &[&Up]) {
+pub async fn shared(services: &[&Up]) {
     loop {
         let mut all = Vec::new();
         for up in services {
@@ -176,7 +176,7 @@ async fn what_is_asked_in_the_wrong_partition_or_form_is_refused_and_booked_at_m
             other => panic!("{other:?}"),
         }
         // Whoever does not have the account does not answer with an empty one.
-        match kinds(What::Snapshot(account.clone()), partition).await {
+        match kinds(What::Snapshot(account.clone(), None), partition).await {
             v1::reply::Kind::Snapshot(snapshot) => assert!(!snapshot.account.is_empty()),
             v1::reply::Kind::Refused(refused) => assert_eq!((refused.code.as_str(), partition == home), ("outcome_unknown", false)),
             other => panic!("{other:?}"),

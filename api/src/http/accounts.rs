@@ -392,7 +392,7 @@ async fn lapsed_then(database: &deadpool_postgres::Object, key: &AccountKey, as_
 }
 
 async fn balance_ahead(state: &ApiState, key: &AccountKey, as_of: Moment) -> Result<BalanceView, Problem> {
-    let mut snapshot = state.service.snapshot(key.clone()).await?.ok_or_else(|| Problem::program_not_found(&key.program))?;
+    let mut snapshot = state.service.snapshot(key.clone(), None).await?.ok_or_else(|| Problem::program_not_found(&key.program))?;
     snapshot.now = as_of;
     let clock = Command { id: key.account.clone(), actor: "clock".into(), action: Action::Expire };
     let simulated = command_service::simulate(&snapshot, &clock)?;

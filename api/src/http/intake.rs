@@ -27,6 +27,8 @@ pub struct IntakeParams {
     pub cursor: Option<String>,
     /// 1 to 500, 50 if none.
     pub limit: Option<u32>,
+    /// Of this program only.
+    pub program: Option<String>,
 }
 
 /// A message whose account is not known, or a return whose purchase is not.
@@ -63,7 +65,9 @@ pub struct RejectedView {
     pub code: String,
     /// Why, with what would be right.
     pub reason: String,
-    /// The message's bytes, in hexadecimal.
+    /// Its program, where that could be read.
+    pub program: Option<String>,
+    /// The message's bytes, in hexadecimal, with stars in place of the number of its card or member.
     pub body_hex: String,
     /// When it was read.
     pub received_at: Option<String>,
@@ -95,7 +99,7 @@ async fn page(state: &ApiState, sql: &str, params: &IntakeParams) -> Result<(Vec
         None => (String::new(), -1, -1),
     };
     let limit = limit(params.limit)?;
-    let mut rows = state.database().await?.query(sql, &[&topic, &partition, &position, &(limit + 1)]).await?;
+    let mut rows = state.database().await?.query(sql, &[&topic, &partition, &position, &(limit + 1), &params.program]).await?;
     let is_more = rows.len() > usize::try_from(limit).unwrap_or(usize::MAX);
     if is_more {
         rows.pop();
@@ -115,7 +119,7 @@ pub(super) async fn unmatched(State(state): State<ApiState>, Query(params): Quer
     let sql = "SELECT topic, partition, position, program, kind, command_id, encode(alias, 'hex'), reason, received_at,
                       CASE WHEN awaits IS NOT NULL THEN account END, awaits
                FROM intake.unmatched
-               WHERE claimed_at IS NULL AND (topic, partition, position) > ($1, $2, $3) ORDER BY topic, partition, position LIMIT $4";
+               WHERE claimed_at IS NULL AND (topic, partition, position) > ($1, $2, $3) AND ($5::text IS NULL OR program = $5) ORDER BY topic, partition, position LIMIT $4";
     let (rows, next_cursor) = page(&state, sql, &params).await?;
     let view = |row: &tokio_postgres::Row| UnmatchedView {
         id: id(row),
@@ -131,14 +135,21 @@ pub(super) async fn unmatched(State(state): State<ApiState>, Query(params): Quer
     Ok(axum::Json(Page { items: rows.iter().map(view).collect(), next_cursor }))
 }
 
-/// What could not be read, or was refused: as it came, with the reason. Of what had waited the body is what was kept of it (`loyalty.v1.Ask`).
+/// What could not be read, or was refused: as it came, but for the number of its card or member, with the reason; for 90 days. Of what had waited the body is
+/// what was kept of it (`loyalty.v1.Ask`).
 #[utoipa::path(get, path = "/intake/rejected", params(IntakeParams), responses((status = 200, body = Page<RejectedView>), (status = 400, body = Problem)))]
 pub(super) async fn rejected(State(state): State<ApiState>, Query(params): Query<IntakeParams>) -> Result<axum::Json<Page<RejectedView>>, Problem> {
-    let sql = "SELECT topic, partition, position, code, reason, encode(body, 'hex'), received_at FROM intake.rejected
-               WHERE (topic, partition, position) > ($1, $2, $3) ORDER BY topic, partition, position LIMIT $4";
+    let sql = "SELECT topic, partition, position, code, reason, encode(body, 'hex'), received_at, program FROM intake.rejected
+               WHERE (topic, partition, position) > ($1, $2, $3) AND ($5::text IS NULL OR program = $5) ORDER BY topic, partition, position LIMIT $4";
     let (rows, next_cursor) = page(&state, sql, &params).await?;
-    let view =
-        |row: &tokio_postgres::Row| RejectedView { id: id(row), code: row.get(3), reason: row.get(4), body_hex: row.get(5), received_at: time(row.get(6)) };
+    let view = |row: &tokio_postgres::Row| RejectedView {
+        id: id(row),
+        code: row.get(3),
+        reason: row.get(4),
+        body_hex: row.get(5),
+        received_at: time(row.get(6)),
+        program: row.get(7),
+    };
     Ok(axum::Json(Page { items: rows.iter().map(view).collect(), next_cursor }))
 }
 

@@ -129,7 +129,7 @@ pub(super) async fn decline(
 pub(super) async fn list(State(state): State<ApiState>, Path((program, account)): Path<(String, String)>) -> Result<Json<WaitingList>, Problem> {
     let key = AccountKey { program: path_id("program", &program)?, account: path_id("account_id", &account)? };
     let program = key.program.clone();
-    let snapshot = state.service.snapshot(key).await?.ok_or_else(|| Problem::program_not_found(&program))?;
+    let snapshot = state.service.snapshot(key, None).await?.ok_or_else(|| Problem::program_not_found(&program))?;
     if snapshot.account.seq == 0 {
         return Err(Problem::account_not_found());
     }

@@ -39,6 +39,8 @@ pub struct ReceiptView {
     pub position: u64,
     /// BLAKE3 of the record as it is stored, in hexadecimal.
     pub record_hash: String,
+    /// The record as it is stored (protobuf `loyalty.v1.Record`), base64.
+    pub record: String,
     /// The proof, once a checkpoint covers the record; null before.
     pub sealed: Option<SealedView>,
 }
@@ -84,6 +86,8 @@ pub(super) async fn get(
         }
     };
     let (partition, position) = (row.get::<_, i16>(2).unsigned_abs(), row.get::<_, i64>(3).unsigned_abs());
+    let entries = state.log.read(partition, position, 1).await.map_err(|error| Problem::unavailable(&error))?;
+    let record = entries.first().map(|entry| audit::record_text(&entry.body)).unwrap_or_default();
     let folder = state.seal.clone();
     let sealed = tokio::task::spawn_blocking(move || audit::Sealed::of(&folder, partition, position)).await;
     let sealed = sealed.map_err(|error| Problem::unavailable(&error))?.map_err(|error| Problem::unavailable(&error))?;
@@ -100,6 +104,7 @@ pub(super) async fn get(
         partition,
         position,
         record_hash: row.get(4),
+        record,
         sealed: sealed.map(view),
     }))
 }

@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::extract::State;
-use command_service::simulate;
+use command_service::{purchase_of, simulate};
 use ledger_core::account::Command;
 use ledger_core::account::command::Action;
 use ledger_core::id::{AccountKey, Id};
@@ -55,7 +55,7 @@ async fn run(state: &ApiState, program: &str, account: Id, id: Id, actor: Actor,
     let key = AccountKey { program: path_id("program", program)?, account };
     let command = Command { id, actor: actor.0, action };
     command.check().map_err(|invalid| Problem::malformed(vec![invalid.into()]))?;
-    let snapshot = state.service.snapshot(key.clone()).await?.ok_or_else(|| Problem::program_not_found(&key.program))?;
+    let snapshot = state.service.snapshot(key.clone(), purchase_of(&command)).await?.ok_or_else(|| Problem::program_not_found(&key.program))?;
     let simulated = simulate(&snapshot, &command)?;
     let (before, after) = (&simulated.before.standing.tier, &simulated.after.standing.tier);
     let rules = snapshot.program.at_or_first(snapshot.now);

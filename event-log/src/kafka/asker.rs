@@ -50,7 +50,7 @@ pub(super) struct KafkaAsker {
 impl KafkaAsker {
     pub(super) fn start(options: &KafkaOptions, partitions: u16) -> Result<Self, LogError> {
         let mut config = options.client();
-        config.set("enable.idempotence", "true").set("message.max.bytes", topics::MESSAGE_BYTES_MAX).set("linger.ms", "2").set("message.timeout.ms", "10000");
+        config.set("enable.idempotence", "true").set("message.max.bytes", topics::MESSAGE_BYTES_TEXT).set("linger.ms", "2").set("message.timeout.ms", "10000");
         let producer = config.create_with_context(Quiet).map_err(failed("connect a producer"))?;
         let consumer = options.consumer()?;
         let (replies, name) = (options.topic(topics::REPLIES), uuid::Uuid::new_v4());

@@ -9,7 +9,7 @@ use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
 use super::message::headers;
 use super::{KafkaOptions, PATIENCE, Quiet, Reader, alter, failed, fetch, timed_out};
-use crate::LogError;
+use crate::{LogError, MESSAGE_BYTES_MAX};
 
 pub(super) const EVENTS: &str = "events";
 pub(super) const OUTCOMES: &str = "outcomes";
@@ -20,9 +20,19 @@ pub(super) const REPLIES: &str = "replies";
 pub(super) const PROGRESS: &str = "progress";
 const BOOK: &str = "book";
 
-/// More than the largest command or record there can be: 4 MiB of a request make less.
-pub(super) const MESSAGE_BYTES_MAX: &str = "8388608";
-const LARGEST: (&str, &str) = ("max.message.bytes", MESSAGE_BYTES_MAX);
+/// As Kafka is told it.
+pub(super) const MESSAGE_BYTES_TEXT: &str = "8388608";
+const _: () = assert!(number(MESSAGE_BYTES_TEXT.as_bytes()) == MESSAGE_BYTES_MAX);
+const LARGEST: (&str, &str) = ("max.message.bytes", MESSAGE_BYTES_TEXT);
+
+const fn number(digits: &[u8]) -> usize {
+    let (mut value, mut i) = (0, 0);
+    while i < digits.len() {
+        value = value * 10 + (digits[i] - b'0') as usize;
+        i += 1;
+    }
+    value
+}
 
 /// The book is kept for ever, and whole; of offsets the last ones count.
 const KEPT: &[(&str, &str)] =
@@ -30,7 +40,7 @@ const KEPT: &[(&str, &str)] =
 const COMPACTED: &[(&str, &str)] = &[("cleanup.policy", "compact")];
 /// What is asked may wait 30 days for a command service; who asks waits seconds for the answer.
 const ASKED: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms", "2592000000"), ("retention.bytes", "-1"), LARGEST];
-const ANSWERED: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms", "3600000")];
+const ANSWERED: &[(&str, &str)] = &[("cleanup.policy", "delete"), ("retention.ms", "3600000"), LARGEST];
 /// The last lease of a partition counts, and is kept for ever. Segments are small, as compaction leaves the last one alone.
 const LEASED: &[(&str, &str)] = &[("cleanup.policy", "compact"), ("segment.bytes", "16777216")];
 

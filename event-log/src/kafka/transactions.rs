@@ -2,8 +2,8 @@
 //!
 //! Invariants: whoever has a partition is named by its lease, the metadata of the group's offset for it, which is written in a transaction
 //! itself; who takes a partition first ends the producer that the lease names, so that nothing of it can follow; offsets and leases are written
-//! with the member's standing in the group (KIP-447), so that the broker refuses them when the group has gone on without it; in the same transaction
-//! each is written to the topic of progress, which holds where the group's offsets were forgotten, as those of a group without members are after a week.
+//! with the member's standing in the group (KIP-447), so that the broker refuses them when the group has gone on without it; where they end is asked once all that stands there
+//! is decided; in the same transaction each is written to the topic of progress, which holds where the group's offsets were forgotten, as those of a group without members are after a week.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::producer::{Messages, Offsets, Producer, ProducerError, Written};
 use super::progress::{self, Lease};
 use super::standing::{Membership, Standing};
-use super::{KafkaOptions, PATIENCE, Reader, failed, fetch, topics};
+use super::{KafkaOptions, PATIENCE, Reader, failed, fetch, timed_out, topics};
 use crate::{Batch, Crash, LogError, Partition, Position, Taken};
 
 /// What the writer's thread owns.
@@ -105,6 +105,11 @@ impl Transactions {
         }
         let own: Vec<_> = partitions.iter().map(|partition| self.lease(*partition, &self.id)).collect();
         self.transaction(None, &own)?;
+        self.require_decided(topics::EVENTS, partitions)?;
+        self.require_decided(topics::OUTCOMES, partitions)?;
+        if partitions.contains(&0) {
+            self.require_decided(topics::PROGRAMS, &[0])?;
+        }
         let ends = |name: &str| fetch::ends(&self.reader, &self.options.topic(name), partitions);
         let (events, outcomes) = (ends(topics::EVENTS)?, ends(topics::OUTCOMES)?);
         for (partition, place) in partitions.iter().zip(outcomes) {
@@ -114,6 +119,22 @@ impl Transactions {
         let ends = partitions.iter().copied().zip(events.iter().map(|place| place.position)).collect();
         let undecided = own.iter().map(|lease| (lease.partition, u64::try_from(lease.offset).unwrap_or(0))).collect();
         Ok(Taken { ends, program_entries: self.next_program, undecided })
+    }
+
+    /// Waits until all that stands in these partitions is decided. The end of a transaction is answered before its markers are written, and a lease
+    /// that was released names nobody who could be ended: the end that readers see may be too short by then.
+    fn require_decided(&self, name: &str, partitions: &[Partition]) -> Result<(), LogError> {
+        let topic = self.options.topic(name);
+        let deadline = Instant::now() + PATIENCE;
+        for partition in partitions {
+            while fetch::watermarks(&self.reader, &topic, *partition)?.1 < fetch::watermarks(&self.early, &topic, *partition)?.1 {
+                if Instant::now() > deadline {
+                    return Err(timed_out("wait until what stands in a partition is decided"));
+                }
+                std::thread::sleep(topics::LOOK_AGAIN);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn release(&mut self, partitions: &[Partition]) -> Result<(), LogError> {

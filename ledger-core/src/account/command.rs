@@ -432,10 +432,15 @@ impl Line {
                 return Err(Invalid::new(pointer, amount, expected));
             }
         }
-        if self.tax > charge.max(self.amount.unwrap_or(charge)) {
-            let value = self.value();
-            let expected = format!("discount and tax together at most quantity × unit_price = {value}");
+        if charge < Amount::ZERO && self.amount.is_none() {
+            let expected = format!("at most quantity × unit_price = {}", Amount(self.value().0.normalize()));
             return Err(Invalid::new(format!("/lines/{i}/discount"), self.discount, expected));
+        }
+        // What was charged is rounded, and so is the tax on a receipt.
+        let charged = charge.max(self.charge(minor_digits(currency)));
+        if self.tax > charged {
+            let expected = format!("at most what was charged for the line, {}", Amount(charged.0.normalize()));
+            return Err(Invalid::new(format!("/lines/{i}/tax"), self.tax, expected));
         }
         Ok(())
     }

@@ -48,7 +48,7 @@ fn granted<'a>(runs: impl Iterator<Item = &'a Run>, cap: impl Fn(u32) -> Option<
 }
 
 /// By how much a return lowers what the caps grant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lowered {
     /// After the cap per day.
     pub day_points: Points,

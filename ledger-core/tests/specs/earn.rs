@@ -183,8 +183,10 @@ fn form_errors_name_the_field_the_value_and_what_would_be_right() {
     };
     assert_eq!(check(&|p| p.lines.clear()), "/lines: 0 lines is wrong: 1 to 5000 lines");
     assert_eq!(check(&|p| p.lines[0].quantity = Amount::ZERO), "/lines/0/quantity: 0 is wrong: a decimal above 0, with at most 6 decimals");
-    let too_much = "/lines/0/discount: 11 is wrong: discount and tax together at most quantity × unit_price = 10";
+    let too_much = "/lines/0/discount: 11 is wrong: at most quantity × unit_price = 10";
     assert_eq!(check(&|p| p.lines[0].discount = amount("11")), too_much);
+    let taxed = "/lines/0/tax: 9.01 is wrong: at most what was charged for the line, 9";
+    assert_eq!(check(&|p| (p.lines[0].discount, p.lines[0].tax) = (amount("1"), amount("9.01"))), taxed);
     let off = "a decimal, 0 or more, with at most 6 decimals; what is taken off the bill goes into the discount of its lines";
     assert_eq!(check(&|p| p.lines[0].unit_price = amount("-10.00")), format!("/lines/0/unit_price: -10.00 is wrong: {off}"));
     assert_eq!(check(&|p| p.lines[0].amount = Some(amount("-10.00"))), format!("/lines/0/amount: -10.00 is wrong: {off}"));
@@ -213,4 +215,15 @@ fn the_cap_of_a_day_holds_for_purchases_that_are_told_of_long_after() {
         let late = purchase(name, day, &[("1", "A", "1", "50")]);
         assert_eq!(earned(&book.ask(name, Action::Earn(late)).unwrap()), points, "{name}");
     }
+}
+
+/// 0.333 × 0.35 − 0.10 is 0.01655, which a receipt charges as 0.02.
+#[test]
+fn the_tax_of_a_line_may_be_all_that_was_charged_for_it_rounded() {
+    let with = |tax: &str| {
+        let mut body = (*purchase("p", at("2010-01-01"), &[("1", "A", "0.333", "0.35")])).clone();
+        (body.lines[0].discount, body.lines[0].tax) = (amount("0.10"), amount(tax));
+        ledger_core::account::Command { id: id("p"), actor: "spec".into(), action: Action::Earn(body.into()) }.check()
+    };
+    assert_eq!((with("0.02"), with("0.03").is_err()), (Ok(()), true));
 }

@@ -243,7 +243,8 @@ fn reviews_keep_their_day_in_another_zone_and_from_a_day_that_was_lost() {
 
 #[test]
 fn a_tier_lost_by_review_is_reviewed_on_its_first_day_again() {
-    let levels = json!([{"name": "member", "at": 0}, {"name": "bronze", "at": 1}, {"name": "silver", "at": 2}, {"name": "gold", "at": 5}]);
+    let levels = json!([{"name": "member", "at": 0}, {"name": "bronze", "at": 1}, {"name": "silver", "at": 2}, {"name": "gold", "at": 3},
+        {"name": "platinum", "at": 5}]);
     let mut book = Book::new(json!({"tiers": {"window": "rolling_12_months", "levels": levels}}));
     book.now = at("2024-02-29");
     book.buy("a", "5");
@@ -251,4 +252,17 @@ fn a_tier_lost_by_review_is_reviewed_on_its_first_day_again() {
     assert_eq!((tier(&book), book.account.standing.review_at), ("silver", Some(at("2027-02-28"))));
     book.until("2027-03-01");
     assert_eq!((tier(&book), book.account.standing.review_at), ("bronze", Some(at("2028-02-29"))));
+}
+
+#[test]
+fn a_tier_of_29_february_lasts_as_long_as_any_other() {
+    for day in ["2012-02-28T12:00:00Z", "2012-02-29T12:00:00Z", "2012-03-31T12:00:00Z"] {
+        let tiers = json!({"qualify_by": "purchases", "window": "rolling_12_months", "levels": [{"name": "member", "at": 0}, {"name": "silver", "at": 1}]});
+        let mut book = Book::new(json!({"tiers": tiers}));
+        book.until(day);
+        book.buy("p", "1");
+        assert_eq!(tier(&book), "silver");
+        book.until("2013-04-15");
+        assert_eq!(tier(&book), "member", "{day}: what reached it does not count again");
+    }
 }

@@ -1,11 +1,11 @@
 //! What may change between two versions of a rulebook, and what each version goes on deciding.
 
 use ledger_core::account::EventKind;
-use ledger_core::account::command::Action;
+use ledger_core::account::command::{Action, Refund};
 use ledger_core::account::state::Status;
 use serde_json::{Value, json};
 
-use crate::support::{Book, at, purchase, rules};
+use crate::support::{Book, amount, at, earned, purchase, rules, why};
 
 /// Rules from 2010-02-01 on, after others before.
 fn from_february(before: Value, after: Value) -> Book {
@@ -173,4 +173,62 @@ fn points_never_count_as_money_nor_as_purchases() {
         book.give_back("x", "p", &[("1", "1")]).unwrap();
         assert_eq!(book.account.standing.tier, "member", "{unit}");
     }
+}
+
+/// A till's clock may run ahead by minutes.
+#[test]
+fn rules_to_come_apply_to_nothing_that_a_clock_ahead_tells() {
+    let later = json!({"earn": {"base": {"points": "9", "per": "1.00"}}, "redeem": {"value": {"points": 1, "amount": "1.00"}}, "return": {"unmatched": "reduce_spend"}});
+    let mut book = from_february(json!({"redeem": {"value": {"points": 100, "amount": "1.00"}}}), later);
+    book.until("2010-01-31T23:58:00Z");
+    let ahead = at("2010-02-01T00:01:00Z");
+    let bought = book.ask("p", Action::Earn(purchase("p", ahead, &[("1", "sku", "1", "100")]))).unwrap();
+    assert_eq!(earned(&bought), 100);
+    let spent = book.ask("r", Action::Redeem { points: 10, occurred_at: Some(ahead) }).unwrap();
+    let value = spent.iter().find_map(|event| match &event.kind {
+        EventKind::PointsRedeemed(spent) => Some(spent.value),
+        _ => None,
+    });
+    assert_eq!(value, Some(amount("0.10")));
+    let body = Refund { occurred_at: ahead, amount: amount("5"), reference: "".into() };
+    assert_eq!(book.ask("f", Action::Refund(Box::new(body))).unwrap_err().code(), "refund_unmatched");
+}
+
+#[test]
+fn before_the_first_rules_are_in_force_nothing_is_granted() {
+    let mut rules = rules(json!({}));
+    rules["effective_from"] = json!("2030-01-01T00:00:00Z");
+    let mut book = Book::versions(&[rules]);
+    book.until("2010-01-02");
+    for action in [Action::Open, Action::Redeem { points: 1, occurred_at: None }] {
+        assert_eq!(book.ask("a", action).unwrap_err().code(), "no_rulebook_in_force");
+    }
+}
+
+/// What the goods under the cap of a day would get instead has no lot to go to.
+#[test]
+fn room_that_nobody_gets_is_taken_from_nobody() {
+    let mut second = rules(caps(json!({"per_day": 100})));
+    second["effective_from"] = json!("2010-01-01T15:00:00Z");
+    let book = || {
+        let mut book = Book::versions(&[rules(caps(json!({"per_day": 100, "per_member": 0}))), second.clone()]);
+        book.ask("o", Action::Open).unwrap();
+        book.ask("a", Action::Adjust { points: 500, reason: why("goodwill") }).unwrap();
+        assert_eq!(book.buy("p1", "50"), 0);
+        book.until("2010-01-01T16:00:00Z");
+        book
+    };
+    let mut one = book();
+    assert_eq!(one.buy("p2", "100"), 50);
+    one.give_back("r1", "p1", &[("1", "1")]).unwrap();
+    assert_eq!(one.available(), 550);
+    one.give_back("r2", "p2", &[("1", "1")]).unwrap();
+    assert_eq!(one.available(), 500, "it gave 50, and 50 are taken");
+    let mut two = book();
+    for (name, price, points) in [("p2", "30", 30), ("p3", "40", 20), ("p4", "40", 0)] {
+        assert_eq!(two.buy(name, price), points, "{name}");
+    }
+    two.give_back("r1", "p1", &[("1", "1")]).unwrap();
+    two.give_back("r4", "p4", &[("1", "1")]).unwrap();
+    assert_eq!(two.available(), 550, "what granted nothing takes nothing");
 }

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use anyhow::Context;
 use command_service::{Refusal, SourceOutcome};
-use ledger_core::account::command::Action;
+use ledger_core::account::Rejection;
+use ledger_core::account::command::{Action, Returned};
+use ledger_core::points::Amount;
 
 use super::matching::Cancellation;
 use super::rejects::Rejects;
@@ -31,7 +33,8 @@ struct Waiting {
 
 enum Asked {
     Purchase,
-    Return,
+    /// By this amount, or by lines.
+    Return(Option<Amount>),
     Refund,
     Cancellation(Cancellation),
 }
@@ -55,8 +58,8 @@ impl Tally {
     pub fn expect(&mut self, tag: u64, ask: &Ask) {
         let asked = match &ask.what {
             What::Cancellation(cancellation) => Asked::Cancellation(cancellation.clone()),
-            What::Command(_, command) | What::After(_, _, command) => match command.action {
-                Action::Return(_) => Asked::Return,
+            What::Command(_, command) | What::After(_, _, command) => match &command.action {
+                Action::Return(body) => Asked::Return(if let Returned::Amount(amount) = body.what { Some(amount) } else { None }),
                 Action::Refund(_) => Asked::Refund,
                 _ => Asked::Purchase,
             },
@@ -115,7 +118,7 @@ impl Tally {
                 let fault = invalid.first().map_or_else(|| Fault::new("", "its form is wrong"), Fault::of);
                 if self.format == Format::PurchasesJsonl { (None, fault) } else { fault.of_row() }
             }
-            refusal => (None, Fault::new(self.field(asked, refusal.code()), refusal.to_string())),
+            refusal => (None, Fault::new(self.field(asked, &refusal), refusal.to_string())),
         };
         let bad = row.and_then(|row| rows.get(row)).copied();
         for line in rows {
@@ -128,23 +131,39 @@ impl Tally {
     }
 
     /// The field that a refusal is about.
-    fn field(&self, asked: &Asked, code: &str) -> &'static str {
+    fn field(&self, asked: &Asked, refusal: &Refusal) -> &'static str {
+        if let Refusal::Rejected(rejection) = refusal
+            && let Some(field) = field_of_money(asked, rejection)
+        {
+            return field;
+        }
         let [id, at, account] = match (self.format, asked) {
             (Format::OnlineRetail, _) => ["Invoice", "InvoiceDate", "CustomerID"],
-            (_, Asked::Return) => ["return_id", "occurred_at", "account_id"],
+            (_, Asked::Return(_)) => ["return_id", "occurred_at", "account_id"],
             (_, Asked::Refund) => ["refund_id", "occurred_at", "account_id"],
             (_, Asked::Purchase | Asked::Cancellation(_)) => ["purchase_id", "occurred_at", "account_id"],
         };
-        match code {
+        match refusal.code() {
             "id_reused" => id,
             "no_rulebook_in_force" | "occurred_in_future" | "return_before_purchase" | "outside_return_window" => at,
             "currency_mismatch" => "currency",
             "purchase_not_found" => "purchase_id",
-            "amount_too_fine" if matches!(asked, Asked::Return | Asked::Refund) => "amount",
             "line_not_found" | "return_exceeds_purchase" => "lines",
             "account_not_found" | "account_closed" | "account_frozen" | "account_pending" | "account_stopped" => account,
             "malformed" if matches!(asked, Asked::Cancellation(_)) => "Quantity",
             _ => "",
         }
+    }
+}
+
+/// Which of the amounts of a return or refund is refused.
+fn field_of_money(asked: &Asked, rejection: &Rejection) -> Option<&'static str> {
+    match (rejection, asked) {
+        (Rejection::AmountTooFine { .. }, Asked::Refund) => Some("amount"),
+        (Rejection::AmountTooFine { amount, .. }, Asked::Return(asked)) => Some(if *asked == Some(*amount) { "amount" } else { "shipping" }),
+        (Rejection::RefundExceedsPurchase { shipping, shipping_left, .. }, Asked::Return(_)) => {
+            Some(if shipping > shipping_left { "shipping" } else { "amount" })
+        }
+        _ => None,
     }
 }

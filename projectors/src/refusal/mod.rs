@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use event_log::postgres::{connect, migrate};
 use event_log::{EventLog, Partition, Position};
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use ledger_schemas::Outcome;
 use tokio::sync::watch;
 use tokio_postgres::Client;
 
-use crate::runtime::{ProjectorError, failed};
+use crate::runtime::{Follower, ProjectorError, Verified, failed, verify_beside};
 
 mod embedded {
     refinery::embed_migrations!("../migrations/refusal");
@@ -31,6 +32,7 @@ SELECT u.program, u.account, u.kind, u.command_id, u.actor, u.recorded_at, u.cod
 pub struct Refusals {
     log: Arc<dyn EventLog>,
     url: String,
+    schema: String,
     client: Client,
 }
 
@@ -40,11 +42,15 @@ impl Refusals {
     /// # Errors
     /// What Postgres says.
     pub async fn open(log: Arc<dyn EventLog>, url: &str) -> Result<Self, ProjectorError> {
-        migrate(url, NAME, embedded::migrations::runner()).await.map_err(|source| ProjectorError::Migrate { name: NAME.into(), source })?;
-        let client = connect(url, NAME).await.map_err(failed(NAME, "connect"))?;
+        Self::open_in(log, url, NAME).await
+    }
+
+    async fn open_in(log: Arc<dyn EventLog>, url: &str, schema: &str) -> Result<Self, ProjectorError> {
+        migrate(url, schema, embedded::migrations::runner()).await.map_err(|source| ProjectorError::Migrate { name: NAME.into(), source })?;
+        let client = connect(url, schema).await.map_err(failed(NAME, "connect"))?;
         let sql = "INSERT INTO checkpoint SELECT generate_series(0, $1::int), 0 ON CONFLICT DO NOTHING";
         client.execute(sql, &[&(i32::from(log.partitions()) - 1)]).await.map_err(failed(NAME, "make its checkpoints"))?;
-        Ok(Self { log, url: url.to_owned(), client })
+        Ok(Self { log, url: url.to_owned(), schema: schema.to_owned(), client })
     }
 
     /// Writes what there is; tells how many.
@@ -73,7 +79,8 @@ impl Refusals {
         // An outcome of a newer schema is kept as one that can't be read: refusals don't build on each other.
         let outcomes: Vec<Option<Outcome>> = page.iter().map(|bytes| Outcome::decode(bytes).ok()).collect();
         // Postgres has no place for the character NUL.
-        let text = |of: fn(&Outcome) -> &str| outcomes.iter().map(|outcome| outcome.as_ref().map_or("?", of).replace('\0', "\u{fffd}")).collect::<Vec<String>>();
+        let text =
+            |of: fn(&Outcome) -> &str| outcomes.iter().map(|outcome| outcome.as_ref().map_or("?", of).replace('\0', "\u{fffd}")).collect::<Vec<String>>();
         let (programs, accounts) = (text(|o| o.key.program.as_str()), text(|o| o.key.account.as_str()));
         let (kinds, ids, actors) = (text(|o| o.command.action.kind()), text(|o| o.command.id.as_str()), text(|o| o.command.actor.as_str()));
         let times: Vec<Timestamp> = outcomes.iter().map(|outcome| outcome.as_ref().map_or(Timestamp::UNIX_EPOCH, |o| o.recorded_at.timestamp())).collect();
@@ -105,7 +112,7 @@ impl Refusals {
                 Err(error) => tracing::error!(projector = NAME, error = &error as &dyn std::error::Error, "trying again"),
             }
             if self.client.is_closed()
-                && let Ok(client) = connect(&self.url, NAME).await
+                && let Ok(client) = connect(&self.url, &self.schema).await
             {
                 self.client = client;
             }
@@ -114,6 +121,26 @@ impl Refusals {
             }
         }
     }
+}
+
+#[async_trait]
+impl Follower for Refusals {
+    async fn catch_up(&mut self) -> Result<(), ProjectorError> {
+        Self::catch_up(self).await.map(drop)
+    }
+
+    async fn reached(&mut self) -> Result<Vec<Position>, ProjectorError> {
+        let rows = self.client.query("SELECT position FROM checkpoint ORDER BY partition", &[]).await.map_err(failed(NAME, "read its checkpoints"))?;
+        Ok(rows.iter().map(|row| row.get::<_, i64>(0).unsigned_abs()).collect())
+    }
+}
+
+/// Reads the refused commands from the log anew and compares every row.
+///
+/// # Errors
+/// What Postgres or the log says.
+pub async fn verify_refusals(log: Arc<dyn EventLog>, url: &str) -> Result<Verified, ProjectorError> {
+    verify_beside(NAME, url, async |fresh| Ok(Box::new(Refusals::open_in(log, url, fresh).await?) as Box<dyn Follower>)).await
 }
 
 fn sql_partition(partition: Partition) -> i16 {

@@ -18,6 +18,7 @@ use ledger_schemas::Record;
 pub use project::{Health, Lag, Projector, lags};
 pub use rebuild::rebuild;
 pub use tables::{EngineError, Rows, Run, Tables, TablesChange};
+pub(crate) use verify::{Follower, verify_beside};
 pub use verify::{Verified, verify};
 
 /// A record with its place.
@@ -78,6 +79,21 @@ pub enum ProjectorError {
         name: String,
         /// For how long.
         seconds: u64,
+    },
+    /// The log has lost records that were folded into it.
+    #[error(
+        "read model {name} is ahead of the log: it has folded {position} records of partition {partition}, the log has {end}. Records are missing, as after a \
+         backup was restored; what comes now would never be seen. Restore a later backup, or fold it anew from the log as it is: loyalty rebuild {name}"
+    )]
+    Ahead {
+        /// Which.
+        name: String,
+        /// Where.
+        partition: Partition,
+        /// How far it has folded.
+        position: Position,
+        /// How far the log goes.
+        end: Position,
     },
     /// Another projector of the same read model has gone on from this checkpoint.
     #[error("read model {name}: another projector moved the checkpoint of partition {partition}")]

@@ -16,6 +16,9 @@ const BATCH_MAX: usize = 4000;
 const LANES: usize = 2;
 /// How long one look for news takes at most; the stop signal is seen that soon.
 const WAIT: Duration = Duration::from_millis(250);
+/// How long the log may take to show what was folded.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// One read model on its way through the log.
@@ -59,12 +62,28 @@ impl Projector {
     pub async fn over(name: &'static str, log: Arc<dyn EventLog>, lanes: Vec<Box<dyn Tables>>) -> Result<Self, ProjectorError> {
         let mut projector = Self { name, log, lanes, positions: Vec::new() };
         projector.load_positions().await?;
+        projector.require_on_the_log().await?;
         Ok(projector)
     }
 
     async fn load_positions(&mut self) -> Result<(), ProjectorError> {
         self.positions = self.lanes[0].positions().await.map_err(failed(self.name, "read its checkpoints"))?;
         Ok(())
+    }
+
+    /// Refuses a log that has lost what was folded: the records that take the places of those would never be seen.
+    async fn require_on_the_log(&self) -> Result<(), ProjectorError> {
+        // What was folded is on the log, but may take its time to be seen.
+        let deadline = tokio::time::Instant::now() + SEEN_WITHIN;
+        loop {
+            let ends = self.log.ends().await?;
+            let lost = (0..).zip(self.positions.iter().zip(ends)).find(|(_, (position, end))| **position > *end);
+            let Some((partition, (position, end))) = lost else { return Ok(()) };
+            if tokio::time::Instant::now() > deadline {
+                return Err(ProjectorError::Ahead { name: self.name.to_owned(), partition, position: *position, end });
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Its checkpoints, by partition.

@@ -17,7 +17,7 @@ pub async fn rebuild(model: Arc<dyn ReadModel>, log: Arc<dyn EventLog>, url: &st
     let mut client = connect(url, "public").await.map_err(failed(name, "connect"))?;
     let drop_next = format!("SET client_min_messages = warning; DROP SCHEMA IF EXISTS {next} CASCADE");
     client.batch_execute(&drop_next).await.map_err(failed(name, "drop an unfinished rebuild"))?;
-    let mut projector = Projector::open_in(Arc::clone(&model), log, url, &next).await?;
+    let mut projector = Projector::open_in(Arc::clone(&model), Arc::clone(&log), url, &next).await?;
     let mut count = 0;
     loop {
         loop {
@@ -32,7 +32,10 @@ pub async fn rebuild(model: Arc<dyn ReadModel>, log: Arc<dyn EventLog>, url: &st
         // The old one's projector waits here, so nobody can be ahead of the new one when it takes its place.
         let locked = format!("SELECT position FROM {name}.checkpoint ORDER BY partition FOR UPDATE");
         let old = transaction.query(&locked, &[]).await.map_err(failed(name, "lock the old one"))?;
-        let behind = old.iter().zip(projector.positions()).any(|(row, position)| row.get::<_, i64>(0).unsigned_abs() > *position);
+        // An old one that is ahead of the log, which has lost records, is waited for in vain.
+        let ends = log.ends().await?;
+        let old = old.iter().map(|row| row.get::<_, i64>(0).unsigned_abs());
+        let behind = old.zip(projector.positions()).zip(ends).any(|((old, position), end)| old.min(end) > *position);
         if behind {
             continue;
         }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_log::EventLog;
+use async_trait::async_trait;
 use event_log::postgres::connect;
+use event_log::{EventLog, Position};
 use tokio_postgres::Client;
 
 use super::tables::positions;
@@ -30,20 +31,50 @@ pub struct Verified {
 /// # Errors
 /// What Postgres or the log says.
 pub async fn verify(model: Arc<dyn ReadModel>, log: Arc<dyn EventLog>, url: &str) -> Result<Verified, ProjectorError> {
-    let name = model.name();
+    verify_beside(model.name(), url, async |fresh| Ok(Box::new(Projector::open_in(model, log, url, fresh).await?) as Box<dyn Follower>)).await
+}
+
+/// What goes from its checkpoints in tables of its own to the end of the log.
+#[async_trait]
+pub(crate) trait Follower: Send {
+    /// Applies all that is on the log now.
+    async fn catch_up(&mut self) -> Result<(), ProjectorError>;
+
+    /// Its checkpoints, by partition.
+    async fn reached(&mut self) -> Result<Vec<Position>, ProjectorError>;
+}
+
+#[async_trait]
+impl Follower for Projector {
+    async fn catch_up(&mut self) -> Result<(), ProjectorError> {
+        Self::catch_up(self).await
+    }
+
+    async fn reached(&mut self) -> Result<Vec<Position>, ProjectorError> {
+        Ok(self.positions().to_vec())
+    }
+}
+
+/// Compares the tables of schema `name` with those that what `open` opens makes anew in the schema that it is told.
+pub(crate) async fn verify_beside(
+    name: &'static str,
+    url: &str,
+    open: impl AsyncFnOnce(&str) -> Result<Box<dyn Follower>, ProjectorError>,
+) -> Result<Verified, ProjectorError> {
     let fresh = format!("{name}_verify");
     let mut client = connect(url, name).await.map_err(failed(name, "connect"))?;
     let drop_fresh = format!("SET client_min_messages = warning; DROP SCHEMA IF EXISTS {fresh} CASCADE");
     client.batch_execute(&drop_fresh).await.map_err(failed(name, "drop an unfinished verification"))?;
-    let mut projector = Projector::open_in(Arc::clone(&model), log, url, &fresh).await?;
+    let mut follower = open(&fresh).await?;
     let (mut last, mut deadline) = (Vec::new(), Instant::now() + PATIENCE);
     let verified = loop {
-        projector.catch_up().await?;
+        follower.catch_up().await?;
+        let reached = follower.reached().await?;
         let transaction = client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).start();
         let transaction = transaction.await.map_err(failed(name, "begin"))?;
         // While the book is being written, the two are compared at a moment when they have come equally far.
         let live = positions(transaction.client()).await.map_err(failed(name, "read its checkpoints"))?;
-        if live == projector.positions() {
+        if live == reached {
             break compare(transaction.client(), name, &fresh).await.map_err(failed(name, "compare"))?;
         }
         drop(transaction);

@@ -3,6 +3,7 @@
 use ledger_core::account::EventKind;
 use ledger_core::account::command::Returned;
 use ledger_core::account::event::{Earned, Reversed, TierCause};
+use ledger_core::points::Amount;
 
 /// The stable name of a kind of event.
 #[must_use]
@@ -82,7 +83,7 @@ pub fn reason(kind: &EventKind) -> String {
         EventKind::HoldReleased { redemption, lapsed: false, .. } => format!("hold of redemption {redemption} released"),
         EventKind::RedemptionReturned { return_id, redemption, .. } => format!("redemption {redemption} returned by {return_id}"),
         EventKind::PurchaseReturned(reversed) => reversed_words(reversed),
-        EventKind::RefundBooked { refund, body } => format!("refund {refund}: {} for a purchase that is not on the book", body.amount),
+        EventKind::RefundBooked { refund, body } => format!("refund {refund}: {} for a purchase that is not on the book", Amount(body.amount.0.normalize())),
         EventKind::PointsExpired(part) => format!("points of lot {} expired", part.lot),
         EventKind::ExpiryMoved { expires_at } => format!("points now expire at {expires_at}"),
         EventKind::PointsAdded { adjustment, reason, .. } => format!("adjustment {adjustment}: {}", reason.code),
@@ -120,7 +121,7 @@ fn earned_words(earned: &Earned) -> String {
 
 fn reversed_words(reversed: &Reversed) -> String {
     let what = match &reversed.body.what {
-        Returned::Amount(amount) => format!("{amount} of"),
+        Returned::Amount(amount) => format!("{} of", Amount(amount.0.normalize())),
         Returned::Lines(lines) if lines.len() == 1 => "1 line of".into(),
         Returned::Lines(lines) => format!("{} lines of", lines.len()),
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use command_service::{Answer, Snapshot, simulate};
+use command_service::{Answer, Snapshot, purchase_of, simulate};
 use event_log::{EventLog, partition_of};
 use ledger_core::account::Command;
 use ledger_core::id::AccountKey;
@@ -105,7 +105,7 @@ impl Site {
         let node = self.world.inner().rng.random_range(0..self.plan.nodes);
         let service = self.with_node(node, |own| own.service.clone())?;
         // What the command would do, asked first of the same node.
-        let snapshot = tokio::time::timeout(PATIENCE, service.snapshot(key(account))).await.ok()?.ok().flatten();
+        let snapshot = tokio::time::timeout(PATIENCE, service.snapshot(key(account), purchase_of(command))).await.ok()?.ok().flatten();
         match tokio::time::timeout(PATIENCE, service.submit(key(account), command.clone())).await.ok()? {
             Ok(answer) => {
                 if let Some(snapshot) = snapshot {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::{Context, Decision, Draft, cap_of, expire, happened_at, require_past, rules, taking, tier};
+use super::{Context, Decision, Draft, cap_of, expire, happened_at, require_past, rules, rules_at, taking, tier};
 use crate::account::command::Purchase;
 use crate::account::event::{Earned, Event, EventKind, Lot};
 use crate::account::qualifying::Qualifying;
 use crate::account::rejection::Rejection;
 use crate::account::state::{Account, Status};
-use crate::policy::{Facts, Kept, Program, Version, paid_by, rate};
+use crate::policy::{Facts, Kept, Version, paid_by, rate};
 use crate::posting::Bucket;
 use crate::time::{DAY_US, Moment};
 
@@ -20,7 +20,7 @@ pub(super) fn decide(account: &Account, purchase: &Arc<Purchase>, context: &Cont
     if account.status == Status::Unopened && !now_rules.rulebook.accounts.open_on_earn {
         return Err(Rejection::AccountNotFound);
     }
-    let version = context.program.at(occurred_at).ok_or(Rejection::NoRulebook { at: occurred_at })?;
+    let version = rules_at(context, occurred_at)?;
     match account.status {
         Status::Closed => return Err(Rejection::AccountClosed),
         Status::Frozen => return Err(Rejection::AccountFrozen),
@@ -33,8 +33,8 @@ pub(super) fn decide(account: &Account, purchase: &Arc<Purchase>, context: &Cont
     }
     let mut events = Vec::with_capacity(2);
     let at = happened_at(occurred_at, context.now);
-    wake(account, at, version, context, &mut events);
-    let earned = rated(account, purchase, version, context.program)?;
+    wake(account, at, (version, now_rules), context, &mut events);
+    let earned = rated(account, purchase, version, context)?;
     let points = earned.lot.as_ref().map_or(0, |lot| lot.points);
     let owes = account.total(Bucket::Owed) < 0 && points > 0;
     let moved = tier::after_earning(account, &earned, now_rules, context.now);
@@ -60,8 +60,7 @@ pub(super) fn decide(account: &Account, purchase: &Arc<Purchase>, context: &Cont
 }
 
 /// What an activity does beside its points: it opens or wakes the account, and moves the expiry of the lots that follow it.
-fn wake(account: &Account, at: Moment, version: &Version, context: &Context<'_>, events: &mut Vec<Event>) {
-    let now_rules = context.program.at_or_first(context.now).map_or(version, AsRef::as_ref);
+fn wake(account: &Account, at: Moment, (version, now_rules): (&Version, &Version), context: &Context<'_>, events: &mut Vec<Event>) {
     match account.status {
         Status::Unopened => {
             let pending = now_rules.rulebook.accounts.activation_required;
@@ -83,13 +82,14 @@ fn facts(account: &Account, purchase: &Purchase, version: &Version) -> Facts {
     Facts { tier, lifetime_earned: account.lifetime_earned, purchases: account.purchase_count, age_days: u32::try_from(age_us / DAY_US).unwrap_or(0) }
 }
 
-fn rated(account: &Account, purchase: &Arc<Purchase>, version: &Version, program: &Program) -> Result<Box<Earned>, Rejection> {
+fn rated(account: &Account, purchase: &Arc<Purchase>, version: &Version, context: &Context<'_>) -> Result<Box<Earned>, Rejection> {
+    let program = context.program;
     let (earn, at) = (&version.rulebook.earn, purchase.occurred_at);
     let facts = facts(account, purchase, version);
     let kept = Kept::all(purchase);
     let mut rated = rate(purchase, &kept, version, &facts).map_err(|_| Rejection::AmountTooLarge)?;
     let uncapped_points = rated.points;
-    let day = version.zone.day(at);
+    let day = version.zone.day(happened_at(at, context.now));
     let day_points = account.pools.day_room(day, uncapped_points, earn.caps.per_day, cap_of(program, |caps| caps.per_day));
     let points = account.pools.member_room(day_points, earn.caps.per_member, cap_of(program, |caps| caps.per_member));
     rated.cap(points);

@@ -108,8 +108,14 @@ impl<'a> Draft<'a> {
 
 /// The rules in force now.
 fn rules<'a>(context: &Context<'a>) -> Result<&'a Version, Rejection> {
-    let version = context.program.at_or_first(context.now);
+    let version = context.program.at(context.now);
     version.map(AsRef::as_ref).ok_or(Rejection::NoRulebook { at: context.now })
+}
+
+/// The rules of something that says to occur at `occurred_at`: those in force then, but none that are not in force yet.
+fn rules_at<'a>(context: &Context<'a>, occurred_at: Moment) -> Result<&'a Version, Rejection> {
+    let version = context.program.at(happened_at(occurred_at, context.now));
+    version.map(AsRef::as_ref).ok_or(Rejection::NoRulebook { at: occurred_at })
 }
 
 /// Refuses accounts that are not there or closed.

@@ -1,6 +1,6 @@
 //! Redeem: at once, or hold → capture (whole or in part) → release. A till that was offline tells of it later.
 
-use super::{Context, Decision, Draft, happened_at, require_open, require_past, require_spending, rules, taking};
+use super::{Context, Decision, Draft, happened_at, require_open, require_past, require_spending, rules, rules_at, taking};
 use crate::account::event::{Event, EventKind, Part, Spent};
 use crate::account::rejection::Rejection;
 use crate::account::state::{Account, Status};
@@ -19,7 +19,7 @@ fn moment<'a>(account: &Account, occurred_at: Option<Moment>, context: &Context<
     if account.status == Status::Unopened {
         return Err(Rejection::AccountNotFound);
     }
-    let version = context.program.at(at).ok_or(Rejection::NoRulebook { at })?;
+    let version = rules_at(context, at)?;
     require_spending(account)?;
     require_past(at, context.now)?;
     let minutes = version.rulebook.redeem.offline_minutes;

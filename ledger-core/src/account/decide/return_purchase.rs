@@ -7,6 +7,7 @@ use super::{Context, Decision, Draft, cap_of, happened_at, refund, require_open,
 use crate::account::command::{Purchase, Return};
 use crate::account::event::{EventKind, Part, Reversed};
 use crate::account::evolve::kept_until;
+use crate::account::pool::Lowered;
 use crate::account::qualifying::Qualifying;
 use crate::account::rejection::Rejection;
 use crate::account::state::{Account, PurchaseState};
@@ -67,9 +68,13 @@ fn reversed(
 ) -> Result<Reversed, TooLarge> {
     let rated = rate(&state.purchase, kept, version, &state.facts)?;
     // A purchase that gave nothing has no lot for a smaller basket's bonus to go to.
-    let uncapped_points = if state.lot.is_none() { rated.points.min(state.uncapped_points) } else { rated.points };
+    let mut uncapped_points = if state.lot.is_none() { rated.points.min(state.uncapped_points) } else { rated.points };
     let (day_cap, member_cap) = (cap_of(program, |caps| caps.per_day), cap_of(program, |caps| caps.per_member));
-    let lowered = account.pools.lowered((state.seq, state.day), state.uncapped_points - uncapped_points, day_cap, member_cap);
+    let mut lowered = account.pools.lowered((state.seq, state.day), state.uncapped_points - uncapped_points, day_cap, member_cap);
+    if state.lot.is_none() && lowered.points < 0 {
+        // Nor for the room that it leaves to others. What nobody gets must not be taken from anybody later, so it keeps its place under the caps.
+        (uncapped_points, lowered) = (state.uncapped_points, Lowered::default());
+    }
     let mut points = lowered.points;
     if is_planted(Bug::RoundingPerPartOfReturn) {
         points = rounded_alone(state, kept, version, points)?;

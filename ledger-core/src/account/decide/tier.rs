@@ -5,19 +5,37 @@ use compact_str::CompactString;
 use super::{Draft, happened_at};
 use crate::account::event::{Earned, EventKind, TierCause, TierMove};
 use crate::account::state::{Account, Status};
-use crate::policy::{Downgrade, Version};
+use crate::policy::{Downgrade, Version, Window};
 use crate::time::{DAY_US, Moment};
 
 const REVIEW_MONTHS: u32 = 12;
 /// A year on average. Years are counted by dividing by it, which no change of the program's zone upsets.
 const YEAR_US: i64 = DAY_US * 146_097 / 400;
 
+/// The moment `years` whole years after `anchor`.
+fn anniversary(version: &Version, anchor: Moment, years: i64) -> Moment {
+    version.zone.plus_months(anchor, u32::try_from(years).unwrap_or(0).saturating_mul(REVIEW_MONTHS))
+}
+
+fn years_between(anchor: Moment, at: Moment) -> i64 {
+    (at.as_micros() - anchor.as_micros() + YEAR_US / 2).div_euclid(YEAR_US)
+}
+
 /// The first review after `at`, when all of them come whole years after `anchor`.
 fn review_at(version: &Version, level: usize, anchor: Moment, at: Moment) -> Option<Moment> {
     let reviewed = level > 0 && version.rulebook.tiers.downgrade != Downgrade::Never;
-    let years = (at.as_micros() - anchor.as_micros() + YEAR_US / 2).div_euclid(YEAR_US);
-    let months = u32::try_from(years + 1).unwrap_or(1).saturating_mul(REVIEW_MONTHS);
-    reviewed.then(|| version.zone.plus_months(anchor, months))
+    reviewed.then(|| anniversary(version, anchor, (years_between(anchor, at) + 1).max(1)))
+}
+
+/// From where on purchases count at the review at `at`. Twelve months before 28 February are not always the anniversary of 29 February before it: what
+/// reached the tier, or kept it at the last review, does not count again.
+fn counted_from(version: &Version, anchor: Moment, at: Moment) -> Option<Moment> {
+    let years = years_between(anchor, at);
+    let is_anniversary = years > 0 && anniversary(version, anchor, years) == at;
+    version.window_start(at).map(|start| match version.rulebook.tiers.window {
+        Window::Rolling12Months if is_anniversary => start.max(anniversary(version, anchor, years - 1)),
+        _ => start,
+    })
 }
 
 fn name(version: &Version, level: usize) -> CompactString {
@@ -88,10 +106,11 @@ pub(super) fn after_return(draft: &mut Draft<'_>, at: Moment) {
 
 /// The review at `at`.
 pub(super) fn review(draft: &mut Draft<'_>, at: Moment) {
-    let version = draft.context.program.at_or_first(at).map_or(draft.version, AsRef::as_ref);
+    let version = draft.context.program.at(at).map_or(draft.version, AsRef::as_ref);
     let account = &draft.account;
     let current = version.level_index(&account.standing.tier);
-    let counted = account.qualifying_at(version, at);
+    let counted_from = counted_from(version, account.standing.anchor, at);
+    let counted = account.qualifying_after(counted_from);
     let qualifying = counted.by(version.rulebook.tiers.qualify_by);
     let reached = version.level_for(qualifying);
     let to = match version.rulebook.tiers.downgrade {
@@ -105,7 +124,7 @@ pub(super) fn review(draft: &mut Draft<'_>, at: Moment) {
         to: name(version, to),
         qualifying,
         earned: to > 0 && reached >= to,
-        counted_from: version.window_start(at),
+        counted_from,
         review_at: review_at(version, to, account.standing.anchor, at),
         cause: TierCause::Review,
         counted: Some(counted),

@@ -1,7 +1,7 @@
 //! Refund without a purchase: money given back for goods whose purchase the book does not have, such as one from before the book began. No points
 //! are taken and no tier changes, as none can be shown to have been given for it; it lowers what the member is said to have spent.
 
-use super::{Context, Decision, happened_at, require_past, rules};
+use super::{Context, Decision, happened_at, require_past, rules, rules_at};
 use crate::account::command::Refund;
 use crate::account::event::{Event, EventKind};
 use crate::account::rejection::Rejection;
@@ -16,7 +16,7 @@ pub(super) fn decide(account: &Account, id: &Id, body: &Refund, context: &Contex
     if account.status == Status::Unopened && !accounts.open_on_earn {
         return Err(Rejection::AccountNotFound);
     }
-    let version = context.program.at(occurred_at).ok_or(Rejection::NoRulebook { at: occurred_at })?;
+    let version = rules_at(context, occurred_at)?;
     if account.status == Status::Closed {
         return Err(Rejection::AccountClosed);
     }

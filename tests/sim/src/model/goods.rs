@@ -16,7 +16,7 @@ impl Model {
         if self.status == Status::Unopened && current["accounts"]["open_on_earn"] == false {
             return Err("account_not_found");
         }
-        let version = in_force(rules, occurred_us).ok_or("no_rulebook_in_force")?;
+        let version = in_force(rules, occurred_us.min(now_us)).ok_or("no_rulebook_in_force")?;
         if self.status == Status::Closed {
             return Err("account_closed");
         }
@@ -47,10 +47,11 @@ impl Model {
             version,
             multiplier,
             tier,
-            day: zoned(occurred_us, rated).date(),
+            day: zoned(occurred_us.min(now_us), rated).date(),
             order: self.purchases.len(),
             counts: [0; 3],
             most: None,
+            stays: None,
             lot: None,
             counted: 0,
             until_us: plus_days(occurred_us, number(&rated["return"]["window_days"]), rated),
@@ -115,7 +116,13 @@ impl Model {
 
     pub(super) fn review(&mut self, at_us: i64, rules: &[Value]) {
         let rules = &rules[in_force(rules, at_us).unwrap_or(0)];
-        let counts = self.counting(at_us, rules);
+        // What reached the tier on 29 February does not count again on 28 February a year later.
+        let is_anniversary = plus_months(self.reached_us, 12 * (self.reviews + 1), rules) == at_us;
+        let mut counts = self.counting(at_us, rules);
+        if is_anniversary && rules["tiers"]["window"] == "rolling_12_months" {
+            let last_us = plus_months(self.reached_us, 12 * self.reviews, rules);
+            counts.retain(|id| self.purchases[id].occurred_us > last_us);
+        }
         let reached = level(rules, self.counted(&counts));
         let to = match rules["tiers"]["downgrade"].as_str() {
             _ if reached >= self.tier => self.tier,
@@ -150,7 +157,8 @@ impl Model {
             };
             let points = rate(bought, rulebook).0;
             let of_day = days.entry(bought.day).or_default();
-            let on_day = within(bought.most.map_or(points, |most| points.min(most)), *of_day, "per_day");
+            let points = bought.stays.unwrap_or_else(|| bought.most.map_or(points, |most| points.min(most)));
+            let on_day = within(points, *of_day, "per_day");
             *of_day += on_day;
             sum += within(on_day, sum, "per_member");
         }
@@ -172,13 +180,24 @@ impl Model {
         }
         let after = bought.after(back).ok_or("return_exceeds_purchase")?;
         let before = self.granted(rules);
+        // What it has under the caps so far.
+        let had = bought.stays.unwrap_or_else(|| {
+            let points = rate(bought, &rules[bought.version]).0;
+            bought.most.map_or(points, |most| points.min(most))
+        });
         let is_all = after.goods_left() <= Ratio::zero();
         let mut after = after;
         let (uncapped, spend) = rate(&after, &rules[after.version]);
         after.most = after.most.map(|most| most.min(uncapped));
+        after.stays = None;
         let negative = rules[after.version]["return"]["on_shortfall"] == "negative";
         self.purchases.insert(purchase.to_owned(), after);
-        let points = before - self.granted(rules);
+        let mut points = before - self.granted(rules);
+        let bought = self.purchases.get_mut(purchase).expect("it was bought");
+        if bought.lot.is_none() && points < 0 {
+            // There is no lot that they could come to, so nobody is to lose them later.
+            (bought.stays, points) = (Some(had), 0);
+        }
         let us = occurred_us.min(now_us);
         // What is lost by then counts as taken, and can't be spent by what is told later.
         let is_lost = |point: &Point| point.purchase.as_deref() == Some(purchase) && point.lost_us().is_some_and(|lost_us| lost_us <= us);

@@ -32,7 +32,7 @@ impl Model {
         if self.status == Status::Unopened {
             return Err("account_not_found");
         }
-        let version = in_force(rules, us).ok_or("no_rulebook_in_force")?;
+        let version = in_force(rules, us.min(now_us)).ok_or("no_rulebook_in_force")?;
         self.spending_or()?;
         if us > now_us + 5 * MINUTE_US {
             return Err("occurred_in_future");
