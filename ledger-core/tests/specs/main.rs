@@ -6,6 +6,7 @@ mod alias;
 mod causes;
 mod earn;
 mod expire;
+mod forget;
 mod fuzz;
 mod life;
 mod model;
