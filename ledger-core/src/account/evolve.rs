@@ -282,7 +282,8 @@ impl Account {
         self.take(&reversed.parts);
         // What a smaller basket earns more comes to the lot.
         self.each_lot(&reversed.parts, |lot, points| lot.points_since = if points < 0 { lot.points_since.max(at) } else { lot.points_since });
-        if reversed.shortfall > 0 || reversed.owed > 0 {
+        // A shortfall is paid by what comes back now; what is owed, also by purchases told late.
+        if reversed.owed > 0 {
             self.debt_since = self.debt_since.max(at);
         }
         let Some(i) = self.purchases.iter().rposition(|state| state.purchase.purchase_id == reversed.body.purchase_id) else { return };

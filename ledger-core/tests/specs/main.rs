@@ -6,6 +6,7 @@ mod alias;
 mod causes;
 mod earn;
 mod expire;
+mod fold;
 mod forget;
 mod fuzz;
 mod life;
