@@ -68,6 +68,13 @@ impl AliasKey {
         }
     }
 
+    /// What tells this key from others, and nothing of it.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 16] {
+        let hash = blake3::derive_key("loyalty ledger 2026 fingerprint of an alias key", &self.0);
+        *hash.first_chunk().expect("a hash has 32 bytes")
+    }
+
     /// The alias of `name`, which is of `kind` (`card`, `member`), in `program`.
     #[must_use]
     pub fn alias(&self, program: &Id, kind: &str, name: &str) -> Alias {

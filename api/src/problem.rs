@@ -178,6 +178,11 @@ pub const CODES: &[Code] = &[
     },
     Code { code: "alias_exists", status: 422, meaning: "The account has this alias already." },
     Code { code: "alias_not_found", status: 404, meaning: "The account has no such alias." },
+    Code {
+        code: "other_alias_key",
+        status: 503,
+        meaning: "This process hashes cards and member references by another key than the book's: it was started with the wrong alias.key. Nothing was done.",
+    },
     Code { code: "too_many_aliases", status: 422, meaning: "The account has as many aliases as it may have; remove one first." },
     Code {
         code: "account_stopped",
@@ -273,6 +278,7 @@ impl From<Refusal> for Problem {
             Refusal::Period(refusal) => Self::new(refusal.code(), words),
             Refusal::Unusable(why) => Self::new("malformed", why),
             Refusal::Stopped(_) => Self::new("account_stopped", words),
+            Refusal::OtherAliasKey => Self::new("other_alias_key", words),
             Refusal::TooLarge { .. } => Self::new("too_large", words),
             Refusal::AccountFull { .. } => Self::new("account_full", words),
             Refusal::Busy => Self::retry("too_many_requests", &words),

@@ -42,7 +42,8 @@ impl Programs {
                     programs.publish(i as u64, program, rulebook).map_err(wrong)?;
                 }
                 ProgramChange::EditionEntered(entered) => programs.enter(entered).map_err(wrong)?,
-                ProgramChange::ClockSet { .. } | ProgramChange::ClosingProposed { .. } | ProgramChange::PeriodClosed { .. } => {}
+                ProgramChange::ClockSet { .. } | ProgramChange::AliasKeyNamed(_) => {}
+                ProgramChange::ClosingProposed { .. } | ProgramChange::PeriodClosed { .. } => {}
             }
         }
         Ok(programs)

@@ -36,6 +36,11 @@ impl Book {
                 self.published(to, closed.map(|()| (0, true)), 0);
                 return Ok(());
             }
+            What::NameAliasKey { fingerprint, actor } => {
+                let named = self.name_alias_key(fingerprint, actor, real_now);
+                self.published(to, named.map(|()| (0, true)), 0);
+                return Ok(());
+            }
             What::SetClock { program, now, actor } => {
                 let set = self.set_clock(&program, now, actor, real_now);
                 // Its entry is made when the group is sealed.

@@ -14,7 +14,7 @@ use ledger_core::planted::{Bug, is_planted};
 use ledger_core::policy::{Invalid, Program};
 use ledger_core::time::Moment;
 use ledger_schemas::{
-    EditionEntered, Hash, Outcome, ProgramChange, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record, hash,
+    EditionEntered, Fingerprint, Hash, Outcome, ProgramChange, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record, hash,
 };
 use traces::{Part, Trace};
 
@@ -410,6 +410,22 @@ impl Book {
         }
         self.stage_program_entry(&entry);
         Ok((version, true))
+    }
+
+    /// Names the key by which aliases are hashed; refuses another than the one that is named.
+    pub(crate) fn name_alias_key(&mut self, fingerprint: Fingerprint, actor: CompactString, real_now: Moment) -> Result<(), Refusal> {
+        self.require_programs()?;
+        match self.programs.alias_key {
+            Some(named) if named == fingerprint => return Ok(()),
+            Some(_) => return Err(Refusal::OtherAliasKey),
+            None => {}
+        }
+        if self.programs.entries == 0 {
+            self.begin_book(actor.clone(), real_now);
+        }
+        self.programs.alias_key = Some(fingerprint);
+        self.stage_program_entry(&ProgramEntry { recorded_at: real_now, actor, change: ProgramChange::AliasKeyNamed(fingerprint) });
+        Ok(())
     }
 
     /// The first entry of a new book says by which edition it is decided.

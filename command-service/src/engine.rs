@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::book::Book;
 use crate::commit::{self, Work};
-use crate::group::{Group, Staged};
+use crate::group::{Group, Staged, when_on_the_log};
 use crate::programs::Programs;
 use crate::recover::{RecoverError, catch_up, follow, recover};
 use crate::request::{Refusal, Request};
@@ -420,18 +420,23 @@ impl Engine {
             Request::Publish { program, rulebook, actor, reply } => {
                 let outcome = book.publish(&program, rulebook, actor, now);
                 self.programs.send_replace(Arc::new(book.programs.clone()));
-                when_on_the_log(book, reply, outcome);
+                when_on_the_log(&mut book.group, reply, outcome);
             }
             Request::Closing { program, step, actor, reply } => {
                 let outcome = book.closing(&program, step, actor, now);
                 self.programs.send_replace(Arc::new(book.programs.clone()));
-                when_on_the_log(book, reply, outcome);
+                when_on_the_log(&mut book.group, reply, outcome);
+            }
+            Request::NameAliasKey { fingerprint, actor, reply } => {
+                let outcome = book.name_alias_key(fingerprint, actor, now);
+                self.programs.send_replace(Arc::new(book.programs.clone()));
+                when_on_the_log(&mut book.group, reply, outcome);
             }
             Request::SetClock { program, now: set, actor, reply } => {
                 let outcome = book.set_clock(&program, set, actor, now);
                 self.programs.send_replace(Arc::new(book.programs.clone()));
                 while outcome.is_ok() && book.due_work(&program, DUE_MAX, now)? {}
-                when_on_the_log(book, reply, outcome);
+                when_on_the_log(&mut book.group, reply, outcome);
             }
             Request::Snapshot { key, reply } => {
                 let name = key.to_string();
@@ -485,12 +490,4 @@ async fn on_the_log(works: &mpsc::Sender<Work>) -> bool {
         let _ = done.send(ok);
     })));
     works.send(Work::Append(Box::new(group), None)).await.is_ok() && heard.await.unwrap_or(false)
-}
-
-fn when_on_the_log<T: Send + 'static>(book: &mut Book, reply: oneshot::Sender<Result<T, Refusal>>, outcome: Result<T, Refusal>) {
-    let answer = move |ok: bool| {
-        let outcome = if ok { outcome } else { Err(Refusal::OutcomeUnknown) };
-        let _ = reply.send(outcome);
-    };
-    book.group.staged.push(Staged::Run(Box::new(answer)));
 }

@@ -9,7 +9,7 @@ use ledger_core::id::Id;
 use ledger_core::time::Moment;
 use ledger_schemas::v1;
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use traces::{Part, Trace};
 
 use crate::request::{Answer, Refusal, Reply, SourceOutcome};
@@ -72,4 +72,13 @@ impl Group {
     pub(crate) fn consumed(&mut self, partition: Partition, next: u64) {
         self.consumed.insert(partition, next);
     }
+}
+
+/// Answers `reply` once all that is staged is on the log.
+pub(crate) fn when_on_the_log<T: Send + 'static>(group: &mut Group, reply: oneshot::Sender<Result<T, Refusal>>, outcome: Result<T, Refusal>) {
+    let answer = move |ok: bool| {
+        let outcome = if ok { outcome } else { Err(Refusal::OutcomeUnknown) };
+        let _ = reply.send(outcome);
+    };
+    group.staged.push(Staged::Run(Box::new(answer)));
 }

@@ -9,7 +9,7 @@ use ledger_core::edition::{CEL, EDITION, FIRST_EDITION, TIME_ZONES, releases};
 use ledger_core::id::Id;
 use ledger_core::policy::{Invalid, Program, Rulebook, Version, compile_rulebook, read_rulebook};
 use ledger_core::time::Moment;
-use ledger_schemas::{DecodeError, EditionEntered, Month, ProgramChange, ProgramEntry};
+use ledger_schemas::{DecodeError, EditionEntered, Fingerprint, Month, ProgramChange, ProgramEntry};
 
 use crate::closings::{ClosedPeriod, ProposedClosing};
 use crate::json::read_json;
@@ -52,6 +52,8 @@ pub struct Programs {
     pub entries: Position,
     /// The edition that the book entered last; none where no entry says so: a book of the first edition, or a new one.
     pub edition: Option<EditionEntered>,
+    /// The key by which the book's aliases are hashed, once it has some.
+    pub alias_key: Option<Fingerprint>,
 }
 
 /// Why the program stream can't be folded.
@@ -150,6 +152,8 @@ impl Programs {
                 state.add(version, rulebook);
             }
             ProgramChange::EditionEntered(entered) => self.edition = Some(entered),
+            // The first one stays: whoever was second was not told of it yet.
+            ProgramChange::AliasKeyNamed(fingerprint) => drop(self.alias_key.get_or_insert(fingerprint)),
             ProgramChange::ClosingProposed { program, closing } => {
                 let proposed = ProposedClosing { closing: Arc::new(*closing), maker: entry.actor, proposed_at: entry.recorded_at, entry: position };
                 self.by_id.entry(program).or_default().propose(proposed);

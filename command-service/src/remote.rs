@@ -9,7 +9,7 @@ use ledger_core::account::{Account, Command};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::time::Moment;
 use ledger_schemas::v1::reply::Kind;
-use ledger_schemas::{Ask, What, v1};
+use ledger_schemas::{Ask, Fingerprint, What, v1};
 use prost::Message;
 
 use crate::closings::ClosingStep;
@@ -79,6 +79,15 @@ impl Remote {
         match self.ask(0, program.as_str(), entries, what).await? {
             Kind::Published(published) => Ok(published.program_entries),
             other => Err(unexpected(other, &program)),
+        }
+    }
+
+    /// Tells how many entries the program stream has with it.
+    pub(crate) async fn name_alias_key(&self, fingerprint: Fingerprint, actor: CompactString, entries: Position) -> Result<Position, Refusal> {
+        match self.ask(0, "", entries, What::NameAliasKey { fingerprint, actor }).await? {
+            Kind::Published(published) => Ok(published.program_entries),
+            Kind::Refused(refused) if refused.code == Refusal::OtherAliasKey.code() => Err(Refusal::OtherAliasKey),
+            _ => Err(Refusal::OutcomeUnknown),
         }
     }
 

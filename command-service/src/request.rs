@@ -10,7 +10,7 @@ use ledger_core::account::{Account, Command, Rejection};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::policy::Invalid;
 use ledger_core::time::Moment;
-use ledger_schemas::{Hash, Record};
+use ledger_schemas::{Fingerprint, Hash, Record};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admit::Admitted;
@@ -57,6 +57,9 @@ pub enum Refusal {
     /// The log failed in the middle.
     #[error("the log failed, so it is unknown whether the command was booked; sending it again with the same id is safe")]
     OutcomeUnknown,
+    /// The aliases of the book are hashed by another key.
+    #[error("the book's aliases are hashed by another key than this process has: give it the file that the others have (--alias-key-file), or put the old alias.key back into the data folder")]
+    OtherAliasKey,
     /// What would go over the log has more bytes than a message may have.
     #[error("the {what} would have {bytes} bytes, more than the {bytes_max} that it may have (docs/limits.md); nothing was done")]
     TooLarge {
@@ -116,6 +119,7 @@ impl Refusal {
             Self::Clock(_) => "clock",
             Self::Period(refusal) => refusal.code(),
             Self::Stopped(_) => "account_stopped",
+            Self::OtherAliasKey => "other_alias_key",
             Self::TooLarge { .. } => "too_large",
             Self::AccountFull { .. } => "account_full",
             Self::Busy => "too_many_requests",
@@ -192,6 +196,11 @@ pub(crate) enum Request {
     Closing {
         program: Id,
         step: ClosingStep,
+        actor: CompactString,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    NameAliasKey {
+        fingerprint: Fingerprint,
         actor: CompactString,
         reply: oneshot::Sender<Result<(), Refusal>>,
     },

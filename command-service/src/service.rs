@@ -11,6 +11,7 @@ use ledger_core::account::{Account, Command};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::policy::{Invalid, Program};
 use ledger_core::time::Moment;
+use ledger_schemas::Fingerprint;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admit::{NO_STEP, admit, is_path_step};
@@ -265,6 +266,26 @@ impl Service {
         }
         let (reply, answer) = oneshot::channel();
         self.send(Request::Closing { program, step, actor, reply }).await;
+        answer.await.unwrap_or(Err(Refusal::OutcomeUnknown))
+    }
+
+    /// Names the key by which the book's aliases are hashed, unless it is named.
+    ///
+    /// # Errors
+    /// [`Refusal::OtherAliasKey`] where another key is named.
+    pub async fn name_alias_key(&self, fingerprint: Fingerprint, actor: CompactString) -> Result<(), Refusal> {
+        match self.programs.borrow().alias_key {
+            Some(named) if named == fingerprint => return Ok(()),
+            Some(_) => return Err(Refusal::OtherAliasKey),
+            None => {}
+        }
+        if let Some(remote) = self.elsewhere_of(|_| 0) {
+            let entries = remote.name_alias_key(fingerprint, actor, self.entries()).await?;
+            self.seen(entries).await;
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::NameAliasKey { fingerprint, actor, reply }).await;
         answer.await.unwrap_or(Err(Refusal::OutcomeUnknown))
     }
 

@@ -55,6 +55,7 @@ pub(crate) fn refusal(refused: v1::Refused, program: &Id) -> Refusal {
         "clock" => Refusal::Clock(detail),
         "too_many_requests" => Refusal::Busy,
         "outcome_unknown" => Refusal::OutcomeUnknown,
+        "other_alias_key" => Refusal::OtherAliasKey,
         _ => Refusal::Told { number: u8::try_from(number).unwrap_or_default(), code, detail },
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use api::real_now;
+use api::{AliasKey, real_now};
 use audit::{AuditError, Sealer};
 use command_service::{Running, Service, ServiceConfig, Share, StatePlace};
 use embedded_postgres::{PostgresError, Server};
 use event_log::EventLog;
 use event_log::kafka::KafkaLog;
-use event_log::postgres::PostgresLog;
+use event_log::postgres::{PostgresLog, connect};
 use intake::{Intake, Registry};
 use projectors::{Projector, Refusals, read_models};
 use tokio::sync::watch;
@@ -190,7 +190,9 @@ impl Node {
         embedded_postgres::use_ring();
         let registry = from.schema_registry.as_deref().map(Registry::new);
         options.make_topic().await?;
-        let intake = Intake::new(self.service.clone(), data.alias_key()?, registry);
+        let key = data.alias_key()?;
+        self.require_alias_key(&key).await?;
+        let intake = Intake::new(self.service.clone(), key, registry);
         self.tasks.push(tokio::spawn(intake.run(options, self.url().to_owned(), self.stop.subscribe())));
         Ok(())
     }
@@ -204,6 +206,20 @@ impl Node {
     /// Estimates lifetime value and decline every so often, until the node stops.
     pub fn estimate(&mut self, every: Duration) {
         self.tasks.push(tokio::spawn(crate::estimate::run(self.service.clone(), self.url().to_owned(), every, self.stop.subscribe())));
+    }
+
+    /// Refuses another key of aliases than the book's. A book of before, which has aliases and no named key, gets this one.
+    pub async fn require_alias_key(&self, key: &AliasKey) -> anyhow::Result<()> {
+        let programs = self.service.programs();
+        if programs.alias_key.is_some() || self.has_aliases().await? {
+            self.service.name_alias_key(key.fingerprint(), "start".into()).await?;
+        }
+        Ok(())
+    }
+
+    async fn has_aliases(&self) -> anyhow::Result<bool> {
+        let client = connect(self.url(), "alias").await?;
+        Ok(client.query_opt("SELECT FROM alias.alias LIMIT 1", &[]).await?.is_some())
     }
 
     /// Refuses to go on over a log that is not the one that was sealed, or has lost some of it.

@@ -65,6 +65,10 @@ pub fn told() -> std::io::Result<impl Future<Output = ()>> {
 /// Serves `node` until SIGINT or SIGTERM; `listening` is told the address.
 pub async fn serve(node: Node, data: &DataOptions, at: ApiDoor, metrics: PrometheusHandle, listening: impl FnOnce(&str)) -> anyhow::Result<()> {
     let ApiDoor { door, keys, aliases, urls } = at;
+    if let Err(error) = node.require_alias_key(&aliases).await {
+        node.stop().await?;
+        return Err(error);
+    }
     let state = ApiState::new(node.service.clone(), node.log.clone(), node.url(), keys, aliases, metrics, data.seal_folder())?;
     serve_router(node, door, router(state, urls), listening).await
 }

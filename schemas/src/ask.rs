@@ -7,8 +7,9 @@ use ledger_core::time::Moment;
 use prost::Message;
 
 use crate::closing::{Closing, Month, month};
-use crate::decode::{DecodeError, bad, check_version, command, id, moment};
+use crate::decode::{DecodeError, bad, check_version, command, fingerprint, id, moment};
 use crate::encode::command as encode_command;
+use crate::record::Fingerprint;
 use crate::wire::Wire;
 use crate::{SCHEMA_VERSION, v1};
 
@@ -64,6 +65,13 @@ pub enum What {
         /// Who asks.
         actor: CompactString,
     },
+    /// Name the key by which aliases are hashed, unless one is named.
+    NameAliasKey {
+        /// The key's.
+        fingerprint: Fingerprint,
+        /// Who asks.
+        actor: CompactString,
+    },
     /// Do what is due by the program's clock.
     Settle(Id),
     /// Tell how the account stands; of its purchases, which may be large, only the one that is named, if it is there.
@@ -78,11 +86,12 @@ impl Ask {
         let mut to = Wire(&mut out);
         to.uint(1, SCHEMA_VERSION);
         let (program, account) = match &self.what {
-            What::Command(key, _) | What::Snapshot(key, _) => (&key.program, key.account.as_str()),
-            What::Publish { program, .. } | What::SetClock { program, .. } | What::Settle(program) => (program, ""),
-            What::ProposeClosing { program, .. } | What::ApproveClosing { program, .. } => (program, ""),
+            What::Command(key, _) | What::Snapshot(key, _) => (key.program.as_str(), key.account.as_str()),
+            What::Publish { program, .. } | What::SetClock { program, .. } | What::Settle(program) => (program.as_str(), ""),
+            What::ProposeClosing { program, .. } | What::ApproveClosing { program, .. } => (program.as_str(), ""),
+            What::NameAliasKey { .. } => ("", ""),
         };
-        to.text(2, program.as_str());
+        to.text(2, program);
         to.text(3, account);
         to.uint(4, self.program_entries);
         match &self.what {
@@ -110,6 +119,10 @@ impl Ask {
                 to.uint(2, *proposed_in);
                 to.text(3, actor);
             }),
+            What::NameAliasKey { fingerprint, actor } => to.message(12, |to| {
+                to.bytes(1, fingerprint);
+                to.text(2, actor);
+            }),
         }
         out
     }
@@ -122,9 +135,15 @@ impl Ask {
         use v1::ask::Kind;
         let message = v1::Ask::decode(bytes)?;
         check_version(message.schema_version)?;
+        let kind = message.kind.ok_or_else(|| bad("kind"))?;
+        if let Kind::NameAliasKey(named) = kind {
+            let what = What::NameAliasKey { fingerprint: fingerprint(&named.fingerprint)?, actor: named.actor.into() };
+            return Ok(Self { program_entries: message.program_entries, what });
+        }
         let program = id(&message.program, "program")?;
         let key = |program: Id| Ok::<_, DecodeError>(AccountKey { program, account: id(&message.account, "account")? });
-        let what = match message.kind.ok_or_else(|| bad("kind"))? {
+        let what = match kind {
+            Kind::NameAliasKey(_) => return Err(bad("kind")),
             Kind::Command(asked) => What::Command(key(program)?, command(asked)?),
             Kind::Publish(publish) => What::Publish { program, rulebook: publish.rulebook, actor: publish.actor.into() },
             Kind::SetClock(set) => What::SetClock { program, now: moment(set.now_us, "now_us")?, actor: set.actor.into() },

@@ -15,7 +15,7 @@ use prost::Message;
 
 use crate::closing::{Closing, month};
 use crate::read::Malformed;
-use crate::record::{EditionEntered, Hash, Outcome, ProgramChange, ProgramEntry};
+use crate::record::{EditionEntered, Fingerprint, Hash, Outcome, ProgramChange, ProgramEntry};
 use crate::{SCHEMA_VERSION, v1};
 
 /// Why bytes of the book can't be read.
@@ -124,6 +124,7 @@ impl ProgramEntry {
             }
             v1::program_entry::Kind::ClockSet(set) => ProgramChange::ClockSet { program: program()?, now: moment(set.now_us, "now_us")? },
             v1::program_entry::Kind::EditionEntered(entered) => ProgramChange::EditionEntered(edition_entered(entered)?),
+            v1::program_entry::Kind::AliasKeyNamed(named) => ProgramChange::AliasKeyNamed(fingerprint(&named.fingerprint)?),
             v1::program_entry::Kind::ClosingProposed(proposed) => {
                 ProgramChange::ClosingProposed { program: program()?, closing: Box::new(Closing::decode(proposed)?) }
             }
@@ -133,6 +134,10 @@ impl ProgramEntry {
         };
         Ok(Self { recorded_at: moment(message.recorded_at_us, "recorded_at_us")?, actor: message.actor.into(), change })
     }
+}
+
+pub(crate) fn fingerprint(bytes: &[u8]) -> Decoded<Fingerprint> {
+    bytes.try_into().map_err(|_| bad("fingerprint"))
 }
 
 fn edition_entered(entered: v1::EditionEntered) -> Decoded<EditionEntered> {

@@ -68,7 +68,7 @@ pub fn encode_program_entry(entry: &ProgramEntry) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     let mut to = Wire(&mut out);
     let (schema_version, program) = match &entry.change {
-        ProgramChange::EditionEntered(_) => (SCHEMA_VERSION, ""),
+        ProgramChange::EditionEntered(_) | ProgramChange::AliasKeyNamed(_) => (SCHEMA_VERSION, ""),
         ProgramChange::RulebookPublished { program, .. } | ProgramChange::ClockSet { program, .. } => (1, program.as_str()),
         ProgramChange::ClosingProposed { program, .. } | ProgramChange::PeriodClosed { program, .. } => (SCHEMA_VERSION, program.as_str()),
     };
@@ -88,6 +88,7 @@ pub fn encode_program_entry(entry: &ProgramEntry) -> Vec<u8> {
             to.text(1, &period.to_string());
             to.uint(2, *proposed_in);
         }),
+        ProgramChange::AliasKeyNamed(fingerprint) => to.message(10, |to| to.bytes(1, fingerprint)),
     }
     out
 }

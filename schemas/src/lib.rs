@@ -20,7 +20,7 @@ pub use closing::{Closing, IssueMonth, Month};
 pub use decode::DecodeError;
 pub use encode::{content_hash, encode_outcome, encode_program_entry, encode_record};
 pub use published::{Published, Whose};
-pub use record::{EditionEntered, Hash, Outcome, ProgramChange, ProgramEntry, Record, hash};
+pub use record::{EditionEntered, Fingerprint, Hash, Outcome, ProgramChange, ProgramEntry, Record, hash};
 
 /// The newest schema that this code reads. Records of edition 1 and entries that every release can read are of version 1, all else is of 2.
 pub const SCHEMA_VERSION: u32 = 2;

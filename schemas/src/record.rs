@@ -84,6 +84,8 @@ pub struct ProgramEntry {
 pub enum ProgramChange {
     /// The book is decided by an edition from here on.
     EditionEntered(EditionEntered),
+    /// The key by which the book's aliases are hashed.
+    AliasKeyNamed(Fingerprint),
     /// A version of a program's rulebook.
     RulebookPublished {
         /// Which program.
@@ -117,6 +119,9 @@ pub enum ProgramChange {
         proposed_in: u64,
     },
 }
+
+/// What tells a key from others, and nothing of it.
+pub type Fingerprint = [u8; 16];
 
 /// From where on a book is decided by an edition.
 #[derive(Clone, Debug, PartialEq, Eq)]

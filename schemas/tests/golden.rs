@@ -372,6 +372,7 @@ fn outcomes_and_program_entries_have_their_golden_bytes() {
         ProgramChange::RulebookPublished { program: id("shop"), version: 2, rulebook: b"{}".to_vec() },
         ProgramChange::ClockSet { program: id("shop"), now: at("2010-01-01T00:00:00Z") },
         ProgramChange::EditionEntered(entered),
+        ProgramChange::AliasKeyNamed(*b"sixteen bytes it"),
     ];
     for (n, change) in changes.into_iter().enumerate() {
         let entry = ProgramEntry { recorded_at: at("2010-01-01T00:00:00Z"), actor: "admin".into(), change };
@@ -412,6 +413,7 @@ fn what_is_asked_over_the_log_is_read_as_it_was_asked() {
         What::Publish { program: id("shop"), rulebook: b"{}".to_vec(), actor: "ops".into() },
         What::SetClock { program: id("shop"), now: at("2010-01-01T00:00:00Z"), actor: "ops".into() },
         What::Settle(id("shop")),
+        What::NameAliasKey { fingerprint: *b"sixteen bytes it", actor: "ops".into() },
         What::Snapshot(key.clone(), None),
         What::Snapshot(key, Some(id("P1"))),
     ];

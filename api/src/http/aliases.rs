@@ -68,6 +68,8 @@ impl AliasBody {
 async fn change(state: &ApiState, path: (String, String), actor: Actor, body: AliasBody, action: fn(Alias) -> Action) -> Result<Response, Problem> {
     let (program, account) = (path_id("program", &path.0)?, path_id("account_id", &path.1)?);
     let alias = body.alias(state, &program)?;
+    // Two keys would give one card two names, of which a shop's message finds one.
+    state.service.name_alias_key(state.aliases.fingerprint(), actor.0.clone()).await?;
     submit(state, program.as_str(), account, id_or_new(body.command_id), actor, action(alias)).await
 }
 
