@@ -17,6 +17,7 @@ pub mod source;
 mod table;
 mod text;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -151,6 +152,7 @@ pub struct SomeRejected {
 
 /// Runs the command.
 pub async fn run(options: ImportOptions) -> anyhow::Result<()> {
+    refuse_same_file(&options)?;
     let node = Node::start(&options.data, Role::ALONE).await?;
     let imported = import(&node.service, &options).await;
     let stopped = node.stop().await;
@@ -167,6 +169,20 @@ fn rejects_path(options: &ImportOptions) -> PathBuf {
     options.rejected.clone().unwrap_or_else(|| Path::new(&format!("{}.rejected.csv", options.file.display())).to_owned())
 }
 
+/// Writing the rejected rows must not destroy what is imported, by whatever names the two are called.
+fn refuse_same_file(options: &ImportOptions) -> anyhow::Result<()> {
+    let path = rejects_path(options);
+    let (Ok(file), Ok(rejects)) = (std::fs::metadata(&options.file), std::fs::metadata(&path)) else { return Ok(()) };
+    let is_same = rejects.is_file() && (file.dev(), file.ino()) == (rejects.dev(), rejects.ino());
+    ensure!(
+        !is_same,
+        "FILE and --rejected are the same file ({} and {}): the rejected rows would overwrite what is imported; give --rejected another path",
+        options.file.display(),
+        path.display()
+    );
+    Ok(())
+}
+
 impl Imported {
     /// In words.
     #[allow(clippy::float_arithmetic, reason = "a rate for people")]
@@ -180,6 +196,7 @@ impl Imported {
 /// Imports a file into the program.
 pub async fn import(service: &Service, options: &ImportOptions) -> anyhow::Result<Imported> {
     let begin = Instant::now();
+    refuse_same_file(options)?;
     let program = Id::parse(&options.program)?;
     let programs = service.programs();
     let Some(state) = programs.by_id.get(&program) else {
@@ -196,7 +213,7 @@ pub async fn import(service: &Service, options: &ImportOptions) -> anyhow::Resul
         currency: rules.rulebook.currency.to_string(),
         bar: bar(std::fs::metadata(&options.file).with_context(|| format!("can't read {}", options.file.display()))?.len()),
     };
-    let rejects = Rejects::create(&rejects_path(options), &options.data.data)?;
+    let rejects = Rejects::open(&rejects_path(options), &options.data.data)?;
     // A currency that is no real one has the decimals that amounts have.
     let decimals = minor_digits(&reader.currency).unwrap_or(6);
     let run = Run { service, program, tally: Tally::new(options.format, decimals, rejects), drive_clock: options.drive_clock, clock: None };
