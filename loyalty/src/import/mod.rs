@@ -34,7 +34,7 @@ use tokio::sync::mpsc;
 
 use crate::args::{Format, ImportOptions};
 use crate::node::{Node, Role};
-use matching::Cancellation;
+use matching::{Cancellation, Terms, Wait};
 use outcome::Tally;
 use rejects::Rejects;
 use text::Text;
@@ -66,8 +66,8 @@ pub enum What {
     Command(Id, Command),
     /// A command for an account, which is for the ledger only where the one named first was booked as it is here.
     After(Id, Box<Command>, Command),
-    /// Goods given back that name no purchase.
-    Cancellation(Cancellation),
+    /// Goods given back that name no purchase, and what they wait for.
+    Cancellation(Cancellation, Wait),
 }
 
 impl Ask {
@@ -216,7 +216,8 @@ pub async fn import(service: &Service, options: &ImportOptions) -> anyhow::Resul
     let rejects = Rejects::open(&rejects_path(options), &options.data.data)?;
     // A currency that is no real one has the decimals that amounts have.
     let decimals = minor_digits(&reader.currency).unwrap_or(6);
-    let run = Run { service, program, tally: Tally::new(options.format, decimals, rejects), drive_clock: options.drive_clock, clock: None };
+    let tally = Tally::new(options.format, decimals, rejects);
+    let run = Run { service, program, decimals, tally, drive_clock: options.drive_clock, clock: None };
     let mut imported = run.run(reader).await?;
     imported.seconds = begin.elapsed().as_secs_f64();
     ensure!(
@@ -258,6 +259,8 @@ impl Reader {
 struct Run<'a> {
     service: &'a Service,
     program: Id,
+    /// Those of the currency's minor unit.
+    decimals: u32,
     tally: Tally,
     drive_clock: bool,
     clock: Option<Moment>,
@@ -275,7 +278,7 @@ impl Run<'_> {
                 Item::Rejected(line, fault) => self.tally.reject(line, &fault)?,
                 Item::Ask(ask) => {
                     asked += 1;
-                    self.send(&source, asked, ask).await;
+                    self.send(&source, &mut outcomes, asked, ask).await?;
                 }
             }
             self.hear(&mut outcomes)?;
@@ -293,7 +296,12 @@ impl Run<'_> {
         self.tally.finish(rows)
     }
 
-    async fn send(&mut self, source: &Source, tag: u64, ask: Ask) {
+    async fn send(&mut self, source: &Source, outcomes: &mut Outcomes, tag: u64, mut ask: Ask) -> anyhow::Result<()> {
+        if let What::Cancellation(cancellation, wait) = &mut ask.what
+            && let Some(line) = self.refused_purchase(&cancellation.account, outcomes).await?
+        {
+            *wait = Wait::Always(format!("waits for a purchase of the same customer that was refused: line {line}"));
+        }
         if let Some(at) = ask.at.filter(|at| self.drive_clock && self.clock.is_none_or(|clock| *at > clock)) {
             self.clock = Some(at);
             self.service.drive_clock(self.program.clone(), at, "import".into()).await;
@@ -306,12 +314,24 @@ impl Run<'_> {
                 let why = format!("belongs to an invoice whose part {} was refused, or was booked otherwise before", before.id);
                 source.send_after(tag, key(account), *before, command, why).await;
             }
-            What::Cancellation(cancellation) => {
+            What::Cancellation(cancellation, wait) => {
                 let (key, again) = (key(cancellation.account.clone()), cancellation.clone());
-                let reduces_spend = self.reduces_spend(cancellation.at);
-                source.plan(tag, key, move |part| again.parts(part), move |account| cancellation.plan(account, reduces_spend)).await;
+                let terms = Terms { wait, reduces_spend: self.reduces_spend(cancellation.at), decimals: self.decimals };
+                // Where it was booked before, that is told, even if it would wait now.
+                source.plan(tag, key, move |part| again.parts(part), move |account| cancellation.plan(account, &terms)).await;
             }
         }
+        Ok(())
+    }
+
+    /// The line of a purchase of `account` in this file that the ledger refused. A cancellation that comes after it could be matched to another
+    /// one, so it is sent only once the purchases before it have their answers.
+    async fn refused_purchase(&mut self, account: &Id, outcomes: &mut Outcomes) -> anyhow::Result<Option<u64>> {
+        if self.tally.awaits_purchase(account) {
+            self.service.flush().await;
+            self.hear(outcomes)?;
+        }
+        Ok(self.tally.refused_purchase(account))
     }
 
     /// Whether a refund of then may name no purchase.
