@@ -38,7 +38,14 @@ use args::{Arguments, Command};
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
     memory::keep();
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nobody may be reading. clap's own code for wrong usage is 2, which says here that an import rejected rows.
+            let _ = error.print();
+            return if error.use_stderr() { std::process::ExitCode::FAILURE } else { std::process::ExitCode::SUCCESS };
+        }
+    };
     args::log(&arguments);
     let outcome = match arguments.command {
         Command::Up(options) => up::run(options).await,

@@ -59,10 +59,22 @@ async fn a_wrong_flag_is_told_in_one_line_before_anything_starts() {
 }
 
 #[tokio::test]
+async fn wrong_usage_ends_with_1_as_2_means_rejected_rows() {
+    let wrong = [&["nothing"][..], &["import"], &["import", "f.csv", "--format", "xlsx", "--program", "shop"], &["verify", "--nothing"]];
+    let right = [&["--help"][..], &["--version"], &["import", "--help"]];
+    for (arguments, code) in wrong.iter().map(|wrong| (wrong, 1)).chain(right.iter().map(|right| (right, 0))) {
+        let output = Command::new(env!("CARGO_BIN_EXE_loyalty")).args(*arguments).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let (said, silent) = if code == 0 { (output.stdout, output.stderr) } else { (output.stderr, output.stdout) };
+        assert!(!said.is_empty() && silent.is_empty(), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
 async fn who_stops_reading_ends_nothing() {
     let data: TempDir = tempfile::tempdir().unwrap();
     // Nobody reads either output from the beginning.
-    for (arguments, code) in [(["schema", "rulebook"], 0), (["schema", "openapi"], 0), (["key", "till"], 0), (["schema", "nothing"], 2)] {
+    for (arguments, code) in [(["schema", "rulebook"], 0), (["schema", "openapi"], 0), (["key", "till"], 0), (["schema", "nothing"], 1)] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_loyalty"));
         let mut child = child.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop((child.stdout.take(), child.stderr.take()));

@@ -215,18 +215,243 @@ async fn a_part_of_an_invoice_is_not_booked_where_the_part_before_it_is_not_as_t
     assert_eq!(spent, ["600001 5", "600002 3"], "nothing twice");
 }
 
-#[tokio::test]
-async fn a_cancellation_of_which_a_part_is_refused_is_not_booked() {
+/// Rules by which a refund that names no purchase lowers what is spent.
+fn reducing() -> Value {
     let mut rules = rulebook();
     rules["return"] = json!({"unmatched": "reduce_spend"});
-    let book = Book::under(rules).await;
-    let row = |invoice: &str, quantity: &str, day: u32| format!("{invoice},A,GIFT,{quantity},2010-12-0{day} 10:00:00,2.505,17.0,United Kingdom\n");
-    // Of three, two were bought; the third would be refunded with half a penny, which can't be paid.
-    let file = [RETAIL.to_owned(), row("600001", "2", 1), row("C600002", "-3", 2), row("C600003", "-2", 3)].concat();
+    rules
+}
+
+/// A row of the Online Retail format, of a day in December 2010.
+fn retail(invoice: &str, quantity: &str, day: u32, price: &str, customer: &str) -> String {
+    format!("{invoice},A,GIFT,{quantity},2010-12-{day:02} 10:00:00,{price},{customer},United Kingdom\n")
+}
+
+fn retail_file(rows: &[String]) -> String {
+    format!("{RETAIL}{}", rows.concat())
+}
+
+fn fields(rejects: &[(u64, String, String)]) -> Vec<(u64, &str)> {
+    rejects.iter().map(|(line, field, _)| (*line, field.as_str())).collect()
+}
+
+#[tokio::test]
+async fn a_cancellation_of_which_a_part_is_refused_is_not_booked() {
+    let book = Book::under(reducing()).await;
+    let row = |invoice: &str, quantity: &str, day: u32| retail(invoice, quantity, day, "400000000000", "17.0");
+    // Of five, two were bought; the other three would be refunded with more money than an amount may be.
+    let file = retail_file(&[row("600001", "2", 1), row("C600002", "-5", 2), row("C600003", "-2", 3)]);
     let (_, said) = book.import("online-retail", file.as_bytes(), &[]).await;
     assert!(said.contains("3 rows: 2 booked, 0 booked before, 1 rejected; 2 commands booked"), "{said}");
     let rejects = book.rejects();
-    assert!(rejects[0].0 == 3 && rejects[0].2.contains("2.505"), "{rejects:?}");
+    assert!(fields(&rejects) == [(3, "Quantity")] && rejects[0].2.contains("1200000000000"), "{rejects:?}");
     let (_, said) = book.import("online-retail", file.as_bytes(), &[]).await;
     assert!(said.contains("3 rows: 0 booked, 2 booked before, 1 rejected; 0 commands booked"), "{said}");
+}
+
+#[tokio::test]
+async fn the_money_of_a_cancellation_is_rounded_half_up_as_that_of_a_purchase_is() {
+    let book = Book::under(reducing()).await;
+    let file = retail_file(&[
+        retail("600001", "2", 1, "2.505", "17.0"),
+        // Two are given back, and one is refunded: 7.52 for all three.
+        retail("C600002", "-3", 2, "2.505", "17.0"),
+        retail("C600003", "-1", 3, "1.115", "17.0"),
+        retail("600004", "2", 1, "2.00", "18.0"),
+        retail("C600005", "-1", 2, "1.115", "18.0"),
+        // It was charged with 1.11, less than its price.
+        retail("600006", "1", 1, "1.114", "19.0"),
+        retail("C600007", "-1", 2, "1.114", "19.0"),
+    ]);
+    let (code, said) = book.import("online-retail", file.as_bytes(), &[]).await;
+    assert!(code == 0 && said.contains("7 rows: 7 booked, 0 booked before, 0 rejected; 8 commands booked"), "{said}");
+    let (code, said) = book.import("online-retail", file.as_bytes(), &[]).await;
+    assert!(code == 0 && said.contains("7 rows: 0 booked, 7 booked before, 0 rejected; 0 commands booked"), "{said}");
+    let refunds = book.ask("SELECT concat_ws(' ', refund_id, trim_scale(amount)) FROM clv.unmatched_refund ORDER BY refund_id", 2).await;
+    assert_eq!(refunds, ["C600002-1.2 2.51", "C600003-1.1 1.12"]);
+    let returned = book.ask("SELECT concat_ws(' ', purchase_id, trim_scale(returned)) FROM clv.purchase ORDER BY purchase_id", 3).await;
+    assert_eq!(returned, ["600001 5.01", "600004 1.12", "600006 1.11"]);
+}
+
+#[tokio::test]
+async fn an_import_does_not_overwrite_what_it_reads() {
+    let book = Book::new().await;
+    let row = |price: &str| format!("{HEAD}p1,a1,2010-01-01T00:00:00Z,GBP,web,,1,A,c,1,{price},0,0\n");
+    let [symbolic, hard, other] = ["symbolic", "hard", "other"].map(|name| book.data.path().join(name));
+    std::fs::write(book.file(), row("x")).unwrap();
+    std::os::unix::fs::symlink(book.file(), &symbolic).unwrap();
+    std::fs::hard_link(book.file(), &hard).unwrap();
+    for rejected in [&book.file(), &symbolic, &hard] {
+        let (code, said) = book.import("purchases-csv", row("x").as_bytes(), &["--rejected", rejected.to_str().unwrap()]).await;
+        assert!(code == 1 && said.contains("FILE and --rejected are the same file"), "{said}");
+        assert_eq!(std::fs::read_to_string(book.file()).unwrap(), row("x"), "it is as it was");
+    }
+    // A run that fails leaves the rejected rows of the one before, and no file where there was none.
+    let (code, said) = book.import("purchases-csv", row("x").as_bytes(), &[]).await;
+    assert!(code == 2 && book.rejects().len() == 1, "{said}");
+    assert_eq!(book.import("purchases-csv", b"no;header\n", &[]).await.0, 1);
+    assert_eq!(book.rejects().len(), 1);
+    assert_eq!(book.import("purchases-csv", b"no;header\n", &["--rejected", other.to_str().unwrap()]).await.0, 1);
+    assert!(!other.exists());
+    let (code, said) = book.import("purchases-csv", row("5.00").as_bytes(), &[]).await;
+    assert!(code == 0 && book.rejects().is_empty(), "{said}");
+}
+
+#[tokio::test]
+async fn a_row_whose_purchase_can_not_be_told_holds_back_all_that_it_may_belong_to() {
+    let book = Book::new().await;
+    let row = |purchase: &str, account: &str, line: u32| format!("{purchase},{account},2010-02-01T10:00:00Z,GBP,web,,{line},A,c,1,5.00,0,0\n");
+    // The last row, how many are booked beside it, and why its first is not.
+    let cases = [
+        (row("", "a0", 2), 1, "all of this account wait"),
+        (row("p1 ", "a1", 2), 1, "all of this account wait"),
+        ("p2\n".to_owned(), 2, "belongs to a purchase with a rejected row: line 5"),
+        (row("", "a 3", 2), 0, "all of the file wait"),
+        ("p 4\n".to_owned(), 0, "all of the file wait"),
+    ];
+    for (n, (bad, booked, why)) in cases.into_iter().enumerate() {
+        let (purchase, account) = (format!("p{n}"), format!("a{n}"));
+        let rows = [row(&purchase, &account, 1), row(&format!("q{n}"), &format!("b{n}"), 1), row(&format!("r{n}"), &account, 1)].concat();
+        let (code, said) = book.import("purchases-csv", format!("{HEAD}{rows}{bad}").as_bytes(), &[]).await;
+        let counts = format!("4 rows: {booked} booked, 0 booked before, {} rejected", 4 - booked);
+        assert!(code == 2 && said.contains(&counts), "{bad}: {said}");
+        let rejects = book.rejects();
+        assert!(rejects[0].0 == 2 && rejects[0].2.contains(why) && rejects[0].2.contains("line 5"), "{bad}: {rejects:?}");
+        let (code, said) = book.import("purchases-csv", format!("{HEAD}{rows}{}", row(&purchase, &account, 2)).as_bytes(), &[]).await;
+        let counts = format!("4 rows: {} booked, {booked} booked before, 0 rejected", 4 - booked);
+        assert!(code == 0 && said.contains(&counts), "{bad}: {said}");
+    }
+    for (n, invoice) in ["", "1 "].into_iter().enumerate() {
+        let customer = format!("5{n}.0");
+        let file = |last: &str| {
+            let rows = [retail(&format!("60{n}"), "1", 1, "2.00", &customer), retail(&format!("61{n}"), "1", 1, "2.00", "60.0")];
+            retail_file(&[&rows[..], &[retail(last, "1", 1, "3.00", &customer)]].concat())
+        };
+        let (_, said) = book.import("online-retail", file(invoice).as_bytes(), &[]).await;
+        assert!(said.contains("3 rows: 1 booked, 0 booked before, 2 rejected"), "{invoice:?}: {said}");
+        let (code, said) = book.import("online-retail", file(&format!("60{n}")).as_bytes(), &[]).await;
+        assert!(code == 0 && said.contains("3 rows: 2 booked, 1 booked before, 0 rejected"), "{invoice:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn cancellations_wait_for_a_purchase_that_is_not_booked() {
+    let book = Book::under(reducing()).await;
+    // A customer that can't be read may be any.
+    let file = |customer: &str| retail_file(&[retail("600001", "3", 1, "10.00", customer), retail("C600002", "-1", 2, "10.00", "77.0")]);
+    let (_, said) = book.import("online-retail", file("7 7").as_bytes(), &[]).await;
+    assert!(said.contains("2 rows: 0 booked, 0 booked before, 2 rejected"), "{said}");
+    let rejects = book.rejects();
+    assert!(fields(&rejects) == [(2, "CustomerID"), (3, "")] && rejects[1].2.contains("line 2"), "{rejects:?}");
+    let (code, said) = book.import("online-retail", file("77.0").as_bytes(), &[]).await;
+    assert!(code == 0 && said.contains("2 rows: 2 booked"), "{said}");
+    // What was booked is told as such, though it would wait now.
+    let (_, said) = book.import("online-retail", file("7 7").as_bytes(), &[]).await;
+    assert!(said.contains("2 rows: 0 booked, 1 booked before, 1 rejected"), "{said}");
+
+    // Who has no name may be the customer of a cancellation that nothing else explains.
+    let file = |customer: &str| {
+        retail_file(&[
+            retail("600003", "3", 1, "10.00", customer),
+            retail("600005", "1", 1, "10.00", "80.0"),
+            retail("C600004", "-1", 2, "10.00", "79.0"),
+            retail("C600006", "-1", 2, "10.00", "80.0"),
+            retail("C600007", "-1", 2, "7.00", "79.0"),
+        ])
+    };
+    let (_, said) = book.import("online-retail", file("").as_bytes(), &[]).await;
+    assert!(said.contains("5 rows: 3 booked, 0 booked before, 2 rejected"), "{said}");
+    let rejects = book.rejects();
+    assert!(fields(&rejects) == [(2, "CustomerID"), (4, "Quantity")] && rejects[1].2.contains("waits for line 2"), "{rejects:?}");
+    let (code, said) = book.import("online-retail", file("79.0").as_bytes(), &[]).await;
+    assert!(code == 0 && said.contains("5 rows: 2 booked, 3 booked before, 0 rejected"), "{said}");
+    let refunds = book.ask("SELECT concat_ws(' ', refund_id, trim_scale(amount)) FROM clv.unmatched_refund ORDER BY refund_id", 1).await;
+    assert_eq!(refunds, ["C600007-1.1 7"], "the other two are of purchases");
+}
+
+#[tokio::test]
+async fn cancellations_wait_for_a_purchase_that_the_ledger_refused() {
+    let book = Book::under(reducing()).await;
+    let freeze = async |verb: &str| {
+        let up = Up::start(book.data.path(), &[]).await;
+        let opened = up.post("/v1/programs/shop/accounts", json!({"account_id": "81"})).await;
+        let (status, body) = up.post(&format!("/v1/programs/shop/accounts/81/{verb}"), json!({"reason_code": "check", "note": ""})).await;
+        assert!(status.is_success(), "{opened:?} {body}");
+        up.stop().await;
+    };
+    freeze("freeze").await;
+    let file = retail_file(&[
+        retail("600001", "3", 1, "10.00", "81.0"),
+        retail("600002", "3", 1, "10.00", "82.0"),
+        retail("C600003", "-1", 2, "10.00", "81.0"),
+        retail("C600004", "-1", 2, "10.00", "82.0"),
+    ]);
+    let (_, said) = book.import("online-retail", file.as_bytes(), &[]).await;
+    assert!(said.contains("4 rows: 2 booked, 0 booked before, 2 rejected"), "{said}");
+    let rejects = book.rejects();
+    assert!(fields(&rejects) == [(2, "CustomerID"), (4, "")] && rejects[1].2.contains("was refused: line 2"), "{rejects:?}");
+    freeze("unfreeze").await;
+    let (code, said) = book.import("online-retail", file.as_bytes(), &[]).await;
+    assert!(code == 0 && said.contains("4 rows: 2 booked, 2 booked before, 0 rejected"), "{said}");
+    let returned = book.ask("SELECT concat_ws(' ', purchase_id, trim_scale(returned)) FROM clv.purchase ORDER BY purchase_id", 2).await;
+    assert_eq!(returned, ["600001 10", "600002 10"]);
+}
+
+#[tokio::test]
+async fn a_row_with_the_wrong_sign_holds_back_its_invoice() {
+    let book = Book::new().await;
+    let file = |quantity: &str, price: &str| {
+        let rows = [retail("600001", "1", 1, "2.00", "17.0"), retail("600001", quantity, 1, price, "17.0"), retail("600002", "1", 1, "2.00", "18.0")];
+        retail_file(&rows)
+    };
+    for (quantity, price, field) in [("-1", "3.00", "Quantity"), ("0", "3.00", "Quantity"), ("1", "-3.00", "Price")] {
+        let (_, said) = book.import("online-retail", file(quantity, price).as_bytes(), &[]).await;
+        assert!(said.contains("3 rows:") && said.contains("2 rejected"), "{said}");
+        assert_eq!(fields(&book.rejects()), [(2, ""), (3, field)]);
+    }
+    let (code, said) = book.import("online-retail", file("1", "3.00").as_bytes(), &[]).await;
+    assert!(code == 0 && said.contains("3 rows: 2 booked, 1 booked before, 0 rejected"), "{said}");
+}
+
+#[tokio::test]
+async fn rows_count_in_the_order_of_their_times() {
+    let book = Book::under(reducing()).await;
+    let file = retail_file(&[
+        retail("C600002", "-1", 2, "10.00", "17.0"),
+        retail("C600003", "-1", 3, "10.00", "17.0"),
+        retail("600001", "1", 1, "10.00", "17.0"),
+        // Its first part is of another day than its second; they are numbered as they stand in the file.
+        retail("600004", "1", 5, "1.00", "18.0"),
+        retail("600004", "1", 4, "2.00", "18.0"),
+    ]);
+    let (code, said) = book.import("online-retail", file.as_bytes(), &[]).await;
+    assert!(code == 0 && said.contains("5 rows: 5 booked, 0 booked before, 0 rejected; 5 commands booked"), "{said}");
+    let refunds = book.ask("SELECT concat_ws(' ', refund_id, trim_scale(amount)) FROM clv.unmatched_refund ORDER BY refund_id", 1).await;
+    assert_eq!(refunds, ["C600003-1.1 10"], "the first cancellation is of the purchase");
+    let purchases = book.ask("SELECT concat_ws(' ', purchase_id, trim_scale(spend), trim_scale(returned)) FROM clv.purchase ORDER BY purchase_id", 3).await;
+    assert_eq!(purchases, ["600001 10 10", "600004 1 0", "600004.2 2 0"]);
+}
+
+#[tokio::test]
+async fn a_rejected_row_names_the_field_that_is_wrong() {
+    let book = Book::new().await;
+    let row = |purchase: &str, line: u32, rest: &str| format!("{purchase},a1,2010-02-01T10:00:00Z,GBP,{line},A,{rest}\n");
+    let rows = [
+        row("p1", 1, "1,5.00,5"),
+        row("p1", 2, "1,5.00,"),
+        row("p2", 1, "1,5.00,5"),
+        row("p2", 2, "1,5.00,0"),
+        // It lacks its shipping, so it has as many values as it should.
+        row("p3", 1, "1,12,05"),
+        row("p4", 1, "1,5,2.50,0"),
+    ];
+    let file = format!("PURCHASE_ID,Account_Id,occurred_at,Currency,line_id,SKU,Quantity,unit_price,Shipping\n{}", rows.concat());
+    let (code, said) = book.import("purchases-csv", file.as_bytes(), &[]).await;
+    assert!(code == 2 && said.contains("6 rows: 2 booked, 0 booked before, 4 rejected; 1 commands booked"), "{said}");
+    let rejects = book.rejects();
+    assert_eq!(fields(&rejects), [(4, ""), (5, "shipping"), (6, "unit_price"), (7, "quantity")], "{rejects:?}");
+    assert!(rejects[2].2.contains("12,05") && rejects[3].2.contains("1,5"), "{rejects:?}");
+    let refund = r#"{"refund_id": "r1", "account_id": "a1", "occurred_at": "2010-02-02T00:00:00Z", "amount": "5.00"}"#;
+    let (code, said) = book.import("purchases-jsonl", refund.as_bytes(), &[]).await;
+    assert!(code == 2 && fields(&book.rejects()) == [(1, "refund_id")], "{said}");
 }

@@ -50,7 +50,7 @@ pub enum Command {
     Serve(ServeOptions),
     /// Import a real shop's purchases, verify the book, show it, and serve.
     Demo(DemoOptions),
-    /// Import a file of purchases; running it again changes nothing, and books what was corrected. Ends with 2 if rows were rejected.
+    /// Import a file of purchases; running it again changes nothing, and books what was corrected. Ends with 2 if rows were rejected, with 1 if it failed.
     Import(ImportOptions),
     /// Publish a rulebook.
     Program(ProgramOptions),

@@ -1,7 +1,8 @@
 //! The first pass on disk: the rows of a purchase come together, wherever they stand in the file.
 //!
 //! Invariant: a purchase comes whole or not at all. A row that can't be read holds back every purchase that it may belong to, so that the
-//! corrected file ends as if it had been correct at first.
+//! corrected file ends as if it had been correct at first: where its purchase can't be told, all purchases of its account, and where its
+//! account can't be told either, all purchases of the file. Rows of a purchase may stand anywhere, so the rows beside it tell nothing.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -15,8 +16,9 @@ use serde::de::DeserializeOwned;
 
 use super::Fault;
 use super::sort::Sorter;
+use super::table::Told;
 
-/// So many accounts of one purchase id are held back by name; more, and all are.
+/// So many accounts are held back by name, of one purchase id and of the file; more, and all are.
 const HELD_MAX: usize = 10_000;
 
 /// What comes of the first pass.
@@ -30,10 +32,10 @@ pub enum Grouped<T> {
 /// Takes rows in the order of the file.
 pub struct Grouper<T> {
     rows: Sorter,
-    /// The purchase and the account of the row before.
-    last: Option<(Id, Id)>,
-    /// The last row before the next whose purchase can't be told, with the accounts that it may belong to; any, if there are none.
-    unknown: Option<(u64, Vec<Id>)>,
+    /// The accounts of which every purchase is held back, and by which line.
+    accounts: BTreeMap<Id, u64>,
+    /// The line that holds back every purchase of the file.
+    all: Option<u64>,
     row: PhantomData<T>,
 }
 
@@ -43,44 +45,43 @@ const ROW: u8 = 1;
 impl<T: Serialize + DeserializeOwned> Grouper<T> {
     /// Its temporary files lie in `folder`.
     pub fn new(folder: &Path) -> Self {
-        Self { rows: Sorter::new(folder), last: None, unknown: None, row: PhantomData }
+        Self { rows: Sorter::new(folder), accounts: BTreeMap::new(), all: None, row: PhantomData }
     }
 
     /// A row of `purchase`.
-    pub fn row(&mut self, purchase: Id, account: Id, line: u64, row: &T) -> anyhow::Result<()> {
-        if let Some((unreadable, accounts)) = self.unknown.take()
-            && (accounts.is_empty() || accounts.contains(&account))
-        {
-            self.hold(&purchase, Some(&account), unreadable)?;
-        }
+    pub fn row(&mut self, purchase: &Id, account: &Id, line: u64, row: &T) -> anyhow::Result<()> {
         let value = postcard::to_extend(row, vec![ROW])?;
-        self.rows.push(key(&purchase, account.as_str(), line), value)?;
-        self.last = Some((purchase, account));
+        Ok(self.rows.push(key(purchase, account.as_str(), line), value)?)
+    }
+
+    /// A row that can't be read, with what it tells of its purchase and of its account.
+    pub fn unreadable(&mut self, line: u64, told: &Told) -> anyhow::Result<()> {
+        let Told { purchases, accounts, accounts_alone } = told;
+        for purchase in &purchases.ids {
+            if !accounts.is_sure {
+                self.hold(purchase, None, line)?;
+                continue;
+            }
+            accounts.ids.iter().try_for_each(|account| self.hold(purchase, Some(account), line))?;
+        }
+        accounts_alone.iter().for_each(|account| self.hold_account(account, line));
+        match (purchases.is_sure, accounts.is_sure) {
+            (true, _) => {}
+            (false, true) => accounts.ids.iter().for_each(|account| self.hold_account(account, line)),
+            (false, false) => {
+                self.all.get_or_insert(line);
+            }
+        }
         Ok(())
     }
 
-    /// A row that can't be read, of one of `purchases` and `accounts`; of any account if none is named. Where no purchase is, it may belong to
-    /// those of the rows beside it.
-    pub fn unreadable(&mut self, line: u64, purchases: &[Id], accounts: &[Id]) -> anyhow::Result<()> {
-        for purchase in purchases {
-            for account in accounts {
-                self.hold(purchase, Some(account), line)?;
-            }
-            if accounts.is_empty() {
-                self.hold(purchase, None, line)?;
-            }
+    /// Holds back every purchase of `account`, as the row of this line may belong to any of them.
+    fn hold_account(&mut self, account: &Id, line: u64) {
+        if self.accounts.len() < HELD_MAX || self.accounts.contains_key(account) {
+            self.accounts.entry(account.clone()).or_insert(line);
+        } else {
+            self.all.get_or_insert(line);
         }
-        if !purchases.is_empty() {
-            return Ok(());
-        }
-        if let Some((purchase, account)) = self.last.clone()
-            && (accounts.is_empty() || accounts.contains(&account))
-        {
-            self.hold(&purchase, Some(&account), line)?;
-        }
-        let same = self.unknown.as_ref().is_none_or(|(_, before)| before == accounts);
-        self.unknown = Some((line, if same { accounts.to_vec() } else { Vec::new() }));
-        Ok(())
     }
 
     fn hold(&mut self, purchase: &Id, account: Option<&Id>, line: u64) -> anyhow::Result<()> {
@@ -92,13 +93,15 @@ impl<T: Serialize + DeserializeOwned> Grouper<T> {
 
     /// Gives each purchase, and each row that is held back, to `each`, in no order that means anything.
     pub fn groups(self, mut each: impl FnMut(Grouped<T>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let Self { rows, accounts, all, .. } = self;
+        let wide = Wide { accounts, all };
         let mut open: Option<Open<T>> = None;
         let mut held = Held::default();
-        for entry in self.rows.sorted()? {
+        for entry in rows.sorted()? {
             let (key, value) = entry?;
             let (purchase, account, line) = parts(&key).context("a temporary file was damaged")?;
             if open.as_ref().is_some_and(|open| open.purchase.as_str() != purchase || open.account.as_str() != account) {
-                open.take().into_iter().try_for_each(|open| open.close(&held, &mut each))?;
+                open.take().into_iter().try_for_each(|open| open.close(&wide, &held, &mut each))?;
             }
             held.begin(purchase);
             match value.split_first() {
@@ -113,7 +116,7 @@ impl<T: Serialize + DeserializeOwned> Grouper<T> {
                 None => {}
             }
         }
-        open.into_iter().try_for_each(|open| open.close(&held, &mut each))
+        open.into_iter().try_for_each(|open| open.close(&wide, &held, &mut each))
     }
 }
 
@@ -151,11 +154,26 @@ impl<T> Open<T> {
         Ok(())
     }
 
-    fn close(self, held: &Held, each: &mut impl FnMut(Grouped<T>) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let Some(by) = held.by(&self.account) else {
+    fn close(self, wide: &Wide, held: &Held, each: &mut impl FnMut(Grouped<T>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let Some(fault) = held.by(&self.account).map(Fault::beside).or_else(|| wide.fault(&self.account)) else {
             return if self.rows.is_empty() { Ok(()) } else { each(Grouped::Purchase(self.purchase, self.account, self.rows)) };
         };
-        self.rows.into_iter().try_for_each(|(line, row)| each(Grouped::HeldBack(self.account.clone(), line, row, Fault::beside(by))))
+        self.rows.into_iter().try_for_each(|(line, row)| each(Grouped::HeldBack(self.account.clone(), line, row, fault.clone())))
+    }
+}
+
+/// What is held back whatever purchase it is, and by which line.
+struct Wide {
+    accounts: BTreeMap<Id, u64>,
+    all: Option<u64>,
+}
+
+impl Wide {
+    fn fault(&self, account: &Id) -> Option<Fault> {
+        let by = |line: u64, which: &str| Fault::new("", format!("may belong together with line {line}, {which}: correct that line and import the file again"));
+        let of_account = self.accounts.get(account).map(|line| by(*line, "which is rejected and does not tell its purchase; all of this account wait"));
+        let of_any = || self.all.map(|line| by(line, "which is rejected and tells neither its purchase nor its account; all of the file wait"));
+        of_account.or_else(of_any)
     }
 }
 
@@ -190,6 +208,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::import::table::Candidates;
 
     fn id(text: &str) -> Id {
         Id::parse(text).unwrap()
@@ -205,10 +224,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut grouper = Grouper::new(folder.path());
         for (line, (purchase, account)) in (2..).zip(rows) {
-            let ids = |text: &str| Id::parse(text).into_iter().collect::<Vec<_>>();
+            let ids = |text: &str| Candidates { ids: Id::parse(text).into_iter().collect(), is_sure: !text.is_empty() };
             match (*purchase).strip_prefix('!') {
-                Some(purchase) => grouper.unreadable(line, &ids(purchase), &ids(account)).unwrap(),
-                None => grouper.row(id(purchase), id(account), line, &line).unwrap(),
+                Some(purchase) => {
+                    let told = Told { purchases: ids(purchase), accounts: ids(account), accounts_alone: Vec::new() };
+                    grouper.unreadable(line, &told).unwrap();
+                }
+                None => grouper.row(&id(purchase), &id(account), line, &line).unwrap(),
             }
         }
         let (mut whole, mut back) = (Vec::new(), Vec::new());
@@ -243,11 +265,20 @@ mod tests {
     fn where_the_account_or_the_purchase_can_not_be_read_all_that_it_may_be_are_held_back() {
         let (whole, back) = grouped(&[("1", "a"), ("1", "b"), ("!1", ""), ("2", "a")]);
         assert_eq!((whole, back.len()), (vec![("a".into(), vec![5])], 2));
-        let (whole, back) = grouped(&[("1", "a"), ("2", "a"), ("!", ""), ("3", "a"), ("4", "a")]);
-        assert_eq!(whole, [("a".into(), vec![2]), ("a".into(), vec![6])]);
-        assert_eq!(back.len(), 2, "its neighbours");
-        let (whole, _) = grouped(&[("1", "a"), ("!", "b"), ("2", "b")]);
-        assert_eq!(whole, [("a".into(), vec![2])], "whose account is another's");
+        let (whole, back) = grouped(&[("1", "a"), ("2", "b"), ("!", "a"), ("3", "b"), ("4", "a")]);
+        assert_eq!(whole, [("b".into(), vec![3]), ("b".into(), vec![5])], "every purchase of the account waits");
+        assert!(back.len() == 2 && back[0].1.contains("line 4") && back[0].1.contains("all of this account wait"), "{back:?}");
+        let (whole, back) = grouped(&[("1", "a"), ("2", "b"), ("!", ""), ("3", "a")]);
+        assert!(whole.is_empty(), "it may be any purchase of the file");
+        assert!(back.len() == 3 && back[0].1.contains("line 4") && back[0].1.contains("all of the file wait"), "{back:?}");
+    }
+
+    #[test]
+    fn the_accounts_that_are_held_back_by_name_are_limited() {
+        let accounts: Vec<String> = (0..=HELD_MAX).map(|n| format!("a{n}")).collect();
+        let rows: Vec<(&str, &str)> = accounts.iter().map(|account| ("!", account.as_str())).chain([("1", "z")]).collect();
+        let (whole, back) = grouped(&rows);
+        assert!(whole.is_empty() && back.len() == 1 && back[0].1.contains("all of the file"), "{back:?}");
     }
 
     #[test]

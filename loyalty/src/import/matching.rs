@@ -3,7 +3,8 @@
 //! A cancellation has its own price. Where a purchase has the same, goods are back. Where the purchase's is higher, it is a price
 //! correction: quantity × its own price is taken off what was paid, and the goods stay. A purchase at a lower price is none of its, as no
 //! more can be given back of an article than was paid for it. What no purchase holds is a refund of its own where the rulebook's
-//! `return.unmatched` lets it lower what was spent. A cancellation is booked whole or not at all.
+//! `return.unmatched` lets it lower what was spent. A cancellation is booked whole or not at all. Its money is rounded half up to the minor unit
+//! of the currency, as that of a purchase's line is: once for all of it, so that its parts add up.
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use ledger_core::id::Id;
 use ledger_core::points::{Amount, Exact};
 use ledger_core::policy::gross;
 use ledger_core::time::Moment;
+use rust_decimal::RoundingStrategy;
 use serde::{Deserialize, Serialize};
 
 /// A line of a cancellation.
@@ -32,6 +34,31 @@ pub struct Cancellation {
     pub price: Amount,
     /// When.
     pub at: Moment,
+}
+
+/// What a cancellation waits for: rows that a corrected file may have otherwise, so that it would be matched otherwise.
+#[derive(Debug, Clone)]
+pub enum Wait {
+    /// For nothing.
+    No,
+    /// Where no purchase of the customer explains it: for the row of this line, which sold the same to nobody who is named.
+    ForItsPurchase(u64),
+    /// Whatever the book has; why, in words.
+    Always(String),
+}
+
+/// By what a cancellation is planned, beside the account.
+pub struct Terms {
+    /// What it waits for.
+    pub wait: Wait,
+    /// Whether a refund of then may name no purchase.
+    pub reduces_spend: bool,
+    /// Those of the currency's minor unit.
+    pub decimals: u32,
+}
+
+fn rounded(amount: Amount, decimals: u32) -> Amount {
+    Amount(amount.0.round_dp_with_strategy(decimals, RoundingStrategy::MidpointAwayFromZero).normalize())
 }
 
 fn times(quantity: Amount, price: Amount) -> Amount {
@@ -71,8 +98,17 @@ impl Cancellation {
         times(self.quantity, self.price)
     }
 
-    /// The returns that it comes to, and a refund of the rest where `reduces_spend` says that there may be one.
-    pub fn plan(&self, account: &Account, reduces_spend: bool) -> Result<Vec<Command>, String> {
+    /// What is paid back for `quantity` of it, once `before` were paid back: the whole is rounded, not each part.
+    fn money(&self, before: Amount, quantity: Amount, decimals: u32) -> Amount {
+        let until = |quantity: Amount| rounded(times(quantity, self.price), decimals);
+        Amount(until(before.plus(quantity)).minus(until(before)).0.normalize())
+    }
+
+    /// The returns that it comes to, and a refund of the rest where there may be one.
+    pub fn plan(&self, account: &Account, terms: &Terms) -> Result<Vec<Command>, String> {
+        if let Wait::Always(why) = &terms.wait {
+            return Err(why.clone());
+        }
         let mut states: Vec<_> = account.purchases.iter().filter(|state| state.purchase.occurred_at <= self.at && state.return_until >= self.at).collect();
         states.sort_by_key(|state| std::cmp::Reverse((state.purchase.occurred_at, state.seq)));
         let worth = |state: &PurchaseState| gross(&state.purchase, &state.kept).and_then(Exact::to_amount).unwrap_or_default();
@@ -80,21 +116,33 @@ impl Cancellation {
         let mut left = self.quantity;
         let mut returns = Vec::new();
         for candidate in &mut candidates {
-            returns.extend(self.goods(candidate, &mut left));
+            returns.extend(self.goods(candidate, &mut left, terms.decimals));
         }
         for candidate in &mut candidates {
-            returns.extend(self.correction(candidate, &mut left));
+            returns.extend(self.correction(candidate, &mut left, terms.decimals));
         }
         let mut actions: Vec<Action> = returns.into_iter().map(|body| Action::Return(Arc::new(body))).collect();
-        if left > Amount::ZERO && !reduces_spend {
-            return Err(self.missing(left));
-        }
         if left > Amount::ZERO {
-            let refund = Refund { occurred_at: self.at, amount: times(left, self.price), reference: self.reference.as_str().into() };
-            actions.push(Action::Refund(Box::new(refund)));
+            actions.push(Action::Refund(Box::new(self.refund(left, terms)?)));
         }
         let command = |(part, action)| Command { id: self.id(part, ""), actor: "import".into(), action };
         Ok((1..).zip(actions).map(command).collect())
+    }
+
+    /// A refund of the `left` that no purchase holds.
+    fn refund(&self, left: Amount, terms: &Terms) -> Result<Refund, String> {
+        if !terms.reduces_spend {
+            return Err(self.missing(left));
+        }
+        let Self { sku, price, .. } = self;
+        if let Wait::ForItsPurchase(line) = terms.wait {
+            return Err(format!("waits for line {line}, which was rejected: it sells {sku} at {price}, tells no customer, and so may be what is given back"));
+        }
+        let amount = self.money(self.quantity.minus(left), left, terms.decimals);
+        if amount == Amount::ZERO {
+            return Err(format!("{left} at {price} come to less than can be paid"));
+        }
+        Ok(Refund { occurred_at: self.at, amount, reference: self.reference.as_str().into() })
     }
 
     fn missing(&self, left: Amount) -> String {
@@ -106,12 +154,14 @@ impl Cancellation {
     }
 
     /// Goods bought at the same price, as many as are kept of the `left`.
-    fn goods(&self, candidate: &mut Candidate<'_>, left: &mut Amount) -> Option<Return> {
+    fn goods(&self, candidate: &mut Candidate<'_>, left: &mut Amount, decimals: u32) -> Option<Return> {
         let mut lines = Vec::new();
         let mut worth = candidate.worth;
         for (line_id, kept) in candidate.lines(&self.sku, |price| price == self.price) {
             let quantity = kept.min(*left);
-            let value = times(quantity, self.price);
+            // The receipt has them rounded, and what is left of a line is a share of that.
+            let exact = times(quantity, self.price);
+            let value = exact.min(rounded(exact, decimals));
             // A price correction before may have given back what this line was paid with.
             if quantity > Amount::ZERO && value <= worth {
                 lines.push((line_id.clone(), quantity));
@@ -124,11 +174,11 @@ impl Cancellation {
     }
 
     /// Money off goods bought at a higher price, for as many as are kept of the `left`.
-    fn correction(&self, candidate: &mut Candidate<'_>, left: &mut Amount) -> Option<Return> {
+    fn correction(&self, candidate: &mut Candidate<'_>, left: &mut Amount, decimals: u32) -> Option<Return> {
         let kept = candidate.lines(&self.sku, |price| price > self.price).fold(Amount::ZERO, |sum, (_, kept)| sum.plus(kept));
         let quantity = kept.min(*left);
-        let value = times(quantity, self.price);
-        if quantity == Amount::ZERO || value > candidate.worth {
+        let value = self.money(self.quantity.minus(*left), quantity, decimals);
+        if value == Amount::ZERO || value > candidate.worth {
             return None;
         }
         candidate.worth = candidate.worth.minus(value);
@@ -159,11 +209,12 @@ impl Cancellation {
             is_same &= occurred_at == self.at;
             value = value.plus(part);
         }
-        is_same && value == self.value()
+        // What was paid as an amount was rounded.
+        is_same && self.explains(value.minus(self.value()), 1, decimals)
     }
 
-    /// Whether rounding explains `difference` between goods at this price and what was given back for them: a minor unit a line, where they
-    /// don't come to whole ones.
+    /// Whether rounding explains `difference` between what this price gives for goods and what was given back for them: a minor unit a line,
+    /// where they don't come to whole ones.
     fn explains(&self, difference: Amount, lines: usize, decimals: u32) -> bool {
         let is_rounded = self.price.is_finer_than(decimals) || self.quantity.is_finer_than(0);
         let lines = if is_rounded { u64::try_from(lines).unwrap_or(u64::MAX) } else { 0 };

@@ -17,6 +17,7 @@ pub mod source;
 mod table;
 mod text;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -33,7 +34,7 @@ use tokio::sync::mpsc;
 
 use crate::args::{Format, ImportOptions};
 use crate::node::{Node, Role};
-use matching::Cancellation;
+use matching::{Cancellation, Terms, Wait};
 use outcome::Tally;
 use rejects::Rejects;
 use text::Text;
@@ -65,8 +66,8 @@ pub enum What {
     Command(Id, Command),
     /// A command for an account, which is for the ledger only where the one named first was booked as it is here.
     After(Id, Box<Command>, Command),
-    /// Goods given back that name no purchase.
-    Cancellation(Cancellation),
+    /// Goods given back that name no purchase, and what they wait for.
+    Cancellation(Cancellation, Wait),
 }
 
 impl Ask {
@@ -151,6 +152,7 @@ pub struct SomeRejected {
 
 /// Runs the command.
 pub async fn run(options: ImportOptions) -> anyhow::Result<()> {
+    refuse_same_file(&options)?;
     let node = Node::start(&options.data, Role::ALONE).await?;
     let imported = import(&node.service, &options).await;
     let stopped = node.stop().await;
@@ -167,6 +169,20 @@ fn rejects_path(options: &ImportOptions) -> PathBuf {
     options.rejected.clone().unwrap_or_else(|| Path::new(&format!("{}.rejected.csv", options.file.display())).to_owned())
 }
 
+/// Writing the rejected rows must not destroy what is imported, by whatever names the two are called.
+fn refuse_same_file(options: &ImportOptions) -> anyhow::Result<()> {
+    let path = rejects_path(options);
+    let (Ok(file), Ok(rejects)) = (std::fs::metadata(&options.file), std::fs::metadata(&path)) else { return Ok(()) };
+    let is_same = rejects.is_file() && (file.dev(), file.ino()) == (rejects.dev(), rejects.ino());
+    ensure!(
+        !is_same,
+        "FILE and --rejected are the same file ({} and {}): the rejected rows would overwrite what is imported; give --rejected another path",
+        options.file.display(),
+        path.display()
+    );
+    Ok(())
+}
+
 impl Imported {
     /// In words.
     #[allow(clippy::float_arithmetic, reason = "a rate for people")]
@@ -180,6 +196,7 @@ impl Imported {
 /// Imports a file into the program.
 pub async fn import(service: &Service, options: &ImportOptions) -> anyhow::Result<Imported> {
     let begin = Instant::now();
+    refuse_same_file(options)?;
     let program = Id::parse(&options.program)?;
     let programs = service.programs();
     let Some(state) = programs.by_id.get(&program) else {
@@ -196,10 +213,11 @@ pub async fn import(service: &Service, options: &ImportOptions) -> anyhow::Resul
         currency: rules.rulebook.currency.to_string(),
         bar: bar(std::fs::metadata(&options.file).with_context(|| format!("can't read {}", options.file.display()))?.len()),
     };
-    let rejects = Rejects::create(&rejects_path(options), &options.data.data)?;
+    let rejects = Rejects::open(&rejects_path(options), &options.data.data)?;
     // A currency that is no real one has the decimals that amounts have.
     let decimals = minor_digits(&reader.currency).unwrap_or(6);
-    let run = Run { service, program, tally: Tally::new(options.format, decimals, rejects), drive_clock: options.drive_clock, clock: None };
+    let tally = Tally::new(options.format, decimals, rejects);
+    let run = Run { service, program, decimals, tally, drive_clock: options.drive_clock, clock: None };
     let mut imported = run.run(reader).await?;
     imported.seconds = begin.elapsed().as_secs_f64();
     ensure!(
@@ -241,6 +259,8 @@ impl Reader {
 struct Run<'a> {
     service: &'a Service,
     program: Id,
+    /// Those of the currency's minor unit.
+    decimals: u32,
     tally: Tally,
     drive_clock: bool,
     clock: Option<Moment>,
@@ -258,7 +278,7 @@ impl Run<'_> {
                 Item::Rejected(line, fault) => self.tally.reject(line, &fault)?,
                 Item::Ask(ask) => {
                     asked += 1;
-                    self.send(&source, asked, ask).await;
+                    self.send(&source, &mut outcomes, asked, ask).await?;
                 }
             }
             self.hear(&mut outcomes)?;
@@ -276,7 +296,12 @@ impl Run<'_> {
         self.tally.finish(rows)
     }
 
-    async fn send(&mut self, source: &Source, tag: u64, ask: Ask) {
+    async fn send(&mut self, source: &Source, outcomes: &mut Outcomes, tag: u64, mut ask: Ask) -> anyhow::Result<()> {
+        if let What::Cancellation(cancellation, wait) = &mut ask.what
+            && let Some(line) = self.refused_purchase(&cancellation.account, outcomes).await?
+        {
+            *wait = Wait::Always(format!("waits for a purchase of the same customer that was refused: line {line}"));
+        }
         if let Some(at) = ask.at.filter(|at| self.drive_clock && self.clock.is_none_or(|clock| *at > clock)) {
             self.clock = Some(at);
             self.service.drive_clock(self.program.clone(), at, "import".into()).await;
@@ -289,12 +314,24 @@ impl Run<'_> {
                 let why = format!("belongs to an invoice whose part {} was refused, or was booked otherwise before", before.id);
                 source.send_after(tag, key(account), *before, command, why).await;
             }
-            What::Cancellation(cancellation) => {
+            What::Cancellation(cancellation, wait) => {
                 let (key, again) = (key(cancellation.account.clone()), cancellation.clone());
-                let reduces_spend = self.reduces_spend(cancellation.at);
-                source.plan(tag, key, move |part| again.parts(part), move |account| cancellation.plan(account, reduces_spend)).await;
+                let terms = Terms { wait, reduces_spend: self.reduces_spend(cancellation.at), decimals: self.decimals };
+                // Where it was booked before, that is told, even if it would wait now.
+                source.plan(tag, key, move |part| again.parts(part), move |account| cancellation.plan(account, &terms)).await;
             }
         }
+        Ok(())
+    }
+
+    /// The line of a purchase of `account` in this file that the ledger refused. A cancellation that comes after it could be matched to another
+    /// one, so it is sent only once the purchases before it have their answers.
+    async fn refused_purchase(&mut self, account: &Id, outcomes: &mut Outcomes) -> anyhow::Result<Option<u64>> {
+        if self.tally.awaits_purchase(account) {
+            self.service.flush().await;
+            self.hear(outcomes)?;
+        }
+        Ok(self.tally.refused_purchase(account))
     }
 
     /// Whether a refund of then may name no purchase.

@@ -1,14 +1,15 @@
 //! What came of what was asked, row by row.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use anyhow::Context;
 use command_service::{Refusal, SourceOutcome};
 use ledger_core::account::Rejection;
 use ledger_core::account::command::{Action, Returned};
+use ledger_core::id::Id;
 use ledger_core::points::Amount;
 
-use super::matching::Cancellation;
+use super::matching::{Cancellation, Wait};
 use super::rejects::Rejects;
 use super::{Ask, Fault, Imported, What};
 use crate::args::Format;
@@ -22,7 +23,22 @@ pub struct Tally {
     imported: Imported,
     /// What has not been heard of to its end, in the order it was asked.
     waiting: VecDeque<Waiting>,
+    /// The highest tag that was heard of.
+    heard: u64,
+    purchases: Purchases,
 }
+
+/// What the purchases of a file come to that has cancellations, which depend on it.
+#[derive(Default)]
+struct Purchases {
+    /// The tag of each account's latest; of those that were heard of, some.
+    latest: HashMap<Id, u64>,
+    /// The line of each account's first that was refused.
+    refused: HashMap<Id, u64>,
+}
+
+/// So many accounts' latest purchases are kept before those that were heard of are forgotten.
+const LATEST_MAX: usize = 50_000;
 
 struct Waiting {
     tag: u64,
@@ -32,16 +48,21 @@ struct Waiting {
 }
 
 enum Asked {
-    Purchase,
+    /// Whose.
+    Purchase(Id),
     /// By this amount, or by lines.
     Return(Option<Amount>),
     Refund,
-    Cancellation(Cancellation),
+    Cancellation {
+        cancellation: Cancellation,
+        /// It is refused whatever the book has.
+        waits: bool,
+    },
 }
 
 impl Tally {
     pub fn new(format: Format, decimals: u32, rejects: Rejects) -> Self {
-        Self { format, decimals, rejects, imported: Imported::default(), waiting: VecDeque::new() }
+        Self { format, decimals, rejects, imported: Imported::default(), waiting: VecDeque::new(), heard: 0, purchases: Purchases::default() }
     }
 
     /// Rows rejected so far.
@@ -57,13 +78,16 @@ impl Tally {
     /// Notes what is asked under `tag`, which is higher than those before.
     pub fn expect(&mut self, tag: u64, ask: &Ask) {
         let asked = match &ask.what {
-            What::Cancellation(cancellation) => Asked::Cancellation(cancellation.clone()),
-            What::Command(_, command) | What::After(_, _, command) => match &command.action {
+            What::Cancellation(cancellation, wait) => Asked::Cancellation { cancellation: cancellation.clone(), waits: matches!(wait, Wait::Always(_)) },
+            What::Command(account, command) | What::After(account, _, command) => match &command.action {
                 Action::Return(body) => Asked::Return(if let Returned::Amount(amount) = body.what { Some(amount) } else { None }),
                 Action::Refund(_) => Asked::Refund,
-                _ => Asked::Purchase,
+                _ => Asked::Purchase(account.clone()),
             },
         };
+        if let (Asked::Purchase(account), Format::OnlineRetail) = (&asked, self.format) {
+            self.purchases.expect(account, tag, self.heard);
+        }
         self.waiting.push_back(Waiting { tag, rows: ask.rows.clone(), asked, heard: Vec::new() });
     }
 
@@ -72,10 +96,26 @@ impl Tally {
         while self.waiting.front().is_some_and(|waiting| waiting.tag < tag) {
             self.judge()?;
         }
+        self.heard = tag;
         if let Some(waiting) = self.waiting.front_mut() {
+            if self.format == Format::OnlineRetail
+                && let (Err(_), Asked::Purchase(account), Some(line)) = (&outcome, &waiting.asked, waiting.rows.first())
+            {
+                self.purchases.refused.entry(account.clone()).or_insert(*line);
+            }
             waiting.heard.push(outcome);
         }
         Ok(())
+    }
+
+    /// Whether a purchase of `account` was not heard of yet.
+    pub fn awaits_purchase(&self, account: &Id) -> bool {
+        self.purchases.latest.get(account).is_some_and(|tag| *tag > self.heard)
+    }
+
+    /// The line of the first purchase of `account` that was refused, of those that were heard of.
+    pub fn refused_purchase(&self, account: &Id) -> Option<u64> {
+        self.purchases.refused.get(account).copied()
     }
 
     /// Counts what is left, and writes the rejected rows.
@@ -101,7 +141,7 @@ impl Tally {
             }
         }
         let new = answers.iter().filter(|answer| !answer.replayed).count();
-        if let (Asked::Cancellation(cancellation), 0) = (&asked, new)
+        if let (Asked::Cancellation { cancellation, .. }, 0) = (&asked, new)
             && !cancellation.is_as_booked(answers.iter(), self.decimals)
         {
             let fault = Fault::new("Quantity", format!("{} was booked before with another quantity, price or time", cancellation.reference));
@@ -113,13 +153,16 @@ impl Tally {
     }
 
     fn refused(&mut self, rows: &[u64], asked: &Asked, refusal: Refusal) -> anyhow::Result<()> {
-        let (row, fault) = match refusal {
+        let (row, mut fault) = match refusal {
             Refusal::Invalid(invalid) => {
                 let fault = invalid.first().map_or_else(|| Fault::new("", "its form is wrong"), Fault::of);
                 if self.format == Format::PurchasesJsonl { (None, fault) } else { fault.of_row() }
             }
             refusal => (None, Fault::new(self.field(asked, &refusal), refusal.to_string())),
         };
+        if self.format == Format::OnlineRetail {
+            fault.field = retail_column(&fault.field).to_owned();
+        }
         let bad = row.and_then(|row| rows.get(row)).copied();
         for line in rows {
             match bad.filter(|bad| bad != line) {
@@ -141,25 +184,47 @@ impl Tally {
             (Format::OnlineRetail, _) => ["Invoice", "InvoiceDate", "CustomerID"],
             (_, Asked::Return(_)) => ["return_id", "occurred_at", "account_id"],
             (_, Asked::Refund) => ["refund_id", "occurred_at", "account_id"],
-            (_, Asked::Purchase | Asked::Cancellation(_)) => ["purchase_id", "occurred_at", "account_id"],
+            (_, Asked::Purchase(_) | Asked::Cancellation { .. }) => ["purchase_id", "occurred_at", "account_id"],
         };
         match refusal.code() {
-            "id_reused" => id,
+            // No field of the row is wrong: another row is.
+            _ if matches!(asked, Asked::Cancellation { waits: true, .. }) => "",
+            "id_reused" | "refund_unmatched" => id,
             "no_rulebook_in_force" | "occurred_in_future" | "return_before_purchase" | "outside_return_window" => at,
             "currency_mismatch" => "currency",
             "purchase_not_found" => "purchase_id",
-            "line_not_found" | "return_exceeds_purchase" => "lines",
+            "line_not_found" | "return_exceeds_purchase" | "amount_too_large" => "lines",
             "account_not_found" | "account_closed" | "account_frozen" | "account_pending" | "account_stopped" => account,
-            "malformed" if matches!(asked, Asked::Cancellation(_)) => "Quantity",
+            "malformed" if matches!(asked, Asked::Cancellation { .. }) => "Quantity",
             _ => "",
         }
+    }
+}
+
+impl Purchases {
+    fn expect(&mut self, account: &Id, tag: u64, heard: u64) {
+        if self.latest.len() >= LATEST_MAX {
+            self.latest.retain(|_, tag| *tag > heard);
+        }
+        self.latest.insert(account.clone(), tag);
+    }
+}
+
+/// The column of the Online Retail format that a field of the API is made of.
+fn retail_column(field: &str) -> &str {
+    match field {
+        "unit_price" => "Price",
+        "quantity" | "amount" | "lines" => "Quantity",
+        "sku" => "StockCode",
+        "occurred_at" => "InvoiceDate",
+        other => other,
     }
 }
 
 /// Which of the amounts of a return or refund is refused.
 fn field_of_money(asked: &Asked, rejection: &Rejection) -> Option<&'static str> {
     match (rejection, asked) {
-        (Rejection::AmountTooFine { .. }, Asked::Refund) => Some("amount"),
+        (Rejection::AmountTooFine { .. }, Asked::Refund | Asked::Cancellation { .. }) => Some("amount"),
         (Rejection::AmountTooFine { amount, .. }, Asked::Return(asked)) => Some(if *asked == Some(*amount) { "amount" } else { "shipping" }),
         (Rejection::RefundExceedsPurchase { shipping, shipping_left, .. }, Asked::Return(_)) => {
             Some(if shipping > shipping_left { "shipping" } else { "amount" })

@@ -6,7 +6,7 @@ use api::read_command;
 use compact_str::CompactString;
 use ledger_core::account::command::{Action, Origin, Purchase};
 use ledger_core::id::Id;
-use ledger_core::points::Amount;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
@@ -19,6 +19,15 @@ use super::{Ask, Fault, Item, What};
 const LINE_FIELDS: &[&str] = &["line_id", "sku", "category", "quantity", "unit_price", "discount", "tax", "amount"];
 const PURCHASE_FIELDS: &[&str] =
     &["purchase_id", "account_id", "occurred_at", "currency", "channel", "store", "shipping", "cashier", "till", "device", "card_token"];
+const AMOUNT_FIELDS: &[&str] = &["quantity", "unit_price", "discount", "tax", "amount", "shipping"];
+
+/// A row as a purchase with one line; with more once the rows of its purchase are put together.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    purchase: Purchase,
+    /// The cell of the shipping is not empty: zero is said, not left open.
+    says_shipping: bool,
+}
 
 fn reject(items: &mpsc::Sender<Item>, line: u64, fault: Fault) -> anyhow::Result<()> {
     Ok(items.blocking_send(Item::Rejected(line, fault))?)
@@ -70,19 +79,19 @@ fn damaged(value: &Value) -> Option<String> {
 /// Reads rows, those of a purchase anywhere in the file; tells how many there are. Temporary files lie in `folder`.
 pub fn read_csv(text: &mut Text, folder: &Path, items: &mpsc::Sender<Item>) -> anyhow::Result<u64> {
     let mut table = Table::open(text)?;
+    table.lower_names();
     if let Some(unknown) = table.names().iter().find(|name| ![LINE_FIELDS, PURCHASE_FIELDS].concat().contains(&name.as_str())) {
         anyhow::bail!("the first line names a column {unknown:?}; the columns are {}", [PURCHASE_FIELDS, LINE_FIELDS].concat().join(", "));
     }
     let (purchase_id, account_id) = (table.column(&["purchase_id"])?, table.column(&["account_id"])?);
-    let mut grouper = Grouper::new(folder);
+    let mut grouper: Grouper<Row> = Grouper::new(folder);
     let (mut line, mut rows) = (Line::default(), 0);
     while Table::next_line(text, &mut line)? {
         rows += 1;
         match table.read(&line).and_then(|()| row(&table)) {
-            Ok((account, purchase)) => grouper.row(purchase.purchase_id.clone(), account, line.number, &purchase)?,
+            Ok((account, row)) => grouper.row(&row.purchase.purchase_id, &account, line.number, &row)?,
             Err(fault) => {
-                let ids = |column| table.candidates(column).filter_map(|text| Id::parse(text).ok()).collect::<Vec<_>>();
-                grouper.unreadable(line.number, &ids(purchase_id), &ids(account_id))?;
+                grouper.unreadable(line.number, table.told(purchase_id, account_id, |text| Id::parse(text).ok()))?;
                 reject(items, line.number, fault)?;
             }
         }
@@ -109,58 +118,63 @@ pub fn read_csv(text: &mut Text, folder: &Path, items: &mpsc::Sender<Item>) -> a
     Ok(rows)
 }
 
-/// A row as a purchase with one line.
-fn row(table: &Table) -> Result<(Id, Purchase), Fault> {
+/// Whose the row is, and what it says.
+fn row(table: &Table) -> Result<(Id, Row), Fault> {
     let (mut line, mut purchase) = (Map::new(), Map::new());
     for (column, name) in table.names().iter().enumerate() {
         let value = table.cell(column);
+        if let Some(fault) = table.shifted(column).filter(|_| AMOUNT_FIELDS.contains(&name.as_str())) {
+            return Err(fault);
+        }
         if !value.is_empty() {
             let fields = if LINE_FIELDS.contains(&name.as_str()) { &mut line } else { &mut purchase };
             fields.insert(name.clone(), json!(value));
         }
     }
+    let says_shipping = purchase.contains_key("shipping");
     purchase.insert("lines".into(), json!([line]));
     let invalid = |invalid: &_| Fault::of(invalid).of_row().1;
     let (account, command) = read_command(Value::Object(purchase).to_string().as_bytes(), "import").map_err(|error| invalid(&error))?;
     command.check().map_err(|error| invalid(&error))?;
     match command.action {
-        Action::Earn(purchase) => Ok((account, Purchase::clone(&purchase))),
+        Action::Earn(purchase) => Ok((account, Row { purchase: Purchase::clone(&purchase), says_shipping })),
         _ => Err(Fault::new("", "the row is no line of a purchase")),
     }
 }
 
 /// The rows of a purchase as one, or which of them is wrong.
-fn join(rows: Vec<(u64, Purchase)>) -> Result<Purchase, (u64, Fault)> {
+fn join(rows: Vec<(u64, Row)>) -> Result<Purchase, (u64, Fault)> {
     let lines: Vec<u64> = rows.iter().map(|(line, _)| *line).collect();
     let mut rows = rows.into_iter();
-    let (first, mut purchase) = rows.next().ok_or_else(|| (0, Fault::new("", "a purchase without rows")))?;
+    let (first, mut whole) = rows.next().ok_or_else(|| (0, Fault::new("", "a purchase without rows")))?;
     for (line, row) in rows {
-        if let Err(field) = agree(&mut purchase, &row) {
+        if let Err(field) = agree(&mut whole, &row) {
             return Err((line, Fault::new(field, format!("it differs from line {first}, which is of the same purchase"))));
         }
-        for part in row.lines {
-            if let Some(other) = purchase.lines.iter().position(|before| before.line_id == part.line_id) {
+        for part in row.purchase.lines {
+            if let Some(other) = whole.purchase.lines.iter().position(|before| before.line_id == part.line_id) {
                 return Err((line, Fault::new("line_id", format!("line {} of the file has it too, in the same purchase", lines[other]))));
             }
-            purchase.lines.push(part);
+            whole.purchase.lines.push(part);
         }
     }
-    Ok(purchase)
+    Ok(whole.purchase)
 }
 
 /// Takes from `row` what earlier rows left open; what they say otherwise is an error, with the field's name.
-fn agree(purchase: &mut Purchase, row: &Purchase) -> Result<(), &'static str> {
+fn agree(whole: &mut Row, row: &Row) -> Result<(), &'static str> {
+    let (Row { purchase, says_shipping }, Row { purchase: row, says_shipping: row_says_shipping }) = (whole, row);
     if purchase.occurred_at != row.occurred_at {
         return Err("occurred_at");
     }
     if purchase.currency != row.currency {
         return Err("currency");
     }
-    // Zero is what an empty cell means.
-    if purchase.shipping == Amount::ZERO {
-        purchase.shipping = row.shipping;
-    } else if row.shipping != Amount::ZERO && row.shipping != purchase.shipping {
+    if *row_says_shipping && *says_shipping && row.shipping != purchase.shipping {
         return Err("shipping");
+    }
+    if *row_says_shipping {
+        (purchase.shipping, *says_shipping) = (row.shipping, true);
     }
     agree_text("channel", &mut purchase.channel, &row.channel)?;
     agree_text("store", &mut purchase.store, &row.store)?;
