@@ -169,6 +169,7 @@ async fn who_stops_buying_is_seen_with_reasons_and_something_can_be_done() {
     let (_, effect) = up.get("/v1/programs/shop/actions/call/effect").await;
     let open = ["treated_open", "control_open"].map(|arm| effect[arm].as_u64().unwrap());
     assert_eq!((&effect["treated"], &effect["control"], &effect["spend"], &effect["buyers"]), (&json!(0), &json!(0), &Value::Null, &Value::Null));
+    assert!(effect["why_no_spend"].as_str().unwrap().contains("0 treated and 0 of control are so far"), "{effect}");
     assert!(open[0] > 0 && open[1] > 0 && effect["contacts_open"] == open[0] + open[1], "the windows are not over: {effect}");
     assert_eq!(up.get("/v1/programs/shop/actions/shout/effect").await.1["code"], "action_not_found");
     assert_eq!(up.get(&format!("{}/decline", path("nobody"))).await.1["code"], "not_assessed");
