@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use analysis::clv::AsOf;
-use analysis::decline::{Asked, Choice, Contact, InForce, Standing, action_effect, assess, assessments, backtest, list, put_in_force, take, transitions};
+use analysis::clv::{AsOf, fit_for, refunded, scored};
+use analysis::decline::{
+    Asked, Choice, Contact, InForce, STATES, Standing, action_effect, assess, assessments, backtest, by_trend, list, put_in_force, take, transitions,
+};
 use event_log::postgres::{connect, migrate};
 use insight::experiment::{Arm, effect};
 use jiff::civil::{Date, date};
@@ -171,6 +173,40 @@ async fn a_refund_lowers_a_window_and_is_no_visit() {
     assert!((ninety(&with) + 50.0).abs() < 1e-6, "{with:?}");
     assert_eq!((with.orders, with.recency_days), (without.orders, without.recency_days));
     assert!(matches!(with.state.as_str(), "fallen" | "at_risk") && with.falls < 1.0, "{with:?}");
+}
+
+#[tokio::test]
+async fn who_spends_more_is_told_apart_from_whose_value_falls() {
+    let url = database("decline_trend").await;
+    let mut client = connect(&url, "analysis").await.unwrap();
+    buy(&client, &shop()).await;
+    assess(&mut client, "shop", &InsightRules::default(), &Asked::day(day(400)), Timestamp::UNIX_EPOCH).await.unwrap();
+    let all = list(&client, "shop", &[], None, i64::MAX).await.unwrap();
+    let of = async |rose: bool| by_trend(&client, "shop", &STATES, rose, i64::MAX).await.unwrap();
+    let (rose, others) = (of(true).await, of(false).await);
+    assert_eq!(rose.len() + others.len(), all.len());
+    let is_more = |one: &Standing| one.signals.spend.iter().any(|slope| slope.days == 90 && slope.last > slope.before);
+    assert!(!rose.is_empty() && rose.iter().all(is_more) && !others.iter().any(is_more), "{rose:?}");
+}
+
+#[tokio::test]
+async fn a_refund_of_one_who_bought_nothing_is_spend_below_zero() {
+    let url = database("decline_only_refunds").await;
+    let client = connect(&url, "analysis").await.unwrap();
+    buy(&client, &[("a".into(), 10, 30.0)]).await;
+    refund(&client, "a", 20, 31.0).await;
+    refund(&client, "b", 20, 1.0).await;
+    let sql = "SELECT concat_ws(' ', account, repeats, orders, trim_scale(spend), order_value) FROM clv.member ORDER BY account";
+    let members: Vec<String> = client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(members, ["a 0 1 -1 30.00", "b 0 0 -1"]);
+    for (until, known_at, wanted) in [(20, None, 1.0), (19, None, 0.0), (20, Some(19), 0.0)] {
+        let as_of = AsOf { day: day(until), known_at: known_at.map(day) };
+        assert_eq!(refunded(&client, "shop", "b", as_of).await.unwrap(), wanted, "{as_of:?}");
+    }
+    // Without a fit everybody still has a place; refunds count in the spend of a rung and of the monetary score.
+    let scored = scored(&client, "shop", None, &InsightRules::default(), AsOf::day(day(30)), None).await.unwrap();
+    assert_eq!(scored.iter().map(|one| (one.account.as_str(), one.score.is_none())).collect::<Vec<_>>(), [("a", true)]);
+    assert!(fit_for(&client, "shop", AsOf { day: day(30), known_at: Some(day(20)) }).await.unwrap().is_none());
 }
 
 #[tokio::test]

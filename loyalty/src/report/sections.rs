@@ -26,7 +26,7 @@ pub async fn fraud(client: &Client, program: &str) -> anyhow::Result<Vec<Section
         ]
     };
     let how = format!(
-        "No rule has found anything yet. The rules look at what is booked while `loyalty up` or `loyalty serve` runs; GET /v1/programs/{program}/fraud/rules lists them."
+        "No rule has found anything yet. The rules look at what is booked while `loyalty up` or `loyalty serve fraud` runs; GET /v1/programs/{program}/fraud/rules lists them."
     );
     Ok(vec![
         Section {
