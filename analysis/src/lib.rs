@@ -42,6 +42,9 @@ pub enum AnalysisError {
         /// What would be right.
         expected: String,
     },
+    /// What was asked for by its number is not there, or can't be used.
+    #[error("{0}")]
+    NotThere(String),
     /// Amounts that don't fit.
     #[error("cohort {cohort} can't be put into the journal")]
     Revenue {

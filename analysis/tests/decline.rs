@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use analysis::clv::AsOf;
-use analysis::decline::{Asked, Choice, Contact, Standing, action_effect, assess, assessments, backtest, list, put_in_force, take, transitions};
+use analysis::clv::{AsOf, fit_for, refunded, scored};
+use analysis::decline::{
+    Asked, Choice, Contact, InForce, STATES, Standing, action_effect, assess, assessments, backtest, by_trend, list, put_in_force, take, transitions,
+};
 use event_log::postgres::{connect, migrate};
 use insight::experiment::{Arm, effect};
 use jiff::civil::{Date, date};
@@ -49,6 +51,13 @@ async fn give_back(client: &Client, account: &str, bought: i32, returned: i32, b
                    SELECT program, account, 1000 + $4::int, purchase_id, $3, $2, spend FROM clv.purchase WHERE account = $1 AND day = $5 RETURNING *)
                UPDATE clv.purchase p SET returned = p.returned + r.amount FROM r WHERE p.account = r.account AND p.purchase_id = r.purchase_id";
     assert_eq!(client.execute(sql, &[&account, &day(returned), &day(booked), &bought, &day(bought)]).await.unwrap(), 1);
+}
+
+/// A refund of a purchase that the book does not have.
+async fn refund(client: &Client, account: &str, returned: i32, amount: f64) {
+    let sql = "INSERT INTO clv.unmatched_refund (program, account, refund_id, account_seq, booked_on, returned_on, amount)
+               VALUES ('shop', $1, format('r%s', $2::date), 500, $2, $2, $3::float8::numeric)";
+    client.execute(sql, &[&account, &day(returned), &amount]).await.unwrap();
 }
 
 /// Members who buy every fortnight or so until the end of day 400, of whom a third leave one after the other.
@@ -118,6 +127,86 @@ async fn members_are_counted_not_contacts() {
     let told = told.spend.unwrap();
     assert!((width(told.difference_interval) - width(wanted.difference_interval)).abs() < 1e-9, "the interval is that of 200 members: {told:?}");
     assert!((told.p - wanted.p).abs() < 1e-9, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_refund_lowers_what_an_action_brought_and_takes_no_buyer_away() {
+    let url = database("decline_refund").await;
+    let client = connect(&url, "analysis").await.unwrap();
+    let (treated, control) = (["t0", "t1", "t2"], ["c0", "c1", "c2"]);
+    for (arm, accounts) in [("treated", treated), ("control", control)] {
+        for account in accounts {
+            client.execute("INSERT INTO analysis.contact VALUES ('shop', 'call', $1, $2, $3, 1, 10, 'x')", &[&account, &day(0), &arm]).await.unwrap();
+        }
+    }
+    // While control buys nothing, there is no comparison, and the answer says so.
+    buy(&client, &[("t0".into(), 10, 40.0), ("t1".into(), 10, 30.0)]).await;
+    let told = action_effect(&client, "shop", "call", day(100)).await.unwrap();
+    let why = Some("no member of control bought anything, so there is nothing to compare with".to_owned());
+    assert!(told.spend.is_none() && told.buyers.is_none() && told.why_no_spend == why && told.why_no_buyers == why, "{told:?}");
+    // Two members of each arm buy; one of the treated is given back as much as was bought, for a purchase of before the book. One refund comes too late.
+    buy(&client, &[("c0".into(), 20, 20.0), ("c1".into(), 20, 10.0)]).await;
+    refund(&client, "t0", 50, 40.0).await;
+    refund(&client, "t1", 91, 1000.0).await;
+    let told = action_effect(&client, "shop", "call", day(100)).await.unwrap();
+    let (spend, buyers) = (told.spend.unwrap(), told.buyers.unwrap());
+    assert!(spend.difference.abs() < 1e-9, "30 of three members each: {spend:?}");
+    assert!(buyers.difference.abs() < 1e-9, "two of three in each arm came: {buyers:?}");
+    assert_eq!((told.why_no_spend, told.why_no_buyers), (None, None));
+}
+
+#[tokio::test]
+async fn a_refund_lowers_a_window_and_is_no_visit() {
+    let url = database("decline_window").await;
+    let mut client = connect(&url, "analysis").await.unwrap();
+    buy(&client, &shop()).await;
+    let asked = Asked::day(day(400));
+    let m001 = |standings: Vec<Standing>| standings.into_iter().find(|one| one.account_id == "m001").unwrap();
+    assess(&mut client, "shop", &InsightRules::default(), &asked, Timestamp::UNIX_EPOCH).await.unwrap();
+    let without = m001(list(&client, "shop", &[], None, i64::MAX).await.unwrap());
+    // When a member who stays is refunded more than all that was spent in the last 90 days.
+    let ninety = |one: &Standing| one.signals.spend.iter().find(|slope| slope.days == 90).unwrap().last;
+    refund(&client, "m001", 395, ninety(&without) + 50.0).await;
+    assess(&mut client, "shop", &InsightRules::default(), &asked, Timestamp::UNIX_EPOCH).await.unwrap();
+    let with = m001(list(&client, "shop", &[], None, i64::MAX).await.unwrap());
+    // Then the window is less by it, the days with a purchase are as before, and nobody takes the member for one who stays away.
+    assert!((ninety(&with) + 50.0).abs() < 1e-6, "{with:?}");
+    assert_eq!((with.orders, with.recency_days), (without.orders, without.recency_days));
+    assert!(matches!(with.state.as_str(), "fallen" | "at_risk") && with.falls < 1.0, "{with:?}");
+}
+
+#[tokio::test]
+async fn who_spends_more_is_told_apart_from_whose_value_falls() {
+    let url = database("decline_trend").await;
+    let mut client = connect(&url, "analysis").await.unwrap();
+    buy(&client, &shop()).await;
+    assess(&mut client, "shop", &InsightRules::default(), &Asked::day(day(400)), Timestamp::UNIX_EPOCH).await.unwrap();
+    let all = list(&client, "shop", &[], None, i64::MAX).await.unwrap();
+    let of = async |rose: bool| by_trend(&client, "shop", &STATES, rose, i64::MAX).await.unwrap();
+    let (rose, others) = (of(true).await, of(false).await);
+    assert_eq!(rose.len() + others.len(), all.len());
+    let is_more = |one: &Standing| one.signals.spend.iter().any(|slope| slope.days == 90 && slope.last > slope.before);
+    assert!(!rose.is_empty() && rose.iter().all(is_more) && !others.iter().any(is_more), "{rose:?}");
+}
+
+#[tokio::test]
+async fn a_refund_of_one_who_bought_nothing_is_spend_below_zero() {
+    let url = database("decline_only_refunds").await;
+    let client = connect(&url, "analysis").await.unwrap();
+    buy(&client, &[("a".into(), 10, 30.0)]).await;
+    refund(&client, "a", 20, 31.0).await;
+    refund(&client, "b", 20, 1.0).await;
+    let sql = "SELECT concat_ws(' ', account, repeats, orders, trim_scale(spend), order_value) FROM clv.member ORDER BY account";
+    let members: Vec<String> = client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(members, ["a 0 1 -1 30.00", "b 0 0 -1"]);
+    for (until, known_at, wanted) in [(20, None, 1.0), (19, None, 0.0), (20, Some(19), 0.0)] {
+        let as_of = AsOf { day: day(until), known_at: known_at.map(day) };
+        assert_eq!(refunded(&client, "shop", "b", as_of).await.unwrap(), wanted, "{as_of:?}");
+    }
+    // Without a fit everybody still has a place; refunds count in the spend of a rung and of the monetary score.
+    let scored = scored(&client, "shop", None, &InsightRules::default(), AsOf::day(day(30)), None).await.unwrap();
+    assert_eq!(scored.iter().map(|one| (one.account.as_str(), one.score.is_none())).collect::<Vec<_>>(), [("a", true)]);
+    assert!(fit_for(&client, "shop", AsOf { day: day(30), known_at: Some(day(20)) }).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -228,7 +317,18 @@ async fn a_model_that_was_asked_for_and_loses_is_not_in_force() {
             };
             assert_eq!(one.model, wanted, "{one:?}");
         }
-        let is_refused = model == Choice::Logistic && assessed.models.iter().any(|one| one.model != "logistic");
-        assert_eq!(assessed.in_force, !is_refused, "{}", assessed.why);
+        let loses = |one: &InForce| match model {
+            Choice::Logistic => one.model != "logistic",
+            Choice::Overdue => one.overdue_auc.zip(one.recency_auc).is_none_or(|(model, recency)| model <= recency),
+            Choice::Best | Choice::Recency => false,
+        };
+        assert_eq!(assessed.in_force, !assessed.models.iter().any(loses), "{}", assessed.why);
     }
+    // With an assessment in force, one by a named model that ranks worse says so and does not replace it.
+    let best = assess(&mut client, "shop", &InsightRules::default(), &Asked::day(day(400)), Timestamp::UNIX_EPOCH).await.unwrap();
+    let current = assessments(&client, "shop", 1).await.unwrap().remove(0);
+    assert_eq!((current.in_force, &current.models), (true, &best.models), "an assessment names its models");
+    let recency = assess(&mut client, "shop", &InsightRules::default(), &asked(Choice::Recency), Timestamp::UNIX_EPOCH).await.unwrap();
+    let is_worse = best.models.iter().any(|one| one.model == "logistic");
+    assert_eq!((recency.in_force, recency.why.contains("ranks worse than logistic")), (!is_worse, is_worse), "{}", recency.why);
 }

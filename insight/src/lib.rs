@@ -16,6 +16,7 @@ pub mod reserve;
 pub mod revenue;
 pub mod robust;
 pub mod run_off;
+pub mod tail;
 
 pub use history::{Histories, History};
 pub use likelihood::{Estimate, FitError};

@@ -3,6 +3,8 @@
 //! Mack (1993), Distribution-free calculation of the standard error of chain ladder reserve estimates, ASTIN Bulletin 23(2). Young cohorts,
 //! which have hardly begun, take their rate from the older ones (Cape Cod: Stanard 1985, Bühlmann).
 
+use crate::tail::Tail;
+
 /// Below this share of its development a cohort's own figures are not gone by.
 const YOUNG: f64 = 0.25;
 /// Below this share of what its age lets expect, a cohort's own figures say nothing of how far they may be off.
@@ -37,6 +39,9 @@ pub enum ReserveError {
         /// Which, from 0.
         period: usize,
     },
+    /// Nothing to say how the development ends by.
+    #[error("the oldest cohort still has points to spend, and spending does not fade yet")]
+    NoTail,
 }
 
 /// What becomes of a triangle.
@@ -166,6 +171,16 @@ struct Errors {
 }
 
 impl Rungs {
+    /// With a rung more for what the oldest cohort, which has spent `reached` and has `left`, will spend beyond the oldest age. The tail's error is that of the
+    /// oldest cohort; half of it is its own, as Mack's process error, and half is of the factor, which all cohorts share.
+    fn with_tail(mut self, reached: f64, left: f64, tail: Tail) -> Self {
+        let [to_come, error] = [tail.share, tail.standard_error].map(|share| share * left / reached);
+        self.factors.push(1.0 + to_come);
+        self.bases.push(reached);
+        self.noise.push(error.powi(2) * reached / 2.0);
+        self
+    }
+
     /// The share of its ultimate that a cohort has reached by each column.
     fn developed(&self, column: usize) -> f64 {
         self.factors[column..].iter().product::<f64>().recip()
@@ -219,7 +234,23 @@ pub struct Redemption {
 /// # Errors
 /// [`ReserveError`]
 pub fn redemption(issued: &[f64], spent: &Triangle) -> Result<Redemption, ReserveError> {
-    let rungs = spent.rungs()?;
+    Ok(forecast(issued, spent, &spent.rungs()?))
+}
+
+/// As [`redemption`], where the oldest cohort still has `left` points to spend: of those, `tail` will be. Without it, the oldest cohort would be certain to
+/// spend nothing more.
+///
+/// # Errors
+/// [`ReserveError`]
+pub fn open_redemption(issued: &[f64], spent: &Triangle, left: f64, tail: Tail) -> Result<Redemption, ReserveError> {
+    let (rungs, reached) = (spent.rungs()?, Triangle::latest(&spent.rows[0]));
+    if reached <= 0.0 {
+        return Err(ReserveError::Empty { period: spent.rows[0].len() - 1 });
+    }
+    Ok(forecast(issued, spent, &rungs.with_tail(reached, left, tail)))
+}
+
+fn forecast(issued: &[f64], spent: &Triangle, rungs: &Rungs) -> Redemption {
     let known = spent.rows.iter().zip(issued);
     let (reached, used) =
         known.clone().fold((0.0, 0.0), |(reached, used), (row, issued)| (reached + Triangle::latest(row), used + issued * rungs.developed(row.len() - 1)));
@@ -244,7 +275,7 @@ pub fn redemption(issued: &[f64], spent: &Triangle) -> Result<Redemption, Reserv
     let of_all = |sum: f64| if all > 0.0 { sum / all } else { 0.0 };
     let Errors { standard_errors, total, .. } = rungs.errors(&paths);
     let ultimate_rate = of_all(ultimates.iter().sum());
-    Ok(Redemption { ultimates, standard_errors, ultimate_rate, ultimate_rate_standard_error: of_all(total) })
+    Redemption { ultimates, standard_errors, ultimate_rate, ultimate_rate_standard_error: of_all(total) }
 }
 
 /// How differently cohorts spend in the triangle's first column: the relative variance of one of them, times the points that it was given, and that
@@ -360,6 +391,22 @@ mod tests {
         near(redemption.ultimates[1], 400.0, 1e-9);
         // 700 were spent of the 1000 + 750 + 250 that would have come by now at one rate: 0.35, of which three quarters are to come.
         near(redemption.ultimates[2], 0.35 * 1000.0 * 0.75, 1e-9);
+    }
+
+    #[test]
+    fn where_points_are_left_the_oldest_cohort_is_not_certain() {
+        // Given cohorts of 1,000 points, of which the oldest has spent 400 and has 500 left; the rest is lost.
+        let spent = triangle(&[&[100, 300, 400], &[100, 300], &[100]], true);
+        let closed = redemption(&[1000.0; 3], &spent).unwrap();
+        assert_eq!((closed.ultimates[0], closed.standard_errors[0]), (400.0, 0.0));
+        // When a tenth of what is left is expected to be spent, give or take a fifth of it.
+        let open = open_redemption(&[1000.0; 3], &spent, 500.0, Tail { share: 0.1, standard_error: 0.2 }).unwrap();
+        // Then each comes to 450 give or take 100, and the errors of all go together, as half of each is of the factor that they share.
+        for cohort in 0..3 {
+            near(open.ultimates[cohort], 450.0, 1e-9);
+            near(open.standard_errors[cohort], 100.0, 1e-9);
+        }
+        near(open.ultimate_rate_standard_error * 3000.0, 60_000.0_f64.sqrt(), 1e-6);
     }
 
     #[test]

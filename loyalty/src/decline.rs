@@ -101,14 +101,34 @@ fn summary(assessed: &Assessed) -> Table {
 /// A row an assessment, the newest first.
 fn overview(all: &[Assessment]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(["assessment", "in force", "made at", "as of", "known at", "can be used again", "why"]);
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header([
+        "assessment",
+        "in force",
+        "model",
+        "made at",
+        "as of",
+        "known at",
+        "can be used again",
+        "why",
+    ]);
     let yes = |is: bool| if is { "yes" } else { "" };
     for one in all {
         let known_at = one.known_at.map_or_else(String::new, |day| day.to_string());
-        let row = [&one.version.to_string(), yes(one.in_force), &one.made_at.to_string(), &one.as_of.to_string(), &known_at, yes(one.is_kept), &one.why];
+        let model = models(one);
+        let row =
+            [&one.version.to_string(), yes(one.in_force), &model, &one.made_at.to_string(), &one.as_of.to_string(), &known_at, yes(one.is_kept), &one.why];
         table.add_row(row);
     }
     table
+}
+
+/// By what both probabilities of an assessment are made, or each.
+fn models(one: &Assessment) -> String {
+    match one.models.as_slice() {
+        [] => "unknown".into(),
+        [first, rest @ ..] if rest.iter().all(|other| other.model == first.model) => first.model.clone(),
+        all => all.iter().map(|one| format!("{} by {}", one.target, one.model)).collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// What the rulebook in force says to analysts.

@@ -109,8 +109,9 @@ async fn a_member_has_facts_at_once_and_a_forecast_once_one_is_in_force() {
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     let view = up.read(clv, &answer).await;
     let wanted = json!({"account_id": "a", "as_of": "2010-03-01", "orders": 2, "repeats": 1, "age_days": 28, "recency_days": 14,
-        "spend": 20.0, "repeat_day_spend": 10.0, "forecast": null, "gap_days": 14.0,
-        "categories": [{"name": "home", "orders": 3, "spend": 30.0}], "channels": [{"name": "web", "orders": 3, "spend": 20.0}]});
+        "spend": 20.0, "repeat_day_spend": 10.0, "gap_days": 14.0,
+        "forecast": null, "why_no_forecast": "no fit is in force: `loyalty clv fit --program shop` makes one",
+        "categories": [{"name": "home", "orders": 3, "gross_spend": 30.0}], "channels": [{"name": "web", "orders": 3, "spend": 20.0}]});
     assert_eq!(view, wanted);
     let before = up.read(&format!("{clv}?as_of=2010-02-10"), &answer).await;
     assert_eq!((&before["repeats"], &before["age_days"]), (&json!(0), &json!(9)));
@@ -198,6 +199,8 @@ async fn a_shop_gets_a_fit_and_scores_by_value() {
         let said = run(&["report", name, "--program", "shop", "--html", page.to_str().unwrap()], data.path()).await;
         let page = std::fs::read_to_string(page).unwrap();
         assert!(said.contains(heading) && page.contains(heading), "{said}");
+        let is_hinted = said.contains("No rule has found anything yet") && said.contains("/v1/programs/shop/fraud/rules");
+        assert!(name != "fraud" || is_hinted || page.contains("<svg"), "an empty table says what fills it: {said}");
         assert!(page.contains("<svg") || name == "fraud", "{name} has something to draw");
     }
 
@@ -206,7 +209,7 @@ async fn a_shop_gets_a_fit_and_scores_by_value() {
     let second = async {
         loop {
             let (_, fits) = up.get("/v1/programs/shop/clv/fits").await;
-            if fits["items"][0]["version"] == 4 {
+            if fits["items"][0]["version"] == 5 {
                 break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -215,8 +218,38 @@ async fn a_shop_gets_a_fit_and_scores_by_value() {
     tokio::time::timeout(std::time::Duration::from_secs(60), second).await.expect("a fit is made by the schedule");
     // It does not replace the one that was chosen by hand.
     let (_, fits) = up.get("/v1/programs/shop/clv/fits").await;
-    assert_eq!((&fits["items"][0]["in_force"], &fits["items"][3]["in_force"]), (&json!(false), &json!(true)), "{fits}");
+    assert_eq!((&fits["items"][0]["in_force"], &fits["items"][4]["in_force"]), (&json!(false), &json!(true)), "{fits}");
     up.stop().await;
+}
+
+/// Of a day before all fits' data, and of what was known on such a day, there is no forecast: fit 1 knows the year's end, fit 2 the data until 1 December.
+async fn nothing_is_told_by_what_followed(up: &Up, data: &Path) {
+    let (members, one) = ("/v1/programs/shop/clv/members", "/v1/programs/shop/accounts/m1/clv");
+    for (query, how) in [
+        ("as_of=2010-11-01", "--as-of 2010-11-01`"),
+        ("known_at=2010-11-01", "--as-of 2010-11-01 --known-at 2010-11-01`"),
+        ("as_of=2010-12-10&known_at=2010-11-01", "--as-of 2010-11-01 --known-at 2010-11-01`"),
+    ] {
+        let (_, page) = up.get(&format!("{members}?{query}&limit=2")).await;
+        let items = page["items"].as_array().unwrap();
+        assert_eq!((items.len(), &items[0]["forecast"], &items[0]["rung"].is_string()), (2, &Value::Null, &true), "{page}");
+        let why = items[0]["why_no_forecast"].as_str().unwrap();
+        assert!(why.starts_with("no fit is of data until 2010-11-01 or earlier") && why.contains(how), "{why}");
+        let (_, next) = up.get(&format!("{members}?{query}&limit=2&cursor={}", page["next_cursor"].as_str().unwrap())).await;
+        assert!(items[1]["account_id"].as_str() < next["items"][0]["account_id"].as_str(), "{next}");
+        let (_, view) = up.get(&format!("{one}?{query}")).await;
+        assert_eq!((&view["forecast"], view["why_no_forecast"].as_str()), (&Value::Null, Some(why)), "{view}");
+        assert!(view["orders"].as_u64().unwrap() > 0, "{view}");
+    }
+    // What was known on a day is of days up to it, and of fits of data up to it.
+    let (_, known) = up.get(&format!("{one}?known_at=2010-12-05")).await;
+    assert_eq!((&known["as_of"], &known["forecast"]["fit_version"]), (&json!("2010-12-05"), &json!(2)), "{known}");
+    let (_, both) = up.get(&format!("{one}?as_of=2010-12-20&known_at=2010-12-05")).await;
+    assert_eq!(both["forecast"]["fit_version"], 2, "{both}");
+    // A fit that is not there is named, with what lists them.
+    let refused = loyalty(&["clv", "use", "99", "--program", "shop"], data).output().await.unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("there is no fit 99 of program shop; `loyalty clv fits --program shop` lists them"), "{said}");
 }
 
 /// Looks back from a book with fit 1 in force, and leaves it in force by hand.
@@ -235,6 +268,7 @@ async fn looking_back(up: &Up, data: &Path) {
     let members = "/v1/programs/shop/clv/members";
     let (_, then) = up.get(&format!("{members}?as_of=2010-12-01&limit=2")).await;
     assert_eq!((&then["items"][0]["as_of"], &then["items"][0]["forecast"]["fit_version"]), (&json!("2010-12-01"), &json!(2)), "{then}");
+    nothing_is_told_by_what_followed(up, data).await;
     let (_, next) = up.get(&format!("{members}?as_of=2010-12-01&limit=2&cursor={}", then["next_cursor"].as_str().unwrap())).await;
     let (_, four) = up.get(&format!("{members}?as_of=2010-12-01&limit=4")).await;
     assert_eq!(four["items"][2], next["items"][0]);
@@ -264,4 +298,13 @@ async fn looking_back(up: &Up, data: &Path) {
     assert_eq!(in_force(&fits().await), [false, false, true]);
     let listed = run(&["clv", "fits", "--program", "shop"], data).await;
     assert!(listed.contains("it looks back"), "{listed}");
+    a_look_back_leaves_what_was_chosen(data).await;
+}
+
+/// The earlier fit 2 is chosen by hand; a fit of a past day that is after its data does not replace it. Fit 1 is chosen again in the end.
+async fn a_look_back_leaves_what_was_chosen(data: &Path) {
+    run(&["clv", "use", "2", "--program", "shop"], data).await;
+    let said = run(&["clv", "fit", "--program", "shop", "--as-of", "2010-12-15"], data).await;
+    assert!(said.contains("not put in force: it looks back, and fit 2 was chosen by hand"), "{said}");
+    run(&["clv", "use", "1", "--program", "shop"], data).await;
 }

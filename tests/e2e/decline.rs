@@ -66,6 +66,16 @@ fn rules() -> Value {
     rules
 }
 
+/// Of whom the last 90 days brought more than the 90 before is not among those whose value falls.
+fn rising_is_no_decline(items: &[Value], declining: &str, rising: &str) {
+    let lists = |text: &str, account: &str| text.lines().any(|line| line.split_whitespace().next() == Some(account));
+    for item in items {
+        let slope = item["signals"]["spend"].as_array().unwrap().iter().find(|slope| slope["days"] == 90).unwrap();
+        let (account, rose) = (item["account_id"].as_str().unwrap(), slope["last"].as_f64() > slope["before"].as_f64());
+        assert!(!lists(if rose { declining } else { rising }, account), "{item}");
+    }
+}
+
 /// Of two actions that are asked for at the same moment, one is granted.
 async fn one_action_wins(up: &Up, account: &str) {
     let ask = async |action: &str| up.post(&format!("/v1/programs/shop/accounts/{account}/actions/{action}"), json!({})).await.1["outcome"].clone();
@@ -83,6 +93,7 @@ async fn a_look_back_replaces_nothing(data: &TempDir) {
     let said = run(&["decline", "assessments", "--program", "shop"], data.path()).await;
     let in_force = |version: &str| said.lines().any(|line| line.split_whitespace().take(2).eq([version, "yes"]));
     assert!(in_force("1") && !in_force("2") && !in_force("3"), "{said}");
+    assert!(said.lines().any(|line| line.split_whitespace().next() == Some("1") && line.contains("recency")), "each names its model: {said}");
     run(&["decline", "use", "2", "--program", "shop"], data.path()).await;
 }
 
@@ -99,7 +110,7 @@ async fn who_stops_buying_is_seen_with_reasons_and_something_can_be_done() {
     assert!(said.contains("`loyalty decline assess --program shop`"), "an empty table says what fills it: {said}");
     // A dry run says it all and keeps nothing.
     let said = run(&["decline", "assess", "--program", "shop", "--dry-run", "--model", "overdue"], data.path()).await;
-    assert!(said.contains("leaves by overdue: it was asked for") && said.contains("360 members would change their state"), "{said}");
+    assert!(said.contains("leaves by overdue: it was asked for") && said.contains("dry run, not kept"), "{said}");
     let said = run(&["decline", "assess", "--program", "shop"], data.path()).await;
     assert!(said.contains("assessment 1, as of 2010-07-23, is in force: 360 members changed their state"), "{said}");
     // In a year that has just begun, no holdout can tell whether the models beat recency: recency it is.
@@ -109,6 +120,7 @@ async fn who_stops_buying_is_seen_with_reasons_and_something_can_be_done() {
     a_look_back_replaces_nothing(&data).await;
     let said = run(&report, data.path()).await;
     let (_, declining) = said.split_once("Whose value falls").unwrap();
+    let (declining, rising) = declining.split_once("Who is expected to spend less or nothing").unwrap();
     assert!(declining.contains("at_risk") && !declining.contains("growing") && !declining.contains("steady"), "{said}");
 
     let up = Up::start(data.path(), &[]).await;
@@ -116,6 +128,7 @@ async fn who_stops_buying_is_seen_with_reasons_and_something_can_be_done() {
     assert_eq!(status, StatusCode::OK, "{page}");
     let items = page["items"].as_array().unwrap();
     assert_eq!(items.len(), 360);
+    rising_is_no_decline(items, declining, rising);
     // Who left more than 60 days ago is at risk or lost; nobody who stays is.
     for item in items {
         let member: i32 = item["account_id"].as_str().unwrap()[1..].parse().unwrap();
@@ -156,6 +169,7 @@ async fn who_stops_buying_is_seen_with_reasons_and_something_can_be_done() {
     let (_, effect) = up.get("/v1/programs/shop/actions/call/effect").await;
     let open = ["treated_open", "control_open"].map(|arm| effect[arm].as_u64().unwrap());
     assert_eq!((&effect["treated"], &effect["control"], &effect["spend"], &effect["buyers"]), (&json!(0), &json!(0), &Value::Null, &Value::Null));
+    assert!(effect["why_no_spend"].as_str().unwrap().contains("0 treated and 0 of control are so far"), "{effect}");
     assert!(open[0] > 0 && open[1] > 0 && effect["contacts_open"] == open[0] + open[1], "the windows are not over: {effect}");
     assert_eq!(up.get("/v1/programs/shop/actions/shout/effect").await.1["code"], "action_not_found");
     assert_eq!(up.get(&format!("{}/decline", path("nobody"))).await.1["code"], "not_assessed");

@@ -95,6 +95,12 @@ async fn buy_and_give_back(up: &Up) {
     }
     give("r3", "m1", "p2", json!({"amount": "30.00"})).await;
     give("r4", "m2", "p3", json!({"lines": [{"line_id": "1", "quantity": "1"}]})).await;
+    // Money given back for purchases that the book does not have, also to one who has bought nothing on it.
+    for (id, account, amount) in [("f1", "m1", "2.50"), ("f2", "m3", "1.00")] {
+        let body = json!({"refund_id": id, "account_id": account, "occurred_at": "2010-03-02T12:00:00Z", "amount": amount, "reference": format!("old {id}")});
+        let (status, answer) = up.post(&format!("{P}/refunds"), body).await;
+        assert!(status.is_success(), "{answer}");
+    }
     let (status, _) = up.post(&format!("{P}/redemptions"), json!({"redemption_id": "no", "account_id": "m2", "points": 90_000})).await;
     assert_eq!(status, reqwest::StatusCode::UNPROCESSABLE_ENTITY);
 }
@@ -103,7 +109,9 @@ async fn buy_and_give_back(up: &Up) {
 async fn net_spend_refusals_scores_and_standings_can_be_had_from_the_files() {
     let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let up = Up::start(data.path(), &[]).await;
-    up.put(&format!("{P}/rulebook"), rulebook()).await;
+    let mut rules = rulebook();
+    rules["return"] = json!({"unmatched": "reduce_spend"});
+    up.put(&format!("{P}/rulebook"), rules).await;
     up.put(&format!("{P}/clock"), json!({"now": "2010-03-02T12:00:00Z"})).await;
     buy_and_give_back(&up).await;
     let client = postgres(data.path()).await;
@@ -116,15 +124,20 @@ async fn net_spend_refusals_scores_and_standings_can_be_had_from_the_files() {
     let said = run(&["export", out], data.path()).await;
     assert!(said.contains("and 1 refused commands"), "{said}");
 
+    // As docs/insight.md says: what was paid, less what was given back, by returns and by refunds.
     let net = format!(
-        "SELECT account_id, (sum(spend) - coalesce(any_value(back), 0))::DECIMAL(18,6)::VARCHAR FROM '{out}/purchase_line/*/*.parquet'
-         LEFT JOIN (SELECT account_id, sum(amount) AS back FROM '{out}/return/*/*.parquet' GROUP BY 1) USING (account_id) GROUP BY 1 ORDER BY 1"
+        "SELECT account_id, sum(amount)::DECIMAL(18,6)::VARCHAR FROM (
+             SELECT account_id, spend AS amount FROM '{out}/purchase_line/*/*.parquet'
+             UNION ALL SELECT account_id, -amount FROM '{out}/return/*/*.parquet'
+             UNION ALL SELECT account_id, -amount FROM '{out}/refund/*/*.parquet') GROUP BY 1 ORDER BY 1"
     );
-    let sql = "SELECT account, sum(spend - returned)::numeric(18,6)::text FROM clv.purchase GROUP BY 1 ORDER BY 1";
+    let sql = "SELECT account, spend::numeric(18,6)::text FROM clv.member ORDER BY 1";
     let wanted: Vec<String> =
         client.query(sql, &[]).await.unwrap().iter().map(|row| format!("('{}', '{}')", row.get::<_, &str>(0), row.get::<_, &str>(1))).collect();
-    assert_eq!(wanted.len(), 2);
+    assert!(wanted.len() == 3 && wanted[2] == "('m3', '-1.000000')", "{wanted:?}");
     assert_eq!(ask(&net), format!("[{}]", wanted.join(", ")));
+    let refunds = format!("SELECT refund_id, account_id, reference, day::VARCHAR, amount::DECIMAL(18,2)::VARCHAR FROM '{out}/refund/*/*.parquet' ORDER BY 1");
+    assert_eq!(ask(&refunds), "[('f1', 'm1', 'old f1', '2010-03-02', '2.50'), ('f2', 'm3', 'old f2', '2010-03-02', '1.00')]");
     let lines = format!("SELECT return_id, quantity::VARCHAR FROM '{out}/return_line/*/*.parquet' ORDER BY 1");
     assert_eq!(ask(&lines), "[('r1', '1.000000'), ('r2', '2.000000'), ('r4', '1.000000')]");
     assert_eq!(ask(&format!("SELECT account_id, command_id, code FROM '{out}/refusal/*/*.parquet'")), "[('m2', 'no', 'insufficient_points')]");

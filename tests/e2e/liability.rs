@@ -310,6 +310,9 @@ async fn breakage_is_found_from_what_earlier_months_did() {
     for cohort in breakage["cohorts"].as_array().unwrap() {
         near(&cohort["ultimate"], 400.0);
     }
+    // The oldest month has 600 points left, of which none was spent for long: that none will be is not certain.
+    let error = breakage["cohorts"][0]["standard_error"].as_f64().unwrap();
+    assert!(error > 1.0 && error < 20.0, "{breakage}");
     near(&breakage["back_test"]["expected"], breakage["back_test"]["actual"].as_f64().unwrap());
     assert_eq!(breakage["back_test"]["actual"], 800.0);
     // December is not over, so nothing is learned from it: not on its first day either, on which nobody has spent yet.
@@ -319,6 +322,41 @@ async fn breakage_is_found_from_what_earlier_months_did() {
     let (_, over) = up.get("/v1/programs/shop/liability/breakage?as_of=2020-11-30").await;
     assert_eq!((&over["period"], &over["complete_until"]), (&json!("2020-11-01"), &json!("2020-11-30")), "{over}");
     up.stop().await;
+}
+
+#[tokio::test]
+async fn slow_spending_of_points_that_never_expire_is_no_breakage() {
+    let data = TempDir::new().unwrap();
+    let up = Up::start(data.path(), &[]).await;
+    let mut rules = points_worth_one("1", "2020-01-01T00:00:00Z");
+    rules["insight"] = json!({});
+    assert_eq!(up.put("/v1/programs/shop/rulebook", rules).await.0, StatusCode::CREATED);
+    // Given four months of 1,000 points each, of which 30 are spent in each month after.
+    for month in 1_u32..=5 {
+        clock(&up, &format!("2020-{month:02}-10T00:00:00Z")).await;
+        for old in 1..month {
+            redeem(&up, &format!("r{month}"), &format!("m{old}"), 30).await;
+        }
+        if month < 5 {
+            let mut sale = purchase(&format!("p{month}"), &format!("m{month}"), &format!("2020-{month:02}-10T00:00:00Z"), "x", "10000");
+            sale["shipping"] = json!("0");
+            let (status, answer) = up.post("/v1/programs/shop/purchases", sale).await;
+            assert_eq!(status, StatusCode::CREATED, "{answer}");
+            seen(&up, &answer).await;
+        }
+    }
+    // Then nothing says yet how many will never be spent: at most all are, and no error is claimed to be known.
+    let (_, breakage) = up.get("/v1/programs/shop/liability/breakage?as_of=2020-04-30").await;
+    let method = breakage["method"].as_str().unwrap();
+    assert!(method.starts_with("taken to be all: the oldest cohort still has points to spend"), "{breakage}");
+    assert_eq!((&breakage["ultimate_redemption_rate"], &breakage["standard_error"]), (&json!(1.0), &Value::Null), "{breakage}");
+    // Then only what was spent is revenue: of 4 × 909.09 deferred, 9, 6 and 3 per cent of the first three.
+    let (_, journal) = up.get("/v1/programs/shop/liability/journal?period=2020-04").await;
+    assert_eq!(journal["contract_liability"], "3472.72", "{journal}");
+    up.stop().await;
+    let page = data.path().join("page.html");
+    let report = run(&["report", "liability", "--program", "shop", "--html", page.to_str().unwrap()], data.path()).await;
+    assert!(report.contains("at most 100.0 %"), "{report}");
 }
 
 #[tokio::test]

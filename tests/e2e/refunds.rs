@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Up, rulebook, run};
+use crate::support::{Up, postgres, rulebook, run};
 
 const P: &str = "/v1/programs/shop";
 const AT: &str = "2010-03-01T12:00:00Z";
@@ -65,6 +65,33 @@ async fn over_rest_and_in_what_is_read_of_it() {
     assert_eq!((&clv["orders"], &clv["spend"]), (&json!(2), &json!(1.99)), "1.00 and 0.99, and nothing of what came back: {clv}");
     up.stop().await;
     assert!(run(&["verify"], data.path()).await.contains("book verified"));
+}
+
+#[tokio::test]
+async fn without_a_purchase_it_is_less_than_nothing_spent() {
+    let data = TempDir::new().unwrap();
+    let up = Up::start(data.path(), &[]).await;
+    let mut rules = rules();
+    rules["return"] = json!({"unmatched": "reduce_spend"});
+    up.put(&format!("{P}/rulebook"), rules).await;
+    up.put(&format!("{P}/clock"), json!({"now": AT})).await;
+    // Given a member of whom the book has a refund of 1.00, and no purchase.
+    let body = json!({"refund_id": "f1", "account_id": "m9", "occurred_at": AT, "amount": "1.00"});
+    let (status, answer) = up.post(&format!("{P}/refunds"), body).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    // Then it has spent 1.00 less than nothing, over REST and for analysts, and no day with a purchase.
+    let clv = up.read(&format!("{P}/accounts/m9/clv"), &answer).await;
+    assert_eq!((&clv["spend"], &clv["orders"], &clv["age_days"]), (&json!(-1.0), &json!(0), &json!(null)), "{clv}");
+    assert_eq!((&clv["forecast"], &clv["why_no_forecast"]), (&json!(null), &json!("nothing was bought and kept by 2010-03-01")), "{clv}");
+    let before = up.read(&format!("{P}/accounts/m9/clv?as_of=2010-02-28"), &answer).await;
+    assert_eq!(before["spend"], 0.0, "{before}");
+    let sql = "SELECT concat_ws(' ', account, repeats, orders, spend, first_day, order_value) FROM clv.member";
+    let rows = postgres(data.path()).await.query(sql, &[]).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<String>>(), ["m9 0 0 -1.00"]);
+    up.stop().await;
+    let page = data.path().join("page.html");
+    let report = run(&["report", "clv", "--program", "shop", "--html", page.to_str().unwrap()], data.path()).await;
+    assert!(report.contains("m9") && report.contains("-1.00"), "{report}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use jiff::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
-use super::history::{AsOf, Member, members, span};
+use super::history::{AsOf, Member, last_day, members, span};
 use super::holdout::{Forecast, Holdout, measure};
 use super::kept::{in_force, is_chosen, keep};
 use crate::AnalysisError;
@@ -223,8 +223,15 @@ async fn held_back(client: &Client, program: &str, asked: &Asked) -> Result<Opti
     if current.until > asked.as_of.day {
         return Ok(Some(format!("it looks back: fit {}, which is in force, has data until {}", current.version, current.until)));
     }
-    let is_kept = asked.is_scheduled && is_chosen(client, program).await?;
-    Ok(is_kept.then(|| format!("fit {} was chosen by hand", current.version)))
+    if !is_chosen(client, program).await? {
+        return Ok(None);
+    }
+    if asked.is_scheduled {
+        return Ok(Some(format!("fit {} was chosen by hand", current.version)));
+    }
+    // Who looks back does not mean to undo what somebody chose, though the day looked at be after the data of that.
+    let looks_back = last_day(client, program, None).await?.is_some_and(|last| asked.as_of.day < last);
+    Ok(looks_back.then(|| format!("it looks back, and fit {} was chosen by hand", current.version)))
 }
 
 fn estimate(before: &[Member], all: &[Member], weeks: f64, model: Choice) -> Fit {

@@ -106,14 +106,25 @@ pub async fn last_day(client: &Client, program: &str, known_at: Option<Date>) ->
     Ok(span(client, program, AsOf { day: Date::MAX, known_at }).await?.map(|(_, last)| last))
 }
 
-/// What a member bought most, by one of its sides.
+/// A category that a member bought from. Spend is told before returns: a return by amount names no line, so it can't be taken off a category.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Share {
-    /// The category, or the channel.
+pub struct CategoryShare {
+    /// The category.
     pub name: String,
     /// Orders of which it was part.
     pub orders: i64,
-    /// Spend; of categories, before returns.
+    /// What was paid for its lines, whatever came back of them.
+    pub gross_spend: f64,
+}
+
+/// A channel that a member bought from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ChannelShare {
+    /// The channel.
+    pub name: String,
+    /// Orders by it.
+    pub orders: i64,
+    /// Spend, net of returns.
     pub spend: f64,
 }
 
@@ -121,17 +132,29 @@ pub struct Share {
 ///
 /// # Errors
 /// What the database says.
-pub async fn shares(client: &Client, program: &str, account: &str, as_of: AsOf) -> Result<(Vec<Share>, Vec<Share>), AnalysisError> {
+pub async fn shares(client: &Client, program: &str, account: &str, as_of: AsOf) -> Result<(Vec<CategoryShare>, Vec<ChannelShare>), AnalysisError> {
     let categories = "SELECT l.category, count(DISTINCT p.purchase_id), sum(l.spend)::float8 FROM clv.purchase p JOIN clv.line l USING (program, account, purchase_id)
                       WHERE p.program = $1 AND p.account = $2 AND p.day <= $3 AND ($4::date IS NULL OR p.booked_on <= $4) GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 10";
     let channels = "SELECT channel, count(*), sum(spend - coalesce(amount, 0))::float8 FROM clv.purchase p LEFT JOIN (
                         SELECT purchase_id, sum(amount) AS amount FROM clv.refund
                         WHERE program = $1 AND account = $2 AND returned_on <= $3 AND ($4::date IS NULL OR booked_on <= $4) GROUP BY 1) r USING (purchase_id)
                     WHERE program = $1 AND account = $2 AND day <= $3 AND ($4::date IS NULL OR booked_on <= $4) GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 10";
-    let share = |row: &Row| Share { name: row.get(0), orders: row.get(1), spend: row.get(2) };
     let AsOf { day, known_at } = as_of;
-    let of = async |sql: &str| Ok::<_, AnalysisError>(client.query(sql, &[&program, &account, &day, &known_at]).await?.iter().map(share).collect());
-    Ok((of(categories).await?, of(channels).await?))
+    let category = |row: &Row| CategoryShare { name: row.get(0), orders: row.get(1), gross_spend: row.get(2) };
+    let channel = |row: &Row| ChannelShare { name: row.get(0), orders: row.get(1), spend: row.get(2) };
+    let categories = client.query(categories, &[&program, &account, &day, &known_at]).await?.iter().map(category).collect();
+    let channels = client.query(channels, &[&program, &account, &day, &known_at]).await?.iter().map(channel).collect();
+    Ok((categories, channels))
+}
+
+/// Refunds by then of purchases that the book does not have: what a member has spent is less by them, also of one who has bought nothing on the book.
+///
+/// # Errors
+/// What the database says.
+pub async fn refunded(client: &Client, program: &str, account: &str, as_of: AsOf) -> Result<f64, AnalysisError> {
+    let sql = "SELECT coalesce(sum(amount), 0)::float8 FROM clv.unmatched_refund
+               WHERE program = $1 AND account = $2 AND returned_on <= $3 AND ($4::date IS NULL OR booked_on <= $4)";
+    Ok(client.query_one(sql, &[&program, &account, &as_of.day, &as_of.known_at]).await?.get(0))
 }
 
 /// One member; none who had bought nothing by then.

@@ -1,10 +1,10 @@
 //! The fits that were made, and which of them is in force.
 
 use jiff::Timestamp;
-use jiff::civil::Date;
 use tokio_postgres::{Client, GenericClient, Row};
 
 use super::fit::Fit;
+use super::history::AsOf;
 use crate::AnalysisError;
 
 /// The version in force: the one put in force last; of fits from before that was written down, the newest that was good enough.
@@ -46,14 +46,15 @@ async fn put(client: &impl GenericClient, program: &str, version: i32, at: Times
 /// Puts an earlier fit in force again.
 ///
 /// # Errors
-/// [`AnalysisError::Invalid`] where there is no such fit, or it has no model.
+/// [`AnalysisError::NotThere`] where there is no such fit, or it has no model.
 pub async fn put_in_force(client: &mut Client, program: &str, version: i32, at: Timestamp) -> Result<Fit, AnalysisError> {
-    let invalid = |expected: String| AnalysisError::Invalid { field: "fit", value: version.to_string(), expected };
     let transaction = client.transaction().await?;
     transaction.execute("SELECT pg_advisory_xact_lock(hashtext('analysis.fit'))", &[]).await?;
-    let mut fit = version_of(&transaction, program, version).await?.ok_or_else(|| invalid(format!("a fit of program {program}")))?;
+    let Some(mut fit) = version_of(&transaction, program, version).await? else {
+        return Err(AnalysisError::NotThere(format!("there is no fit {version} of program {program}; `loyalty clv fits --program {program}` lists them")));
+    };
     if !fit.is_usable() {
-        return Err(invalid(format!("a fit that came to a model; this one did not: {}", fit.why)));
+        return Err(AnalysisError::NotThere(format!("fit {version} of program {program} came to no model: {}", fit.why)));
     }
     put(&transaction, program, version, at, true).await?;
     transaction.commit().await?;
@@ -95,17 +96,19 @@ pub(super) async fn is_chosen(client: &Client, program: &str) -> Result<bool, An
     Ok(client.query_opt(sql, &[&program]).await?.is_some_and(|row| row.get(0)))
 }
 
-/// The fit to look at the end of `day` with: the one in force, unless its data end later; then the latest that knows nothing of what followed, if there is one.
+/// The fit to look back with: the one in force, unless its data end after the day looked at, or after that of what was known; then the latest whose data do
+/// not, of equal ones one that also knew only what was booked by then. None where there is none: a fit of later data would tell the past by its future.
 ///
 /// # Errors
 /// [`AnalysisError`]
-pub async fn fit_for(client: &Client, program: &str, day: Date) -> Result<Option<Fit>, AnalysisError> {
+pub async fn fit_for(client: &Client, program: &str, as_of: AsOf) -> Result<Option<Fit>, AnalysisError> {
+    let AsOf { day, known_at } = as_of;
+    let last = known_at.map_or(day, |known_at| known_at.min(day));
     let current = in_force(client, program).await?;
-    if current.as_ref().is_none_or(|fit| fit.until <= day) {
+    if current.as_ref().is_none_or(|fit| fit.until <= last) {
         return Ok(current);
     }
     let sql = "SELECT report, false FROM analysis.fit WHERE program = $1 AND until <= $2 AND report->>'buying' IS NOT NULL AND report->>'spend' IS NOT NULL
-               ORDER BY until DESC, version DESC LIMIT 1";
-    let earlier = client.query_opt(sql, &[&program, &day]).await?.as_ref().map(read).transpose()?;
-    Ok(earlier.or(current))
+               ORDER BY until DESC, coalesce((report->>'known_at')::date <= $3::date, false) DESC, version DESC LIMIT 1";
+    client.query_opt(sql, &[&program, &last, &known_at]).await?.as_ref().map(read).transpose()
 }

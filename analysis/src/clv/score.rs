@@ -70,8 +70,12 @@ fn fifths(values: &[f64]) -> Vec<i16> {
 async fn rungs<'a>(client: &Client, program: &str, as_of: AsOf, ladder: &'a [Rung], members: &[Member]) -> Result<Vec<&'a str>, AnalysisError> {
     let lowest = ladder.first().map_or("", |rung| rung.name.as_str());
     let mut stands = vec![lowest; members.len()];
+    // Spend is net of refunds of the same days, also of those of purchases that the book does not have.
     let sql = format!(
-        "{DAYS} SELECT account FROM days WHERE $6::date IS NULL OR day > $6 GROUP BY account HAVING sum(orders) >= $7::bigint AND sum(spend) >= $8::numeric"
+        "{DAYS} SELECT account FROM days WHERE $6::date IS NULL OR day > $6 GROUP BY account
+         HAVING sum(orders) >= $7::bigint AND sum(spend) - coalesce((SELECT sum(u.amount) FROM clv.unmatched_refund u
+             WHERE u.program = $1 AND u.account = days.account AND u.returned_on <= $3 AND ($6::date IS NULL OR u.returned_on > $6)
+               AND ($5::date IS NULL OR u.booked_on <= $5)), 0) >= $8::numeric"
     );
     let AsOf { day, known_at } = as_of;
     for rung in ladder.iter().skip(1) {
@@ -96,15 +100,23 @@ pub struct Scored {
     pub rung: String,
     /// Recency, frequency, monetary value: 1 to 5 each.
     pub rfm: [i16; 3],
-    /// By the fit.
-    pub score: Score,
+    /// By the fit; none without one.
+    pub score: Option<Score>,
 }
 
-/// Everybody's score as of then by `fit`, by account; purchases are those of the next `weeks`, or of the rulebook's horizon. Nothing is kept.
+/// Where everybody stands as of then, by account, with the score by `fit`, if there is one; purchases are those of the next `weeks`, or of the rulebook's
+/// horizon. Nothing is kept.
 ///
 /// # Errors
 /// [`AnalysisError`]
-pub async fn scored(client: &Client, program: &str, fit: &Fit, rules: &InsightRules, as_of: AsOf, weeks: Option<f64>) -> Result<Vec<Scored>, AnalysisError> {
+pub async fn scored(
+    client: &Client,
+    program: &str,
+    fit: Option<&Fit>,
+    rules: &InsightRules,
+    as_of: AsOf,
+    weeks: Option<f64>,
+) -> Result<Vec<Scored>, AnalysisError> {
     let members = members(client, program, as_of, as_of.day).await?;
     let rungs = rungs(client, program, as_of, &rules.ladder, &members).await?;
     let column = |of: fn(&Member) -> f64| fifths(&members.iter().map(of).collect::<Vec<f64>>());
@@ -112,9 +124,10 @@ pub async fn scored(client: &Client, program: &str, fit: &Fit, rules: &InsightRu
     let (frequency, monetary) = (column(|member| f64::from(member.orders)), column(|member| member.total));
     let one = |(i, member): (usize, &Member)| {
         let rfm = [recency[i], frequency[i], monetary[i]];
-        Some(Scored { account: member.account.clone(), rung: rungs[i].to_owned(), rfm, score: score_one(fit, member, rules, weeks)? })
+        let score = fit.and_then(|fit| score_one(fit, member, rules, weeks));
+        Scored { account: member.account.clone(), rung: rungs[i].to_owned(), rfm, score }
     };
-    Ok(members.par_iter().enumerate().filter_map(one).collect())
+    Ok(members.par_iter().enumerate().map(one).collect())
 }
 
 /// Scores everybody as of the end of `day` by `fit`, and keeps the scores; tells how many.
@@ -122,7 +135,8 @@ pub async fn scored(client: &Client, program: &str, fit: &Fit, rules: &InsightRu
 /// # Errors
 /// [`AnalysisError`]
 pub async fn score_all(client: &mut Client, program: &str, fit: &Fit, rules: &InsightRules, day: Date) -> Result<u64, AnalysisError> {
-    let scores = scored(client, program, fit, rules, AsOf::day(day), None).await?;
+    let scores = scored(client, program, Some(fit), rules, AsOf::day(day), None).await?;
+    let scores: Vec<(&Scored, &Score)> = scores.iter().filter_map(|one| Some((one, one.score.as_ref()?))).collect();
     let transaction = client.transaction().await?;
     transaction.execute("DELETE FROM score WHERE program = $1", &[&program]).await?;
     let sql = "INSERT INTO score SELECT $1, u.account, $2, $3, u.rung, u.recency, u.frequency, u.monetary, u.alive, u.expected, u.order_value, u.value
@@ -130,11 +144,11 @@ pub async fn score_all(client: &mut Client, program: &str, fit: &Fit, rules: &In
                  AS u(account, rung, recency, frequency, monetary, alive, expected, order_value, value)";
     let statement = transaction.prepare(sql).await?;
     for chunk in scores.chunks(CHUNK) {
-        let accounts: Vec<&str> = chunk.iter().map(|one| one.account.as_str()).collect();
-        let rungs: Vec<&str> = chunk.iter().map(|one| one.rung.as_str()).collect();
-        let [recency, frequency, monetary] = [0, 1, 2].map(|i: usize| chunk.iter().map(|one| one.rfm[i]).collect::<Vec<i16>>());
+        let accounts: Vec<&str> = chunk.iter().map(|(one, _)| one.account.as_str()).collect();
+        let rungs: Vec<&str> = chunk.iter().map(|(one, _)| one.rung.as_str()).collect();
+        let [recency, frequency, monetary] = [0, 1, 2].map(|i: usize| chunk.iter().map(|(one, _)| one.rfm[i]).collect::<Vec<i16>>());
         let fields: [fn(&Score) -> f64; 4] = [|s| s.alive, |s| s.expected_purchases, |s| s.order_value, |s| s.lifetime_value];
-        let [alive, expected, order_value, value] = fields.map(|field| chunk.iter().map(|one| field(&one.score)).collect::<Vec<f64>>());
+        let [alive, expected, order_value, value] = fields.map(|field| chunk.iter().map(|(_, score)| field(score)).collect::<Vec<f64>>());
         transaction
             .execute(&statement, &[&program, &day, &fit.version, &accounts, &rungs, &recency, &frequency, &monetary, &alive, &expected, &order_value, &value])
             .await?;

@@ -47,10 +47,14 @@ pub struct ActionEffect {
     pub control_open: usize,
     /// Contacts, of either arm, first or later, of which the 90 days are not over.
     pub contacts_open: usize,
-    /// Spend in the window after: treated against control; null where there is too little.
+    /// Spend in the window after, less refunds in it: treated against control; null where there is too little.
     pub spend: Option<Effect>,
+    /// Why `spend` is null; null where it is not.
+    pub why_no_spend: Option<String>,
     /// Members who bought something in it.
     pub buyers: Option<Effect>,
+    /// Why `buyers` is null; null where it is not.
+    pub why_no_buyers: Option<String>,
 }
 
 /// What came of asking for an action.
@@ -175,11 +179,20 @@ async fn decide(client: &impl GenericClient, program: &str, action: &ActionRule,
     Ok((if is_held_out(program, action, &standing.account_id) { Contact::Control } else { Contact::Treated }, true))
 }
 
-/// Spend of members in the window after their first contact, by arm, of those whose window is over; and who is not counted yet.
+/// What a member did in the window after the first contact.
+#[derive(Debug, Clone, Copy)]
+struct Outcome {
+    /// Net of refunds.
+    spend: f64,
+    /// A refund is no visit, and takes none away.
+    has_bought: bool,
+}
+
+/// What members did in the window after their first contact, by arm, of those whose window is over; and who is not counted yet.
 #[derive(Debug, Default)]
 struct Outcomes {
-    treated: Vec<f64>,
-    control: Vec<f64>,
+    treated: Vec<Outcome>,
+    control: Vec<Outcome>,
     /// Of the treated, what was at stake at their first contact.
     stake: f64,
     treated_open: usize,
@@ -188,18 +201,22 @@ struct Outcomes {
 
 async fn outcomes(client: &Client, program: &str, action: &str, today: Date) -> Result<Outcomes, AnalysisError> {
     // The last day of the window must be over, too.
-    let sql = "SELECT c.arm, c.value_at_stake, c.day + $3::int < $4::date,
-                   (SELECT coalesce(sum(d.spend), 0)::float8 FROM clv.purchase_day d
-                    WHERE d.program = $1 AND d.account = c.account AND d.day > c.day AND d.day <= c.day + $3::int)
+    let sql = "SELECT c.arm, c.value_at_stake, c.day + $3::int < $4::date, b.spend - r.amount, b.spend > 0
                FROM (SELECT DISTINCT ON (account) account, day, arm, value_at_stake FROM analysis.contact
-                     WHERE program = $1 AND action = $2 ORDER BY account, day) c ORDER BY c.account";
+                     WHERE program = $1 AND action = $2 ORDER BY account, day) c
+               CROSS JOIN LATERAL (SELECT coalesce(sum(d.spend), 0)::float8 AS spend FROM clv.purchase_day d
+                     WHERE d.program = $1 AND d.account = c.account AND d.day > c.day AND d.day <= c.day + $3::int) b
+               CROSS JOIN LATERAL (SELECT coalesce(sum(u.amount), 0)::float8 AS amount FROM clv.unmatched_refund u
+                     WHERE u.program = $1 AND u.account = c.account AND u.returned_on > c.day AND u.returned_on <= c.day + $3::int) r
+               ORDER BY c.account";
     let mut outcomes = Outcomes::default();
     for row in client.query(sql, &[&program, &action, &WINDOW_DAYS, &today]).await? {
+        let outcome = Outcome { spend: row.get(3), has_bought: row.get(4) };
         match (row.get::<_, &str>(0) == "control", row.get::<_, bool>(2)) {
-            (true, true) => outcomes.control.push(row.get(3)),
+            (true, true) => outcomes.control.push(outcome),
             (true, false) => outcomes.control_open += 1,
             (false, true) => {
-                outcomes.treated.push(row.get(3));
+                outcomes.treated.push(outcome);
                 outcomes.stake += row.get::<_, f64>(1);
             }
             (false, false) => outcomes.treated_open += 1,
@@ -217,11 +234,31 @@ pub async fn action_effect(client: &Client, program: &str, action: &str, today: 
     let sql = "SELECT count(*) FROM analysis.contact WHERE program = $1 AND action = $2 AND day + $3::int >= $4::date";
     let contacts_open: i64 = client.query_one(sql, &[&program, &action, &WINDOW_DAYS, &today]).await?.get(0);
     #[allow(clippy::cast_precision_loss, reason = "members far below 2^53")]
-    let share = |arm: &[f64]| Arm::proportion(arm.len() as f64, arm.iter().filter(|spend| **spend > 0.0).count() as f64);
-    let spend = Arm::of(&control).zip(Arm::of(&treated)).and_then(|(control, treated)| effect(&control, &treated));
+    let share = |arm: &[Outcome]| Arm::proportion(arm.len() as f64, arm.iter().filter(|outcome| outcome.has_bought).count() as f64);
+    let spends = |arm: &[Outcome]| Arm::of(&arm.iter().map(|outcome| outcome.spend).collect::<Vec<f64>>());
+    let spend = spends(&control).zip(spends(&treated)).and_then(|(control, treated)| effect(&control, &treated));
     let buyers = if treated.is_empty() || control.is_empty() { None } else { effect(&share(&control), &share(&treated)) };
     let contacts_open = usize::try_from(contacts_open).unwrap_or(usize::MAX);
-    Ok(ActionEffect { treated: treated.len(), control: control.len(), treated_open, control_open, contacts_open, spend, buyers })
+    let why = incomparable(&control, &treated);
+    let (why_no_spend, why_no_buyers) = (spend.is_none().then(|| why.clone()), buyers.is_none().then_some(why));
+    let (treated, control) = (treated.len(), control.len());
+    Ok(ActionEffect { treated, control, treated_open, control_open, contacts_open, spend, why_no_spend, buyers, why_no_buyers })
+}
+
+/// Why two arms can't be compared, where they can't.
+fn incomparable(control: &[Outcome], treated: &[Outcome]) -> String {
+    if control.len() < 2 || treated.len() < 2 {
+        let (control, treated) = (control.len(), treated.len());
+        format!(
+            "each arm takes 2 members of whom the {WINDOW_DAYS} days after the first contact are over: {treated} treated and {control} of control are so far"
+        )
+    } else if !control.iter().any(|outcome| outcome.has_bought) {
+        "no member of control bought anything, so there is nothing to compare with".into()
+    } else if control.iter().map(|outcome| outcome.spend).sum::<f64>() <= 0.0 {
+        "refunds left nothing of what control spent, so there is nothing to compare with".into()
+    } else {
+        "all members did the same, so no error can be told".into()
+    }
 }
 
 /// The share of the value at stake that the action kept, where enough members of both arms tell.
@@ -231,7 +268,7 @@ async fn measured_uplift(client: &Client, program: &str, action: &ActionRule, to
         return Ok(None);
     }
     #[allow(clippy::cast_precision_loss, reason = "members far below 2^53")]
-    let mean = |arm: &[f64]| arm.iter().sum::<f64>() / arm.len() as f64;
+    let mean = |arm: &[Outcome]| arm.iter().map(|outcome| outcome.spend).sum::<f64>() / arm.len() as f64;
     #[allow(clippy::cast_precision_loss, reason = "members far below 2^53")]
     let stake = stake / treated.len() as f64;
     Ok(Some(((mean(&treated) - mean(&control)) / stake).clamp(0.0, 1.0)))

@@ -69,7 +69,7 @@ pub struct Assessed {
 
 /// The state by thresholds moved by `shift` towards the better (positive: it takes more to be worse).
 fn place(f: &Features, falls: f64, leaves: f64, shift: f64) -> usize {
-    if f.last <= 0.0 {
+    if f.is_silent() {
         let lost = f.overdue() >= 6.0 + 20.0 * shift || f.recency_days > 365;
         return if lost { 5 } else { 4 };
     }
@@ -109,7 +109,7 @@ fn reasons(f: &Features, falls: f64, leaves: f64, signals: &Signals) -> Vec<Stri
         reasons.push(format!("no purchase for {} days, usually every {:.0}", f.recency_days, f.gap_days));
     }
     if f.is_below(0.8) {
-        reasons.push(format!("spent {:.0} % of the {WINDOW_DAYS} days before", 100.0 * f.last / f.before));
+        reasons.push(format!("spent {:.0} % of the {WINDOW_DAYS} days before", 100.0 * f.last.max(0.0) / f.before));
     }
     // Of who is likely to leave, growth is no reason.
     let has_grown = f.before > 0.0 && f.last > GROWN * f.before && leaves < 0.5;
@@ -121,11 +121,11 @@ fn reasons(f: &Features, falls: f64, leaves: f64, signals: &Signals) -> Vec<Stri
     if f.breadth_last < f.breadth_before {
         reasons.push(format!("buys from {} categories at a time, before from {}", f.breadth_last, f.breadth_before));
     }
-    if f.last > 0.0 && leaves >= 0.5 {
+    if !f.is_silent() && leaves >= 0.5 {
         reasons.push(format!("members like this one buy nothing in the next {WINDOW_DAYS} days in {:.0} of 100 cases", 100.0 * leaves));
-    } else if f.last > 0.0 && f.is_below(FALLEN) && falls >= 0.5 {
+    } else if !f.is_silent() && f.is_below(FALLEN) && falls >= 0.5 {
         reasons.push(format!("members like this one do not come back to half of what they spent in {:.0} of 100 cases", 100.0 * falls));
-    } else if f.last > 0.0 && falls >= 0.5 && !has_grown {
+    } else if !f.is_silent() && falls >= 0.5 && !has_grown {
         reasons.push(format!("members like this one spend less than half next in {:.0} of 100 cases", 100.0 * falls));
     }
     reasons.extend(signals.reasons());
@@ -134,7 +134,7 @@ fn reasons(f: &Features, falls: f64, leaves: f64, signals: &Signals) -> Vec<Stri
 
 /// What is lost if it comes as feared: margin of the better window, times the probability.
 fn value_at_stake(margin: f64, f: &Features, falls: f64, leaves: f64) -> f64 {
-    margin * f.base().max(0.0) * if f.last > 0.0 { falls } else { leaves }
+    margin * f.base() * if f.is_silent() { leaves } else { falls }
 }
 
 /// A change of state.
@@ -183,7 +183,7 @@ fn assess_all(
 }
 
 /// Assesses everybody as of the end of a day; keeps where they stand, and, where it is put in force, how that changed. One of an earlier day than the one
-/// in force, of what was known earlier, or by a model that was refused, is kept but does not replace the one in force.
+/// in force, of what was known earlier, or by a named model that ranks no better than recency or worse than the one in force, is kept but does not replace it.
 ///
 /// # Errors
 /// [`AnalysisError`]
@@ -206,7 +206,7 @@ pub async fn assess(client: &mut Client, program: &str, rules: &InsightRules, as
     let refs: Vec<&Member> = members.iter().collect();
     let models = Models::choose(&refs, number(as_of.day), model);
     let latest = before.iter().map(|standing| standing.as_of).max();
-    let refused = refuse(asked, &models, latest, current.as_ref());
+    let refused = refuse(asked, &models, (latest, last), current.as_ref());
     // A look back starts afresh: what came of later days is no part of it.
     let looks_back = refused.is_some();
     let was = if looks_back { BTreeMap::new() } else { was };
@@ -230,11 +230,16 @@ pub async fn assess(client: &mut Client, program: &str, rules: &InsightRules, as
     Ok(assessed)
 }
 
-/// Why an assessment is not put in force; none if it is.
-fn refuse(asked: &Asked, models: &Models, latest: Option<Date>, current: Option<&Assessment>) -> Option<String> {
+/// Why an assessment is not put in force; none if it is. `latest` is the day of the one in force, `last` that of the last purchase.
+fn refuse(asked: &Asked, models: &Models, (latest, last): (Option<Date>, Date), current: Option<&Assessment>) -> Option<String> {
     let AsOf { day, known_at } = asked.as_of;
     if let Some(why) = &models.refused {
-        return Some(format!("the model asked for is not used: {why}"));
+        return Some(why.clone());
+    }
+    // The best model is chosen by the same figures, so only one that was named can rank worse.
+    let ranks_worse = || current.and_then(|current| models.ranks_worse(&current.models));
+    if let Some(why) = Some(asked.model).filter(|model| *model != Choice::Best).and_then(|_| ranks_worse()) {
+        return Some(why);
     }
     if let Some(known_at) = known_at {
         return Some(format!("it looks back: only what was booked by {known_at} is known to it"));
@@ -242,8 +247,12 @@ fn refuse(asked: &Asked, models: &Models, latest: Option<Date>, current: Option<
     if let Some(chosen) = current.filter(|current| asked.is_scheduled && current.is_chosen) {
         return Some(format!("assessment {} was put in force by hand", chosen.version));
     }
-    let later = latest.filter(|latest| *latest > day)?;
-    Some(format!("it looks back: the one in force is as of {later}"))
+    if let Some(later) = latest.filter(|latest| *latest > day) {
+        return Some(format!("it looks back: the one in force is as of {later}"));
+    }
+    // Who looks back does not mean to undo what somebody chose, though the day looked at be after that one's.
+    let chosen = current.filter(|current| current.is_chosen && day < last)?;
+    Some(format!("it looks back, and assessment {} was put in force by hand", chosen.version))
 }
 
 #[cfg(test)]

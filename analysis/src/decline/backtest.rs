@@ -68,7 +68,7 @@ pub async fn backtest(client: &Client, program: &str, from: Date, until: Date) -
         let Ok(models) = Models::unchecked(&learn_from, day) else { continue };
         days.push(end);
         for member in &measure_on {
-            let Some(features) = features(&member.at(day), day).filter(|features| features.last > 0.0) else { continue };
+            let Some(features) = features(&member.at(day), day).filter(|features| !features.is_silent()) else { continue };
             let recency = f64::from(features.recency_days);
             rows.push(Row {
                 scores: [models.probabilities(&features), (recency, recency), (-features.trend28, -features.trend28)],

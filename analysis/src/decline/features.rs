@@ -59,9 +59,15 @@ impl Features {
         f64::from(self.recency_days) / self.gap_days
     }
 
-    /// The value that can be lost: spend of the better of the last two windows, so that a window that has fallen already is not the measure of the next.
+    /// Whether nothing was bought in the last window. Spend does not tell: refunds may leave nothing of it, though the member came.
+    pub(super) fn is_silent(&self) -> bool {
+        self.recency_days >= WINDOW_DAYS
+    }
+
+    /// The value that can be lost: spend of the better of the last two windows, so that a window that has fallen already is not the measure of the next;
+    /// nothing where refunds left nothing of either.
     pub(super) fn base(&self) -> f64 {
-        self.last.max(self.before)
+        self.last.max(self.before).max(0.0)
     }
 
     /// Whether the last window brought less than `share` of the one before.

@@ -7,6 +7,7 @@ use tokio_postgres::types::{Json, ToSql};
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
 
 use super::assess::{Assessed, Move};
+use super::model::InForce;
 use super::standing::{COLUMNS, Standing};
 use crate::AnalysisError;
 use crate::clv::AsOf;
@@ -33,10 +34,12 @@ pub struct Assessment {
     pub why: String,
     /// Whether it can be put in force again: where its members stand is kept.
     pub is_kept: bool,
+    /// What its probabilities are made by.
+    pub models: Vec<InForce>,
 }
 
 const ASSESSMENT: &str = "version, made_at, as_of, known_at, in_force, chosen, why,
-    EXISTS (SELECT FROM analysis.assessed d WHERE d.program = a.program AND d.version = a.version)";
+    EXISTS (SELECT FROM analysis.assessed d WHERE d.program = a.program AND d.version = a.version), models";
 
 fn read(row: &Row) -> Assessment {
     Assessment {
@@ -48,6 +51,8 @@ fn read(row: &Row) -> Assessment {
         is_chosen: row.get(5),
         why: row.get(6),
         is_kept: row.get(7),
+        // One that can't be read names no model, and is in no one's way.
+        models: row.try_get::<_, Json<Vec<InForce>>>(8).map(|json| json.0).unwrap_or_default(),
     }
 }
 
@@ -130,7 +135,7 @@ async fn note_moves(client: &impl GenericClient, program: &str, day: Date, moves
 /// transitions like any other.
 ///
 /// # Errors
-/// [`AnalysisError::Invalid`] where there is no such assessment, or where members stood by it is not kept any more.
+/// [`AnalysisError::NotThere`] where there is no such assessment, or where members stood by it is not kept any more.
 pub async fn put_in_force(client: &mut Client, program: &str, version: i32) -> Result<Assessment, AnalysisError> {
     let transaction = client.transaction().await?;
     transaction.execute("SELECT pg_advisory_xact_lock(hashtext('analysis.standing'))", &[]).await?;
@@ -139,9 +144,10 @@ pub async fn put_in_force(client: &mut Client, program: &str, version: i32) -> R
     let Some(assessment) = found.filter(|assessment| assessment.is_kept) else {
         let sql = "SELECT DISTINCT version FROM analysis.assessed WHERE program = $1 ORDER BY 1";
         let kept: Vec<String> = transaction.query(sql, &[&program]).await?.iter().map(|row| row.get::<_, i32>(0).to_string()).collect();
-        let expected =
-            if kept.is_empty() { "an assessment; none is kept".into() } else { format!("one of the assessments that are kept: {}", kept.join(", ")) };
-        return Err(AnalysisError::Invalid { field: "assessment", value: version.to_string(), expected });
+        let kept = if kept.is_empty() { "none is".to_owned() } else { format!("those that are: {}", kept.join(", ")) };
+        return Err(AnalysisError::NotThere(format!(
+            "no assessment {version} of program {program} is kept; {kept}; `loyalty decline assessments --program {program}` lists them"
+        )));
     };
     let sql = "SELECT d.account, coalesce(s.state, ''), d.state FROM analysis.assessed d
                LEFT JOIN analysis.standing s ON s.program = d.program AND s.account = d.account

@@ -1,5 +1,7 @@
 //! What members did, day by day, as it was known on a day.
 
+use std::collections::HashMap;
+
 use jiff::civil::Date;
 use tokio_postgres::{Client, Row};
 
@@ -15,6 +17,8 @@ pub(super) struct Member {
     pub(super) account: String,
     /// In the order of their days.
     pub(super) purchases: Vec<Bought>,
+    /// Refunds of purchases that the book does not have, by day: they lower spend and are no visit.
+    pub(super) refunds: Vec<(i32, f64)>,
 }
 
 /// A purchase.
@@ -29,9 +33,12 @@ pub(super) struct Bought {
     pub(super) back: Box<[(i32, f64)]>,
 }
 
-/// A member's days with a purchase of which something was kept, in order, as they were known on some day.
+/// A member's days with a purchase of which something was kept, in order, and refunds by day, as they were known on some day.
 #[derive(Debug, Clone)]
-pub(super) struct Days(Vec<Day>);
+pub(super) struct Days {
+    bought: Vec<Day>,
+    refunds: Vec<(i32, f64)>,
+}
 
 /// A day with a purchase.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,7 +67,11 @@ LEFT JOIN (SELECT account, purchase_id, array_agg((returned_on - date '1970-01-0
   ON r.account = p.account AND r.purchase_id = p.purchase_id
 WHERE p.program = $1 AND p.day <= $2 AND ($3::date IS NULL OR p.booked_on <= $3) ORDER BY p.account, p.day, p.purchase_id";
 
-/// Everybody of the program who had bought something by then.
+const REFUNDS: &str = "
+SELECT account, (returned_on - date '1970-01-01')::int, amount::float8 FROM clv.unmatched_refund
+WHERE program = $1 AND returned_on <= $2 AND ($3::date IS NULL OR booked_on <= $3) ORDER BY account, returned_on, refund_id";
+
+/// Everybody of the program who had bought something by then. Who has refunds only has no purchases to lose, and is not looked at.
 pub(super) async fn load(client: &Client, program: &str, as_of: AsOf) -> Result<Vec<Member>, AnalysisError> {
     let mut members: Vec<Member> = Vec::new();
     let bought = |row: &Row| {
@@ -71,7 +82,13 @@ pub(super) async fn load(client: &Client, program: &str, as_of: AsOf) -> Result<
         let account: &str = row.get(0);
         match members.last_mut().filter(|last| last.account == account) {
             Some(last) => last.purchases.push(bought(&row)),
-            None => members.push(Member { account: account.to_owned(), purchases: vec![bought(&row)] }),
+            None => members.push(Member { account: account.to_owned(), purchases: vec![bought(&row)], refunds: Vec::new() }),
+        }
+    }
+    let places: HashMap<String, usize> = members.iter().enumerate().map(|(i, member)| (member.account.clone(), i)).collect();
+    for row in client.query(REFUNDS, &[&program, &as_of.day, &as_of.known_at]).await? {
+        if let Some(i) = places.get(row.get::<_, &str>(0)) {
+            members[*i].refunds.push((row.get(1), row.get(2)));
         }
     }
     Ok(members)
@@ -97,7 +114,7 @@ impl Member {
                 None => days.push(Day { day: bought.day, spend: kept, categories: bought.categories }),
             }
         }
-        Days(days)
+        Days { bought: days, refunds: self.refunds.iter().copied().filter(|(returned, _)| *returned <= day).collect() }
     }
 
     /// The half of the members it is in, by a stable hash.
@@ -107,15 +124,16 @@ impl Member {
 }
 
 impl Days {
-    /// Spend of the days after `from` until the end of `to`.
+    /// Spend of the days after `from` until the end of `to`, less the refunds of these days: below zero where more was given back.
     pub(super) fn spend(&self, from: i32, to: i32) -> f64 {
         // A sum of nothing would be -0.
-        self.between(from, to).map(|day| day.spend).fold(0.0, |sum, spend| sum + spend)
+        let spent = self.between(from, to).map(|day| day.spend).fold(0.0, |sum, spend| sum + spend);
+        self.refunds.iter().filter(|(day, _)| *day > from && *day <= to).fold(spent, |spent, (_, amount)| spent - amount)
     }
 
-    /// The days after `from` until the end of `to`.
+    /// The days with a purchase after `from` until the end of `to`.
     pub(super) fn between(&self, from: i32, to: i32) -> impl Iterator<Item = &Day> {
-        self.0.iter().filter(move |day| day.day > from && day.day <= to)
+        self.bought.iter().filter(move |day| day.day > from && day.day <= to)
     }
 }
 
@@ -127,12 +145,25 @@ mod tests {
     fn a_later_return_is_not_known() {
         let bought = |day, spend, back: &[(i32, f64)]| Bought { day, spend, categories: 1, back: back.into() };
         let purchases = vec![bought(10, 30.0, &[(15, 10.0), (20, 20.0)]), bought(10, 5.0, &[]), bought(12, 7.0, &[(30, 7.0)]), bought(40, 1.0, &[])];
-        let member = Member { account: "a".into(), purchases };
-        let at = |day: i32| member.at(day).0.iter().map(|day| (day.day, day.spend)).collect::<Vec<_>>();
+        let member = Member { account: "a".into(), purchases, refunds: Vec::new() };
+        let at = |day: i32| member.at(day).bought.iter().map(|day| (day.day, day.spend)).collect::<Vec<_>>();
         assert_eq!(at(9), []);
         assert_eq!(at(12), [(10, 35.0), (12, 7.0)]);
         assert_eq!(at(15), [(10, 25.0), (12, 7.0)]);
         assert_eq!(at(29), [(10, 5.0), (12, 7.0)]);
         assert_eq!(at(40), [(10, 5.0), (40, 1.0)], "a day of which nothing was kept is none");
+    }
+
+    #[test]
+    fn a_refund_lowers_spend_and_is_no_visit() {
+        // Given two purchases, and two refunds of purchases that the book does not have.
+        let bought = |day, spend| Bought { day, spend, categories: 1, back: Box::default() };
+        let member = Member { account: "a".into(), purchases: vec![bought(10, 30.0), bought(40, 5.0)], refunds: vec![(20, 8.0), (50, 9.0)] };
+        // Then each lowers what was spent in a window that holds it, once it is known.
+        let days = member.at(60);
+        assert_eq!((days.spend(0, 19), days.spend(0, 20), days.spend(20, 60)), (30.0, 22.0, -4.0));
+        assert_eq!(member.at(49).spend(20, 60), 5.0, "a later refund is not known");
+        // Then neither is a day on which the member came.
+        assert_eq!(days.between(0, 60).map(|day| day.day).collect::<Vec<i32>>(), [10, 40]);
     }
 }

@@ -21,7 +21,7 @@ pub use backtest::{Backtest, Measured, backtest};
 pub use kept::{Assessment, assessments, put_in_force};
 pub use model::{Choice, InForce};
 pub use signals::{Signals, Slope};
-pub use standing::{Standing, Transition, list, one, transitions};
+pub use standing::{Standing, Transition, by_trend, list, one, transitions};
 
 /// The days before and after that are compared.
 pub const WINDOW_DAYS: i32 = 90;

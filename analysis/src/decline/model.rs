@@ -33,10 +33,24 @@ pub struct InForce {
     pub auc: Option<f64>,
     /// That of the days since the last purchase.
     pub recency_auc: Option<f64>,
+    /// That of how overdue members are; none of an assessment by a version that did not measure it.
+    #[serde(default)]
+    pub overdue_auc: Option<f64>,
     /// Members of the holdout.
     pub measured_on: usize,
     /// Why.
     pub why: String,
+}
+
+impl InForce {
+    /// How well a model ranked the holdout.
+    fn auc_of(&self, model: &str) -> Option<f64> {
+        match model {
+            "logistic" => self.auc,
+            "recency" => self.recency_auc,
+            _ => self.overdue_auc,
+        }
+    }
 }
 
 /// What is foretold.
@@ -77,7 +91,7 @@ impl Example {
 /// Of those of `members` who had bought within the window before `day`.
 fn examples(members: &[&Member], day: i32) -> Vec<Example> {
     let one = |member: &&Member| {
-        let features = features(&member.at(day), day).filter(|features| features.last > 0.0)?;
+        let features = features(&member.at(day), day).filter(|features| !features.is_silent())?;
         let outcome = followed(member, &features, day);
         Some(Example { features, outcome })
     };
@@ -156,17 +170,29 @@ pub(super) struct Models {
     leaves: Scorer,
     /// What each is, and why.
     pub(super) in_force: Vec<InForce>,
-    /// Whether a model that was asked for is no better than plain recency, or can't be learned.
+    /// Why a model that was asked for may not be put in force: it is no better than plain recency, or can't be learned or checked.
     pub(super) refused: Option<String>,
 }
 
-/// How a target's logistic model did on the holdout.
+/// How a target's models did on the holdout.
 struct Check {
     auc: Option<f64>,
     recency_auc: Option<f64>,
+    overdue_auc: Option<f64>,
     measured_on: usize,
-    /// Why the model may not be used; none where it may.
+    /// Why the logistic model may not be used; none where it may.
     failure: Option<String>,
+}
+
+/// Why a model may not be used by how it and plain recency ranked the holdout; none where it may.
+fn compare(model: Option<f64>, recency: Option<f64>) -> Option<String> {
+    match model.zip(recency) {
+        None => Some("it can't be checked: in the holdout it happened to all or to nobody".into()),
+        Some((model, recency)) if model <= recency => {
+            Some(format!("it is no better than days since the last purchase on the holdout: ROC-AUC {model:.4} against {recency:.4}"))
+        }
+        Some(_) => None,
+    }
 }
 
 /// Learns by the window before `day` and looks whether it beats recency in what followed until `day`.
@@ -176,20 +202,15 @@ fn check(then: &Learned, holdout: &[Example], target: Target) -> Check {
     let measured: Vec<&Example> = holdout.iter().filter(is_measured).collect();
     let outcomes: Vec<bool> = measured.iter().map(|example| example.happened(target)).collect();
     let recency: Vec<f64> = measured.iter().map(|example| f64::from(example.features.recency_days)).collect();
-    let recency_auc = auc(&recency, &outcomes);
-    let mut done = Check { auc: None, recency_auc, measured_on: measured.len(), failure: None };
+    let overdue: Vec<f64> = measured.iter().map(|example| example.features.overdue()).collect();
+    let (recency_auc, overdue_auc) = (auc(&recency, &outcomes), auc(&overdue, &outcomes));
+    let mut done = Check { auc: None, recency_auc, overdue_auc, measured_on: measured.len(), failure: None };
     match then.logistic(target) {
         Err(why) => done.failure = Some(format!("it can't be checked on a holdout: {why}")),
         Ok(model) => {
             let scores: Vec<f64> = measured.iter().map(|example| model.probability(&example.features.row(then.buying.as_ref()))).collect();
             done.auc = auc(&scores, &outcomes);
-            done.failure = match done.auc.zip(recency_auc) {
-                None => Some("it can't be checked: in the holdout it happened to all or to nobody".into()),
-                Some((model, recency)) if model <= recency => {
-                    Some(format!("it is no better than days since the last purchase on the holdout: ROC-AUC {model:.4} against {recency:.4}"))
-                }
-                Some(_) => None,
-            };
+            done.failure = compare(done.auc, recency_auc);
         }
     }
     done
@@ -212,18 +233,40 @@ impl Models {
             let check = check(&then, &holdout, target);
             let (scorer, why) = choose(&now, &check, target, choice);
             if choice == Choice::Logistic && !matches!(scorer, Scorer::Logistic(_)) {
-                refused = Some(format!("{}: {why}", target.name()));
+                refused = Some(format!("the model asked for is not used: {}: {why}", target.name()));
             }
-            let Check { auc, recency_auc, measured_on, .. } = check;
-            in_force.push(InForce { target: target.name().into(), model: scorer.name().into(), auc, recency_auc, measured_on, why });
+            // How overdue members are is what there is where nothing can be learned; where something can, it must rank better, as any model.
+            if choice == Choice::Overdue
+                && now.fit(target, Features::recency_row).is_ok()
+                && let Some(why) = compare(check.overdue_auc, check.recency_auc)
+            {
+                refused = Some(format!("the model asked for is not good enough: {}: {why}", target.name()));
+            }
+            let Check { auc, recency_auc, overdue_auc, measured_on, .. } = check;
+            in_force.push(InForce { target: target.name().into(), model: scorer.name().into(), auc, recency_auc, overdue_auc, measured_on, why });
             scorer
         });
         Self { buying: now.buying, falls, leaves, in_force, refused }
     }
 
+    /// Where these models rank the holdout worse than those of the assessment in force, `current`, do: which, and by how much.
+    pub(super) fn ranks_worse(&self, current: &[InForce]) -> Option<String> {
+        self.in_force.iter().find_map(|asked| {
+            let other = current.iter().find(|other| other.target == asked.target && other.model != asked.model)?;
+            let (mine, theirs) = asked.auc_of(&asked.model).zip(asked.auc_of(&other.model))?;
+            let InForce { target, model, .. } = asked;
+            (mine < theirs).then(|| {
+                format!(
+                    "the model asked for ranks worse than {}, by which {target} is in force: ROC-AUC on the holdout {mine:.4} by {model} against {theirs:.4}",
+                    other.model
+                )
+            })
+        })
+    }
+
     /// The probabilities that spend falls below half of the base, and that nothing is bought. Who buys nothing spends less than half.
     pub(super) fn probabilities(&self, features: &Features) -> (f64, f64) {
-        if features.last <= 0.0 {
+        if features.is_silent() {
             return (1.0, overdue(features).max(0.5));
         }
         let leaves = self.leaves.probability(features, self.buying.as_ref());
@@ -264,7 +307,7 @@ mod tests {
 
     fn member(number: usize, days: impl Iterator<Item = i32>) -> Member {
         let purchases = days.map(|day| Bought { day, spend: 20.0, categories: 1, back: Box::default() }).collect();
-        Member { account: format!("m{number}"), purchases }
+        Member { account: format!("m{number}"), purchases, refunds: Vec::new() }
     }
 
     /// Pseudo-random numbers below `below`.
@@ -299,6 +342,12 @@ mod tests {
         assert_eq!(leaves.model, "logistic", "{leaves:?}");
         assert!(leaves.auc > leaves.recency_auc, "{leaves:?}");
         assert_eq!(models.refused, None);
+        // Plain recency is as good as itself, but not as the model in force, which it does not replace.
+        let recency = Models::choose(&refs, 600, Choice::Recency);
+        assert_eq!(recency.refused, None);
+        let why = recency.ranks_worse(&models.in_force).unwrap();
+        assert!(why.contains("ranks worse than logistic") && why.contains("by recency against"), "{why}");
+        assert_eq!((models.ranks_worse(&recency.in_force), models.ranks_worse(&models.in_force)), (None, None));
         for member in &members {
             let Some(features) = features(&member.at(600), 600) else { continue };
             let (falls, leaves) = models.probabilities(&features);
@@ -325,6 +374,9 @@ mod tests {
         let asked = Models::choose(&refs, 600, Choice::Logistic);
         assert_eq!(asked.refused.is_some(), asked.in_force.iter().any(|one| one.model != "logistic"), "{:?}", asked.in_force);
         assert!(models.in_force.iter().any(|one| one.model == "recency" && one.why.contains("no better than days since")), "{:?}", models.in_force);
+        // Where all have the same times between purchases, how overdue they are ranks as recency does: no better, so it is not put in force either.
+        let overdue = Models::choose(&refs, 600, Choice::Overdue);
+        assert!(overdue.refused.as_ref().is_some_and(|why| why.contains("not good enough")), "{:?}", overdue.in_force);
     }
 
     #[test]
@@ -332,5 +384,6 @@ mod tests {
         let members = [member(0, [590, 595].into_iter())];
         let models = Models::choose(&[&members[0]], 600, Choice::Best);
         assert!(models.in_force.iter().all(|one| one.model == "overdue" && one.why.contains("can't be checked")), "{:?}", models.in_force);
+        assert_eq!(Models::choose(&[&members[0]], 600, Choice::Overdue).refused, None, "there is no other");
     }
 }

@@ -176,7 +176,7 @@ mod tests {
 
     fn member(days: &[(i32, f64)]) -> Member {
         let bought = |(day, spend): &(i32, f64)| Bought { day: *day, spend: *spend, categories: 1, back: Box::default() };
-        Member { account: "m1".into(), purchases: days.iter().map(bought).collect() }
+        Member { account: "m1".into(), purchases: days.iter().map(bought).collect(), refunds: Vec::new() }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde::Serialize;
 use tokio_postgres::types::Json;
 use tokio_postgres::{Client, Row};
 
+use super::WINDOW_DAYS;
 use super::signals::Signals;
 use crate::AnalysisError;
 
@@ -62,6 +63,21 @@ pub async fn list(client: &Client, program: &str, states: &[&str], after: Option
            AND (-value_at_stake, account) > (-$3::float8, $4) ORDER BY value_at_stake DESC, account LIMIT $5"
     );
     Ok(client.query(&sql, &[&program, &states, &value, &account, &limit]).await?.iter().map(read).collect())
+}
+
+/// Whether the last 90 days brought more than the 90 before. Standings by a version that kept no signals do not say so.
+const ROSE: &str = "EXISTS (SELECT FROM jsonb_array_elements(CASE jsonb_typeof(signals->'spend') WHEN 'array' THEN signals->'spend' ELSE '[]'::jsonb END) s
+    WHERE (s->>'days')::int = $3 AND (s->>'last')::float8 > (s->>'before')::float8)";
+
+/// Members in one of `states`, the most at stake first: those of whom the last 90 days brought more than the 90 before, or the others.
+///
+/// # Errors
+/// What the database says.
+pub async fn by_trend(client: &Client, program: &str, states: &[&str], rose: bool, limit: i64) -> Result<Vec<Standing>, AnalysisError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM analysis.standing WHERE program = $1 AND state = ANY($2) AND {ROSE} = $4 ORDER BY value_at_stake DESC, account LIMIT $5"
+    );
+    Ok(client.query(&sql, &[&program, &states, &WINDOW_DAYS, &rose, &limit]).await?.iter().map(read).collect())
 }
 
 /// Where one member stands; none who was not assessed.

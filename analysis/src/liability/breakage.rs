@@ -1,5 +1,5 @@
 //! Which points will never be spent: chain ladder over issue months, checked against what then happened; where too few are spent for one, by how
-//! points ran off.
+//! points ran off. While the oldest month still has points to spend, nothing is certain: see `insight::tail`.
 
 use insight::run_off::{RunOff, Step, run_off};
 use jiff::Span;
@@ -9,7 +9,7 @@ use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
 use tokio_postgres::Client;
 
-use super::develop::{BackTest, back_test, develop};
+use super::develop::{BackTest, back_test, develop_beyond};
 use super::flows::{Count, Flows, Month, month};
 use crate::AnalysisError;
 
@@ -43,7 +43,8 @@ pub struct Breakage {
     pub ultimate_redemption_rate: f64,
     /// Its standard error; none where it can't be told.
     pub standard_error: Option<f64>,
-    /// How it came about: `chain_ladder`, `run_off`, `set` (by the rulebook), or `taken to be all` and why it can't be told.
+    /// How it came about: `chain_ladder` (with what is spent beyond the oldest age, where the oldest month has points left), `run_off`, `set` (by the
+    /// rulebook), or `taken to be all` and why it can't be told.
     pub method: String,
     /// Of the chain ladder.
     pub back_test: Option<BackTest>,
@@ -132,9 +133,10 @@ fn learned(flows: &Flows, calendar: Calendar, granted: &[(Date, Count)]) -> Expe
     let issued = months_of(granted, first, steps.len());
     // A month that is not over would look as if cohorts had stopped spending.
     let over = steps.len() - usize::from(!calendar.is_over);
-    let rows: Vec<Vec<i64>> = steps[..over].iter().enumerate().map(|(i, row)| cumulative(&row[..over - i])).collect();
+    let complete: Vec<Vec<Month>> = steps[..over].iter().enumerate().map(|(i, row)| row[..over - i].to_vec()).collect();
+    let rows: Vec<Vec<i64>> = complete.iter().map(|row| cumulative(row)).collect();
     let places = granted.iter().map(|(cohort, _)| place(first, *cohort));
-    match develop(&issued, &rows) {
+    match develop_beyond(&issued, &rows, &fates(&complete, 1.0)) {
         Ok(all) => {
             let cohorts = places.map(|i| (all.ultimates[i], Some(all.standard_errors[i]))).collect();
             let points: f64 = granted.iter().filter_map(|(_, points)| points.granted().to_f64()).sum();

@@ -1,7 +1,7 @@
 //! Lifetime value: what members are worth, by the fit in force.
 
 use analysis::AnalysisError;
-use analysis::clv::{self, AsOf, Fit, Member, Score, Scored, Share};
+use analysis::clv::{self, AsOf, CategoryShare, ChannelShare, Fit, Member, Score, Scored};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -21,13 +21,13 @@ use crate::state::{ApiState, path_id, real_now};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ClvParams {
-    /// A day, `YYYY-MM-DD`: by what had been bought at its end; today by the program's clock, if none.
+    /// A day, `YYYY-MM-DD`: by what had been bought at its end; if none, the day of `known_at`, or today by the program's clock.
     pub as_of: Option<String>,
     /// Only what was booked by the end of this day (UTC), `YYYY-MM-DD`; all if none.
     pub known_at: Option<String>,
     /// For how many weeks purchases are expected, up to 520, such as `39` or `4.5`; the rulebook's horizon if none.
     pub weeks: Option<String>,
-    /// By which fit; if none, the one in force, or for a day before its last one the latest fit that knew nothing later.
+    /// By which fit; if none, the one in force, or for a day before its last one, or what was known then, the latest fit of data up to it.
     pub fit: Option<i32>,
     /// As in every read.
     pub min_position: Option<String>,
@@ -48,20 +48,22 @@ pub struct ClvView {
     pub age_days: Option<u32>,
     /// Days from the first purchase to the last.
     pub recency_days: Option<u32>,
-    /// Spend net of returns, in the program's currency.
+    /// Spend net of returns and of refunds of purchases that the book does not have, in the program's currency.
     pub spend: f64,
     /// Mean spend of the days after the first.
     pub repeat_day_spend: f64,
     /// Mean days between days with a purchase; null before the second.
     pub gap_days: Option<f64>,
-    /// The ten categories on which most was spent, returns not taken off.
+    /// The ten categories on which most was spent: `gross_spend`, as a return by amount can't be taken off a category.
     #[schema(value_type = Vec<Object>)]
-    pub categories: Vec<Share>,
-    /// The ten channels on which most was spent.
+    pub categories: Vec<CategoryShare>,
+    /// The ten channels on which most was spent, net of returns.
     #[schema(value_type = Vec<Object>)]
-    pub channels: Vec<Share>,
-    /// By the fit in force; null where there is none, or no purchase.
+    pub channels: Vec<ChannelShare>,
+    /// By the fit in force, or one of its day; null where there is none, or no purchase.
     pub forecast: Option<ForecastView>,
+    /// Why `forecast` is null; null where it is not.
+    pub why_no_forecast: Option<String>,
 }
 
 /// What to expect.
@@ -95,7 +97,8 @@ impl From<AnalysisError> for Problem {
 /// The end of a day that the program's clock has reached.
 fn as_of(today: Date, as_of: Option<&str>, known_at: Option<&str>) -> Result<AsOf, Problem> {
     let known_at = known_at.map(|text| day("known_at", text)).transpose()?;
-    let Some(text) = as_of else { return Ok(AsOf { day: today, known_at }) };
+    // What was known on a day is of days up to it: of those after it, it would say that nobody bought.
+    let Some(text) = as_of else { return Ok(AsOf { day: known_at.map_or(today, |known_at| known_at.min(today)), known_at }) };
     let day = day("as_of", text)?;
     if day > today {
         return Err(Problem::parameter("as_of", text, &format!("a day up to {today}, which is today")));
@@ -110,11 +113,27 @@ fn weeks(text: Option<&str>) -> Result<Option<f64>, Problem> {
     weeks.map(Some).ok_or_else(|| Problem::parameter("weeks", text, "more than 0 and up to 520, such as 39 or 4.5"))
 }
 
-/// The fit of this version, or the one to look at the end of `day` with.
-async fn fit(database: &tokio_postgres::Client, program: &str, version: Option<i32>, day: Date) -> Result<Option<Fit>, Problem> {
-    let Some(version) = version else { return Ok(clv::fit_for(database, program, day).await?) };
+/// The fit of this version, or the one to look back with; if none, why there is none.
+async fn fit(database: &tokio_postgres::Client, program: &str, version: Option<i32>, as_of: AsOf) -> Result<Result<Fit, String>, Problem> {
+    let Some(version) = version else {
+        return Ok(match clv::fit_for(database, program, as_of).await? {
+            Some(fit) => Ok(fit),
+            None => Err(why_none(clv::in_force(database, program).await?.as_ref(), program, as_of)),
+        });
+    };
     let fit = clv::version_of(database, program, version).await?.filter(Fit::is_usable);
-    fit.map(Some).ok_or_else(|| Problem::parameter("fit", &version.to_string(), "the version of a fit that came to a model, as clv/fits lists them"))
+    fit.map(Ok).ok_or_else(|| Problem::parameter("fit", &version.to_string(), "the version of a fit that came to a model, as clv/fits lists them"))
+}
+
+/// Why there is no fit to look back with, and what makes one.
+fn why_none(current: Option<&Fit>, program: &str, AsOf { day, known_at }: AsOf) -> String {
+    let Some(current) = current else { return format!("no fit is in force: `loyalty clv fit --program {program}` makes one") };
+    let known = known_at.map_or_else(String::new, |known_at| format!(" --known-at {known_at}"));
+    let last = known_at.map_or(day, |known_at| known_at.min(day));
+    format!(
+        "no fit is of data until {last} or earlier, and that in force, of data until {}, knows what followed: `loyalty clv fit --program {program} --as-of {last}{known}` makes one",
+        current.until
+    )
 }
 
 pub(super) fn day(name: &str, text: &str) -> Result<Date, Problem> {
@@ -136,18 +155,35 @@ pub(super) async fn get(
     let as_of = as_of(version.zone.date(program.now(real_now())), params.as_of.as_deref(), params.known_at.as_deref())?;
     let database = require_account(&state, &key, params.min_position.as_deref()).await?;
     let member = clv::member(&database, key.program.as_str(), key.account.as_str(), as_of).await?;
-    let fit = fit(&database, key.program.as_str(), params.fit, as_of.day).await?;
-    let forecast =
-        member.as_ref().zip(fit.as_ref()).and_then(|(member, fit)| clv::score_one(fit, member, &version.rulebook.insight, weeks).map(ForecastView::from));
+    let forecast = match (member.as_ref(), fit(&database, key.program.as_str(), params.fit, as_of).await?) {
+        (None, _) => Err(format!("nothing was bought and kept by {}", as_of.day)),
+        (Some(_), Err(why)) => Err(why),
+        (Some(member), Ok(fit)) => {
+            let score = clv::score_one(&fit, member, &version.rulebook.insight, weeks);
+            score.map(ForecastView::from).ok_or_else(|| format!("fit {} came to no model", fit.version))
+        }
+    };
     let shares = clv::shares(&database, key.program.as_str(), key.account.as_str(), as_of).await?;
-    let as_of = as_of.day;
-    Ok(axum::Json(view(key.account.to_string(), as_of, member.as_ref(), shares, forecast)))
+    let refunded = clv::refunded(&database, key.program.as_str(), key.account.as_str(), as_of).await?;
+    Ok(axum::Json(view(key.account.to_string(), as_of.day, member.as_ref(), refunded, shares, forecast)))
 }
 
-fn view(account_id: String, as_of: Date, member: Option<&Member>, (categories, channels): (Vec<Share>, Vec<Share>), forecast: Option<ForecastView>) -> ClvView {
+type Shares = (Vec<CategoryShare>, Vec<ChannelShare>);
+
+/// `refunded` counts where there is no member of whom it is taken off.
+fn view(
+    account_id: String,
+    as_of: Date,
+    member: Option<&Member>,
+    refunded: f64,
+    (categories, channels): Shares,
+    forecast: Result<ForecastView, String>,
+) -> ClvView {
     let again = member.filter(|member| member.history.repeats > 0);
     #[allow(clippy::float_arithmetic, reason = "a mean, told and not booked")]
     let gap_days = again.map(|member| f64::from(member.history.recency_days) / f64::from(member.history.repeats));
+    #[allow(clippy::float_arithmetic, reason = "a difference, told and not booked")]
+    let without_purchase = 0.0 - refunded;
     ClvView {
         gap_days,
         categories,
@@ -158,9 +194,10 @@ fn view(account_id: String, as_of: Date, member: Option<&Member>, (categories, c
         repeats: member.map_or(0, |member| member.history.repeats),
         age_days: member.map(|member| member.history.age_days),
         recency_days: member.map(|member| member.history.recency_days),
-        spend: member.map_or(0.0, |member| member.total),
+        spend: member.map_or(without_purchase, |member| member.total),
         repeat_day_spend: member.map_or(0.0, |member| member.spend.mean),
-        forecast,
+        why_no_forecast: forecast.as_ref().err().cloned(),
+        forecast: forecast.ok(),
     }
 }
 
@@ -171,7 +208,7 @@ fn view(account_id: String, as_of: Date, member: Option<&Member>, (categories, c
 pub struct ScoresParams {
     /// Only those on this rung of the ladder.
     pub rung: Option<String>,
-    /// The end of a day, `YYYY-MM-DD`: scores are made anew of what had been bought by then. That of the last scores, if none.
+    /// The end of a day, `YYYY-MM-DD`: scores are made anew of what had been bought by then. If none, the day of `known_at`, or that of the last scores.
     pub as_of: Option<String>,
     /// Only what was booked by the end of this day (UTC), `YYYY-MM-DD`; scores are made anew.
     pub known_at: Option<String>,
@@ -198,8 +235,10 @@ pub struct ScoreView {
     pub rung: String,
     /// Recency, frequency, monetary value: 1 to 5 each, by fifths of the members.
     pub rfm: [i16; 3],
-    /// What to expect.
-    pub forecast: ForecastView,
+    /// What to expect; null where no fit knew nothing later than the day looked at.
+    pub forecast: Option<ForecastView>,
+    /// Why `forecast` is null; null where it is not.
+    pub why_no_forecast: Option<String>,
 }
 
 /// Members by lifetime value, the most valuable first: as they were scored last, or as of any day, for any number of weeks, by any fit.
@@ -221,7 +260,11 @@ pub(super) async fn members(State(state): State<ApiState>, Path(program): Path<S
     if is_csv {
         return Ok(([(header::CONTENT_TYPE, "text/csv")], csv(&items)).into_response());
     }
-    Ok(axum::Json(Page::of(items, most, |last: &ScoreView| format!("{}:{}", last.forecast.lifetime_value, last.account_id))).into_response())
+    Ok(axum::Json(Page::of(items, most, |last: &ScoreView| {
+        let value = last.forecast.as_ref().map_or(0.0, |forecast| forecast.lifetime_value);
+        format!("{value}:{}", last.account_id)
+    }))
+    .into_response())
 }
 
 /// Scores as they were made last.
@@ -242,22 +285,25 @@ async fn anew(state: &ApiState, program: &Id, params: &ScoresParams, (value, acc
     let version = rules.program.at_or_first(rules.now(real_now())).ok_or_else(|| Problem::program_not_found(program))?;
     let mut as_of = as_of(version.zone.date(rules.now(real_now())), params.as_of.as_deref(), params.known_at.as_deref())?;
     let database = state.database().await?;
-    if params.as_of.is_none() {
+    if params.as_of.is_none() && params.known_at.is_none() {
         let sql = "SELECT max(as_of) FROM analysis.score WHERE program = $1";
         as_of.day = database.query_one(sql, &[&program.as_str()]).await?.get::<_, Option<Date>>(0).unwrap_or(as_of.day);
     }
-    let Some(fit) = fit(&database, program.as_str(), params.fit, as_of.day).await? else { return Ok(Vec::new()) };
-    let mut scores = clv::scored(&database, program.as_str(), &fit, &version.rulebook.insight, as_of, weeks).await?;
-    let later = |one: &Scored| one.score.lifetime_value < value || (one.score.lifetime_value <= value && one.account > account);
+    let fit = fit(&database, program.as_str(), params.fit, as_of).await?;
+    let mut scores = clv::scored(&database, program.as_str(), fit.as_ref().ok(), &version.rulebook.insight, as_of, weeks).await?;
+    // Without a fit all are worth alike, and stand by account.
+    let worth = |one: &Scored| one.score.as_ref().map_or(0.0, |score| score.lifetime_value);
+    let later = |one: &Scored| worth(one) < value || (worth(one) <= value && one.account > account);
     scores.retain(|one| params.rung.as_ref().is_none_or(|rung| one.rung == *rung) && later(one));
-    scores.sort_by(|one, other| other.score.lifetime_value.total_cmp(&one.score.lifetime_value).then_with(|| one.account.cmp(&other.account)));
+    scores.sort_by(|one, other| worth(other).total_cmp(&worth(one)).then_with(|| one.account.cmp(&other.account)));
     scores.truncate(usize::try_from(most).unwrap_or(usize::MAX));
     let view = |one: Scored| ScoreView {
         account_id: one.account,
         as_of: as_of.day.to_string(),
         rung: one.rung,
         rfm: one.rfm,
-        forecast: ForecastView::from(one.score),
+        forecast: one.score.map(ForecastView::from),
+        why_no_forecast: fit.as_ref().err().cloned(),
     };
     Ok(scores.into_iter().map(view).collect())
 }
@@ -266,12 +312,15 @@ fn csv(items: &[ScoreView]) -> String {
     let mut text = String::from("account_id,as_of,rung,recency,frequency,monetary,fit_version,alive,expected_purchases,order_value,lifetime_value\n");
     // A rung has any name that the rulebook gives it.
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    for ScoreView { account_id, as_of, rung, rfm: [recency, frequency, monetary], forecast } in items {
-        let ForecastView { fit_version, alive, expected_purchases, order_value, lifetime_value } = forecast;
+    for ScoreView { account_id, as_of, rung, rfm: [recency, frequency, monetary], forecast, .. } in items {
         let rung = quoted(rung);
-        text.push_str(&format!(
-            "{account_id},{as_of},{rung},{recency},{frequency},{monetary},{fit_version},{alive},{expected_purchases},{order_value},{lifetime_value}\n"
-        ));
+        let expected = forecast.as_ref().map_or_else(
+            || ",,,,".to_owned(),
+            |ForecastView { fit_version, alive, expected_purchases, order_value, lifetime_value }| {
+                format!("{fit_version},{alive},{expected_purchases},{order_value},{lifetime_value}")
+            },
+        );
+        text.push_str(&format!("{account_id},{as_of},{rung},{recency},{frequency},{monetary},{expected}\n"));
     }
     text
 }
@@ -282,13 +331,14 @@ fn score_view(row: &tokio_postgres::Row) -> ScoreView {
         as_of: row.get::<_, Date>(1).to_string(),
         rung: row.get(2),
         rfm: [row.get(3), row.get(4), row.get(5)],
-        forecast: ForecastView {
+        forecast: Some(ForecastView {
             fit_version: row.get(6),
             alive: row.get(7),
             expected_purchases: row.get(8),
             order_value: row.get(9),
             lifetime_value: row.get(10),
-        },
+        }),
+        why_no_forecast: None,
     }
 }
 

@@ -20,16 +20,16 @@ use tokio_postgres::Client;
 
 use crate::args::ExportOptions;
 use crate::ops::open_caught_up;
-use returns::{Refused, ReturnLines, Returns};
+use returns::{Refunds, Refused, ReturnLines, Returns};
 use table::{Lines, Movements, Rows};
 
 /// How many records are in memory at once, and end in one file a day at most.
 const RUN_RECORDS: usize = 200_000;
 const READ_MAX: usize = 5000;
 /// Raised when a table or a column is added: what was exported before lacks it.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// The tables that are exported run by run.
-const TABLES: [&str; 5] = ["movement", "purchase_line", "return", "return_line", "refusal"];
+const TABLES: [&str; 6] = ["movement", "purchase_line", "return", "return_line", "refund", "refusal"];
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +52,7 @@ struct Day {
     lines: Lines,
     returns: Returns,
     return_lines: ReturnLines,
+    refunds: Refunds,
     refused: Refused,
 }
 
@@ -61,6 +62,7 @@ impl Day {
         self.lines.add(record);
         self.returns.add(record);
         self.return_lines.add(record);
+        self.refunds.add(record);
     }
 
     /// With the money that the read model has for it.
@@ -83,6 +85,7 @@ impl Day {
         self.lines.write(&file(folder, "purchase_line", day, run))?;
         self.returns.write(&file(folder, "return", day, run))?;
         self.return_lines.write(&file(folder, "return_line", day, run))?;
+        self.refunds.write(&file(folder, "refund", day, run))?;
         self.refused.write(&file(folder, "refusal", day, run))
     }
 }

@@ -52,6 +52,41 @@ impl Rows for Returns {
     }
 }
 
+/// Every refund of a purchase that the book does not have. Its record says how much it was, so no read model is asked.
+#[derive(Default)]
+pub struct Refunds {
+    texts: [Vec<String>; 4],
+    longs: [Vec<i64>; 3],
+    amounts: Vec<Option<Decimal>>,
+}
+
+impl Refunds {
+    pub fn add(&mut self, record: &Record) {
+        for event in &record.events {
+            let EventKind::RefundBooked { refund, body } = &event.kind else { continue };
+            let texts = [record.key.program.to_string(), record.key.account.to_string(), refund.to_string(), body.reference.to_string()];
+            self.texts.iter_mut().zip(texts).for_each(|(column, text)| column.push(text));
+            let seq = i64::try_from(record.account_seq).unwrap_or(i64::MAX);
+            let longs = [seq, record.recorded_at.as_micros(), event.at.as_micros()];
+            self.longs.iter_mut().zip(longs).for_each(|(column, long)| column.push(long));
+            self.amounts.push(Some(body.amount.0));
+        }
+    }
+}
+
+impl Rows for Refunds {
+    const SCHEMA: &'static str = "message refund {
+        required binary program (STRING); required binary account_id (STRING); required binary refund_id (STRING); required binary reference (STRING);
+        required int64 account_seq; required int64 recorded_at (TIMESTAMP(MICROS,true)); required int64 returned_at (TIMESTAMP(MICROS,true));
+        optional fixed_len_byte_array(16) amount (DECIMAL(38,12));
+    }";
+
+    fn columns(self) -> Vec<Column> {
+        let known = self.texts.into_iter().map(text).chain(self.longs.into_iter().map(Column::Long));
+        known.chain([money(&self.amounts)]).collect()
+    }
+}
+
 /// Every line that a return names, with how much of it came back.
 #[derive(Default)]
 pub struct ReturnLines {

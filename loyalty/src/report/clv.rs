@@ -83,8 +83,9 @@ async fn bought(client: &Client, program: &str, currency: &str) -> anyhow::Resul
     let members = client.query(sql, &[&program, &ROWS_MAX]).await?;
     let decimals = decimals(currency);
     let member = |row: &Row| {
-        let (first, last): (Date, Date) = (row.get(3), row.get(4));
-        vec![row.get(0), grouped(row.get(1)), money(row.get::<_, Decimal>(2), decimals), first.to_string(), last.to_string()]
+        // A member of whom there are refunds only has no day.
+        let day = |i: usize| row.get::<_, Option<Date>>(i).map_or_else(String::new, |day| day.to_string());
+        vec![row.get(0), grouped(row.get(1)), money(row.get::<_, Decimal>(2), decimals), day(3), day(4)]
     };
     Ok(Section {
         heading: format!("Who has spent most so far, in {currency}"),

@@ -25,18 +25,23 @@ pub async fn fraud(client: &Client, program: &str) -> anyhow::Result<Vec<Section
             c.explanation.clone(),
         ]
     };
+    let how = format!(
+        "No rule has found anything yet. The rules look at what is booked while `loyalty up` or `loyalty serve fraud` runs; GET /v1/programs/{program}/fraud/rules lists them."
+    );
     Ok(vec![
         Section {
             heading: "Cases by rule".into(),
             columns: vec!["rule", "open", "confirmed", "dismissed"],
             rows: records.iter().map(row).collect(),
             bars,
+            when_empty: Some(how.clone()),
             ..Section::default()
         },
         Section {
             heading: "The worst cases".into(),
             columns: vec!["case", "severity", "state", "about", "priority", "why"],
             rows: cases.iter().map(case).collect(),
+            when_empty: Some(how),
             ..Section::default()
         },
     ])
