@@ -230,13 +230,13 @@ async fn nothing_is_told_by_what_followed(up: &Up, data: &Path) {
         ("known_at=2010-11-01", "--as-of 2010-11-01 --known-at 2010-11-01`"),
         ("as_of=2010-12-10&known_at=2010-11-01", "--as-of 2010-11-01 --known-at 2010-11-01`"),
     ] {
-        let (_, page) = up.get(&format!("{members}?{query}&limit=2")).await;
+        let (_, page) = up.get(&format!("{members}?{query}&limit=1")).await;
         let items = page["items"].as_array().unwrap();
-        assert_eq!((items.len(), &items[0]["forecast"], &items[0]["rung"].is_string()), (2, &Value::Null, &true), "{page}");
+        assert_eq!((items.len(), &items[0]["forecast"], &items[0]["rung"].is_string()), (1, &Value::Null, &true), "{page}");
         let why = items[0]["why_no_forecast"].as_str().unwrap();
         assert!(why.starts_with("no fit is of data until 2010-11-01 or earlier") && why.contains(how), "{why}");
-        let (_, next) = up.get(&format!("{members}?{query}&limit=2&cursor={}", page["next_cursor"].as_str().unwrap())).await;
-        assert!(items[1]["account_id"].as_str() < next["items"][0]["account_id"].as_str(), "{next}");
+        let (_, next) = up.get(&format!("{members}?{query}&limit=1&cursor={}", page["next_cursor"].as_str().unwrap())).await;
+        assert!(items[0]["account_id"].as_str() < next["items"][0]["account_id"].as_str(), "{query}: {page} {next}");
         let (_, view) = up.get(&format!("{one}?{query}")).await;
         assert_eq!((&view["forecast"], view["why_no_forecast"].as_str()), (&Value::Null, Some(why)), "{view}");
         assert!(view["orders"].as_u64().unwrap() > 0, "{view}");

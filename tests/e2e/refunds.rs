@@ -87,7 +87,7 @@ async fn without_a_purchase_it_is_less_than_nothing_spent() {
     assert_eq!(before["spend"], 0.0, "{before}");
     let sql = "SELECT concat_ws(' ', account, repeats, orders, spend, first_day, order_value) FROM clv.member";
     let rows = postgres(data.path()).await.query(sql, &[]).await.unwrap();
-    assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<String>>(), ["m9 0 0 -1.00"]);
+    assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<String>>(), ["m9 0 0 -1"]);
     up.stop().await;
     let page = data.path().join("page.html");
     let report = run(&["report", "clv", "--program", "shop", "--html", page.to_str().unwrap()], data.path()).await;
