@@ -43,6 +43,16 @@ fuzz N="100":
 run *ARGS:
     cargo run --release -- demo {{ARGS}}
 
+# Which changes of the core its own tests don't notice: each is built and tested. Takes an hour; `mutants.toml` names those that no test can notice.
+mutants *ARGS:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    command -v cargo-mutants >/dev/null || cargo install cargo-mutants --version 27.1.0 --locked
+    quick="--skip model:: --skip fuzz:: --skip the_order_and_parts"
+    cargo mutants --config mutants.toml --package ledger-core --test-package ledger-core --jobs 2 {{ARGS}} -- --lib --test specs -- $quick || true
+    # What the quick tests missed, by all of them.
+    cargo mutants --config mutants.toml --package ledger-core --test-package ledger-core --jobs 2 --iterate {{ARGS}} -- --lib --test specs
+
 # The table of the README.
 bench *ARGS:
     cargo run --release -- bench {{ARGS}}

@@ -69,6 +69,11 @@ impl Sealed {
     /// # Errors
     /// [`AuditError`].
     pub fn of(folder: &Path, partition: Partition, position: Position) -> Result<Option<Self>, AuditError> {
+        // While it is read, the sealer may write the next one and delete what that supersedes.
+        Self::once(folder, partition, position).or_else(|_| Self::once(folder, partition, position))
+    }
+
+    fn once(folder: &Path, partition: Partition, position: Position) -> Result<Option<Self>, AuditError> {
         let (signed, checkpoint) = signed(folder)?;
         let bundle = last_bundle(folder, signed)?;
         let Some(text) = bundle.last() else { return Ok(None) };

@@ -13,7 +13,7 @@ use tlog_tiles::{Checkpoint, Hash, record_hash};
 use tokio::sync::watch;
 
 use crate::head::{Head, Reached};
-use crate::tree::{Tree, write};
+use crate::tree::{Tree, drop_superseded, write};
 use crate::{AuditError, file};
 
 const READ_MAX: usize = 5000;
@@ -121,7 +121,8 @@ impl Sealer {
     /// # Errors
     /// [`AuditError`]; what was sealed before stays as it is.
     pub async fn seal(&self, log: &dyn EventLog, now: Moment) -> Result<(Head, bool), AuditError> {
-        let (size, _) = signed(&self.folder)?;
+        let (size, note) = signed(&self.folder)?;
+        self.require_own(&note)?;
         let mut bundle = last_bundle(&self.folder, size)?;
         let last = bundle.last().map(|text| Head::parse(text)).transpose()?;
         if let Some(last) = last.as_ref().filter(|last| last.book != log.book_id()) {
@@ -168,6 +169,26 @@ impl Sealer {
         bundle.push(head.text());
         self.enter(size, &bundle)?;
         Ok((head, true))
+    }
+
+    /// Refuses to go on from a checkpoint that this key has not signed, or from heads that are not those that it signed. The signature (Ed25519, RFC 8032) is
+    /// a function of key and text, so it is made once more and compared.
+    fn require_own(&self, note: &str) -> Result<(), AuditError> {
+        if note.is_empty() {
+            return Ok(());
+        }
+        let wrong = |what: &str| AuditError::Wrong(format!("the checkpoint in {} {what}", self.folder.display()));
+        let kept = Note::from_bytes(note.as_bytes()).map_err(|error| wrong(&format!("can't be read: {error}")))?;
+        let mut again = Note::new(kept.text(), &[]).map_err(|error| wrong(&format!("can't be read: {error}")))?;
+        again.add_sigs(&[&self.signer]).map_err(|error| wrong(&format!("can't be signed: {error}")))?;
+        if !note.as_bytes().starts_with(&again.to_bytes()) {
+            return Err(wrong("was not signed by this key, or was changed since; seal into a new folder, or with the key that signed it"));
+        }
+        let checkpoint = Checkpoint::from_bytes(kept.text()).map_err(|_| wrong("is malformed"))?;
+        if Tree::open(&self.folder, checkpoint.size()).root()? != *checkpoint.hash() {
+            return Err(wrong("signs other heads than the tree in its folder has"));
+        }
+        Ok(())
     }
 
     /// Refuses a log that does not go on from where `last` sealed it: whatever was signed then would be denied by what is signed now. Of each stream
@@ -260,7 +281,9 @@ impl Sealer {
         let checkpoint = Checkpoint::new(self.signer.name(), size, root, "").map_err(|_| AuditError::Key("its name can't be an origin".into()))?;
         let mut note = Note::new(&checkpoint.to_bytes(), &[]).map_err(|error| AuditError::Wrong(error.to_string()))?;
         note.add_sigs(&[&self.signer]).map_err(|error| AuditError::Wrong(error.to_string()))?;
-        write(&bundle_path(&self.folder, before / BUNDLE, bundle.len() as u64), &entries)?;
+        let at = bundle_path(&self.folder, before / BUNDLE, bundle.len() as u64);
+        write(&at, &entries)?;
+        drop_superseded(&at)?;
         write(&self.folder.join("checkpoint"), &note.to_bytes())
     }
 }

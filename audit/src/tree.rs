@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tlog_tiles::{Error, Hash, HashReader, Tile, node_hash, stored_hash_index, stored_hashes_for_record_hash, tree_hash};
@@ -68,7 +69,9 @@ impl Tree {
     pub(crate) fn write(&mut self) -> Result<(), AuditError> {
         for tile in Tile::new_tiles(HEIGHT, self.written, self.size) {
             let data = tile.read_data(self).map_err(wrong)?;
-            write(&self.folder.join(path(&tile)), &data)?;
+            let at = self.folder.join(path(&tile));
+            write(&at, &data)?;
+            drop_superseded(&at)?;
         }
         (self.written, self.new) = (self.size, BTreeMap::new());
         self.tiles.borrow_mut().clear();
@@ -109,13 +112,36 @@ fn wrong(error: Error) -> AuditError {
     AuditError::Wrong(format!("the tree's tiles don't fit together: {error}"))
 }
 
-/// Writes a file whole or not at all.
+/// How many partial tiles of one tile are kept: the last one, and the one that somebody may be reading.
+const PARTIALS: usize = 2;
+
+/// Writes a file whole or not at all, so that it outlives a power cut.
 pub(crate) fn write(path: &Path, data: &[u8]) -> Result<(), AuditError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(file("make the folder of", path))?;
     let new = path.with_extension("new");
-    std::fs::write(&new, data).map_err(file("write", path))?;
-    std::fs::rename(&new, path).map_err(file("write", path))
+    let write = || {
+        let mut written = std::fs::File::create(&new)?;
+        written.write_all(data)?;
+        written.sync_all()?;
+        std::fs::rename(&new, path)?;
+        // The name is in the folder once that is on disk, too.
+        std::fs::File::open(folder)?.sync_all()
+    };
+    write().map_err(file("write", path))
+}
+
+/// Deletes the partial tiles beside the one at `path` that narrower trees had: each is the beginning of the next (C2SP tlog-tiles, "partial tiles").
+pub(crate) fn drop_superseded(path: &Path) -> Result<(), AuditError> {
+    let Some(folder) = path.parent().filter(|folder| folder.extension().is_some_and(|end| end == "p")) else { return Ok(()) };
+    let files = std::fs::read_dir(folder).map_err(file("read", folder))?.filter_map(Result::ok);
+    let mut widths: Vec<u32> = files.filter_map(|file| file.file_name().to_str()?.parse().ok()).collect();
+    widths.sort_unstable_by(|one, other| other.cmp(one));
+    for width in widths.into_iter().skip(PARTIALS) {
+        let old = folder.join(width.to_string());
+        std::fs::remove_file(&old).map_err(file("delete", &old))?;
+    }
+    Ok(())
 }
 
 /// The root of a tree that grows leaf by leaf, of which only the open subtrees are kept.

@@ -79,3 +79,62 @@ async fn every_receipt_holds_whenever_it_was_made() {
     let (_, other) = make_key("test.example/book");
     assert!(early[0].check(&Key::parse(&other).unwrap()).is_err(), "by another key of the same name nothing is");
 }
+
+/// What is signed is never extended by who did not sign it, nor over other heads.
+#[tokio::test]
+async fn a_seal_goes_on_by_its_own_key_and_from_its_own_heads_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (secret, _) = make_key("test.example/book");
+    let log = MemoryLog::new(1);
+    let mut writer = log.acquire("test").await.unwrap();
+    let mut append = async |position: Position| {
+        let record = NewRecord { partition: 0, position, account: "shop/a".into(), account_seq: 1, body: body(0, position) };
+        writer.append(Arc::new(Batch { records: vec![record], ..Batch::default() })).await.unwrap();
+    };
+    append(0).await;
+    Sealer::open(folder.path(), &secret).unwrap().seal(&log, Moment::default()).await.unwrap();
+    append(1).await;
+    let (other, _) = make_key("test.example/book");
+    let refused = Sealer::open(folder.path(), &other).unwrap().seal(&log, Moment::default()).await.unwrap_err();
+    assert!(refused.to_string().contains("was not signed by this key, or was changed since"), "{refused}");
+    let checkpoint = folder.path().join("checkpoint");
+    let honest = std::fs::read_to_string(&checkpoint).unwrap();
+    std::fs::write(&checkpoint, honest.replacen("\n1\n", "\n2\n", 1)).unwrap();
+    let refused = Sealer::open(folder.path(), &secret).unwrap().seal(&log, Moment::default()).await.unwrap_err();
+    assert!(refused.to_string().contains("or was changed since"), "{refused}");
+    std::fs::write(&checkpoint, honest).unwrap();
+    assert_eq!(Sealer::open(folder.path(), &secret).unwrap().seal(&log, Moment::default()).await.unwrap().0.record_count(), 2);
+    // Of partial tiles two are left, however often it was sealed.
+    for position in 2..40 {
+        append(position).await;
+        Sealer::open(folder.path(), &secret).unwrap().seal(&log, Moment::default()).await.unwrap();
+    }
+    let partials = |path: &str| std::fs::read_dir(folder.path().join(path)).unwrap().count();
+    assert_eq!((partials("records/000/tile/0/000.p"), partials("tile/0/000.p"), partials("tile/entries/000.p")), (2, 2, 2));
+}
+
+/// A log restored from a backup has other records, or fewer, where some were sealed.
+#[tokio::test]
+async fn a_log_that_is_not_the_one_that_was_sealed_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (secret, _) = make_key("test.example/book");
+    let with = async |bodies: &[Position]| {
+        let log = MemoryLog::new(1);
+        let mut writer = log.acquire("test").await.unwrap();
+        for (position, content) in (0..).zip(bodies) {
+            let record = NewRecord { partition: 0, position, account: "shop/a".into(), account_seq: 1, body: body(0, *content) };
+            writer.append(Arc::new(Batch { records: vec![record], ..Batch::default() })).await.unwrap();
+        }
+        log
+    };
+    let sealer = Sealer::open(folder.path(), &secret).unwrap();
+    let whole = with(&[0, 1, 2]).await;
+    sealer.seal(&whole, Moment::default()).await.unwrap();
+    assert!(sealer.require_same(&whole).await.is_ok() && sealer.require_same(&with(&[0, 1, 2, 3]).await).await.is_ok());
+    for (bodies, what) in [(&[0, 1][..], "3 records are sealed, the log has 2"), (&[0, 1, 7, 8], "record 2 is another than the one that is sealed")] {
+        let other = with(bodies).await;
+        for refused in [sealer.require_same(&other).await.err(), sealer.seal(&other, Moment::default()).await.err()] {
+            assert!(refused.as_ref().is_some_and(|error| matches!(error, AuditError::Diverged { .. }) && error.to_string().contains(what)), "{refused:?}");
+        }
+    }
+}

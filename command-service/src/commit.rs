@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::group::{Group, Staged};
-use crate::request::{Answer, Refusal};
+use crate::request::{Answer, Refusal, Reply};
 
 /// How long what is on the log may take to be seen here.
 pub(crate) const SEEN_WITHIN: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ pub(crate) async fn run(
             Work::Append(staged, in_hand) => {
                 group = staged;
                 *held.lock().unwrap_or_else(PoisonError::into_inner) = in_hand;
-                let appended = append(&mut group, &mut *writer, &*log).await;
+                let appended = append(&mut group, &mut *writer, &log).await;
                 let_go();
                 appended
             }
@@ -60,7 +60,7 @@ pub(crate) async fn run(
             }
             return Err(error);
         }
-        answer(&mut group.staged, &*log).await;
+        answer(&mut group.staged, &log).await;
         group.batch.clear();
         // Where the loop has ended, or has enough of them, it is dropped.
         let _ = emptied.try_send(*group);
@@ -74,7 +74,7 @@ fn told<T>(done: oneshot::Sender<T>, what: T) {
 }
 
 /// Appends the group, whose batch it leaves empty where the writer still has it.
-async fn append(group: &mut Group, writer: &mut dyn Writer, log: &dyn EventLog) -> Result<(), LogError> {
+async fn append(group: &mut Group, writer: &mut dyn Writer, log: &Arc<dyn EventLog>) -> Result<(), LogError> {
     let begin = Instant::now();
     if is_planted(Bug::AnswerBeforeCommit) {
         answer(&mut group.staged, log).await;
@@ -97,15 +97,19 @@ async fn append(group: &mut Group, writer: &mut dyn Writer, log: &dyn EventLog) 
     Ok(())
 }
 
-async fn answer(staged: &mut Vec<Staged>, log: &dyn EventLog) {
+async fn answer(staged: &mut Vec<Staged>, log: &Arc<dyn EventLog>) {
     for waiting in staged.drain(..) {
         match waiting {
             Staged::Answer(reply, outcome) => reply.send(outcome),
             Staged::Run(run) => run(true),
             Staged::Before(sender, tag) => drop(sender.send((tag, Ok(None)))),
-            Staged::Replay(reply, partition, position) => {
-                reply.send(answer_at(log, partition, position, true).await);
+            // Read back beside the commits: who sends old commands again holds up nobody's new ones.
+            Staged::Replay(reply @ Reply::One(_), partition, position) => {
+                let log = Arc::clone(log);
+                tokio::spawn(async move { reply.send(answer_at(&*log, partition, position, true).await) });
             }
+            // Of many, the answers come in the order that they were asked for.
+            Staged::Replay(reply, partition, position) => reply.send(answer_at(&**log, partition, position, true).await),
         }
     }
 }

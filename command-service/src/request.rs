@@ -58,7 +58,9 @@ pub enum Refusal {
     #[error("the log failed, so it is unknown whether the command was booked; sending it again with the same id is safe")]
     OutcomeUnknown,
     /// The aliases of the book are hashed by another key.
-    #[error("the book's aliases are hashed by another key than this process has: give it the file that the others have (--alias-key-file), or put the old alias.key back into the data folder")]
+    #[error(
+        "the book's aliases are hashed by another key than this process has: give it the file that the others have (--alias-key-file), or put the old alias.key back into the data folder"
+    )]
     OtherAliasKey,
     /// What would go over the log has more bytes than a message may have.
     #[error("the {what} would have {bytes} bytes, more than the {bytes_max} that it may have (docs/limits.md); nothing was done")]

@@ -206,3 +206,24 @@ async fn an_address_that_is_none_is_told_at_once() {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && told.contains(r#""loyalty.example.org" is no address of a service"#), "{told}");
 }
+
+/// Two keys would give one card two names, of which a shop's message finds one.
+#[tokio::test]
+async fn a_second_key_of_aliases_is_refused() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let url = embedded_postgres::testing::database("aliases").await;
+    let up = Up::start(first.path(), &["--database-url", &url]).await;
+    up.put(&format!("{P}/rulebook"), rulebook()).await;
+    up.post(&format!("{P}/accounts"), json!({"account_id": "m1"})).await;
+    let card = json!({"kind": "card", "value": "4711"});
+    let (status, answer) = up.post(&format!("{P}/accounts/m1/aliases"), card.clone()).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    up.stop().await;
+    let refused = loyalty(&["up", "--listen", "127.0.0.1:0", "--database-url", &url], second.path()).output().await.unwrap();
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("the book's aliases are hashed by another key") && why.contains("--alias-key-file"), "{why}");
+    let key = first.path().join("alias.key");
+    let up = Up::start(second.path(), &["--database-url", &url, "--alias-key-file", key.to_str().unwrap()]).await;
+    assert_eq!(up.post(&format!("{P}/accounts/m1/aliases"), card).await.1["code"], "alias_exists");
+    up.stop().await;
+}

@@ -1,6 +1,7 @@
 //! What can be asked of an account. Invariant: a command that passed [`Command::check`] is well formed; whether it is granted is
 //! for decide.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -334,6 +335,17 @@ impl Purchase {
     #[must_use]
     pub fn charge(&self, decimals: Option<u32>) -> Amount {
         self.lines.iter().fold(Amount::ZERO, |sum, line| sum.plus(line.charge(decimals)))
+    }
+
+    /// Where lines stand, by their ids. To find `count` of many is to make an index first: one look for each goes through all lines.
+    pub(crate) fn places(&self, count: usize) -> impl Fn(&Id) -> Option<u32> {
+        const FEW: usize = 16;
+        let places = || (0_u32..).zip(self.lines.iter().map(|line| &line.line_id));
+        let index: Option<BTreeMap<&Id, u32>> = (count > FEW).then(|| places().map(|(place, id)| (id, place)).collect());
+        move |id| match &index {
+            Some(index) => index.get(id).copied(),
+            None => places().find(|(_, other)| *other == id).map(|(place, _)| place),
+        }
     }
 
     fn check(&self) -> Result<(), Invalid> {

@@ -34,7 +34,7 @@ pub struct Facts {
 /// What of a purchase has been given back, and how its lines are charged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
-    /// Quantities given back, by the line's position.
+    /// Quantities given back, in the order of the lines' positions, each once.
     pub returned: Vec<(u32, Amount)>,
     /// Money given back that no line was named for; it lowers every line kept in proportion.
     pub returned_amount: Amount,
@@ -54,8 +54,16 @@ impl Kept {
     /// The quantity of line `index` that is kept.
     #[must_use]
     pub fn quantity(&self, index: usize, line: &Line) -> Amount {
-        let returned = self.returned.iter().filter(|(i, _)| usize::try_from(*i) == Ok(index));
-        returned.fold(line.quantity, |kept, (_, quantity)| kept.minus(*quantity))
+        let found = u32::try_from(index).ok().and_then(|index| self.returned.binary_search_by_key(&index, |(i, _)| *i).ok());
+        found.map_or(line.quantity, |i| line.quantity.minus(self.returned[i].1))
+    }
+
+    /// Books `quantity` of the line at `index` as given back.
+    pub(crate) fn give_back_line(&mut self, index: u32, quantity: Amount) {
+        match self.returned.binary_search_by_key(&index, |(i, _)| *i) {
+            Ok(i) => self.returned[i].1 = self.returned[i].1.plus(quantity),
+            Err(i) => self.returned.insert(i, (index, quantity)),
+        }
     }
 
     /// What was charged for the part of line `index` that is kept: its share of the line's charge, by quantity.
@@ -258,11 +266,10 @@ impl Kept {
             }
             Returned::Amount(amount) => self.returned_amount = self.returned_amount.plus(refunded.map_or(*amount, |refunded| refunded.goods)),
             Returned::Lines(lines) => {
+                let place_of = purchase.places(lines.len());
                 for (line_id, quantity) in lines {
-                    let Some((index, _)) = (0_u32..).zip(&purchase.lines).find(|(_, line)| line.line_id == *line_id) else { continue };
-                    match self.returned.iter_mut().find(|(i, _)| *i == index) {
-                        Some((_, returned)) => *returned = returned.plus(*quantity),
-                        None => self.returned.push((index, *quantity)),
+                    if let Some(index) = place_of(line_id) {
+                        self.give_back_line(index, *quantity);
                     }
                 }
             }

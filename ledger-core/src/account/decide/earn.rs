@@ -68,7 +68,9 @@ fn wake(account: &Account, at: Moment, (version, now_rules): (&Version, &Version
             events.push(Event { at, kind: EventKind::AccountOpened { pending, tier } });
         }
         Status::Inactive if !expire::lapses_by(context.program, account.last_activity.max(at), context.now) => {
-            events.push(Event { at, kind: EventKind::AccountWoken });
+            // Told late, it wakes the account no earlier than it fell asleep.
+            let asleep_at = context.program.sleeps_at(account.last_activity).map_or(at, |lapsed| lapsed.min(context.now));
+            events.push(Event { at: at.max(asleep_at), kind: EventKind::AccountWoken });
         }
         _ => {}
     }

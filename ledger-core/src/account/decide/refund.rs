@@ -54,15 +54,17 @@ fn money(goods: Exact) -> Result<Amount, Rejection> {
 impl Left<'_> {
     fn lines(&self, lines: &[(Id, Amount)], shipping: Option<Amount>) -> Result<Refunded, Rejection> {
         let mut kept = self.kept.clone();
+        let place_of = self.purchase.places(lines.len());
         for (line_id, returned) in lines {
-            let Some(index) = self.purchase.lines.iter().position(|line| line.line_id == *line_id) else {
+            let Some(index) = place_of(line_id) else {
                 return Err(Rejection::LineNotFound { purchase_id: self.purchase.purchase_id.clone(), line_id: line_id.clone() });
             };
-            let left = kept.quantity(index, &self.purchase.lines[index]);
+            let place = index as usize;
+            let left = kept.quantity(place, &self.purchase.lines[place]);
             if *returned > left {
                 return Err(Rejection::ReturnExceedsPurchase { returned: *returned, kept: left });
             }
-            kept.give_back(self.purchase, &Returned::Lines(vec![(line_id.clone(), *returned)]), None);
+            kept.give_back_line(index, *returned);
         }
         let after = gross(self.purchase, &kept).map_err(too_large)?;
         let (before, rest) = (money(self.goods)?, money(after)?);
