@@ -150,7 +150,7 @@ pub struct ApiOptions {
     /// A JSON file of API keys, as `loyalty key` prints them.
     #[arg(long, env = "LOYALTY_API_KEYS")]
     pub api_keys: Option<PathBuf>,
-    /// An address under which the API is known, such as https://loyalty.example.org; several with commas. It answers to localhost and to IP addresses besides.
+    /// An address under which the API is known, such as `https://loyalty.example.org`; several with commas. It answers to localhost and to IP addresses besides.
     #[arg(long, env = "LOYALTY_PUBLIC_URL", value_delimiter = ',')]
     pub public_url: Vec<String>,
 }

@@ -94,7 +94,6 @@ pub struct Bought {
     most: Option<i64>,
     /// What it keeps of them under the caps though its goods are back, as what others would get instead has no lot to go to.
     stays: Option<i64>,
-    /// The lot that it gave.
     lot: Option<usize>,
     /// How many of its points that are lost were counted as taken.
     counted: i64,
