@@ -28,8 +28,10 @@ use crate::{AuditError, file};
 pub(crate) const CHUNK: usize = 20_000;
 const LEVEL: i32 = 3;
 const ROOM_BYTES_MAX: u64 = 64 << 20;
-/// Records are packed to a tenth, very similar ones to a fiftieth.
-const RATIO_MAX: u64 = 200;
+/// Records are packed to a tenth; large ones that are all alike, to a thousandth.
+const RATIO_MAX: u64 = 2000;
+/// More than any chunk has: of 20,000 records, each of 200,000 bytes.
+const CHUNK_BYTES_MAX: u64 = 4 << 30;
 const SCHEMAS: [(&str, &str); 2] = [
     ("archive.proto", include_str!("../../schemas/proto/loyalty/v1/archive.proto")),
     ("book.proto", include_str!("../../schemas/proto/loyalty/v1/book.proto")),
@@ -68,7 +70,7 @@ fn read_chunk(path: &Path) -> Result<Vec<u8>, AuditError> {
 
 /// Unpacks what is large, or does not say how large it is: to as much as records can come to, so that a few bytes don't take all memory.
 fn unpack(path: &Path, packed: &[u8]) -> Result<Vec<u8>, AuditError> {
-    let bytes_max = ROOM_BYTES_MAX.max(packed.len() as u64 * RATIO_MAX);
+    let bytes_max = (packed.len() as u64 * RATIO_MAX).clamp(ROOM_BYTES_MAX, CHUNK_BYTES_MAX);
     let mut bytes = Vec::new();
     let unpacked = zstd::stream::Decoder::new(packed).and_then(|decoder| decoder.take(bytes_max + 1).read_to_end(&mut bytes));
     if unpacked.map_err(file("unpack", path))? as u64 > bytes_max {

@@ -17,6 +17,9 @@ use crate::tree::{Tree, drop_superseded, write};
 use crate::{AuditError, file};
 
 const READ_MAX: usize = 5000;
+/// How long the log may take to show what was sealed.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How many entries one bundle has.
 const BUNDLE: u64 = 256;
 
@@ -160,7 +163,7 @@ impl Sealer {
             }
             head.outcomes.push(reached);
         }
-        if let Some(last) = last.filter(|last| (&last.records, &last.outcomes, last.programs) == (&head.records, &head.outcomes, head.programs)) {
+        if let Some(last) = last.clone().filter(|last| (&last.records, &last.outcomes, last.programs) == (&head.records, &head.outcomes, head.programs)) {
             return Ok((last, false));
         }
         if size % BUNDLE == 0 {
@@ -168,6 +171,7 @@ impl Sealer {
         }
         bundle.push(head.text());
         self.enter(size, &bundle)?;
+        self.tidy(size, last.as_ref(), &head)?;
         Ok((head, true))
     }
 
@@ -194,6 +198,11 @@ impl Sealer {
     /// Refuses a log that does not go on from where `last` sealed it: whatever was signed then would be denied by what is signed now. Of each stream
     /// its length is compared and its last record, which tells when it was decided and names the record before it.
     async fn require_extended(&self, log: &dyn EventLog, last: &Head) -> Result<(), AuditError> {
+        // What was sealed by another process is on the log, but may take its time to be seen here.
+        let deadline = tokio::time::Instant::now() + SEEN_WITHIN;
+        while log.ends().await?.iter().zip(&last.records).any(|(end, (size, _))| end < size) && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
         let diverged = |stream: String, what: String| AuditError::Diverged { folder: self.folder.clone(), stream, what };
         let ends = log.ends().await?;
         for (partition, (size, _)) in (0..).zip(&last.records).filter(|(_, (size, _))| *size > 0) {
@@ -256,6 +265,21 @@ impl Sealer {
         }
     }
 
+    /// Deletes tiles that neither the checkpoint signed just now nor the one before it needs.
+    fn tidy(&self, heads_before: u64, last: Option<&Head>, head: &Head) -> Result<(), AuditError> {
+        drop_superseded(&self.folder, [heads_before, heads_before + 1])?;
+        let size = |of: &[Reached], partition: usize| of.get(partition).map_or(0, |(size, _)| *size);
+        for (name, now, before) in [("records", &head.records, last.map(|last| &last.records)), ("outcomes", &head.outcomes, last.map(|last| &last.outcomes))] {
+            for partition in 0..now.len() {
+                let sizes = [before.map_or(0, |before| size(before, partition)), size(now, partition)];
+                if sizes[0] != sizes[1] {
+                    drop_superseded(&self.folder.join(format!("{name}/{partition:03}")), sizes)?;
+                }
+            }
+        }
+        drop_superseded(&self.folder.join("programs/000"), [last.map_or(0, |last| last.programs.0), head.programs.0])
+    }
+
     fn grow(&self, stream: &str, from: Reached, leaves: Vec<Hash>) -> Result<Reached, AuditError> {
         if leaves.is_empty() {
             return Ok(from);
@@ -281,9 +305,7 @@ impl Sealer {
         let checkpoint = Checkpoint::new(self.signer.name(), size, root, "").map_err(|_| AuditError::Key("its name can't be an origin".into()))?;
         let mut note = Note::new(&checkpoint.to_bytes(), &[]).map_err(|error| AuditError::Wrong(error.to_string()))?;
         note.add_sigs(&[&self.signer]).map_err(|error| AuditError::Wrong(error.to_string()))?;
-        let at = bundle_path(&self.folder, before / BUNDLE, bundle.len() as u64);
-        write(&at, &entries)?;
-        drop_superseded(&at)?;
+        write(&bundle_path(&self.folder, before / BUNDLE, bundle.len() as u64), &entries)?;
         write(&self.folder.join("checkpoint"), &note.to_bytes())
     }
 }

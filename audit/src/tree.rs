@@ -71,7 +71,6 @@ impl Tree {
             let data = tile.read_data(self).map_err(wrong)?;
             let at = self.folder.join(path(&tile));
             write(&at, &data)?;
-            drop_superseded(&at)?;
         }
         (self.written, self.new) = (self.size, BTreeMap::new());
         self.tiles.borrow_mut().clear();
@@ -90,7 +89,8 @@ impl Tree {
             if tiles.len() > 64 {
                 tiles.clear();
             }
-            let data = std::fs::read(self.folder.join(&path)).map_err(|_| Error::InvalidTile)?;
+            let width = usize::try_from(width).unwrap_or(0);
+            let data = read_tile(&self.folder.join(&path), width).ok_or(Error::InvalidTile)?;
             tiles.insert(path.clone(), data);
         }
         tile.hash_at_index(&tiles[&path], index)
@@ -112,9 +112,6 @@ fn wrong(error: Error) -> AuditError {
     AuditError::Wrong(format!("the tree's tiles don't fit together: {error}"))
 }
 
-/// How many partial tiles of one tile are kept: the last one, and the one that somebody may be reading.
-const PARTIALS: usize = 2;
-
 /// Writes a file whole or not at all, so that it outlives a power cut.
 pub(crate) fn write(path: &Path, data: &[u8]) -> Result<(), AuditError> {
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -131,17 +128,43 @@ pub(crate) fn write(path: &Path, data: &[u8]) -> Result<(), AuditError> {
     write().map_err(file("write", path))
 }
 
-/// Deletes the partial tiles beside the one at `path` that narrower trees had: each is the beginning of the next (C2SP tlog-tiles, "partial tiles").
-pub(crate) fn drop_superseded(path: &Path) -> Result<(), AuditError> {
-    let Some(folder) = path.parent().filter(|folder| folder.extension().is_some_and(|end| end == "p")) else { return Ok(()) };
-    let files = std::fs::read_dir(folder).map_err(file("read", folder))?.filter_map(Result::ok);
-    let mut widths: Vec<u32> = files.filter_map(|file| file.file_name().to_str()?.parse().ok()).collect();
-    widths.sort_unstable_by(|one, other| other.cmp(one));
-    for width in widths.into_iter().skip(PARTIALS) {
-        let old = folder.join(width.to_string());
-        std::fs::remove_file(&old).map_err(file("delete", &old))?;
+/// Deletes the partial tiles of the tree in `folder` but those that it had at one of `sizes`: each is the beginning of the next (C2SP tlog-tiles, "partial
+/// tiles"). Only once what is signed has one of these sizes: whoever goes on from a checkpoint needs the tiles of its size.
+pub(crate) fn drop_superseded(folder: &Path, sizes: [u64; 2]) -> Result<(), AuditError> {
+    let mut kept: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+    for size in sizes {
+        let tiles = (0..8).map(|level| (level, size >> (u32::from(HEIGHT) * u32::from(level)))).take_while(|(_, nodes)| *nodes > 0);
+        for (level, nodes) in tiles {
+            let (index, width) = (nodes >> HEIGHT, nodes % (1 << HEIGHT));
+            let tile = Tile::new(HEIGHT, level, index, 1 << HEIGHT, false);
+            let partials = folder.join(path(&tile)).with_extension("p");
+            kept.entry(partials.clone()).or_default().push(width.to_string());
+            if level == 0 {
+                kept.entry(folder.join(path(&tile).replacen("tile/0/", "tile/entries/", 1)).with_extension("p")).or_default().push(width.to_string());
+            }
+        }
+    }
+    for (partials, widths) in kept {
+        let Ok(files) = std::fs::read_dir(&partials) else { continue };
+        for old in files.filter_map(Result::ok).filter(|file| !widths.iter().any(|width| file.file_name() == width.as_str())) {
+            std::fs::remove_file(old.path()).map_err(file("delete", &old.path()))?;
+        }
     }
     Ok(())
+}
+
+/// The bytes of the tile at `path`; of a partial one, the beginning of a wider one where it is gone, as a sealer that was interrupted leaves it.
+fn read_tile(path: &Path, width: usize) -> Option<Vec<u8>> {
+    if let Ok(data) = std::fs::read(path) {
+        return Some(data);
+    }
+    let partials = path.parent().filter(|folder| folder.extension().is_some_and(|end| end == "p"))?;
+    let wider = std::fs::read_dir(partials).ok().into_iter().flatten().filter_map(Result::ok).map(|file| file.path());
+    let whole = std::iter::once(partials.with_extension(""));
+    whole.chain(wider).filter_map(|path| std::fs::read(path).ok()).find(|data| data.len() >= width * 32).map(|mut data| {
+        data.truncate(width * 32);
+        data
+    })
 }
 
 /// The root of a tree that grows leaf by leaf, of which only the open subtrees are kept.

@@ -13,6 +13,8 @@ const AGES_MIN: usize = 4;
 const AGES_MAX: usize = 6;
 /// Spending fades that is less than this share of what it was: of less, chance can't be told from fading.
 const FADED: f64 = 0.95;
+/// Ages to which less than this share of the most points has come are passed over.
+const EXPOSURE: f64 = 0.01;
 /// Months after which nothing is looked at any more.
 const MONTHS_MAX: u32 = 1200;
 
@@ -45,6 +47,9 @@ pub fn tail(cohorts: &[Vec<Step>]) -> Option<Tail> {
             *sum = [sum[0] + step.left, sum[1] + step.spent.max(0.0)];
         }
     }
+    // Of an age that only a few points have come to, nothing can be told: a few that were spent would make it the busiest.
+    let most = sums.iter().fold(0.0_f64, |most, sum| most.max(sum[0]));
+    let ages = sums.iter().rposition(|sum| sum[0] >= EXPOSURE * most)? + 1;
     let busiest = (0..ages).max_by(|one, other| rate(&sums[*one..=*one]).total_cmp(&rate(&sums[*other..=*other])))?;
     let seen = ages - busiest;
     if seen < AGES_MIN {
@@ -109,6 +114,18 @@ mod tests {
         // Then what follows is near 0.2 × 0.5⁸ × 2, a little more as the mean of some ages is above their middle.
         assert!(tail.share > 0.001_56 && tail.share < 0.004, "{tail:?}");
         assert!(tail.standard_error >= tail.share, "{tail:?}");
+    }
+
+    #[test]
+    fn a_few_points_of_the_oldest_month_change_nothing() {
+        let mut cohorts = cohorts(&(0..8).map(|age| 0.2 * 0.5_f64.powi(age)).collect::<Vec<f64>>());
+        let before = tail(&cohorts).unwrap();
+        let pilot = cohorts[0].iter().map(|step| Step { left: step.left * 0.003, spent: step.spent * 0.003, ..*step });
+        let mut pilot: Vec<Step> = pilot.collect();
+        pilot.push(Step { left: 3.0, spent: 2.0, lost: 0.0, elapsed: 1.0 });
+        cohorts.insert(0, pilot);
+        let after = tail(&cohorts).unwrap();
+        assert!((after.share - before.share).abs() < 0.1 * before.share, "{before:?} {after:?}");
     }
 
     #[test]

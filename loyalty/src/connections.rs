@@ -25,6 +25,7 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(30);
 const FINISH_WITHIN: Duration = Duration::from_secs(20);
 /// Files that the process needs beside its connections: the state store's, the database's, Kafka's.
 const OTHER_FILES: u64 = 4096;
+const BUSY_WITHIN: Duration = Duration::from_secs(1);
 const WARN_EVERY: Duration = Duration::from_secs(60);
 /// What is answered where there are too many.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -111,12 +112,17 @@ pub async fn serve(listener: TcpListener, router: Router, told: impl Future<Outp
 
 fn answer(stream: TcpStream, from: SocketAddr, router: &Router, peers: &Arc<Mutex<Peers>>, graceful: &GracefulShutdown) {
     let Some(place) = Place::take(peers, from.ip().to_canonical()) else {
-        // Best effort: who does not read it sees the connection close.
-        let _ = stream.try_write(BUSY);
+        // Best effort: who does not read it at once sees the connection close.
+        tokio::spawn(tokio::time::timeout(BUSY_WITHIN, async move {
+            if stream.writable().await.is_ok() {
+                let _ = stream.try_write(BUSY);
+            }
+        }));
         return;
     };
     let _ = stream.set_nodelay(true);
-    let mut builder = Builder::new(TokioExecutor::new());
+    // HTTP/1.1 alone: whoever may begin with another version may take any time to say with which.
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone())).into_owned();
     let watched = graceful.watch(connection);

@@ -1,4 +1,4 @@
--- Of which program a rejected message is, as far as that could be read. Bodies are kept without the number of a card or member from here on; those of
+-- Of which program a rejected message is, as far as that could be read. Bodies are kept without the number of a card or member from here on, if they can be read; those of
 -- before are emptied, as they may have some.
 ALTER TABLE rejected ADD COLUMN program text COLLATE "C";
 UPDATE rejected SET body = '\x';

@@ -150,6 +150,9 @@ async fn half_requests_of_one_peer_keep_nobody_out() {
     rlimit::increase_nofile_limit(16_384).unwrap();
     let data = tempfile::tempdir().unwrap();
     let up = Up::start(data.path(), &[]).await;
+    let mut silent = connect_from([127, 0, 0, 4], &up.address).await;
+    let mut preface = connect_from([127, 0, 0, 4], &up.address).await;
+    preface.write_all(b"PRI * HT").await.unwrap();
     let mut slow = Vec::new();
     for _ in 0..1500 {
         let mut connection = connect_from([127, 0, 0, 2], &up.address).await;
@@ -178,6 +181,8 @@ async fn half_requests_of_one_peer_keep_nobody_out() {
     // Who said nothing whole within its time is gone, and its place is free.
     let mut rest = Vec::new();
     slow[0].read_to_end(&mut rest).await.unwrap();
+    silent.read_to_end(&mut rest).await.unwrap();
+    preface.read_to_end(&mut rest).await.unwrap();
     for connection in &mut served[..10] {
         drop(connection.shutdown().await);
     }

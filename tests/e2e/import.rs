@@ -440,7 +440,7 @@ async fn a_rejected_row_names_the_field_that_is_wrong() {
         row("p1", 1, "1,5.00,5"),
         row("p1", 2, "1,5.00,"),
         row("p2", 1, "1,5.00,5"),
-        row("p2", 2, "1,5.00,0"),
+        row("p2", 2, "1,5.00,6"),
         // It lacks its shipping, so it has as many values as it should.
         row("p3", 1, "1,12,05"),
         row("p4", 1, "1,5,2.50,0"),

@@ -347,7 +347,7 @@ async fn a_purchase_published_twice_is_claimed_for_one_account() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_booked_is_kept_as_it_came_with_the_reason() {
+async fn what_cannot_be_booked_is_kept_with_the_reason() {
     let (_data, up, shop) = start("kept", &[]).await;
     let whole = v1::Purchase { account_id: "m1".into(), ..message("P1") };
     let mut long = whole.clone();
@@ -361,7 +361,7 @@ async fn what_cannot_be_booked_is_kept_as_it_came_with_the_reason() {
         (&[], [&[3], &*bytes].concat(), "magic_byte", "not protobuf"),
         (&[], confluent, "no_registry", "--schema-registry"),
         (&[("message-type", "other.Thing")], bytes.clone(), "malformed", "loyalty.v1.PurchaseReturn"),
-        (&[], b"{\"specversion\": \"0.3\"}".to_vec(), "malformed", "/specversion"),
+        (&[], b"{\"specversion\":\"0.3\"}".to_vec(), "malformed", "/specversion"),
         (&[], nobody.encode_to_vec(), "malformed", "exactly one of them"),
         (&[], program.encode_to_vec(), "program_not_found", "nowhere"),
         (&[], long.encode_to_vec(), "malformed", "malformed"),
@@ -375,8 +375,10 @@ async fn what_cannot_be_booked_is_kept_as_it_came_with_the_reason() {
     let kept = items(&up, "/v1/intake/rejected?limit=500", messages.len()).await;
     assert_eq!(kept.len(), messages.len());
     for (row, (_, body, code, words)) in kept.iter().zip(&messages) {
+        // Of what can't be read, nobody can tell where a card's number stands.
+        let is_read = row["program"].is_string() || body.starts_with(b"{");
         let hex = body.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        assert_eq!((&row["code"], &row["body_hex"]), (&json!(code), &json!(hex)), "{row}");
+        assert_eq!((&row["code"], &row["body_hex"]), (&json!(code), &json!(if is_read { hex } else { String::new() })), "{row}");
         assert!(row["reason"].as_str().unwrap().contains(words), "{row}");
     }
     let (_, page) = up.get("/v1/intake/rejected?limit=4").await;
@@ -388,7 +390,7 @@ async fn what_cannot_be_booked_is_kept_as_it_came_with_the_reason() {
     let masked = items(&up, "/v1/intake/rejected?program=elsewhere", 1).await;
     let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
     let body = masked[0]["body_hex"].as_str().unwrap();
-    assert!(!body.contains(&hex("CARD-4711")) && body.contains(&hex("*********")) && body.contains(&hex("XQZ")), "{masked:?}");
+    assert!(!body.contains(&hex("CARD-4711")) && body.contains(&hex("\"***\"")) && body.contains(&hex("XQZ")), "{masked:?}");
     assert_eq!((masked.len(), &masked[0]["program"]), (1, &json!("elsewhere")));
     up.stop().await;
 }

@@ -67,7 +67,7 @@ pub struct RejectedView {
     pub reason: String,
     /// Its program, where that could be read.
     pub program: Option<String>,
-    /// The message's bytes, in hexadecimal, with stars in place of the number of its card or member.
+    /// The message's bytes, in hexadecimal, with stars in place of the number of its card or member; empty where it can't be read.
     pub body_hex: String,
     /// When it was read.
     pub received_at: Option<String>,

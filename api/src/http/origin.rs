@@ -44,13 +44,17 @@ impl PublicUrls {
         let name = host.host();
         let is_address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
         let lower = name.to_ascii_lowercase();
-        is_address || lower == "localhost" || lower.ends_with(".localhost") || self.0.iter().any(|url| url.host() == Some(&lower))
+        is_address
+            || lower == "localhost"
+            || lower.ends_with(".localhost")
+            || self.0.iter().any(|url| url.host().is_some_and(|host| host.eq_ignore_ascii_case(name)))
     }
 
     /// Whether a page at `origin` may ask a service that is asked as `host`.
     fn trusts(&self, origin: &Uri, host: Option<&Authority>) -> bool {
         let authority = origin.authority();
-        let is_public = |url: &Uri| url.scheme() == origin.scheme() && url.host() == origin.host() && port(url) == port(origin);
+        let same_host = |url: &Uri| url.host().zip(origin.host()).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other));
+        let is_public = |url: &Uri| url.scheme() == origin.scheme() && same_host(url) && port(url) == port(origin);
         authority.is_some() && (authority == host || self.0.iter().any(is_public))
     }
 }
@@ -119,7 +123,7 @@ mod tests {
     use super::*;
 
     fn told(method: &str, headers: &[(&str, &str)]) -> Result<(), String> {
-        let urls = PublicUrls::read(&["https://loyalty.example.org".into(), "http://till.example.org:8080".into()]).unwrap();
+        let urls = PublicUrls::read(&["https://Loyalty.example.org".into(), "http://till.example.org:8080".into()]).unwrap();
         let mut request = Request::builder().method(method).uri("/v1/programs");
         for (name, value) in headers {
             request = request.header(*name, *value);

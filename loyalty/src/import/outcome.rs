@@ -99,7 +99,9 @@ impl Tally {
         self.heard = tag;
         if let Some(waiting) = self.waiting.front_mut() {
             if self.format == Format::OnlineRetail
-                && let (Err(_), Asked::Purchase(account), Some(line)) = (&outcome, &waiting.asked, waiting.rows.first())
+                && let (Err(refusal), Asked::Purchase(account), Some(line)) = (&outcome, &waiting.asked, waiting.rows.first())
+                // An invoice that is in the book as it was before is one that cancellations can be matched with.
+                && refusal.code() != "id_reused"
             {
                 self.purchases.refused.entry(account.clone()).or_insert(*line);
             }

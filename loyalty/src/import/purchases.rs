@@ -6,6 +6,7 @@ use api::read_command;
 use compact_str::CompactString;
 use ledger_core::account::command::{Action, Origin, Purchase};
 use ledger_core::id::Id;
+use ledger_core::points::Amount;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
@@ -170,10 +171,12 @@ fn agree(whole: &mut Row, row: &Row) -> Result<(), &'static str> {
     if purchase.currency != row.currency {
         return Err("currency");
     }
-    if *row_says_shipping && *says_shipping && row.shipping != purchase.shipping {
+    // Many tills write a purchase's shipping on its first row, and 0 on the others.
+    let says = |says: bool, shipping: Amount| says && shipping > Amount::ZERO;
+    if says(*row_says_shipping, row.shipping) && says(*says_shipping, purchase.shipping) && row.shipping != purchase.shipping {
         return Err("shipping");
     }
-    if *row_says_shipping {
+    if says(*row_says_shipping, row.shipping) {
         (purchase.shipping, *says_shipping) = (row.shipping, true);
     }
     agree_text("channel", &mut purchase.channel, &row.channel)?;

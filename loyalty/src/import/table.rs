@@ -98,7 +98,8 @@ impl Table {
     /// Reads the next line that has a value into `line`; false at the end. Spreadsheets end with rows of commas alone.
     pub fn next_line(text: &mut Text, line: &mut Line) -> anyhow::Result<bool> {
         while text.read(line)? {
-            if line.bytes.iter().any(|byte| !matches!(byte, b',' | b' ' | b'\t')) {
+            // Empty cells, quoted or not, and the sign by which DOS ends a file, are no row.
+            if line.bytes.iter().any(|byte| !matches!(byte, b',' | b' ' | b'\t' | b'"' | 0x1a)) {
                 return Ok(true);
             }
         }
@@ -203,13 +204,10 @@ impl Table {
             return None;
         }
         let before = column.checked_sub(1).filter(|before| self.is_amount(*before) && is_one_number(self.cell(*before), text));
-        Some(match before {
-            Some(before) => {
-                let number = format!("{},{text}", self.cell(before));
-                let advice = format!("if {number:?} is one number, write it with a point for its decimals and no comma");
-                Fault::new(&self.names[before], format!("{advice}; if {text:?} is the {name}, write it without zeros before it"))
-            }
-            None => Fault::new(name, format!("{text:?} begins with a zero, as decimals after a comma do: write it without zeros before it")),
+        before.map(|before| {
+            let number = format!("{},{text}", self.cell(before));
+            let advice = format!("if {number:?} is one number, write it with a point for its decimals and no comma");
+            Fault::new(&self.names[before], format!("{advice}; if {text:?} is the {name}, write it without zeros before it"))
         })
     }
 
