@@ -25,7 +25,7 @@ pub use receipt::{Receipt, Sealed, record_text};
 pub use record::{agrees_with, balanced, follows};
 pub use replay::{Difference, Replayed, Standing, Sums, WhatIf, replay};
 pub use seal::{Key, Sealer, make_key};
-pub use verify::{Verified, verify};
+pub use verify::{Verified, extends, verify};
 
 use std::path::{Path, PathBuf};
 

@@ -124,6 +124,29 @@ fn signed_heads(archive: &ArchiveLog, key: &Key) -> Result<Vec<Head>, AuditError
     }
 }
 
+/// Proves that the archive's seal extends the checkpoint in `earlier`, a signed note that somebody kept; tells how many heads that one covers.
+///
+/// # Errors
+/// [`AuditError::Wrong`], where the archive begins with other heads, so that something was changed or taken out since.
+pub fn extends(archive: &ArchiveLog, key: &Key, earlier: &[u8]) -> Result<u64, AuditError> {
+    let earlier = key.open(earlier)?;
+    let path = archive.seal().join("checkpoint");
+    let last = key.open(&std::fs::read(&path).map_err(file("read", &path))?)?;
+    if earlier.size() > last.size() {
+        let (has, had) = (last.size(), earlier.size());
+        return Err(AuditError::Wrong(format!("the archive has {has} checkpoints, the earlier one covers {had}: it is older, or some were taken out")));
+    }
+    let mut frontier = Frontier::default();
+    for text in heads(&archive.seal(), last.size())?.iter().take(usize::try_from(earlier.size()).unwrap_or(usize::MAX)) {
+        frontier.push(record_hash(text.as_bytes()));
+    }
+    if frontier.root() == *earlier.hash() {
+        Ok(earlier.size())
+    } else {
+        Err(AuditError::Wrong(format!("the archive does not extend the earlier checkpoint: its first {} heads are others", earlier.size())))
+    }
+}
+
 /// The leaves of the stream `name` as they were sealed: their roots are those that every head names.
 fn sealed_leaves(archive: &ArchiveLog, name: &str, reached: &[Reached]) -> Result<Vec<Hash>, String> {
     let size = reached.last().map_or(0, |(size, _)| *size);

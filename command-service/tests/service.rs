@@ -434,3 +434,50 @@ async fn an_account_with_a_record_that_cannot_be_read_is_stopped_and_the_others_
     assert!(!service.submit(key("a"), purchase("p2", 10)).await.unwrap().replayed, "and books");
     stop(service, running).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_does_not_follow_stops_its_account_and_no_other() {
+    let (log, folder) = (Faulty::new(), tempfile::tempdir().unwrap());
+    let (service, running) = start(&log, folder.path(), 100).await;
+    service.publish(id("shop"), RULES.into(), "test".into()).await.unwrap();
+    for name in ["a", "b"] {
+        service.submit(key(name), purchase("p1", 10)).await.unwrap();
+    }
+    stop(service, running).await.unwrap();
+    // The first record of b stands there once more.
+    let account = key("b").to_string();
+    let partition = event_log::partition_of(&account, 4);
+    let first = log.log.read(partition, 0, 100).await.unwrap().into_iter().find(|entry| entry.account == account).unwrap();
+    let mut writer = log.log.acquire("somebody").await.unwrap();
+    let record = event_log::NewRecord { partition, position: writer.next_position(partition), account, account_seq: 2, body: first.body };
+    writer.append(Arc::new(Batch { records: vec![record], ..Batch::default() })).await.unwrap();
+    for wiped in [false, false, true] {
+        if wiped {
+            std::fs::remove_dir_all(folder.path()).unwrap();
+        }
+        let (service, running) = start(&log, folder.path(), 100).await;
+        let refused = service.submit(key("b"), purchase("p2", 10)).await.unwrap_err();
+        assert!(refused.code() == "account_stopped" && refused.to_string().contains("which is number 1 after number 1"), "{refused}");
+        assert!(service.submit(key("a"), purchase("p1", 10)).await.unwrap().replayed);
+        stop(service, running).await.unwrap();
+    }
+}
+
+/// As after a backup was restored and other records took the places of those that were lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_store_of_other_records_is_made_anew() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut logs = Vec::new();
+    for (folder, points) in [(&folder, 10), (&other, 99)] {
+        let log = Faulty::new();
+        let (service, running) = start(&log, folder.path(), 100).await;
+        service.publish(id("shop"), RULES.into(), "test".into()).await.unwrap();
+        service.submit(key("a"), purchase("p1", points)).await.unwrap();
+        stop(service, running).await.unwrap();
+        logs.push(log);
+    }
+    assert_eq!(logs[0].ends().await.unwrap(), logs[1].ends().await.unwrap(), "as many records");
+    let (service, running) = start(&logs[1], folder.path(), 100).await;
+    assert_eq!(account(&service, "a").await.balance().available, 99);
+    stop(service, running).await.unwrap();
+}

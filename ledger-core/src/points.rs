@@ -387,4 +387,45 @@ mod tests {
         assert!(Amount::parse("0.1234567").is_none());
         assert!(Amount::parse("1000000000001").is_none());
     }
+
+    #[test]
+    fn an_amount_is_its_units_and_its_scale() {
+        let amount = Amount::from_wire(-1250, 2).unwrap();
+        assert_eq!((amount.units(), amount.scale(), amount.to_string(), format!("{amount:?}")), (-1250, 2, "-12.50".into(), "-12.50".into()));
+        assert_eq!(Amount::from_wire(1, 29), None, "more decimals than a decimal has");
+        assert_eq!([1, 2, 3].map(|decimals| Amount::parse("0.050").unwrap().is_finer_than(decimals)), [true, false, false]);
+        assert!(!Amount::parse("0.05").unwrap().is_finer_than(2));
+    }
+
+    #[test]
+    fn a_whole_number_of_json_is_an_amount() {
+        let read = |json: &str| serde_json::from_str::<Amount>(json).ok();
+        assert_eq!((read("12"), read("-12"), read("\"0.5\"")), (Some(Amount::from(12)), Some(Amount::from(-12)), Amount::parse("0.5")));
+        assert_eq!((read("1000000000001"), read("18446744073709551615"), read("0.5")), (None, None, None));
+    }
+
+    #[test]
+    fn fractions_that_grow_are_reduced_before_they_are_refused() {
+        // Of 10²⁰ tenths, times 10²⁰ tenths: as they stand they have 40 digits below.
+        let large = Exact { numerator: 3 * POWERS_OF_TEN[20], denominator: POWERS_OF_TEN[20] };
+        assert_eq!(large.times(large).unwrap(), Exact { numerator: 9, denominator: 1 });
+        let other = Exact { numerator: 3 * POWERS_OF_TEN[20], denominator: 7 * POWERS_OF_TEN[20] };
+        assert_eq!(large.plus(other).unwrap(), Exact { numerator: 24, denominator: 7 });
+        let negative = Exact { numerator: -3 * POWERS_OF_TEN[20], denominator: POWERS_OF_TEN[20] };
+        assert_eq!(negative.times(large).unwrap(), Exact { numerator: -9, denominator: 1 });
+    }
+
+    #[test]
+    fn what_is_divided_by_less_than_nothing_is_less_than_nothing() {
+        let six = Exact::from(6);
+        assert_eq!(six.over(Exact::from(-4)).unwrap().reduced(), Exact { numerator: -3, denominator: 2 });
+        assert_eq!((six.over(Exact::ZERO), Exact::from(-6).over(Exact::from(-4)).unwrap().round(Rounding::HalfEven)), (Ok(Exact::ZERO), Ok(2)));
+        assert!(six.is_positive() && !Exact::ZERO.is_positive() && !Exact::from(-1).is_positive());
+    }
+
+    #[test]
+    fn whole_units_are_those_that_fit_in() {
+        let units = |value: &str, unit: &str| exact(value).whole_units(Amount::parse(unit).unwrap()).unwrap().to_string();
+        assert_eq!([units("0.57", "0.05"), units("0.05", "0.05"), units("0.049", "0.05")], ["0.55", "0.05", "0"]);
+    }
 }

@@ -23,7 +23,7 @@ pub async fn run(action: AuditAction) -> anyhow::Result<()> {
         AuditAction::Key { name, file } => key(&name, &file),
         AuditAction::Checkpoint { key, data } => checkpoint(&key, &data).await,
         AuditAction::Export { archive, data } => export(&archive, &data).await,
-        AuditAction::Verify { archive, key, against } => verify(&archive, &key, against).await,
+        AuditAction::Verify { archive, key, since, against } => verify(&archive, &key, since.as_deref(), against).await,
         AuditAction::Prove { receipt, key } => prove(&receipt, &key),
         AuditAction::Replay { rulebook, since, edition_of, csv, correct, server, archive, data } => {
             let asked = correct::Basis::read(rulebook.as_deref(), since.as_deref(), edition_of.as_deref())?;
@@ -122,10 +122,15 @@ fn public_key(text: &str) -> anyhow::Result<Key> {
     Ok(Key::parse(&text)?)
 }
 
-async fn verify(folder: &Path, key: &str, against: Option<String>) -> anyhow::Result<()> {
+async fn verify(folder: &Path, key: &str, since: Option<&Path>, against: Option<String>) -> anyhow::Result<()> {
     let key = public_key(key)?;
     let here = Here::of(folder).await?;
     let archive = ArchiveLog::open(&here.folder)?;
+    if let Some(since) = since {
+        let note = std::fs::read(since).with_context(|| format!("can't read {}", since.display()))?;
+        let heads = ::audit::extends(&archive, &key, &note).context("--since")?;
+        println!("the archive extends the checkpoint of {} heads in {}", heads, since.display());
+    }
     let bar = bar(archive.ends().await?.iter().sum(), "verifying");
     let begin = Instant::now();
     let shown = bar.clone();

@@ -172,6 +172,19 @@ async fn an_archive_verifies_alone_and_whatever_is_changed_in_it_is_found_and_na
     assert!(why.contains("1 were sealed, 0 are here"), "{why}");
     pack(&refusals, &kept);
 
+    // It extends the checkpoint that somebody kept, and another book does not.
+    let kept = shop.files.path().join("kept.checkpoint");
+    std::fs::copy(archive.join("seal/checkpoint"), &kept).unwrap();
+    let up = Up::start(shop.data.path(), &["--audit-key", text(&shop.files.path().join("audit.key")), "--seal-seconds", "3600"]).await;
+    let more = json!({"redemption_id": "r9", "account_id": "m1", "points": 100});
+    assert_eq!(up.post(&format!("{P}/redemptions"), more).await.0, StatusCode::CREATED);
+    up.stop().await;
+    let later = shop.archive("later").await;
+    let since = ["audit", "verify", text(&later), "--key", &shop.public, "--since", text(&kept)];
+    assert!(said(&since).await.contains("the archive extends the checkpoint of "));
+    let why = refused(&["audit", "verify", text(&archive), "--key", &shop.public, "--since", text(&later.join("seal/checkpoint"))]).await;
+    assert!(why.contains("it is older, or some were taken out"), "{why}");
+
     // An archive that somebody made to be read for ever, or to take all memory.
     let manifest = archive.join("manifest.json");
     let honest = std::fs::read_to_string(&manifest).unwrap();

@@ -49,6 +49,9 @@ pub enum AuditAction {
         /// The public key: NAME+ID+KEY, or a file with it.
         #[arg(long, env = "LOYALTY_AUDIT_PUBLIC_KEY")]
         key: String,
+        /// An earlier checkpoint, as `loyalty audit checkpoint` or a receipt gives it, that the archive must extend.
+        #[arg(long, env = "LOYALTY_AUDIT_SINCE")]
+        since: Option<PathBuf>,
         /// A database whose read models must equal the archive's fold.
         #[arg(long, env = "LOYALTY_AUDIT_AGAINST", hide_env_values = true)]
         against: Option<String>,
