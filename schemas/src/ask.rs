@@ -105,11 +105,10 @@ impl Ask {
                 to.text(2, actor);
             }),
             What::Settle(_) => to.message(8, |_| {}),
-            What::Snapshot(_, purchase) => to.message(9, |to| {
-                if let Some(purchase) = purchase {
-                    to.text(1, purchase.as_str());
-                }
-            }),
+            What::Snapshot(_, purchase) => {
+                to.message(9, |_| {});
+                to.text(13, purchase.as_ref().map_or("", Id::as_str));
+            }
             What::ProposeClosing { closing, actor, .. } => to.message(10, |to| {
                 to.message(1, |to| closing.encode(to));
                 to.text(2, actor);
@@ -156,8 +155,8 @@ impl Ask {
                 What::ApproveClosing { program, period, proposed_in: approved.proposed_in, actor: approved.actor.into() }
             }
             Kind::Settle(_) => What::Settle(program),
-            Kind::Snapshot(of) => {
-                let purchase = if of.purchase_id.is_empty() { None } else { Some(id(&of.purchase_id, "purchase_id")?) };
+            Kind::Snapshot(_) => {
+                let purchase = if message.purchase_id.is_empty() { None } else { Some(id(&message.purchase_id, "purchase_id")?) };
                 What::Snapshot(key(program)?, purchase)
             }
         };
