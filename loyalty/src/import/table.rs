@@ -339,7 +339,7 @@ mod tests {
         };
         let (field, reason) = shifted(b"p1,a1,1,12,05,0", 4).unwrap();
         assert!(field == "unit_price" && reason.contains(r#""12,05""#), "{reason}");
-        assert_eq!(shifted(b"p1,a1,007,12,5,0", 2).unwrap().0, "quantity");
+        assert_eq!(shifted(b"p1,a1,007,12,5,0", 2), None, "no number stands before it");
         for whole in ["0", "0.5", "10", "", "-1"] {
             assert_eq!(shifted(format!("p1,a1,1,12,{whole},0").as_bytes(), 4), None, "{whole}");
         }
