@@ -87,9 +87,7 @@ impl Sealed {
         let record_proof = texts(Tree::open(&folder.join(format!("records/{partition:03}")), size).prove(position)?);
         Ok(Some(Self { checkpoint, head: text.clone(), head_number: number, head_proof, record_proof }))
     }
-}
 
-impl Sealed {
     /// Checks with `key` that a record of hash `own` stands at `position` of `partition`; tells when it was sealed.
     ///
     /// # Errors

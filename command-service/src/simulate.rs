@@ -5,6 +5,7 @@ use ledger_core::account::command::Action;
 use ledger_core::account::{Account, Command, Context, Decision, Event, Rejection, decide};
 use ledger_core::id::Id;
 
+use crate::request::target;
 use crate::service::Snapshot;
 
 /// What would happen.
@@ -23,10 +24,7 @@ pub struct Simulated {
 /// The purchase that a decision of `command` has to know of; it is to be asked for with the snapshot.
 #[must_use]
 pub fn purchase_of(command: &Command) -> Option<Id> {
-    match &command.action {
-        Action::Return(body) => Some(body.purchase_id.clone()),
-        _ => None,
-    }
+    target(&command.action).filter(|(kind, _)| *kind == "purchase").map(|(_, id)| id.clone())
 }
 
 /// Decides `command` for the account of `snapshot` as the real one would be, and books nothing.

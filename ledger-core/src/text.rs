@@ -1,5 +1,8 @@
 //! Text that people write and others read: which characters it may not have.
 
+/// What text of several lines has to be.
+pub(crate) const VISIBLE_LINES: &str = "text without control characters or others that can't be seen; line feeds and tabs are kept";
+
 /// The first character of `text` that can't be seen and changes what is: control characters (Unicode's category Cc), those that turn the direction
 /// of the text around them (UAX #9, section 2), separators of lines, and those that show nothing at all. Joiners are not among them, as scripts need them.
 #[must_use]

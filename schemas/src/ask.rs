@@ -134,30 +134,25 @@ impl Ask {
         use v1::ask::Kind;
         let message = v1::Ask::decode(bytes)?;
         check_version(message.schema_version)?;
-        let kind = message.kind.ok_or_else(|| bad("kind"))?;
-        if let Kind::NameAliasKey(named) = kind {
-            let what = What::NameAliasKey { fingerprint: fingerprint(&named.fingerprint)?, actor: named.actor.into() };
-            return Ok(Self { program_entries: message.program_entries, what });
-        }
-        let program = id(&message.program, "program")?;
-        let key = |program: Id| Ok::<_, DecodeError>(AccountKey { program, account: id(&message.account, "account")? });
-        let what = match kind {
-            Kind::NameAliasKey(_) => return Err(bad("kind")),
-            Kind::Command(asked) => What::Command(key(program)?, command(asked)?),
-            Kind::Publish(publish) => What::Publish { program, rulebook: publish.rulebook, actor: publish.actor.into() },
-            Kind::SetClock(set) => What::SetClock { program, now: moment(set.now_us, "now_us")?, actor: set.actor.into() },
+        let program = || id(&message.program, "program");
+        let key = || Ok::<_, DecodeError>(AccountKey { program: program()?, account: id(&message.account, "account")? });
+        let what = match message.kind.ok_or_else(|| bad("kind"))? {
+            Kind::NameAliasKey(named) => What::NameAliasKey { fingerprint: fingerprint(&named.fingerprint)?, actor: named.actor.into() },
+            Kind::Command(asked) => What::Command(key()?, command(asked)?),
+            Kind::Publish(publish) => What::Publish { program: program()?, rulebook: publish.rulebook, actor: publish.actor.into() },
+            Kind::SetClock(set) => What::SetClock { program: program()?, now: moment(set.now_us, "now_us")?, actor: set.actor.into() },
             Kind::ProposeClosing(proposed) => {
                 let closing = Box::new(Closing::decode(proposed.closing.ok_or_else(|| bad("closing"))?)?);
-                What::ProposeClosing { program, closing, actor: proposed.actor.into() }
+                What::ProposeClosing { program: program()?, closing, actor: proposed.actor.into() }
             }
             Kind::ApproveClosing(approved) => {
                 let period = month(&approved.period, "period")?;
-                What::ApproveClosing { program, period, proposed_in: approved.proposed_in, actor: approved.actor.into() }
+                What::ApproveClosing { program: program()?, period, proposed_in: approved.proposed_in, actor: approved.actor.into() }
             }
-            Kind::Settle(_) => What::Settle(program),
+            Kind::Settle(_) => What::Settle(program()?),
             Kind::Snapshot(_) => {
                 let purchase = if message.purchase_id.is_empty() { None } else { Some(id(&message.purchase_id, "purchase_id")?) };
-                What::Snapshot(key(program)?, purchase)
+                What::Snapshot(key()?, purchase)
             }
         };
         Ok(Self { program_entries: message.program_entries, what })

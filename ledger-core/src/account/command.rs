@@ -13,7 +13,7 @@ use crate::currency::minor_digits;
 use crate::id::{Alias, Id};
 use crate::points::{Amount, POINTS_MAX, Points};
 use crate::policy::Invalid;
-use crate::text::{hidden, hidden_in_lines};
+use crate::text::{VISIBLE_LINES, hidden, hidden_in_lines};
 use crate::time::Moment;
 
 /// The most lines that one purchase may have.
@@ -323,8 +323,7 @@ impl Reason {
             return Err(Invalid::new("/note", format!("{} bytes", self.note.len()), "at most 1000 bytes"));
         }
         if let Some(character) = hidden_in_lines(&self.note) {
-            let expected = "text without control characters or others that can't be seen; line feeds and tabs are kept";
-            return Err(Invalid::new("/note", format!("{character:?}"), expected));
+            return Err(Invalid::new("/note", format!("{character:?}"), VISIBLE_LINES));
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::program::{Program, Version};
 use super::rulebook::{Expiry, Rulebook, Span};
 use crate::currency::minor_digits;
 use crate::points::{Amount, POINTS_MAX, Points};
-use crate::text::hidden_in_lines;
+use crate::text::{VISIBLE_LINES, hidden_in_lines};
 use crate::time::Zone;
 
 /// One thing that is wrong with a document.
@@ -103,8 +103,7 @@ fn check_texts(pointer: &str, value: &serde_json::Value, invalid: &mut Vec<Inval
     match value {
         serde_json::Value::String(text) => {
             if let Some(character) = hidden_in_lines(text) {
-                let expected = "text without control characters or others that can't be seen; line feeds and tabs are kept";
-                invalid.push(Invalid::new(pointer, format!("{character:?}"), expected));
+                invalid.push(Invalid::new(pointer, format!("{character:?}"), VISIBLE_LINES));
             }
         }
         serde_json::Value::Array(items) => items.iter().enumerate().for_each(|(i, item)| check_texts(&format!("{pointer}/{i}"), item, invalid)),
