@@ -57,7 +57,8 @@ mutants *ARGS:
 bench *ARGS:
     cargo run --release -- bench {{ARGS}}
 
-# Generated files: the rulebook's JSON Schema, golden bytes of what is new.
+# Generated files: the rulebook's JSON Schema, golden bytes of what is new, the time zone database of the release in Cargo.lock.
 generate:
     cargo run -- schema rulebook > schemas/rulebook.schema.json
     GOLDEN=write cargo test -p ledger-schemas
+    GOLDEN=write cargo test -p ledger-core --test zones

@@ -30,7 +30,7 @@ pub enum AnalysisError {
         /// Which.
         program: String,
         /// The last day looked at.
-        until: jiff::civil::Date,
+        until: chrono::NaiveDate,
     },
     /// What was asked for makes no sense.
     #[error("{field} is {value}: {expected}")]
@@ -49,7 +49,7 @@ pub enum AnalysisError {
     #[error("cohort {cohort} can't be put into the journal")]
     Revenue {
         /// Of which month.
-        cohort: jiff::civil::Date,
+        cohort: chrono::NaiveDate,
         /// Why not.
         #[source]
         source: insight::revenue::RevenueError,

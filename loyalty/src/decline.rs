@@ -4,12 +4,13 @@ use analysis::clv::AsOf;
 use analysis::decline::{Asked, Assessed, Assessment, Backtest, Choice, assess, assessments, backtest, put_in_force};
 use anyhow::Context;
 use api::real_now;
+use chrono::NaiveDate;
 use comfy_table::{Table, presets};
 use command_service::Programs;
 use event_log::EventLog;
-use jiff::civil::Date;
 use ledger_core::id::Id;
 use ledger_core::policy::{InsightRules, Rulebook};
+use ledger_core::time::timestamp_text;
 use tokio_postgres::Client;
 
 use crate::args::{DataOptions, DeclineAction, DeclineModel};
@@ -54,7 +55,7 @@ pub async fn run(action: DeclineAction) -> anyhow::Result<()> {
             let until = until.or(last_day(&client, &program).await?).with_context(|| format!("program {program} has no purchases"))?;
             let backtest = backtest(&client, &program, from, until).await?;
             println!("{}", table(&backtest));
-            let days: Vec<String> = backtest.days.iter().map(Date::to_string).collect();
+            let days: Vec<String> = backtest.days.iter().map(NaiveDate::to_string).collect();
             println!(
                 "{} members and month ends measured, of one half; learned from the other, as they were known then. falls: of those whose spend had not fallen yet. Month ends: {}",
                 backtest.measured_on,
@@ -65,7 +66,7 @@ pub async fn run(action: DeclineAction) -> anyhow::Result<()> {
     }
 }
 
-async fn make(program: &str, as_of: Option<Date>, asked: impl Fn(Date) -> Asked, data: &DataOptions) -> anyhow::Result<()> {
+async fn make(program: &str, as_of: Option<NaiveDate>, asked: impl Fn(NaiveDate) -> Asked, data: &DataOptions) -> anyhow::Result<()> {
     let (database, log) = open_caught_up(data).await?;
     let rules = insight_rules(&*log, program).await?;
     let mut client = analysis::open(database.url()).await?;
@@ -116,7 +117,7 @@ fn overview(all: &[Assessment]) -> Table {
         let known_at = one.known_at.map_or_else(String::new, |day| day.to_string());
         let model = models(one);
         let row =
-            [&one.version.to_string(), yes(one.in_force), &model, &one.made_at.to_string(), &one.as_of.to_string(), &known_at, yes(one.is_kept), &one.why];
+            [&one.version.to_string(), yes(one.in_force), &model, &timestamp_text(one.made_at), &one.as_of.to_string(), &known_at, yes(one.is_kept), &one.why];
         table.add_row(row);
     }
     table
@@ -146,7 +147,7 @@ pub async fn rulebook(log: &dyn EventLog, program: &str) -> anyhow::Result<Ruleb
 }
 
 /// The day of the program's last purchase.
-pub async fn last_day(client: &Client, program: &str) -> Result<Option<Date>, tokio_postgres::Error> {
+pub async fn last_day(client: &Client, program: &str) -> Result<Option<NaiveDate>, tokio_postgres::Error> {
     Ok(client.query_one("SELECT max(day) FROM clv.purchase_day WHERE program = $1", &[&program]).await?.get(0))
 }
 

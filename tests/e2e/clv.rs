@@ -150,7 +150,7 @@ fn weekly_and_seldom() -> String {
         let end = if member % 3 == 0 { begin + 40 + member % 90 } else { 360 };
         let mut day = begin;
         while day < end {
-            let at = jiff::civil::date(2010, 1, 4).saturating_add(jiff::Span::new().days(i64::from(day)));
+            let at = ledger_core::time::plus_days(chrono::NaiveDate::from_ymd_opt(2010, 1, 4).unwrap(), day);
             let price = 5 + (member * 37 + day * 11) % (20 + member % 50);
             let (id, account, at, price) = (format!("p{member}-{day}"), format!("m{member}"), format!("{at}T12:00:00Z"), price.to_string());
             rows.write_record([&id, &account, &at, "GBP", "web", "s1", "1", "x", "y", "1", &price, "0", "0"]).unwrap();

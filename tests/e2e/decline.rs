@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Span;
-use jiff::civil::date;
+use chrono::NaiveDate;
+use ledger_core::time::plus_days;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -23,7 +23,7 @@ fn purchases(from: i32, until: i32) -> String {
         let mut day = member % 20;
         while day < end && day <= until {
             if day >= from {
-                let at = date(2010, 1, 4).saturating_add(Span::new().days(day));
+                let at = plus_days(NaiveDate::from_ymd_opt(2010, 1, 4).unwrap(), day);
                 let row = [format!("p{member}-{day}"), format!("m{member}"), format!("{at}T12:00:00Z")].into_iter();
                 let rest = ["GBP", "web", "s1", "1", "x", "home", "1", "25", "0", "0"].map(str::to_owned);
                 all.push(row.chain(rest).collect::<Vec<_>>().try_into().unwrap());

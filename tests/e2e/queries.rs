@@ -1,7 +1,7 @@
 //! Questions about the past, over histories made at random: what was told at a moment is what the book later says was known then; the pages of
 //! a statement make the whole, whatever their size; what is told of the future comes about if nothing else happens.
 
-use jiff::{Span, Timestamp};
+use ledger_core::time::{MINUTE_US, Moment};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -44,15 +44,19 @@ struct Told {
     answer: Value,
 }
 
+fn after(at: Moment, hours: i64) -> Moment {
+    at.plus_micros(hours * 60 * MINUTE_US)
+}
+
 struct History<'a> {
     up: &'a Up,
     program: String,
-    now: Timestamp,
+    now: Moment,
     /// By account: id and price.
     purchases: [Vec<(String, u32)>; 2],
     /// Whether the account is there.
     is_open: [bool; 2],
-    looks: Vec<Timestamp>,
+    looks: Vec<Moment>,
     told: Vec<Told>,
 }
 
@@ -70,7 +74,7 @@ impl History<'_> {
     }
 
     async fn wait(&mut self, hours: i64) {
-        self.now = self.now.checked_add(Span::new().hours(hours)).unwrap();
+        self.now = after(self.now, hours);
         let (status, answer) = self.up.put(&format!("/v1/programs/{}/clock", self.program), json!({"now": self.now.to_string()})).await;
         assert_eq!(status.as_u16(), 200, "{answer}");
         self.settle().await;
@@ -98,7 +102,7 @@ impl History<'_> {
         match step {
             Step::Wait { hours } => self.wait(hours).await,
             Step::Buy { account, hours_late, price } => {
-                let at = self.now.checked_sub(Span::new().hours(hours_late)).unwrap();
+                let at = after(self.now, -hours_late);
                 let body = purchase(&format!("p{n}"), name(account), &at.to_string(), "A", &format!("{price}.00"));
                 if self.send(account, "purchases", body).await {
                     self.purchases[account].push((format!("p{n}"), price));
@@ -107,7 +111,7 @@ impl History<'_> {
             Step::Redeem { account, points, hold, hours_late } => {
                 let mut body = json!({"redemption_id": format!("r{n}"), "account_id": name(account), "points": points, "hold": hold});
                 if hours_late > 0 {
-                    body["occurred_at"] = json!(self.now.checked_sub(Span::new().hours(hours_late)).unwrap().to_string());
+                    body["occurred_at"] = json!(after(self.now, -hours_late).to_string());
                 }
                 self.send(account, "redemptions", body).await;
             }
@@ -174,7 +178,7 @@ impl History<'_> {
     /// What is told of the days to come is what is there when they have come.
     async fn check_ahead(&mut self) {
         for hours in [1, 200, 2000, 5000, 9000] {
-            let ahead = self.now.checked_add(Span::new().hours(hours)).unwrap();
+            let ahead = after(self.now, hours);
             let mut expected = Vec::new();
             for account in (0..ACCOUNTS.len()).filter(|account| self.is_open[*account]) {
                 let question = format!("{}/balance?as_of={ahead}", self.path(account));
@@ -206,7 +210,7 @@ async fn what_was_told_is_told_again_page_by_page_and_comes_about() {
         rules["redeem"]["offline_minutes"] = json!(2880 * (n % 2));
         let (status, answer) = up.put(&format!("/v1/programs/shop{n}/rulebook"), rules).await;
         assert_eq!(status.as_u16(), 201, "{answer}");
-        let now = "2010-03-01T12:00:00Z".parse().unwrap();
+        let now = Moment::parse("2010-03-01T12:00:00Z").unwrap();
         let program = format!("shop{n}");
         let mut history = History { up: &up, program, now, purchases: Default::default(), is_open: [false; 2], looks: Vec::new(), told: Vec::new() };
         history.wait(0).await;

@@ -1,13 +1,13 @@
 //! One fit: both models of buying on the days before the holdout, each against what then happened and against a naive forecast; the better
 //! one, if it beats that, is fitted again to all days and put in force.
 
+use chrono::{DateTime, NaiveDate, Utc};
 use insight::bgnbd::BgNbd;
 use insight::gamma_gamma::{GammaGamma, Spend};
 use insight::lifetime::Buying;
 use insight::pareto_nbd::ParetoNbd;
 use insight::{Estimate, FitError, Histories, bgnbd, gamma_gamma, pareto_nbd};
-use jiff::civil::Date;
-use jiff::{Span, Timestamp};
+use ledger_core::time::plus_days;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
@@ -61,16 +61,19 @@ pub struct Fit {
     /// 1, 2, 3 … within the program.
     pub version: i32,
     /// The first day of the data.
-    pub since: Date,
+    #[serde(with = "ledger_core::time::date")]
+    pub since: NaiveDate,
     /// The last.
-    pub until: Date,
+    #[serde(with = "ledger_core::time::date")]
+    pub until: NaiveDate,
     /// Days at the end that the check was made on.
     pub holdout_days: i32,
     /// Members with a purchase by `until`.
     pub members: u64,
     /// Of what was booked by the end of this day; of all if none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub known_at: Option<Date>,
+    #[serde(with = "ledger_core::time::date::optional")]
+    pub known_at: Option<NaiveDate>,
     /// Whether scores are made by it.
     pub in_force: bool,
     /// Why, or why not.
@@ -148,7 +151,7 @@ pub struct Asked {
 impl Asked {
     /// By all that is known now of the days until `until`, to be kept.
     #[must_use]
-    pub fn until(until: Date, holdout_days: i32) -> Self {
+    pub fn until(until: NaiveDate, holdout_days: i32) -> Self {
         Self { as_of: AsOf::day(until), holdout_days, model: Choice::Best, is_dry_run: false, is_scheduled: false }
     }
 }
@@ -186,7 +189,7 @@ fn check(members: &[Member], spend: Option<&SpendFit>, forecast: impl Fn(&Member
 ///
 /// # Errors
 /// [`AnalysisError`]; a fit that is no good is kept with its reason, not an error.
-pub async fn fit(client: &mut Client, program: &str, asked: &Asked, fitted_at: Timestamp) -> Result<Fit, AnalysisError> {
+pub async fn fit(client: &mut Client, program: &str, asked: &Asked, fitted_at: DateTime<Utc>) -> Result<Fit, AnalysisError> {
     let Asked { as_of, holdout_days, .. } = *asked;
     let until = as_of.day;
     if !(7..=3660).contains(&holdout_days) {
@@ -197,7 +200,7 @@ pub async fn fit(client: &mut Client, program: &str, asked: &Asked, fitted_at: T
     if until > last {
         return Err(AnalysisError::Invalid { field: "until", value: until.to_string(), expected: format!("a day up to the last purchase, {last}") });
     }
-    let cutoff = AsOf { day: until.saturating_sub(Span::new().days(holdout_days)), ..as_of };
+    let cutoff = AsOf { day: plus_days(until, -holdout_days), ..as_of };
     let before = members(client, program, cutoff, until).await?;
     let all = members(client, program, as_of, until).await?;
     let mut fit = estimate(&before, &all, f64::from(holdout_days) / 7.0, asked.model);
@@ -256,8 +259,8 @@ fn estimate(before: &[Member], all: &[Member], weeks: f64, model: Choice) -> Fit
     });
     let mut fit = Fit {
         version: 0,
-        since: Date::ZERO,
-        until: Date::ZERO,
+        since: NaiveDate::default(),
+        until: NaiveDate::default(),
         holdout_days: 0,
         known_at: None,
         members: all.len() as u64,

@@ -1,8 +1,9 @@
 //! From the read model to histories, as of a day.
 
+use chrono::NaiveDate;
 use insight::History;
 use insight::gamma_gamma::Spend;
-use jiff::civil::Date;
+use ledger_core::time::LAST_DATE;
 use serde::Serialize;
 use tokio_postgres::{Client, Row};
 
@@ -31,15 +32,15 @@ pub struct Member {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AsOf {
     /// The end of this day: nothing that was bought or given back later counts.
-    pub day: Date,
+    pub day: NaiveDate,
     /// Only what was booked by the end of this day (UTC); all if none.
-    pub known_at: Option<Date>,
+    pub known_at: Option<NaiveDate>,
 }
 
 impl AsOf {
     /// At the end of `day`, by all that is known now.
     #[must_use]
-    pub fn day(day: Date) -> Self {
+    pub fn day(day: NaiveDate) -> Self {
         Self { day, known_at: None }
     }
 }
@@ -84,7 +85,7 @@ fn read(row: &Row) -> Member {
 }
 
 /// Who had bought by then, by account, and what followed until `until`.
-pub(super) async fn members(client: &Client, program: &str, as_of: AsOf, until: Date) -> Result<Vec<Member>, AnalysisError> {
+pub(super) async fn members(client: &Client, program: &str, as_of: AsOf, until: NaiveDate) -> Result<Vec<Member>, AnalysisError> {
     let rows = client.query(&format!("{DAYS}{MEMBERS}"), &[&program, &as_of.day, &until, &None::<&str>, &as_of.known_at]).await?;
     let mut members: Vec<Member> = rows.iter().map(read).collect();
     members.sort_by(|one, other| one.account.cmp(&other.account));
@@ -92,18 +93,18 @@ pub(super) async fn members(client: &Client, program: &str, as_of: AsOf, until: 
 }
 
 /// The days of the program's first and last purchase until `as_of`; none where there is none.
-pub(super) async fn span(client: &Client, program: &str, as_of: AsOf) -> Result<Option<(Date, Date)>, AnalysisError> {
+pub(super) async fn span(client: &Client, program: &str, as_of: AsOf) -> Result<Option<(NaiveDate, NaiveDate)>, AnalysisError> {
     let sql = format!("{DAYS} SELECT min(day), max(day) FROM days");
     let row = client.query_one(&sql, &[&program, &as_of.day, &as_of.day, &None::<&str>, &as_of.known_at]).await?;
-    Ok(row.get::<_, Option<Date>>(0).zip(row.get(1)))
+    Ok(row.get::<_, Option<NaiveDate>>(0).zip(row.get(1)))
 }
 
 /// The day of the program's last purchase, of what was booked by the end of `known_at`, or of all if none.
 ///
 /// # Errors
 /// What the database says.
-pub async fn last_day(client: &Client, program: &str, known_at: Option<Date>) -> Result<Option<Date>, AnalysisError> {
-    Ok(span(client, program, AsOf { day: Date::MAX, known_at }).await?.map(|(_, last)| last))
+pub async fn last_day(client: &Client, program: &str, known_at: Option<NaiveDate>) -> Result<Option<NaiveDate>, AnalysisError> {
+    Ok(span(client, program, AsOf { day: LAST_DATE, known_at }).await?.map(|(_, last)| last))
 }
 
 /// A category that a member bought from. Spend is told before returns: a return by amount names no line, so it can't be taken off a category.

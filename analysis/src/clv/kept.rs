@@ -1,6 +1,6 @@
 //! The fits that were made, and which of them is in force.
 
-use jiff::Timestamp;
+use chrono::{DateTime, Utc};
 use tokio_postgres::{Client, GenericClient, Row};
 
 use super::fit::Fit;
@@ -18,7 +18,7 @@ fn read(row: &Row) -> Result<Fit, AnalysisError> {
 }
 
 /// Keeps `fit` under the next version.
-pub(super) async fn keep(client: &mut Client, program: &str, fit: &mut Fit, fitted_at: Timestamp) -> Result<(), AnalysisError> {
+pub(super) async fn keep(client: &mut Client, program: &str, fit: &mut Fit, fitted_at: DateTime<Utc>) -> Result<(), AnalysisError> {
     let transaction = client.transaction().await?;
     // One fit of a program at a time takes a number.
     transaction.execute("SELECT pg_advisory_xact_lock(hashtext('analysis.fit'))", &[]).await?;
@@ -37,7 +37,7 @@ pub(super) async fn keep(client: &mut Client, program: &str, fit: &mut Fit, fitt
     Ok(())
 }
 
-async fn put(client: &impl GenericClient, program: &str, version: i32, at: Timestamp, by_hand: bool) -> Result<(), AnalysisError> {
+async fn put(client: &impl GenericClient, program: &str, version: i32, at: DateTime<Utc>, by_hand: bool) -> Result<(), AnalysisError> {
     let sql = "INSERT INTO analysis.fit_use SELECT $1, coalesce(max(number), 0) + 1, $2, $3, $4 FROM analysis.fit_use WHERE program = $1";
     client.execute(sql, &[&program, &version, &at, &by_hand]).await?;
     Ok(())
@@ -47,7 +47,7 @@ async fn put(client: &impl GenericClient, program: &str, version: i32, at: Times
 ///
 /// # Errors
 /// [`AnalysisError::NotThere`] where there is no such fit, or it has no model.
-pub async fn put_in_force(client: &mut Client, program: &str, version: i32, at: Timestamp) -> Result<Fit, AnalysisError> {
+pub async fn put_in_force(client: &mut Client, program: &str, version: i32, at: DateTime<Utc>) -> Result<Fit, AnalysisError> {
     let transaction = client.transaction().await?;
     transaction.execute("SELECT pg_advisory_xact_lock(hashtext('analysis.fit'))", &[]).await?;
     let Some(mut fit) = version_of(&transaction, program, version).await? else {

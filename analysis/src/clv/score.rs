@@ -1,10 +1,10 @@
 //! What each member is worth, by a fit.
 
+use chrono::NaiveDate;
 use insight::gamma_gamma::GammaGamma;
 use insight::lifetime::{MONTH_WEEKS, Terms, value};
-use jiff::Span;
-use jiff::civil::Date;
 use ledger_core::policy::{InsightRules, Rung};
+use ledger_core::time::plus_days;
 use rayon::prelude::*;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -79,7 +79,7 @@ async fn rungs<'a>(client: &Client, program: &str, as_of: AsOf, ladder: &'a [Run
     );
     let AsOf { day, known_at } = as_of;
     for rung in ladder.iter().skip(1) {
-        let since = rung.within_days.map(|days| day.saturating_sub(Span::new().days(i64::from(days))));
+        let since = rung.within_days.map(|days| plus_days(day, -i64::from(days)));
         let (orders, spend) = (i64::from(rung.orders), rung.spend.0);
         for row in client.query(&sql, &[&program, &day, &day, &None::<&str>, &known_at, &since, &orders, &spend]).await? {
             let account: &str = row.get(0);
@@ -134,7 +134,7 @@ pub async fn scored(
 ///
 /// # Errors
 /// [`AnalysisError`]
-pub async fn score_all(client: &mut Client, program: &str, fit: &Fit, rules: &InsightRules, day: Date) -> Result<u64, AnalysisError> {
+pub async fn score_all(client: &mut Client, program: &str, fit: &Fit, rules: &InsightRules, day: NaiveDate) -> Result<u64, AnalysisError> {
     let scores = scored(client, program, Some(fit), rules, AsOf::day(day), None).await?;
     let scores: Vec<(&Scored, &Score)> = scores.iter().filter_map(|one| Some((one, one.score.as_ref()?))).collect();
     let transaction = client.transaction().await?;

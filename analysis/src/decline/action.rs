@@ -1,9 +1,9 @@
 //! Next best action: what is worth doing for a member, who is left alone to compare with, and what it did.
 
+use chrono::NaiveDate;
 use insight::experiment::{Arm, Effect, effect};
-use jiff::Span;
-use jiff::civil::Date;
 use ledger_core::policy::{ActionRule, ActionScope, InsightRules, MemberView, Predicate};
+use ledger_core::time::plus_days;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
@@ -101,7 +101,7 @@ fn is_held_out(program: &str, action: &ActionRule, account: &str) -> bool {
 ///
 /// # Errors
 /// What the database says.
-pub async fn offers(client: &Client, program: &str, rules: &InsightRules, standing: &Standing, today: Date) -> Result<Vec<Offer>, AnalysisError> {
+pub async fn offers(client: &Client, program: &str, rules: &InsightRules, standing: &Standing, today: NaiveDate) -> Result<Vec<Offer>, AnalysisError> {
     let mut offers = Vec::new();
     for action in rules.actions.iter().filter(|action| is_eligible(action, standing)) {
         if spent(client, program, action, today).await? == Some(false) {
@@ -119,10 +119,10 @@ pub async fn offers(client: &Client, program: &str, rules: &InsightRules, standi
 }
 
 /// Whether the budget holds one more; none where there is no budget.
-async fn spent(client: &impl GenericClient, program: &str, action: &ActionRule, today: Date) -> Result<Option<bool>, AnalysisError> {
+async fn spent(client: &impl GenericClient, program: &str, action: &ActionRule, today: NaiveDate) -> Result<Option<bool>, AnalysisError> {
     let Some(budget) = action.budget else { return Ok(None) };
     let sql = "SELECT coalesce(sum(cost), 0) FROM analysis.contact WHERE program = $1 AND action = $2 AND arm = 'treated' AND day > $3";
-    let since = today.saturating_sub(Span::new().days(365));
+    let since = plus_days(today, -365);
     let spent: Decimal = client.query_one(sql, &[&program, &action.id, &since]).await?.get(0);
     Ok(Some(spent.saturating_add(action.cost.0) <= budget.0))
 }
@@ -132,7 +132,14 @@ async fn spent(client: &impl GenericClient, program: &str, action: &ActionRule, 
 ///
 /// # Errors
 /// What the database says; nothing was done then.
-pub async fn take(client: &mut Client, program: &str, action: &ActionRule, standing: &Standing, today: Date, actor: &str) -> Result<Contact, AnalysisError> {
+pub async fn take(
+    client: &mut Client,
+    program: &str,
+    action: &ActionRule,
+    standing: &Standing,
+    today: NaiveDate,
+    actor: &str,
+) -> Result<Contact, AnalysisError> {
     if !is_eligible(action, standing) {
         return Ok(Contact::NotEligible);
     }
@@ -155,7 +162,13 @@ pub async fn take(client: &mut Client, program: &str, action: &ActionRule, stand
 }
 
 /// What to answer, and whether it is a new contact. The member's contacts are locked.
-async fn decide(client: &impl GenericClient, program: &str, action: &ActionRule, standing: &Standing, today: Date) -> Result<(Contact, bool), AnalysisError> {
+async fn decide(
+    client: &impl GenericClient,
+    program: &str,
+    action: &ActionRule,
+    standing: &Standing,
+    today: NaiveDate,
+) -> Result<(Contact, bool), AnalysisError> {
     let sql = "SELECT arm, action FROM analysis.contact WHERE program = $1 AND account = $2 AND day = $3";
     if let Some(row) = client.query_opt(sql, &[&program, &standing.account_id, &today]).await? {
         // Asked for again on the same day, the answer is the same.
@@ -167,7 +180,7 @@ async fn decide(client: &impl GenericClient, program: &str, action: &ActionRule,
         };
         return Ok((contact, false));
     }
-    let since = today.saturating_sub(Span::new().days(i64::from(action.contact_days)));
+    let since = plus_days(today, -i64::from(action.contact_days));
     let sql = "SELECT FROM analysis.contact WHERE program = $1 AND account = $2 AND day > $3 LIMIT 1";
     if client.query_opt(sql, &[&program, &standing.account_id, &since]).await?.is_some() {
         return Ok((Contact::TooSoon, false));
@@ -199,7 +212,7 @@ struct Outcomes {
     control_open: usize,
 }
 
-async fn outcomes(client: &Client, program: &str, action: &str, today: Date) -> Result<Outcomes, AnalysisError> {
+async fn outcomes(client: &Client, program: &str, action: &str, today: NaiveDate) -> Result<Outcomes, AnalysisError> {
     // The last day of the window must be over, too.
     let sql = "SELECT c.arm, c.value_at_stake, c.day + $3::int < $4::date, b.spend - r.amount, b.spend > 0
                FROM (SELECT DISTINCT ON (account) account, day, arm, value_at_stake FROM analysis.contact
@@ -229,7 +242,7 @@ async fn outcomes(client: &Client, program: &str, action: &str, today: Date) -> 
 ///
 /// # Errors
 /// What the database says.
-pub async fn action_effect(client: &Client, program: &str, action: &str, today: Date) -> Result<ActionEffect, AnalysisError> {
+pub async fn action_effect(client: &Client, program: &str, action: &str, today: NaiveDate) -> Result<ActionEffect, AnalysisError> {
     let Outcomes { treated, control, treated_open, control_open, .. } = outcomes(client, program, action, today).await?;
     let sql = "SELECT count(*) FROM analysis.contact WHERE program = $1 AND action = $2 AND day + $3::int >= $4::date";
     let contacts_open: i64 = client.query_one(sql, &[&program, &action, &WINDOW_DAYS, &today]).await?.get(0);
@@ -262,7 +275,7 @@ fn incomparable(control: &[Outcome], treated: &[Outcome]) -> String {
 }
 
 /// The share of the value at stake that the action kept, where enough members of both arms tell.
-async fn measured_uplift(client: &Client, program: &str, action: &ActionRule, today: Date) -> Result<Option<f64>, AnalysisError> {
+async fn measured_uplift(client: &Client, program: &str, action: &ActionRule, today: NaiveDate) -> Result<Option<f64>, AnalysisError> {
     let Outcomes { treated, control, stake, .. } = outcomes(client, program, &action.id, today).await?;
     if treated.len() < MEASURED_MIN || control.len() < MEASURED_MIN || stake <= 0.0 {
         return Ok(None);

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-use jiff::civil::Date;
+use chrono::{DateTime, NaiveDate, Utc};
 use ledger_core::policy::InsightRules;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
@@ -45,7 +44,7 @@ pub struct Asked {
 impl Asked {
     /// As of the end of `day`, by all that is known now.
     #[must_use]
-    pub fn day(day: Date) -> Self {
+    pub fn day(day: NaiveDate) -> Self {
         Self { as_of: AsOf::day(day), model: Choice::Best, is_dry_run: false, is_scheduled: false }
     }
 }
@@ -149,7 +148,7 @@ fn assess_all(
     members: &[Member],
     models: &Models,
     mut around: BTreeMap<String, Signals>,
-    day: Date,
+    #[serde(serialize_with = "ledger_core::time::date::serialize")] day: NaiveDate,
     margin: f64,
     was: &BTreeMap<String, usize>,
 ) -> (Vec<Standing>, Vec<Move>) {
@@ -187,9 +186,9 @@ fn assess_all(
 ///
 /// # Errors
 /// [`AnalysisError`]
-pub async fn assess(client: &mut Client, program: &str, rules: &InsightRules, asked: &Asked, made_at: Timestamp) -> Result<Assessed, AnalysisError> {
+pub async fn assess(client: &mut Client, program: &str, rules: &InsightRules, asked: &Asked, made_at: DateTime<Utc>) -> Result<Assessed, AnalysisError> {
     let Asked { as_of, model, .. } = *asked;
-    let last: Option<Date> = client.query_one("SELECT max(day) FROM clv.purchase_day WHERE program = $1", &[&program]).await?.get(0);
+    let last: Option<NaiveDate> = client.query_one("SELECT max(day) FROM clv.purchase_day WHERE program = $1", &[&program]).await?.get(0);
     let last = last.ok_or_else(|| AnalysisError::NoPurchases { program: program.into(), until: as_of.day })?;
     if as_of.day > last {
         let expected = format!("{last}, the day of the last purchase, or earlier: after it, everybody looks as if they had stopped buying");
@@ -231,7 +230,7 @@ pub async fn assess(client: &mut Client, program: &str, rules: &InsightRules, as
 }
 
 /// Why an assessment is not put in force; none if it is. `latest` is the day of the one in force, `last` that of the last purchase.
-fn refuse(asked: &Asked, models: &Models, (latest, last): (Option<Date>, Date), current: Option<&Assessment>) -> Option<String> {
+fn refuse(asked: &Asked, models: &Models, (latest, last): (Option<NaiveDate>, NaiveDate), current: Option<&Assessment>) -> Option<String> {
     let AsOf { day, known_at } = asked.as_of;
     if let Some(why) = &models.refused {
         return Some(why.clone());

@@ -1,9 +1,9 @@
 //! How good the warnings are: month ends looked at as they were then, half of the members to learn from, the other half to be measured on,
 //! beside plain recency and the trend of 28 days.
 
+use chrono::NaiveDate;
 use insight::logistic::auc;
-use jiff::Span;
-use jiff::civil::Date;
+use ledger_core::time::{last_of_month, plus_days};
 use serde::Serialize;
 use tokio_postgres::Client;
 
@@ -37,7 +37,7 @@ pub struct Measured {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Backtest {
     /// The month ends.
-    pub days: Vec<Date>,
+    pub days: Vec<NaiveDate>,
     /// Members measured, each month end for itself.
     pub measured_on: usize,
     /// Three scores, two targets.
@@ -56,11 +56,11 @@ struct Row {
 ///
 /// # Errors
 /// [`AnalysisError`]; [`AnalysisError::Invalid`] where no month end has enough before and after it.
-pub async fn backtest(client: &Client, program: &str, from: Date, until: Date) -> Result<Backtest, AnalysisError> {
+pub async fn backtest(client: &Client, program: &str, from: NaiveDate, until: NaiveDate) -> Result<Backtest, AnalysisError> {
     let members = load(client, program, AsOf::day(until)).await?;
     let (learn_from, measure_on): (Vec<&Member>, Vec<&Member>) = members.iter().partition(|member| member.half());
-    let last = until.saturating_sub(Span::new().days(WINDOW_DAYS));
-    let ends = std::iter::successors(Some(from.last_of_month()), |end| Some(end.saturating_add(Span::new().days(1)).last_of_month()));
+    let last = plus_days(until, -WINDOW_DAYS);
+    let ends = std::iter::successors(Some(last_of_month(from)), |end| Some(last_of_month(plus_days(*end, 1))));
     let (mut days, mut rows) = (Vec::new(), Vec::new());
     for end in ends.take_while(|end| *end <= last) {
         let day = number(end);

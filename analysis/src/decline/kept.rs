@@ -1,7 +1,6 @@
 //! Assessments that were made: which one is in force, and the way back to an earlier one.
 
-use jiff::Timestamp;
-use jiff::civil::Date;
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use tokio_postgres::types::{Json, ToSql};
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
@@ -21,11 +20,14 @@ pub struct Assessment {
     /// 1, 2, 3 … within the program.
     pub version: i32,
     /// When it was made.
-    pub made_at: Timestamp,
+    #[serde(serialize_with = "ledger_core::time::serialize_timestamp")]
+    pub made_at: DateTime<Utc>,
     /// As of the end of which day.
-    pub as_of: Date,
+    #[serde(serialize_with = "ledger_core::time::date::serialize")]
+    pub as_of: NaiveDate,
     /// Only what was booked by the end of this day was known to it; all if none.
-    pub known_at: Option<Date>,
+    #[serde(serialize_with = "ledger_core::time::date::optional::serialize")]
+    pub known_at: Option<NaiveDate>,
     /// Whether standings are by it now.
     pub in_force: bool,
     /// Whether somebody put it in force by hand.
@@ -75,7 +77,7 @@ pub(super) async fn in_force(client: &Client, program: &str) -> Result<Option<As
 pub(super) async fn keep(
     client: &mut Client,
     program: &str,
-    (as_of, made_at): (AsOf, Timestamp),
+    (as_of, made_at): (AsOf, DateTime<Utc>),
     assessed: &mut Assessed,
     standings: &[Standing],
     moves: &[Move],
@@ -122,7 +124,7 @@ async fn replace(transaction: &Transaction<'_>, program: &str, version: i32, is_
     Ok(())
 }
 
-async fn note_moves(client: &impl GenericClient, program: &str, day: Date, moves: &[(&str, &str, &str, &[String])]) -> Result<(), tokio_postgres::Error> {
+async fn note_moves(client: &impl GenericClient, program: &str, day: NaiveDate, moves: &[(&str, &str, &str, &[String])]) -> Result<(), tokio_postgres::Error> {
     let next: i64 = client.query_one("SELECT coalesce(max(number), 0) FROM analysis.transition WHERE program = $1", &[&program]).await?.get(0);
     let statement = client.prepare("INSERT INTO analysis.transition VALUES ($1, $2, $3, $4, $5, $6, $7)").await?;
     for (number, (account, from, to, reasons)) in (next + 1..).zip(moves) {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use jiff::civil::Date;
+use chrono::NaiveDate;
 use tokio_postgres::{Client, Row};
 
 use crate::AnalysisError;
@@ -50,8 +50,8 @@ pub(super) struct Day {
 }
 
 /// Days since 1970-01-01.
-pub(super) fn number(date: Date) -> i32 {
-    (date - Date::constant(1970, 1, 1)).get_days()
+pub(super) fn number(date: NaiveDate) -> i32 {
+    date.to_epoch_days()
 }
 
 const PURCHASES: &str = "

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::civil::Date;
+use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
@@ -48,7 +48,8 @@ pub struct Signals {
     /// The tier that is reviewed within 60 days.
     pub tier_at_risk: Option<String>,
     /// When it is.
-    pub tier_review_on: Option<Date>,
+    #[serde(with = "ledger_core::time::date::optional")]
+    pub tier_review_on: Option<NaiveDate>,
 }
 
 /// Spend of a window and of the one before.
@@ -78,7 +79,7 @@ pub(super) async fn around(client: &Client, program: &str, as_of: AsOf, looks_ba
     Ok(all)
 }
 
-async fn points_and_tiers(client: &Client, program: &str, day: Date, all: &mut BTreeMap<String, Signals>) -> Result<(), AnalysisError> {
+async fn points_and_tiers(client: &Client, program: &str, day: NaiveDate, all: &mut BTreeMap<String, Signals>) -> Result<(), AnalysisError> {
     let sql = "SELECT account, sum(remaining)::bigint FROM balance.lot WHERE program = $1 AND remaining > 0 AND expires_at > $2::date AND expires_at <= $2::date + $3::int
                GROUP BY account";
     for row in client.query(sql, &[&program, &day, &AHEAD_DAYS]).await? {

@@ -1,6 +1,6 @@
 //! Where members stand by the assessment in force, and how that changed.
 
-use jiff::civil::Date;
+use chrono::NaiveDate;
 use serde::Serialize;
 use tokio_postgres::types::Json;
 use tokio_postgres::{Client, Row};
@@ -15,7 +15,8 @@ pub struct Standing {
     /// The account.
     pub account_id: String,
     /// As of the end of which day.
-    pub as_of: Date,
+    #[serde(serialize_with = "ledger_core::time::date::serialize")]
+    pub as_of: NaiveDate,
     /// growing, steady, slipping, fallen, `at_risk` or lost.
     pub state: String,
     /// Probability that the next 90 days bring less than half of the better of the last two windows of 90 days.
@@ -97,7 +98,8 @@ pub struct Transition {
     /// The account.
     pub account_id: String,
     /// As of the end of which day.
-    pub day: Date,
+    #[serde(serialize_with = "ledger_core::time::date::serialize")]
+    pub day: NaiveDate,
     /// Before; empty for the first.
     pub from: String,
     /// After.

@@ -1,7 +1,6 @@
 //! Cases: what was found, who looks at it, and what came of it.
 
-use jiff::Timestamp;
-use jiff::civil::Date;
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
@@ -30,13 +29,15 @@ pub struct Case {
     /// The account of the signal that opened it.
     pub account_id: String,
     /// The day (UTC) of the signals.
-    pub day: Date,
+    #[serde(serialize_with = "ledger_core::time::date::serialize")]
+    pub day: NaiveDate,
     /// open, assigned, confirmed or dismissed.
     pub state: String,
     /// Who looks at it.
     pub assignee: String,
     /// When it was opened.
-    pub opened_at: Timestamp,
+    #[serde(serialize_with = "ledger_core::time::serialize_timestamp")]
+    pub opened_at: DateTime<Utc>,
     /// How many signals met the rule.
     pub signals: i64,
     /// The most that any of the rule's windows counted.
@@ -57,7 +58,8 @@ pub struct CaseEvent {
     /// 1, 2, 3 … within the case.
     pub number: i32,
     /// When.
-    pub at: Timestamp,
+    #[serde(serialize_with = "ledger_core::time::serialize_timestamp")]
+    pub at: DateTime<Utc>,
     /// Who.
     pub actor: String,
     /// opened, `seen_again`, assigned, noted, confirmed, dismissed or frozen.
@@ -81,7 +83,7 @@ pub enum Step<'a> {
     Dismiss,
 }
 
-pub(super) fn id(program: &str, rule: &str, subject: &str, day: Date) -> String {
+pub(super) fn id(program: &str, rule: &str, subject: &str, day: NaiveDate) -> String {
     let hash = blake3::hash(json!([program, rule, subject, day]).to_string().as_bytes());
     hash.to_hex().chars().take(24).collect()
 }
@@ -148,7 +150,7 @@ pub async fn step(
     actor: &str,
     step: Step<'_>,
     note: &str,
-    now: Timestamp,
+    now: DateTime<Utc>,
 ) -> Result<Option<()>, AnalysisError> {
     let (kind, state, assignee) = match step {
         Step::Assign(who) => ("assigned", Some("assigned"), Some(who)),
@@ -199,7 +201,7 @@ pub(super) async fn add_event(
     client: &impl GenericClient,
     program: &str,
     case_id: &str,
-    at: Timestamp,
+    at: DateTime<Utc>,
     actor: &str,
     kind: &str,
     note: &str,

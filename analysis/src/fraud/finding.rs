@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
+use chrono::{DateTime, NaiveDate, Utc};
 use ledger_core::policy::FraudRule;
+use ledger_core::time::timestamp_text;
 use serde_json::{Value, json};
 use tokio_postgres::Transaction;
 
@@ -34,7 +33,7 @@ impl Hit<'_> {
 
     fn evidence(&self) -> Value {
         let view = &self.signal.view;
-        json!({"account_id": view.account, "kind": view.kind, "reference": view.reference, "at": self.signal.at.to_string(),
+        json!({"account_id": view.account, "kind": view.kind, "reference": view.reference, "at": timestamp_text(self.signal.at),
             "position": self.signal.place(), "windows": self.windows})
     }
 
@@ -56,18 +55,18 @@ pub(super) async fn open(
     transaction: &Transaction<'_>,
     (program, rule): (&str, &FraudRule),
     hits: Vec<Hit<'_>>,
-    now: Timestamp,
+    now: DateTime<Utc>,
     lately: &mut Lately,
 ) -> Result<Vec<Found>, AnalysisError> {
     if hits.is_empty() {
         return Ok(Vec::new());
     }
     let held_back = held_back(transaction, (program, rule), &hits).await?;
-    let mut by_case: BTreeMap<(&str, Date), Vec<Hit<'_>>> = BTreeMap::new();
+    let mut by_case: BTreeMap<(&str, NaiveDate), Vec<Hit<'_>>> = BTreeMap::new();
     for hit in hits {
         let subject = value(&hit.signal.view, rule.by);
         if held_back.get(subject).is_none_or(|dismissed| hit.measure() >= dismissed.saturating_mul(2)) {
-            by_case.entry((subject, hit.signal.at.to_zoned(TimeZone::UTC).date())).or_default().push(hit);
+            by_case.entry((subject, hit.signal.at.date_naive())).or_default().push(hit);
         }
     }
     let again = by_case.iter().filter(|(_, hits)| hits.iter().any(|hit| hit.is_again));
@@ -121,14 +120,14 @@ struct Finding<'a> {
     rule: &'a FraudRule,
     case_id: String,
     subject: &'a str,
-    day: Date,
+    day: NaiveDate,
     /// Signals that the case has already, of which the windows count more now.
     old: Vec<Hit<'a>>,
     new: Vec<Hit<'a>>,
 }
 
 impl Finding<'_> {
-    async fn write(self, transaction: &Transaction<'_>, now: Timestamp, lately: &mut Lately) -> Result<Option<Found>, AnalysisError> {
+    async fn write(self, transaction: &Transaction<'_>, now: DateTime<Utc>, lately: &mut Lately) -> Result<Option<Found>, AnalysisError> {
         let Self { program, rule, case_id, subject, day, .. } = &self;
         // The first of those that count the most.
         let worst = self.new.iter().chain(&self.old).rev().max_by_key(|hit| hit.measure());

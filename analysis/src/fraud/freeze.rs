@@ -2,7 +2,7 @@
 //!
 //! The command's id derives from the case, so a crash between the command and the row repeats the same command, and the ledger gives the same answer.
 
-use jiff::Timestamp;
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use tokio_postgres::{Client, Row, Transaction};
 
@@ -27,7 +27,7 @@ pub(super) async fn ask(
     transaction: &Transaction<'_>,
     (program, case_id, rule): (&str, &str, &str),
     accounts: &[&str],
-    now: Timestamp,
+    now: DateTime<Utc>,
 ) -> Result<(), tokio_postgres::Error> {
     let sql = "INSERT INTO analysis.fraud_freeze (program, case_id, account, rule, asked_at)
                SELECT DISTINCT $1, $2, account, $4, $5::timestamptz FROM unnest($3::text[]) AS a(account) ON CONFLICT DO NOTHING";
@@ -59,7 +59,7 @@ pub async fn is_pending(client: &Client, freeze: &PendingFreeze) -> Result<bool,
 ///
 /// # Errors
 /// What the database says; the freeze is still pending then.
-pub async fn settle_freeze(client: &mut Client, freeze: &PendingFreeze, actor: &str, note: &str, now: Timestamp) -> Result<(), AnalysisError> {
+pub async fn settle_freeze(client: &mut Client, freeze: &PendingFreeze, actor: &str, note: &str, now: DateTime<Utc>) -> Result<(), AnalysisError> {
     let PendingFreeze { program, case_id, account, .. } = freeze;
     let transaction = client.transaction().await?;
     transaction.execute("SELECT FROM analysis.fraud_case WHERE program = $1 AND case_id = $2 FOR UPDATE", &[program, case_id]).await?;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use chrono::{DateTime, Utc};
 use ledger_core::policy::Severity;
+use ledger_core::time::timestamp_text;
 use serde_json::json;
 use tokio_postgres::{Client, Row};
 
@@ -42,7 +43,14 @@ const KINDS: [(&str, &str); 4] = [("purchase", "earn"), ("redemption", "redeem")
 ///
 /// # Errors
 /// What the database says; nothing was done then.
-pub async fn report(client: &mut Client, program: &str, reference: Reference<'_>, actor: &str, note: &str, now: Timestamp) -> Result<Reported, AnalysisError> {
+pub async fn report(
+    client: &mut Client,
+    program: &str,
+    reference: Reference<'_>,
+    actor: &str,
+    note: &str,
+    now: DateTime<Utc>,
+) -> Result<Reported, AnalysisError> {
     let transaction = client.transaction().await?;
     let signal_kind = reference.kind.map(|kind| KINDS.iter().find(|(name, _)| *name == kind).map_or(kind, |(_, signal)| *signal));
     let sql = "SELECT account, kind, at, partition, position FROM fraud.signal
@@ -55,7 +63,7 @@ pub async fn report(client: &mut Client, program: &str, reference: Reference<'_>
     if signals.iter().any(|row| (row.get::<_, &str>(0), row.get::<_, &str>(1)) != (account, kind)) {
         return Ok(Reported::Ambiguous(owners(&signals)));
     }
-    let day = first.get::<_, Timestamp>(2).to_zoned(jiff::tz::TimeZone::UTC).date();
+    let day = first.get::<_, DateTime<Utc>>(2).date_naive();
     let case_id = id(program, RULE, &json!([account, kind, reference.id]).to_string(), day);
     let sql =
         "INSERT INTO analysis.fraud_case (program, case_id, rule, rule_version, severity, severity_rank, subject_kind, subject, account, day, state, opened_at,
@@ -65,7 +73,7 @@ pub async fn report(client: &mut Client, program: &str, reference: Reference<'_>
     if transaction.execute(sql, &[&program, &case_id, &RULE, &(Severity::High as i16), &reference.id, &account, &day, &now, &count]).await? == 1 {
         let evidence = signals.iter().map(|row| {
             let position = format!("{}:{}", row.get::<_, i16>(3), row.get::<_, i64>(4));
-            json!({"account_id": account, "kind": kind, "reference": reference.id, "at": row.get::<_, Timestamp>(2).to_string(), "position": position})
+            json!({"account_id": account, "kind": kind, "reference": reference.id, "at": timestamp_text(row.get(2)), "position": position})
         });
         add_event(&transaction, program, &case_id, now, actor, "opened", "found out elsewhere", &evidence.collect()).await?;
         add_event(&transaction, program, &case_id, now, actor, "confirmed", note, &json!([])).await?;

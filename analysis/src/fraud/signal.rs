@@ -1,6 +1,6 @@
 //! Signals that no rule has looked at yet.
 
-use jiff::Timestamp;
+use chrono::{DateTime, Utc};
 use ledger_core::policy::{SignalField, SignalKind, SignalView};
 use tokio_postgres::{Row, Transaction};
 
@@ -10,7 +10,7 @@ use crate::AnalysisError;
 #[derive(Debug)]
 pub(super) struct Signal {
     pub(super) program: String,
-    pub(super) at: Timestamp,
+    pub(super) at: DateTime<Utc>,
     pub(super) partition: i16,
     pub(super) position: i64,
     pub(super) view: SignalView,

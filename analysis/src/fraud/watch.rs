@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use jiff::Timestamp;
+use chrono::{DateTime, Utc};
 use ledger_core::policy::{FraudRule, FraudRules, FraudScope, Predicate};
 use tokio_postgres::{Client, Transaction};
 
@@ -42,7 +42,7 @@ pub struct Look {
 ///
 /// # Errors
 /// What the database says; nothing counts as looked at then.
-pub async fn watch(client: &mut Client, rules: impl Fn(&str) -> Option<FraudRules>, now: Timestamp) -> Result<Look, AnalysisError> {
+pub async fn watch(client: &mut Client, rules: impl Fn(&str) -> Option<FraudRules>, now: DateTime<Utc>) -> Result<Look, AnalysisError> {
     let transaction = client.transaction().await?;
     let sql = "SELECT pg_try_advisory_xact_lock(hashtext('analysis.watched'))";
     if !transaction.query_one(sql, &[]).await?.get::<_, bool>(0) {
@@ -74,7 +74,7 @@ struct News<'a> {
     program: &'a str,
     seen: &'a Seen,
     signals: Vec<&'a Signal>,
-    now: Timestamp,
+    now: DateTime<Utc>,
 }
 
 fn set_staff(signal: &mut Signal, rules: &FraudRules) {

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use insight::robust::scores;
-use jiff::Timestamp;
 use ledger_core::policy::{Measure, SignalKind, SignalWindow};
 use tokio_postgres::Transaction;
 
@@ -21,8 +21,8 @@ fn length(window: &SignalWindow) -> i64 {
     i64::from(window.minutes) * 60_000_000
 }
 
-fn moment(micros: i64) -> Timestamp {
-    Timestamp::from_microsecond(micros).unwrap_or(if micros < 0 { Timestamp::MIN } else { Timestamp::MAX })
+fn moment(micros: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(micros).unwrap_or(if micros < 0 { DateTime::<Utc>::MIN_UTC } else { DateTime::<Utc>::MAX_UTC })
 }
 
 /// By signal, in their order; all of them are of `program`.
@@ -30,12 +30,12 @@ pub(super) async fn count(transaction: &Transaction<'_>, program: &str, window: 
     let ask = |(signal, of): (usize, &&Signal)| {
         let key = value(&of.view, window.by);
         // An empty key has nothing in common with another.
-        (!key.is_empty()).then(|| Ask { signal, at: of.at.as_microsecond(), points: of.view.points, key: key.to_owned() })
+        (!key.is_empty()).then(|| Ask { signal, at: of.at.timestamp_micros(), points: of.view.points, key: key.to_owned() })
     };
     let asks: Vec<Ask> = signals.iter().enumerate().filter_map(ask).collect();
     let runs = runs(asks, length(window), window.measure != Measure::PeerScore);
     let keys: Vec<&str> = runs.iter().map(|run| run.key.as_str()).collect();
-    let bounds = |of: fn(&Run) -> i64| runs.iter().map(|run| moment(of(run))).collect::<Vec<Timestamp>>();
+    let bounds = |of: fn(&Run) -> i64| runs.iter().map(|run| moment(of(run))).collect::<Vec<DateTime<Utc>>>();
     let (after, until) = (bounds(|run| run.after), bounds(|run| run.until));
     // Each run by itself: joined freely, the planner may read the whole table.
     let sql = format!(
@@ -50,7 +50,7 @@ pub(super) async fn count(transaction: &Transaction<'_>, program: &str, window: 
         let page = transaction.query_portal(&portal, PAGE).await?;
         for row in &page {
             let run = usize::try_from(row.get::<_, i64>(0)).unwrap_or(1) - 1;
-            slider.push(run, Counted { at: row.get::<_, Timestamp>(1).as_microsecond(), group: row.get(2), points: row.get(3) });
+            slider.push(run, Counted { at: row.get::<_, DateTime<Utc>>(1).timestamp_micros(), group: row.get(2), points: row.get(3) });
         }
         if page.len() < PAGE.unsigned_abs() as usize {
             return Ok(slider.finish());
@@ -106,11 +106,11 @@ pub(super) async fn later(
     // The windows that hold a signal end with it or after it: the same runs, put forward by a window.
     let ask = |signal: &&Signal| {
         let key = value(&signal.view, window.by);
-        (!key.is_empty()).then(|| Ask { signal: 0, at: signal.at.as_microsecond().saturating_add(length(window)), points: 0, key: key.to_owned() })
+        (!key.is_empty()).then(|| Ask { signal: 0, at: signal.at.timestamp_micros().saturating_add(length(window)), points: 0, key: key.to_owned() })
     };
     let runs = runs(signals.iter().filter(is_counted).filter_map(ask).collect(), length(window), true);
     let keys: Vec<&str> = runs.iter().map(|run| run.key.as_str()).collect();
-    let bounds = |of: fn(&Run) -> i64| runs.iter().map(|run| moment(of(run))).collect::<Vec<Timestamp>>();
+    let bounds = |of: fn(&Run) -> i64| runs.iter().map(|run| moment(of(run))).collect::<Vec<DateTime<Utc>>>();
     let by = column(window.by);
     // By key: joined freely, the planner may read the whole window of everybody.
     let sql = format!(
@@ -136,7 +136,7 @@ fn literals(window: &SignalWindow) -> String {
 
 /// The points of the last signals of a program and kind, as they were at some moment.
 #[derive(Default)]
-pub(super) struct Lately(BTreeMap<(String, String), (Timestamp, Vec<f64>)>);
+pub(super) struct Lately(BTreeMap<(String, String), (DateTime<Utc>, Vec<f64>)>);
 
 /// So near to each other signals are compared with the same ones: they are thousands, and cases may open by the dozen.
 const LATELY_SECONDS: i64 = 60;
@@ -144,7 +144,7 @@ const LATELY_SECONDS: i64 = 60;
 /// How far the points of a signal stand out from those of its kind in the day before it.
 pub(super) async fn anomaly(transaction: &Transaction<'_>, lately: &mut Lately, signal: &Signal) -> Result<f64, AnalysisError> {
     let kind = (signal.program.clone(), signal.view.kind.clone());
-    let near = |(at, _): &&(Timestamp, Vec<f64>)| (at.as_second() - signal.at.as_second()).abs() <= LATELY_SECONDS;
+    let near = |(at, _): &&(DateTime<Utc>, Vec<f64>)| (at.timestamp() - signal.at.timestamp()).abs() <= LATELY_SECONDS;
     let mut values = match lately.0.get(&kind).filter(near) {
         Some((_, values)) => values.clone(),
         None => {

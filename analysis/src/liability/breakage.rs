@@ -1,10 +1,10 @@
 //! Which points will never be spent: chain ladder over issue months, checked against what then happened; where too few are spent for one, by how
 //! points ran off. While the oldest month still has points to spend, nothing is certain: see `insight::tail`.
 
+use chrono::{Datelike, NaiveDate};
 use insight::run_off::{RunOff, Step, run_off};
-use jiff::Span;
-use jiff::civil::Date;
 use ledger_core::points::Amount;
+use ledger_core::time::{last_of_month, plus_months};
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
 use tokio_postgres::Client;
@@ -17,7 +17,8 @@ use crate::AnalysisError;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CohortEstimate {
     /// First day of the month.
-    pub cohort: Date,
+    #[serde(serialize_with = "ledger_core::time::date::serialize")]
+    pub cohort: NaiveDate,
     /// Points issued and not taken back with returned goods.
     pub granted: i64,
     /// Spent by now.
@@ -34,9 +35,11 @@ pub struct CohortEstimate {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Breakage {
     /// In which month the day lies.
-    pub period: Date,
+    #[serde(serialize_with = "ledger_core::time::date::serialize")]
+    pub period: NaiveDate,
     /// The last day of the months that are over: those that rates are learned from.
-    pub complete_until: Date,
+    #[serde(serialize_with = "ledger_core::time::date::serialize")]
+    pub complete_until: NaiveDate,
     /// By issue month.
     pub cohorts: Vec<CohortEstimate>,
     /// Of all points granted, the share that will be spent.
@@ -54,7 +57,7 @@ pub struct Breakage {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Calendar {
     /// That of the day, its first day.
-    pub(super) period: Date,
+    pub(super) period: NaiveDate,
     /// What of it has passed.
     elapsed: f64,
     is_over: bool,
@@ -62,14 +65,14 @@ pub(super) struct Calendar {
 
 impl Calendar {
     /// At the end of `day`, of which `today` has not ended yet.
-    pub(super) fn at(day: Date, today: Date) -> Self {
-        let is_over = day == day.last_of_month() && day < today;
-        Self { period: month(day), elapsed: f64::from(day.day()) / f64::from(day.days_in_month()), is_over }
+    pub(super) fn at(day: NaiveDate, today: NaiveDate) -> Self {
+        let is_over = day == last_of_month(day) && day < today;
+        Self { period: month(day), elapsed: f64::from(day.day()) / f64::from(day.num_days_in_month()), is_over }
     }
 
     /// The last month that is over.
-    fn complete(self) -> Date {
-        if self.is_over { self.period } else { self.period.saturating_sub(Span::new().months(1)) }
+    fn complete(self) -> NaiveDate {
+        if self.is_over { self.period } else { plus_months(self.period, -1) }
     }
 }
 
@@ -77,7 +80,7 @@ impl Calendar {
 ///
 /// # Errors
 /// What the database says.
-pub async fn breakage(client: &Client, program: &str, day: Date, today: Date, set: Option<Amount>) -> Result<Breakage, AnalysisError> {
+pub async fn breakage(client: &Client, program: &str, day: NaiveDate, today: NaiveDate, set: Option<Amount>) -> Result<Breakage, AnalysisError> {
     let day = day.min(today);
     Ok(estimate(&Flows::load(client, program, day).await?, Calendar::at(day, today), set))
 }
@@ -93,10 +96,10 @@ struct Expected {
 /// As [`breakage`], from what was loaded.
 pub(super) fn estimate(flows: &Flows, calendar: Calendar, set: Option<Amount>) -> Breakage {
     let counts = flows.points(calendar.period).into_iter().map(|(cohort, points)| (cohort, points.all));
-    let granted: Vec<(Date, Count)> = counts.filter(|(_, points)| points.issued > 0).collect();
+    let granted: Vec<(NaiveDate, Count)> = counts.filter(|(_, points)| points.issued > 0).collect();
     let rate = set.and_then(|share| share.0.to_f64());
     let expected = rate.map_or_else(|| learned(flows, calendar, &granted), |rate| taken(&granted, rate, "set".into()));
-    let cohort = |((cohort, points), (ultimate, error)): (&(Date, Count), &(f64, Option<f64>))| CohortEstimate {
+    let cohort = |((cohort, points), (ultimate, error)): (&(NaiveDate, Count), &(f64, Option<f64>))| CohortEstimate {
         cohort: *cohort,
         granted: points.granted(),
         redeemed: points.redeemed,
@@ -122,12 +125,12 @@ pub(super) fn estimate(flows: &Flows, calendar: Calendar, set: Option<Amount>) -
 
 /// `rate` of all points, as nothing else is known.
 #[allow(clippy::cast_precision_loss, reason = "points far below 2^53")]
-fn taken(granted: &[(Date, Count)], rate: f64, method: String) -> Expected {
+fn taken(granted: &[(NaiveDate, Count)], rate: f64, method: String) -> Expected {
     let cohorts = granted.iter().map(|(_, points)| (points.granted() as f64 * rate, None)).collect();
     Expected { cohorts, standard_error: None, method, back_test: None }
 }
 
-fn learned(flows: &Flows, calendar: Calendar, granted: &[(Date, Count)]) -> Expected {
+fn learned(flows: &Flows, calendar: Calendar, granted: &[(NaiveDate, Count)]) -> Expected {
     let Some(first) = flows.first() else { return taken(granted, 1.0, "taken to be all: nothing was issued".into()) };
     let steps = flows.steps(first, calendar.period);
     let issued = months_of(granted, first, steps.len());
@@ -174,13 +177,13 @@ fn cumulative(row: &[Month]) -> Vec<i64> {
     row.iter().map(add).collect()
 }
 
-fn place(first: Date, cohort: Date) -> usize {
+fn place(first: NaiveDate, cohort: NaiveDate) -> usize {
     let months = (i32::from(cohort.year()) - i32::from(first.year())) * 12 + i32::from(cohort.month()) - i32::from(first.month());
     usize::try_from(months).unwrap_or(0)
 }
 
 /// Points granted by month, months without any included.
-fn months_of(granted: &[(Date, Count)], first: Date, count: usize) -> Vec<i64> {
+fn months_of(granted: &[(NaiveDate, Count)], first: NaiveDate, count: usize) -> Vec<i64> {
     let mut issued = vec![0; count];
     for (cohort, points) in granted {
         if let Some(slot) = issued.get_mut(place(first, *cohort)) {

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Span;
-use jiff::civil::Date;
+use chrono::{Days, NaiveDate};
 use ledger_core::policy::{BudgetRule, Rulebook};
+use ledger_core::time::plus_days;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
@@ -22,9 +22,11 @@ const PACE_DAYS: i32 = 28;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Budget {
     /// Its first day (UTC).
-    pub from: Date,
+    #[serde(serialize_with = "ledger_core::time::date::serialize")]
+    pub from: NaiveDate,
     /// Its last day.
-    pub until: Date,
+    #[serde(serialize_with = "ledger_core::time::date::serialize")]
+    pub until: NaiveDate,
     /// What was planned.
     pub planned: Decimal,
     /// What it cost up to the day asked.
@@ -36,7 +38,8 @@ pub struct Budget {
     /// What is left then; negative where more is spent than was planned.
     pub variance: Decimal,
     /// The day on which all is spent, or will be at this pace; none if that is not within the period.
-    pub spent_on: Option<Date>,
+    #[serde(serialize_with = "ledger_core::time::date::optional::serialize")]
+    pub spent_on: Option<NaiveDate>,
     /// Whether as much is spent as calls for an alert.
     pub is_alert: bool,
     /// By what gave the points.
@@ -78,7 +81,7 @@ impl Worth<'_> {
 ///
 /// # Errors
 /// What the database says.
-pub async fn budgets(client: &Client, program: &str, rulebook: &Rulebook, today: Date) -> Result<Vec<Budget>, AnalysisError> {
+pub async fn budgets(client: &Client, program: &str, rulebook: &Rulebook, today: NaiveDate) -> Result<Vec<Budget>, AnalysisError> {
     let mut budgets = Vec::new();
     for rule in &rulebook.insight.budget {
         budgets.push(budget(client, program, rulebook, rule, today).await?);
@@ -86,20 +89,20 @@ pub async fn budgets(client: &Client, program: &str, rulebook: &Rulebook, today:
     Ok(budgets)
 }
 
-async fn budget(client: &Client, program: &str, rulebook: &Rulebook, rule: &BudgetRule, today: Date) -> Result<Budget, AnalysisError> {
+async fn budget(client: &Client, program: &str, rulebook: &Rulebook, rule: &BudgetRule, today: NaiveDate) -> Result<Budget, AnalysisError> {
     let worth = Worth(rulebook);
     let until = rule.until.min(today);
-    let pace_from = until.saturating_sub(Span::new().days(PACE_DAYS - 1));
+    let pace_from = plus_days(until, -(PACE_DAYS - 1));
     let sql = "SELECT booked_on, sum(points)::bigint FROM liability.cost
                WHERE program = $1 AND booked_on BETWEEN least($2::date, $3) AND $4 AND kind IN ('issued', 'clawed_back', 'adjusted') GROUP BY 1";
     let rows = client.query(sql, &[&program, &rule.from, &pace_from, &until]).await?;
-    let days: BTreeMap<Date, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let days: BTreeMap<NaiveDate, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let points: i64 = days.range(rule.from..).map(|(_, points)| points).sum();
     // A program that began within the pace's days has had fewer of them.
     let first = days.keys().next().copied().unwrap_or(until).max(pace_from);
     let pace = Pace { points: days.range(pace_from..).map(|(_, points)| points).sum(), days: days_between(first, until) + 1 };
     // Where the period has not begun, all of it is ahead.
-    let elapsed_until = today.max(rule.from.saturating_sub(Span::new().days(1)));
+    let elapsed_until = today.max(plus_days(rule.from, -1));
     let left = days_between(elapsed_until, rule.until).max(0);
     let actual = worth.money(points);
     let planned = rule.planned.0.normalize();
@@ -128,14 +131,20 @@ struct Pace {
     days: i64,
 }
 
-fn days_between(from: Date, until: Date) -> i64 {
-    from.until(until).map_or(0, |span| i64::from(span.get_days()))
+fn days_between(from: NaiveDate, until: NaiveDate) -> i64 {
+    (until - from).num_days()
 }
 
-fn spent_on(worth: &Worth<'_>, rule: &BudgetRule, days: &BTreeMap<Date, i64>, elapsed_until: Date, (actual, pace): (Decimal, Pace)) -> Option<Date> {
+fn spent_on(
+    worth: &Worth<'_>,
+    rule: &BudgetRule,
+    days: &BTreeMap<NaiveDate, i64>,
+    elapsed_until: NaiveDate,
+    (actual, pace): (Decimal, Pace),
+) -> Option<NaiveDate> {
     if actual >= rule.planned.0 {
         let mut points = 0;
-        let spent = |(_, day): &(&Date, &i64)| {
+        let spent = |(_, day): &(&NaiveDate, &i64)| {
             points += **day;
             worth.money(points) >= rule.planned.0
         };
@@ -143,11 +152,10 @@ fn spent_on(worth: &Worth<'_>, rule: &BudgetRule, days: &BTreeMap<Date, i64>, el
     }
     let a_day = worth.money(pace.points).checked_div(Decimal::from(pace.days)).filter(|cost| *cost > Decimal::ZERO)?;
     let days_left = (rule.planned.0 - actual).checked_div(a_day)?.ceil().to_i64()?;
-    let day = elapsed_until.checked_add(Span::new().try_days(days_left).ok()?).ok()?;
-    Some(day).filter(|day| *day <= rule.until)
+    elapsed_until.checked_add_days(Days::new(days_left.try_into().ok()?)).filter(|day| *day <= rule.until)
 }
 
-async fn shares(client: &Client, program: &str, worth: &Worth<'_>, rule: &BudgetRule, until: Date, by: &str) -> Result<Vec<Share>, AnalysisError> {
+async fn shares(client: &Client, program: &str, worth: &Worth<'_>, rule: &BudgetRule, until: NaiveDate, by: &str) -> Result<Vec<Share>, AnalysisError> {
     let sql = format!(
         "SELECT {by}, sum(points)::bigint, sum(sales) FROM liability.cost
          WHERE program = $1 AND booked_on BETWEEN $2 AND $3 AND kind IN ('issued', 'clawed_back', 'adjusted') GROUP BY 1 ORDER BY 2 DESC, 1"
@@ -160,22 +168,25 @@ async fn shares(client: &Client, program: &str, worth: &Worth<'_>, rule: &Budget
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BudgetAlert {
     /// The period's first day.
-    pub from: Date,
+    #[serde(serialize_with = "ledger_core::time::date::serialize")]
+    pub from: NaiveDate,
     /// The day on which it was raised.
-    pub raised_on: Date,
+    #[serde(serialize_with = "ledger_core::time::date::serialize")]
+    pub raised_on: NaiveDate,
     /// What was planned then.
     pub planned: Decimal,
     /// What was spent then.
     pub actual: Decimal,
     /// At the pace of then, the day on which all is spent.
-    pub spent_on: Option<Date>,
+    #[serde(serialize_with = "ledger_core::time::date::optional::serialize")]
+    pub spent_on: Option<NaiveDate>,
 }
 
 /// Raises an alert for each budget that calls for one and has none; gives back the new ones.
 ///
 /// # Errors
 /// What the database says.
-pub async fn raise_alerts(client: &Client, program: &str, budgets: &[Budget], today: Date) -> Result<Vec<BudgetAlert>, AnalysisError> {
+pub async fn raise_alerts(client: &Client, program: &str, budgets: &[Budget], today: NaiveDate) -> Result<Vec<BudgetAlert>, AnalysisError> {
     let sql = "INSERT INTO analysis.budget_alert (program, period_from, raised_on, planned, actual, spent_on) VALUES ($1, $2, $3, $4, $5, $6)
                ON CONFLICT (program, period_from) DO NOTHING";
     let mut raised = Vec::new();

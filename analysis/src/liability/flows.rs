@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Span;
-use jiff::civil::Date;
+use chrono::NaiveDate;
+use ledger_core::time::{first_of_month, plus_months};
 use rust_decimal::Decimal;
 use tokio_postgres::Client;
 
@@ -13,35 +13,35 @@ use crate::AnalysisError;
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     rows: Vec<Flow>,
-    sales: Vec<(Date, Date, Decimal)>,
+    sales: Vec<(NaiveDate, NaiveDate, Decimal)>,
 }
 
 #[derive(Debug)]
 struct Flow {
-    cohort: Date,
-    happened: Date,
-    booked: Date,
+    cohort: NaiveDate,
+    happened: NaiveDate,
+    booked: NaiveDate,
     points: Count,
     /// Of those, of lots that were given by hand.
     by_hand: Count,
 }
 
-pub(super) fn month(day: Date) -> Date {
-    day.first_of_month()
+pub(super) fn month(day: NaiveDate) -> NaiveDate {
+    first_of_month(day)
 }
 
-pub(super) fn next(month: Date) -> Date {
-    month.saturating_add(Span::new().months(1))
+pub(super) fn next(month: NaiveDate) -> NaiveDate {
+    plus_months(month, 1)
 }
 
 impl Flows {
     /// All that was booked, and took effect, by the end of `until`.
-    pub(super) async fn load(client: &Client, program: &str, until: Date) -> Result<Self, AnalysisError> {
+    pub(super) async fn load(client: &Client, program: &str, until: NaiveDate) -> Result<Self, AnalysisError> {
         let counts =
             "(-coalesce(sum(points) FILTER (WHERE bucket = 'issued'), 0))::bigint, coalesce(sum(points) FILTER (WHERE bucket = 'redeemed'), 0)::bigint,
                       coalesce(sum(points) FILTER (WHERE bucket = 'clawed_back'), 0)::bigint,
                       coalesce(sum(points) FILTER (WHERE bucket IN ('pending', 'available', 'held')), 0)::bigint";
-        let mut rows = BTreeMap::<(Date, Date, Date), (Count, Count)>::new();
+        let mut rows = BTreeMap::<(NaiveDate, NaiveDate, NaiveDate), (Count, Count)>::new();
         for (table, is_by_hand) in [("posting", false), ("goodwill", true)] {
             let sql = format!(
                 "SELECT cohort, date_trunc('month', effective_on)::date, date_trunc('month', booked_on)::date, {counts}
@@ -66,18 +66,18 @@ impl Flows {
     }
 
     /// The first issue month; none where nothing was issued.
-    pub(super) fn first(&self) -> Option<Date> {
+    pub(super) fn first(&self) -> Option<NaiveDate> {
         self.rows.iter().filter(|row| row.points.issued > 0).map(|row| row.cohort).min()
     }
 
     /// What was known of it at the end of `period`.
-    fn known(&self, period: Date) -> impl Iterator<Item = &Flow> {
+    fn known(&self, period: NaiveDate) -> impl Iterator<Item = &Flow> {
         self.rows.iter().filter(move |row| row.booked <= period && row.happened <= period)
     }
 
     /// What became of each issue month's points, as known at the end of `period`.
-    pub(super) fn points(&self, period: Date) -> BTreeMap<Date, Points> {
-        let mut cohorts = BTreeMap::<Date, Points>::new();
+    pub(super) fn points(&self, period: NaiveDate) -> BTreeMap<NaiveDate, Points> {
+        let mut cohorts = BTreeMap::<NaiveDate, Points>::new();
         for row in self.known(period) {
             cohorts.entry(row.cohort).or_default().add(row);
         }
@@ -85,16 +85,16 @@ impl Flows {
     }
 
     /// What became of each issue month's points, month by month of their age: a row an issue month from `first` to `period`.
-    pub(super) fn steps(&self, first: Date, period: Date) -> Vec<Vec<Month>> {
-        let months: Vec<Date> = std::iter::successors(Some(first), |month| Some(next(*month))).take_while(|month| *month <= period).collect();
-        let mut all = BTreeMap::<(Date, Date), Count>::new();
+    pub(super) fn steps(&self, first: NaiveDate, period: NaiveDate) -> Vec<Vec<Month>> {
+        let months: Vec<NaiveDate> = std::iter::successors(Some(first), |month| Some(next(*month))).take_while(|month| *month <= period).collect();
+        let mut all = BTreeMap::<(NaiveDate, NaiveDate), Count>::new();
         for row in self.known(period) {
             let count = all.entry((row.cohort, row.happened)).or_default();
             *count = count.plus(row.points);
         }
         let row = |i: usize| {
             let mut sum = Count::default();
-            let mut month = |month: &Date| {
+            let mut month = |month: &NaiveDate| {
                 let before = sum;
                 sum = sum.plus(all.get(&(months[i], *month)).copied().unwrap_or_default());
                 // Points of the first month are there for all of it.
@@ -107,8 +107,8 @@ impl Flows {
     }
 
     /// Sales of each month, net of returns, as known at the end of `period`.
-    pub(super) fn sales(&self, period: Date) -> BTreeMap<Date, Decimal> {
-        let mut sales = BTreeMap::<Date, Decimal>::new();
+    pub(super) fn sales(&self, period: NaiveDate) -> BTreeMap<NaiveDate, Decimal> {
+        let mut sales = BTreeMap::<NaiveDate, Decimal>::new();
         for (month, _, amount) in self.sales.iter().filter(|(month, booked, _)| *month <= period && *booked <= period) {
             *sales.entry(*month).or_default() += amount;
         }

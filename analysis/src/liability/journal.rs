@@ -5,12 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use chrono::NaiveDate;
 use insight::revenue::{allocate, recognise};
-use jiff::Span;
-use jiff::civil::Date;
 use ledger_core::currency::minor_digits;
 use ledger_core::policy::{Program, Version};
-use ledger_core::time::Moment;
+use ledger_core::time::{Moment, last_of_month, plus_months};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
 use serde::Serialize;
@@ -24,9 +23,11 @@ use crate::AnalysisError;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
     /// The month that is closed.
-    pub period: Date,
+    #[serde(serialize_with = "ledger_core::time::date::serialize")]
+    pub period: NaiveDate,
     /// The month in which the points were issued.
-    pub cohort: Date,
+    #[serde(serialize_with = "ledger_core::time::date::serialize")]
+    pub cohort: NaiveDate,
     /// `revenue_goods`, `contract_liability` or `revenue_points`.
     pub account: &'static str,
     /// Money, 0 or more.
@@ -43,7 +44,8 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Journal {
     /// The month, its first day.
-    pub period: Date,
+    #[serde(serialize_with = "ledger_core::time::date::serialize")]
+    pub period: NaiveDate,
     /// `closed`: it never changes; `open`; `not_over`: what is booked until its end will change it; or `before_first_closing`: months were closed from a later
     /// one on, so it never is, its figures are today's, and they need not lead to that month's opening.
     pub status: &'static str,
@@ -63,13 +65,13 @@ pub struct State {
 }
 
 /// By issue month.
-pub type States = BTreeMap<Date, State>;
+pub type States = BTreeMap<NaiveDate, State>;
 
 /// A month that was closed: its figures never change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClosedMonth {
     /// Its first day.
-    pub period: Date,
+    pub period: NaiveDate,
     /// At its beginning, where no month before it is closed.
     pub opening: States,
     /// At its end.
@@ -84,7 +86,7 @@ pub struct Terms<'a> {
     /// The months that are closed, in order, one after the other.
     pub closed: &'a [ClosedMonth],
     /// The day (UTC) that has not ended yet.
-    pub today: Date,
+    pub today: NaiveDate,
 }
 
 /// A month's figures, as they are closed with.
@@ -102,8 +104,8 @@ pub struct Figures {
 ///
 /// # Errors
 /// [`AnalysisError`]
-pub async fn figures(client: &Client, name: &str, terms: Terms<'_>, day: Date) -> Result<Figures, AnalysisError> {
-    let flows = Flows::load(client, name, day.last_of_month()).await?;
+pub async fn figures(client: &Client, name: &str, terms: Terms<'_>, day: NaiveDate) -> Result<Figures, AnalysisError> {
+    let flows = Flows::load(client, name, last_of_month(day)).await?;
     let period = month(day);
     let Some(latest) = version(terms.program, period) else {
         return Ok(Figures { currency: String::new(), opening: States::new(), closing: States::new() });
@@ -112,13 +114,13 @@ pub async fn figures(client: &Client, name: &str, terms: Terms<'_>, day: Date) -
     let decimals = decimals(&currency);
     let opening = match terms.closed.iter().find(|month| month.period == period) {
         Some(closed) if closed.period == terms.closed[0].period => closed.opening.clone(),
-        _ => settled(&flows, terms, period.saturating_sub(Span::new().months(1)), decimals)?,
+        _ => settled(&flows, terms, plus_months(period, -1), decimals)?,
     };
     Ok(Figures { opening, closing: settled(&flows, terms, period, decimals)?, currency })
 }
 
 /// As a month was closed; if it was not, as its end looks now.
-fn settled(flows: &Flows, terms: Terms<'_>, period: Date, decimals: u32) -> Result<States, AnalysisError> {
+fn settled(flows: &Flows, terms: Terms<'_>, period: NaiveDate, decimals: u32) -> Result<States, AnalysisError> {
     match terms.closed.iter().find(|month| month.period == period) {
         Some(closed) => Ok(closed.figures.clone()),
         None => states(flows, terms.program, period, terms.today, decimals),
@@ -129,7 +131,7 @@ fn settled(flows: &Flows, terms: Terms<'_>, period: Date, decimals: u32) -> Resu
 ///
 /// # Errors
 /// [`AnalysisError`]
-pub async fn journal(client: &Client, name: &str, terms: Terms<'_>, day: Date) -> Result<Journal, AnalysisError> {
+pub async fn journal(client: &Client, name: &str, terms: Terms<'_>, day: NaiveDate) -> Result<Journal, AnalysisError> {
     let Figures { currency, opening: mut then, closing: mut now } = figures(client, name, terms, day).await?;
     let period = month(day);
     // Where nothing is deferred any more, since all was given back.
@@ -151,7 +153,7 @@ pub async fn journal(client: &Client, name: &str, terms: Terms<'_>, day: Date) -
         "closed"
     } else if terms.closed.first().is_some_and(|first| period < first.period) {
         "before_first_closing"
-    } else if period.last_of_month() < terms.today {
+    } else if last_of_month(period) < terms.today {
         "open"
     } else {
         "not_over"
@@ -166,17 +168,17 @@ pub fn decimals(currency: &str) -> u32 {
 }
 
 /// The rulebook in force at the end of the month `period`.
-fn version(program: &Program, period: Date) -> Option<&Version> {
-    let days = i64::from((next(period) - Date::constant(1970, 1, 1)).get_days());
+fn version(program: &Program, period: NaiveDate) -> Option<&Version> {
+    let days = i64::from(next(period).to_epoch_days());
     let end = Moment::from_micros(days.checked_mul(86_400_000_000)?)?.plus_micros(-1);
     program.at_or_first(end).map(|version| &**version)
 }
 
 /// Every issue month as it stood at the end of `period`.
-fn states(flows: &Flows, program: &Program, period: Date, today: Date, decimals: u32) -> Result<BTreeMap<Date, State>, AnalysisError> {
+fn states(flows: &Flows, program: &Program, period: NaiveDate, today: NaiveDate, decimals: u32) -> Result<BTreeMap<NaiveDate, State>, AnalysisError> {
     let (points, sales) = (flows.points(period), flows.sales(period));
     let Some(latest) = version(program, period) else { return Ok(BTreeMap::new()) };
-    let at = |month: Date| Calendar::at(month.last_of_month().min(today), today);
+    let at = |month: NaiveDate| Calendar::at(last_of_month(month).min(today), today);
     let now = estimate(flows, at(period), latest.rulebook.insight.expected_redemption);
     let mut states = BTreeMap::new();
     for (cohort, points) in points.into_iter().filter(|(_, points)| points.all.issued > 0) {
@@ -210,13 +212,13 @@ fn states(flows: &Flows, program: &Program, period: Date, today: Date, decimals:
 
 /// What share of an issue month's points will be spent.
 #[allow(clippy::cast_precision_loss, reason = "points far below 2^53")]
-fn rate(breakage: &Breakage, cohort: Date) -> f64 {
+fn rate(breakage: &Breakage, cohort: NaiveDate) -> f64 {
     let of = |estimate: &CohortEstimate| if estimate.granted > 0 { estimate.ultimate / estimate.granted as f64 } else { 0.0 };
     breakage.cohorts.iter().find(|estimate| estimate.cohort == cohort).map_or(0.0, of)
 }
 
 /// How many points will be spent of an issue month.
-fn ultimate(breakage: &Breakage, cohort: Date) -> f64 {
+fn ultimate(breakage: &Breakage, cohort: NaiveDate) -> f64 {
     breakage.cohorts.iter().find(|estimate| estimate.cohort == cohort).map_or(0.0, |estimate| estimate.ultimate)
 }
 

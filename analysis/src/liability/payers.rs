@@ -1,6 +1,7 @@
 //! Who pays: what others than the program came to pay for in a period, and what of it is still owed to members.
 
-use jiff::civil::Date;
+use chrono::NaiveDate;
+use ledger_core::time::LAST_DATE;
 use serde::Serialize;
 use tokio_postgres::Client;
 
@@ -25,7 +26,7 @@ pub struct Payer {
 ///
 /// # Errors
 /// What the database says.
-pub async fn payers(client: &Client, program: &str, period: (Date, Date)) -> Result<Vec<Payer>, AnalysisError> {
+pub async fn payers(client: &Client, program: &str, period: (NaiveDate, NaiveDate)) -> Result<Vec<Payer>, AnalysisError> {
     let sql = "SELECT payer, coalesce(issued, 0)::bigint, coalesce(clawed_back, 0)::bigint, coalesce(liability, 0)::bigint
                FROM (SELECT payer, sum(points) FILTER (WHERE kind = 'issued') AS issued, sum(points) FILTER (WHERE kind = 'clawed_back') AS clawed_back
                      FROM liability.payment WHERE program = $1 AND booked_on BETWEEN $2 AND $3 GROUP BY payer) came
@@ -34,7 +35,7 @@ pub async fn payers(client: &Client, program: &str, period: (Date, Date)) -> Res
     let mut payers: Vec<Payer> = client.query(sql, &[&program, &period.0, &period.1]).await?.iter().map(row).collect();
     let rolled = roll_forward(client, program, period, None, Basis::Booked, None).await?.total;
     // Of all that was ever booked.
-    let liability = trial_balance(client, program, Date::MAX, None, Basis::Booked).await?.liability_points;
+    let liability = trial_balance(client, program, LAST_DATE, None, Basis::Booked).await?.liability_points;
     let rest = |all: i64, of: fn(&Payer) -> i64| all - payers.iter().map(of).sum::<i64>();
     let program = Payer {
         payer: None,

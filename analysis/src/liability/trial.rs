@@ -1,6 +1,6 @@
 //! Sums of postings: by bucket, and from one day to another.
 
-use jiff::civil::Date;
+use chrono::NaiveDate;
 use serde::Serialize;
 use tokio_postgres::Client;
 
@@ -39,7 +39,7 @@ pub struct TrialBalance {
 ///
 /// # Errors
 /// What the database says.
-pub async fn trial_balance(client: &Client, program: &str, day: Date, known_on: Option<Date>, basis: Basis) -> Result<TrialBalance, AnalysisError> {
+pub async fn trial_balance(client: &Client, program: &str, day: NaiveDate, known_on: Option<NaiveDate>, basis: Basis) -> Result<TrialBalance, AnalysisError> {
     let sql = format!(
         "SELECT bucket, sum(points)::bigint FROM liability.posting
          WHERE program = $1 AND {} <= $2 AND ($3::date IS NULL OR booked_on <= $3) GROUP BY bucket ORDER BY bucket",
@@ -93,8 +93,8 @@ pub struct RollForward {
 pub async fn roll_forward(
     client: &Client,
     program: &str,
-    (from, to): (Date, Date),
-    known_on: Option<Date>,
+    (from, to): (NaiveDate, NaiveDate),
+    #[serde(serialize_with = "ledger_core::time::date::optional::serialize")] known_on: Option<NaiveDate>,
     basis: Basis,
     by: Option<&str>,
 ) -> Result<RollForward, AnalysisError> {
@@ -147,7 +147,7 @@ impl Rolled {
 ///
 /// # Errors
 /// What the database says.
-pub async fn expiry_forecast(client: &Client, program: &str, from: Date, months: i32) -> Result<Vec<(Date, i64)>, AnalysisError> {
+pub async fn expiry_forecast(client: &Client, program: &str, from: NaiveDate, months: i32) -> Result<Vec<(NaiveDate, i64)>, AnalysisError> {
     let sql = "SELECT (expires_at AT TIME ZONE 'UTC')::date, sum(remaining)::bigint FROM balance.lot
                WHERE program = $1 AND remaining > 0 AND expires_at >= $2::date AND expires_at < $2::date + make_interval(months => $3)
                GROUP BY 1 ORDER BY 1";

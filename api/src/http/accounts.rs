@@ -3,14 +3,14 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
+use chrono::{DateTime, Utc};
 use command_service::ProgramState;
-use jiff::Timestamp;
 use ledger_core::account::Command;
 use ledger_core::account::command::{Action, Reason};
 use ledger_core::id::{AccountKey, Id};
 use ledger_core::points::Amount;
 use ledger_core::policy::{Program, QualifyBy, Version};
-use ledger_core::time::Moment;
+use ledger_core::time::{Moment, timestamp_text};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -215,8 +215,8 @@ pub(super) async fn close(
     life(&state, &program, &account, actor, body, Action::Close).await
 }
 
-pub(super) fn time(at: Option<Timestamp>) -> Option<String> {
-    at.map(|at| at.to_string())
+pub(super) fn time(at: Option<DateTime<Utc>>) -> Option<String> {
+    at.map(timestamp_text)
 }
 
 /// What an account is and has.
@@ -242,7 +242,7 @@ pub(super) async fn get(
     let sql = "SELECT sum(remaining)::bigint, expires_at FROM balance.lot
                WHERE program = $1 AND account = $2 AND remaining > 0 AND expires_at > $3 GROUP BY expires_at ORDER BY expires_at";
     let lots = database.query(sql, &[&program_id, &account_id, &now]).await?;
-    let expiring = lots.iter().map(|row| ExpiringView { points: row.get(0), at: row.get::<_, Timestamp>(1).to_string() }).collect();
+    let expiring = lots.iter().map(|row| ExpiringView { points: row.get(0), at: timestamp_text(row.get(1)) }).collect();
     Ok(axum::Json(AccountView {
         account_id: key.account.to_string(),
         status: row.get(0),
@@ -291,7 +291,7 @@ async fn tier(database: &deadpool_postgres::Object, key: &AccountKey, program: &
         next: next.map(|level| level.name.clone()),
         points_to_next: next.map(|level| number(version, level.at.minus(qualifying).max(Amount::ZERO))),
         review_at: row.as_ref().and_then(|row| time(row.get(2))),
-        since: row.as_ref().map_or_else(String::new, |row| row.get::<_, Timestamp>(1).to_string()),
+        since: row.as_ref().map_or_else(String::new, |row| timestamp_text(row.get(1))),
         name,
     })
 }
@@ -378,7 +378,7 @@ async fn balance_then(
 }
 
 /// What was available by the bookings known then, of lots that were lost by then: it was or will be booked as expired later.
-async fn lapsed_then(database: &deadpool_postgres::Object, key: &AccountKey, as_of: Moment, known_at: Option<&Timestamp>) -> Result<i64, Problem> {
+async fn lapsed_then(database: &deadpool_postgres::Object, key: &AccountKey, as_of: Moment, known_at: Option<&DateTime<Utc>>) -> Result<i64, Problem> {
     let sql = "SELECT coalesce(sum(CASE 'available' WHEN part.\"to\" THEN part.points WHEN part.\"from\" THEN -part.points ELSE 0 END), 0)::bigint
                FROM statement.movement m CROSS JOIN jsonb_to_recordset(m.lots) AS part(lot_id integer, points bigint, \"from\" text, \"to\" text)
                JOIN balance.lot l ON (l.program, l.account, l.lot_id) = (m.program, m.account, part.lot_id)

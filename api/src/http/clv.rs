@@ -5,8 +5,9 @@ use analysis::clv::{self, AsOf, CategoryShare, ChannelShare, Fit, Member, Score,
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use jiff::civil::Date;
+use chrono::NaiveDate;
 use ledger_core::id::Id;
+use ledger_core::time::{date_text, parse_date};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -95,7 +96,7 @@ impl From<AnalysisError> for Problem {
 }
 
 /// The end of a day that the program's clock has reached.
-fn as_of(today: Date, as_of: Option<&str>, known_at: Option<&str>) -> Result<AsOf, Problem> {
+fn as_of(today: NaiveDate, as_of: Option<&str>, known_at: Option<&str>) -> Result<AsOf, Problem> {
     let known_at = known_at.map(|text| day("known_at", text)).transpose()?;
     // What was known on a day is of days up to it: of those after it, it would say that nobody bought.
     let Some(text) = as_of else { return Ok(AsOf { day: known_at.map_or(today, |known_at| known_at.min(today)), known_at }) };
@@ -136,8 +137,8 @@ fn why_none(current: Option<&Fit>, program: &str, AsOf { day, known_at }: AsOf) 
     )
 }
 
-pub(super) fn day(name: &str, text: &str) -> Result<Date, Problem> {
-    text.parse().map_err(|_| Problem::parameter(name, text, "a day, such as 2010-12-09"))
+pub(super) fn day(name: &str, text: &str) -> Result<NaiveDate, Problem> {
+    parse_date(text).map_err(|_| Problem::parameter(name, text, "a day, such as 2010-12-09"))
 }
 
 /// What a member bought, and what is to be expected.
@@ -173,7 +174,7 @@ type Shares = (Vec<CategoryShare>, Vec<ChannelShare>);
 /// `refunded` counts where there is no member of whom it is taken off.
 fn view(
     account_id: String,
-    as_of: Date,
+    #[serde(serialize_with = "ledger_core::time::date::serialize")] as_of: NaiveDate,
     member: Option<&Member>,
     refunded: f64,
     (categories, channels): Shares,
@@ -189,7 +190,7 @@ fn view(
         categories,
         channels,
         account_id,
-        as_of: as_of.to_string(),
+        as_of: date_text(as_of),
         orders: member.map_or(0, |member| member.orders),
         repeats: member.map_or(0, |member| member.history.repeats),
         age_days: member.map(|member| member.history.age_days),
@@ -287,7 +288,7 @@ async fn anew(state: &ApiState, program: &Id, params: &ScoresParams, (value, acc
     let database = state.database().await?;
     if params.as_of.is_none() && params.known_at.is_none() {
         let sql = "SELECT max(as_of) FROM analysis.score WHERE program = $1";
-        as_of.day = database.query_one(sql, &[&program.as_str()]).await?.get::<_, Option<Date>>(0).unwrap_or(as_of.day);
+        as_of.day = database.query_one(sql, &[&program.as_str()]).await?.get::<_, Option<NaiveDate>>(0).unwrap_or(as_of.day);
     }
     let fit = fit(&database, program.as_str(), params.fit, as_of).await?;
     let mut scores = clv::scored(&database, program.as_str(), fit.as_ref().ok(), &version.rulebook.insight, as_of, weeks).await?;
@@ -299,7 +300,7 @@ async fn anew(state: &ApiState, program: &Id, params: &ScoresParams, (value, acc
     scores.truncate(usize::try_from(most).unwrap_or(usize::MAX));
     let view = |one: Scored| ScoreView {
         account_id: one.account,
-        as_of: as_of.day.to_string(),
+        as_of: date_text(as_of.day),
         rung: one.rung,
         rfm: one.rfm,
         forecast: one.score.map(ForecastView::from),
@@ -328,7 +329,7 @@ fn csv(items: &[ScoreView]) -> String {
 fn score_view(row: &tokio_postgres::Row) -> ScoreView {
     ScoreView {
         account_id: row.get(0),
-        as_of: row.get::<_, Date>(1).to_string(),
+        as_of: date_text(row.get(1)),
         rung: row.get(2),
         rfm: [row.get(3), row.get(4), row.get(5)],
         forecast: Some(ForecastView {
@@ -391,12 +392,7 @@ pub(super) async fn cohorts(State(state): State<ApiState>, Path(program): Path<S
     state.program(&program)?;
     let sql = "SELECT cohort, month, members, orders, spend::text FROM clv.cohort WHERE program = $1 ORDER BY cohort, month";
     let rows = state.database().await?.query(sql, &[&program.as_str()]).await?;
-    let view = |row: &tokio_postgres::Row| CohortView {
-        cohort: row.get::<_, Date>(0).to_string(),
-        month: row.get(1),
-        members: row.get(2),
-        orders: row.get(3),
-        spend: row.get(4),
-    };
+    let view =
+        |row: &tokio_postgres::Row| CohortView { cohort: date_text(row.get(0)), month: row.get(1), members: row.get(2), orders: row.get(3), spend: row.get(4) };
     Ok(axum::Json(Page { items: rows.iter().map(view).collect(), next_cursor: None }))
 }

@@ -3,7 +3,7 @@
 use analysis::decline::{self, ActionEffect, Contact, Offer, Standing, Transition};
 use axum::Extension;
 use axum::extract::State;
-use jiff::civil::Date;
+use chrono::NaiveDate;
 use ledger_core::id::Id;
 use ledger_core::policy::InsightRules;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use crate::state::{ApiState, path_id, real_now};
 const STATES: &str = "growing, steady, slipping, fallen, at_risk or lost";
 
 /// The rules in force, and the day of the program's clock.
-fn rules(state: &ApiState, program: &Id) -> Result<(InsightRules, Date), Problem> {
+fn rules(state: &ApiState, program: &Id) -> Result<(InsightRules, NaiveDate), Problem> {
     let known = state.program(program)?;
     let now = known.now(real_now());
     let version = known.program.at_or_first(now).ok_or_else(|| Problem::program_not_found(program))?;

@@ -4,9 +4,10 @@ use analysis::liability::{self, Basis, Breakage, Budget, BudgetAlert, Journal, P
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use jiff::civil::Date;
+use chrono::NaiveDate;
 use ledger_core::id::Id;
 use ledger_core::policy::{Program, Rulebook};
+use ledger_core::time::{date_text, parse_date};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -51,16 +52,16 @@ fn basis(text: Option<&str>) -> Result<Basis, Problem> {
     }
 }
 
-pub(super) fn today(state: &ApiState, program: &Id) -> Result<Date, Problem> {
+pub(super) fn today(state: &ApiState, program: &Id) -> Result<NaiveDate, Problem> {
     Ok(ledger_core::time::utc_date(state.program(program)?.now(real_now())))
 }
 
-fn day_or_today(state: &ApiState, program: &Id, name: &str, text: Option<&str>) -> Result<Date, Problem> {
+fn day_or_today(state: &ApiState, program: &Id, name: &str, text: Option<&str>) -> Result<NaiveDate, Problem> {
     let today = today(state, program)?;
     text.map_or(Ok(today), |text| day(name, text))
 }
 
-fn period(from: &str, to: &str) -> Result<(Date, Date), Problem> {
+fn period(from: &str, to: &str) -> Result<(NaiveDate, NaiveDate), Problem> {
     let period = (day("from", from)?, day("to", to)?);
     if period.1 < period.0 {
         return Err(Problem::parameter("to", to, "a day that is not before from"));
@@ -68,8 +69,8 @@ fn period(from: &str, to: &str) -> Result<(Date, Date), Problem> {
     Ok(period)
 }
 
-fn rulebook_at_end<'a>(program: &'a Program, id: &Id, (_, to): (Date, Date)) -> Result<&'a Rulebook, Problem> {
-    let end = moment("to", &format!("{to}T23:59:59Z"))?;
+fn rulebook_at_end<'a>(program: &'a Program, id: &Id, (_, to): (NaiveDate, NaiveDate)) -> Result<&'a Rulebook, Problem> {
+    let end = moment("to", &format!("{}T23:59:59Z", date_text(to)))?;
     program.at_or_first(end).map(|version| &version.rulebook).ok_or_else(|| Problem::program_not_found(id))
 }
 
@@ -276,7 +277,7 @@ pub struct JournalParams {
 fn csv(journal: &Journal) -> String {
     let mut text = String::from("period,cohort,account,debit,credit,currency,memo\n");
     for entry in &journal.entries {
-        let month = |day: Date| day.strftime("%Y-%m").to_string();
+        let month = |day: NaiveDate| day.format("%Y-%m").to_string();
         // None of the fields can hold a comma or a quote.
         let fields =
             [month(entry.period), month(entry.cohort), entry.account.into(), entry.debit.to_string(), entry.credit.to_string(), entry.currency.clone()];
@@ -292,7 +293,7 @@ fn csv(journal: &Journal) -> String {
 pub(super) async fn journal(State(state): State<ApiState>, Path(program): Path<String>, Query(params): Query<JournalParams>) -> Result<Response, Problem> {
     let program = path_id("program", &program)?;
     let rules = state.program(&program)?;
-    let period: Date = format!("{}-01", params.period).parse().map_err(|_| Problem::parameter("period", &params.period, "a month, such as 2010-12"))?;
+    let period = parse_date(&format!("{}-01", params.period)).map_err(|_| Problem::parameter("period", &params.period, "a month, such as 2010-12"))?;
     let closed = closed_months(&rules);
     let terms = Terms { program: &rules.program, closed: &closed, today: today(&state, &program)? };
     let journal = liability::journal(&*state.database().await?, program.as_str(), terms, period).await?;
@@ -342,7 +343,7 @@ pub(super) async fn expiry_forecast(
     wait_for(&state, "balance", params.min_position.as_deref()).await?;
     let months = i32::try_from(months).unwrap_or(i32::MAX);
     let days = liability::expiry_forecast(&*state.database().await?, program.as_str(), from, months).await?;
-    let items = days.into_iter().map(|(day, points)| ExpiringDayView { day: day.to_string(), points }).collect();
+    let items = days.into_iter().map(|(day, points)| ExpiringDayView { day: date_text(day), points }).collect();
     Ok(axum::Json(Page { items, next_cursor: None }))
 }
 
@@ -395,7 +396,7 @@ pub(super) async fn lots(
     let view = |row: &tokio_postgres::Row| OpenLotView {
         account_id: row.get(0),
         lot_id: row.get(1),
-        issued_on: row.get::<_, Date>(2).to_string(),
+        issued_on: date_text(row.get(2)),
         points: row.get(3),
         pending: row.get(4),
         available: row.get(5),

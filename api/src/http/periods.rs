@@ -5,10 +5,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use chrono::NaiveDate;
 use command_service::{ClosedPeriod, ClosingStep, ProgramState, ProposedClosing};
-use jiff::civil::Date;
 use ledger_core::id::Id;
 use ledger_core::points::Amount;
+use ledger_core::time::{LAST_DATE, parse_date};
 use ledger_schemas::{Closing, IssueMonth, Month};
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -84,8 +85,8 @@ impl PeriodView {
     }
 }
 
-fn first_day(month: Month) -> Date {
-    format!("{month}-01").parse().unwrap_or(Date::MAX)
+fn first_day(month: Month) -> NaiveDate {
+    parse_date(&format!("{month}-01")).unwrap_or(LAST_DATE)
 }
 
 fn month(text: &str) -> Result<Month, Problem> {
@@ -104,7 +105,7 @@ pub fn closed_months(program: &ProgramState) -> Vec<ClosedMonth> {
     program.closed_periods.iter().map(of).collect()
 }
 
-fn issue_month(month: &IssueMonth, decimals: u32) -> (Date, liability::State) {
+fn issue_month(month: &IssueMonth, decimals: u32) -> (NaiveDate, liability::State) {
     let money = |Amount(mut amount)| {
         amount.rescale(decimals);
         amount
@@ -113,8 +114,8 @@ fn issue_month(month: &IssueMonth, decimals: u32) -> (Date, liability::State) {
 }
 
 fn issue_months(states: &States) -> Result<Vec<IssueMonth>, Problem> {
-    let one = |(cohort, state): (&Date, &liability::State)| {
-        let issued_in = month(&cohort.strftime("%Y-%m").to_string())?;
+    let one = |(cohort, state): (&NaiveDate, &liability::State)| {
+        let issued_in = month(&cohort.format("%Y-%m").to_string())?;
         Ok(IssueMonth { issued_in, deferred: Amount(state.deferred.normalize()), recognised: Amount(state.recognised.normalize()) })
     };
     states.iter().map(one).collect()

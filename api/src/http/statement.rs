@@ -1,8 +1,8 @@
 //! The statement: every movement, the newest first.
 
 use axum::extract::State;
-use jiff::Timestamp;
-use ledger_core::time::Moment;
+use chrono::{DateTime, Utc};
+use ledger_core::time::{Moment, timestamp_text};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -103,8 +103,8 @@ pub(super) async fn get(
 fn view(row: &tokio_postgres::Row) -> MovementView {
     MovementView {
         account_seq: row.get(0),
-        effective_at: row.get::<_, Timestamp>(2).to_string(),
-        recorded_at: row.get::<_, Timestamp>(3).to_string(),
+        effective_at: timestamp_text(row.get(2)),
+        recorded_at: timestamp_text(row.get(3)),
         kind: row.get(4),
         reference: row.get(5),
         reason: row.get(6),

@@ -1,7 +1,7 @@
 //! The tier that a member had at a moment, as the book knew it at another.
 
 use axum::extract::State;
-use jiff::Timestamp;
+use chrono::{DateTime, Utc};
 use ledger_core::id::AccountKey;
 use ledger_core::time::Moment;
 use rust_decimal::Decimal;
@@ -63,7 +63,7 @@ async fn tier_then(database: &deadpool_postgres::Object, key: &AccountKey, as_of
                ORDER BY at DESC, account_seq DESC, event DESC LIMIT 1";
     if let Some(row) = database.query_opt(sql, &[&program, &account, &then, &known]).await? {
         let qualifying: Decimal = row.get(3);
-        let since = time(row.get::<_, Option<Timestamp>>(1));
+        let since = time(row.get::<_, Option<DateTime<Utc>>>(1));
         return Ok(view(Some(row.get(0)), since, Some(row.get(2)), Some(qualifying.normalize().to_string())));
     }
     // Before its first move it was what that one moved from, from the first of its records on that was known.

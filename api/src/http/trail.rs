@@ -1,8 +1,8 @@
 //! Who did what: accepted and refused commands, searched by time, account, actor and kind. Nothing here can be written.
 
 use axum::extract::State;
-use jiff::Timestamp;
-use ledger_core::time::Moment;
+use chrono::{DateTime, Utc};
+use ledger_core::time::{Moment, timestamp_text};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -86,9 +86,9 @@ pub struct RefusalView {
 
 /// The time from and to, and the moment and rest of the cursor.
 struct Range {
-    from: Option<Timestamp>,
-    to: Option<Timestamp>,
-    after: Option<(Timestamp, String, i64)>,
+    from: Option<DateTime<Utc>>,
+    to: Option<DateTime<Utc>>,
+    after: Option<(DateTime<Utc>, String, i64)>,
     limit: i64,
 }
 
@@ -97,7 +97,7 @@ fn range(params: &TrailParams) -> Result<Range, Problem> {
     let place = |text: &str| {
         let (at, rest) = text.split_once('~')?;
         let (place, number) = rest.rsplit_once('~')?;
-        Some((at.parse::<Timestamp>().ok()?, place.to_owned(), number.parse::<i64>().ok()?))
+        Some((Moment::parse(at).ok()?.timestamp(), place.to_owned(), number.parse::<i64>().ok()?))
     };
     Ok(Range { from: time("from", &params.from)?, to: time("to", &params.to)?, after: cursor(params.cursor.as_deref(), place)?, limit: limit(params.limit)? })
 }
@@ -124,8 +124,8 @@ pub(super) async fn commands(
     let database = state.database().await?;
     let rows = database.query(sql, &[&program.as_str(), &params.actor, &params.account_id, &params.kind, &from, &to, &at, &account, &seq, &limit]).await?;
     let view = |row: &tokio_postgres::Row| TrailView {
-        recorded_at: row.get::<_, Timestamp>(0).to_string(),
-        effective_at: row.get::<_, Timestamp>(1).to_string(),
+        recorded_at: timestamp_text(row.get(0)),
+        effective_at: timestamp_text(row.get(1)),
         actor: row.get(2),
         account_id: row.get(3),
         kind: row.get(4),
@@ -138,7 +138,7 @@ pub(super) async fn commands(
         account_seq: row.get(11),
         position: crate::answer::position(row.get::<_, i16>(12).unsigned_abs(), row.get::<_, i64>(13).unsigned_abs()),
     };
-    let last = |row: &tokio_postgres::Row| format!("{}~{}~{}", row.get::<_, Timestamp>(0), row.get::<_, &str>(3), row.get::<_, i64>(11));
+    let last = |row: &tokio_postgres::Row| format!("{}~{}~{}", timestamp_text(row.get(0)), row.get::<_, &str>(3), row.get::<_, i64>(11));
     Ok(axum::Json(Page::of(rows, limit, last).map(view)))
 }
 
@@ -169,7 +169,7 @@ pub(super) async fn refusals(
     let rows =
         database.query(sql, &[&program.as_str(), &params.actor, &params.account_id, &params.kind, &from, &to, &at, &partition, &position, &limit]).await?;
     let view = |row: &tokio_postgres::Row| RefusalView {
-        recorded_at: row.get::<_, Timestamp>(0).to_string(),
+        recorded_at: timestamp_text(row.get(0)),
         actor: row.get(1),
         account_id: row.get(2),
         kind: row.get(3),
@@ -177,6 +177,6 @@ pub(super) async fn refusals(
         code: row.get(5),
         detail: row.get(6),
     };
-    let last = |row: &tokio_postgres::Row| format!("{}~{}~{}", row.get::<_, Timestamp>(0), row.get::<_, i16>(7), row.get::<_, i64>(8));
+    let last = |row: &tokio_postgres::Row| format!("{}~{}~{}", timestamp_text(row.get(0)), row.get::<_, i16>(7), row.get::<_, i64>(8));
     Ok(axum::Json(Page::of(rows, limit, last).map(view)))
 }

@@ -1,12 +1,13 @@
 //! What analysts need to know of a program: how its money is counted, and when a member counts as what. It decides no points.
 
-use jiff::civil::Date;
+use chrono::NaiveDate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::predicate::Predicate;
 use super::validate::Invalid;
 use crate::points::Amount;
+use crate::time::date_text;
 
 /// How lifetime value is counted, and the ladder of loyalty.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,11 +36,13 @@ pub struct InsightRules {
 #[serde(deny_unknown_fields)]
 pub struct BudgetRule {
     /// Its first day (UTC), `YYYY-MM-DD`.
+    #[serde(with = "crate::time::date")]
     #[schemars(with = "String")]
-    pub from: Date,
+    pub from: NaiveDate,
     /// Its last day.
+    #[serde(with = "crate::time::date")]
     #[schemars(with = "String")]
-    pub until: Date,
+    pub until: NaiveDate,
     /// In the program's currency.
     pub planned: Amount,
     /// An alert is raised when this share of it, from 0 to 1, is spent.
@@ -159,14 +162,14 @@ impl InsightRules {
     }
 
     fn check_budget(&self, invalid: &mut Vec<Invalid>) {
-        let mut before: Option<Date> = None;
+        let mut before: Option<NaiveDate> = None;
         for (i, period) in self.budget.iter().enumerate() {
             let at = |field: &str| format!("/insight/budget/{i}/{field}");
             if before.is_some_and(|before| period.from <= before) {
-                invalid.push(Invalid::new(at("from"), period.from, "a day after the period before it"));
+                invalid.push(Invalid::new(at("from"), date_text(period.from), "a day after the period before it"));
             }
             if period.until < period.from {
-                invalid.push(Invalid::new(at("until"), period.until, "a day that is not before from"));
+                invalid.push(Invalid::new(at("until"), date_text(period.until), "a day that is not before from"));
             }
             if period.planned <= Amount::ZERO {
                 invalid.push(Invalid::new(at("planned"), period.planned, "an amount of money above 0"));

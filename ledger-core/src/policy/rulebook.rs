@@ -224,8 +224,9 @@ pub enum Expiry {
     /// All at the start of one day.
     FixedDate {
         /// The day, such as `2011-01-01`; points are gone as it begins.
+        #[serde(with = "crate::time::date")]
         #[schemars(with = "String", extend("format" = "date"))]
-        date: jiff::civil::Date,
+        date: chrono::NaiveDate,
     },
     /// At the end of the calendar period of the purchase.
     Calendar {

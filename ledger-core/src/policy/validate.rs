@@ -11,7 +11,7 @@ use super::rulebook::{Expiry, Rulebook, Span};
 use crate::currency::minor_digits;
 use crate::points::{Amount, POINTS_MAX, Points};
 use crate::text::{VISIBLE_LINES, hidden_in_lines};
-use crate::time::Zone;
+use crate::time::{Zone, date_text};
 
 /// One thing that is wrong with a document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -226,7 +226,7 @@ fn check_redeem_and_expiry(rulebook: &Rulebook, invalid: &mut Vec<Invalid>) {
             let is_before = Zone::parse(&rulebook.time_zone).is_some_and(|zone| zone.midnight(date) < rulebook.effective_from);
             if is_before {
                 let expected = format!("a day after effective_from, {}", rulebook.effective_from);
-                invalid.push(Invalid::new("/expiry/date", date, expected));
+                invalid.push(Invalid::new("/expiry/date", date_text(date), expected));
             }
         }
         Expiry::Never | Expiry::Calendar { .. } => {}

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use ledger_core::time::parse_date;
 
 use super::{DataOptions, ServerOptions};
 
@@ -134,11 +135,11 @@ pub enum ClvAction {
         program: String,
         /// The last day of the data, YYYY-MM-DD; that of the last purchase if not named. A fit of earlier data than those of the fit in force is kept, but
         /// does not replace it.
-        #[arg(long, visible_alias = "as-of", env = "LOYALTY_UNTIL")]
-        until: Option<jiff::civil::Date>,
+        #[arg(long, visible_alias = "as-of", env = "LOYALTY_UNTIL", value_parser = parse_date)]
+        until: Option<chrono::NaiveDate>,
         /// Use only what was booked by the end of this day (UTC), YYYY-MM-DD; such a fit is never put in force by itself.
-        #[arg(long, env = "LOYALTY_KNOWN_AT")]
-        known_at: Option<jiff::civil::Date>,
+        #[arg(long, env = "LOYALTY_KNOWN_AT", value_parser = parse_date)]
+        known_at: Option<chrono::NaiveDate>,
         /// How many days at the end the models are checked on.
         #[arg(long, env = "LOYALTY_HOLDOUT_DAYS", default_value_t = 90)]
         holdout_days: i32,
@@ -258,11 +259,11 @@ pub enum DeclineAction {
         program: String,
         /// As of the end of this day, YYYY-MM-DD; that of the last purchase if not named. An assessment of an earlier day than the one in force is kept, but does
         /// not replace it.
-        #[arg(long, env = "LOYALTY_AS_OF")]
-        as_of: Option<jiff::civil::Date>,
+        #[arg(long, env = "LOYALTY_AS_OF", value_parser = parse_date)]
+        as_of: Option<chrono::NaiveDate>,
         /// Use only what was booked by the end of this day (UTC), YYYY-MM-DD; such an assessment is never put in force by itself.
-        #[arg(long, env = "LOYALTY_KNOWN_AT")]
-        known_at: Option<jiff::civil::Date>,
+        #[arg(long, env = "LOYALTY_KNOWN_AT", value_parser = parse_date)]
+        known_at: Option<chrono::NaiveDate>,
         /// Which model.
         #[arg(long, env = "LOYALTY_MODEL", value_enum, default_value_t = DeclineModel::Best)]
         model: DeclineModel,
@@ -299,11 +300,11 @@ pub enum DeclineAction {
         #[arg(long, env = "LOYALTY_PROGRAM")]
         program: String,
         /// The first month looked at.
-        #[arg(long, env = "LOYALTY_FROM")]
-        from: jiff::civil::Date,
+        #[arg(long, env = "LOYALTY_FROM", value_parser = parse_date)]
+        from: chrono::NaiveDate,
         /// The last day of the data; that of the last purchase if not named.
-        #[arg(long, env = "LOYALTY_UNTIL")]
-        until: Option<jiff::civil::Date>,
+        #[arg(long, env = "LOYALTY_UNTIL", value_parser = parse_date)]
+        until: Option<chrono::NaiveDate>,
         /// Where the book is.
         #[command(flatten)]
         data: DataOptions,

@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::Context;
+use chrono::{Datelike, NaiveDate, Timelike};
 use event_log::postgres::connect;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use insight::logistic::{auc, fit};
-use jiff::civil::{Date, date};
-use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use ledger_core::time::{DAY_US, Moment, Zone, plus_days, utc_date};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
@@ -19,16 +20,20 @@ use super::fraud::start;
 use super::{Figure, ratio};
 
 /// The published protocol's week of the test; what it is learned from ends a week before.
-const TEST: (Date, Date) = (date(2018, 8, 8), date(2018, 8, 14));
+const TEST: (NaiveDate, NaiveDate) = (august(8), august(14));
 const DELAY_DAYS: i64 = 7;
 const AT_ONCE: usize = 64;
+
+const fn august(day: u32) -> NaiveDate {
+    NaiveDate::from_ymd_opt(2018, 8, day).expect("August has 31 days")
+}
 
 #[derive(Deserialize)]
 struct Row {
     #[serde(rename = "TRANSACTION_ID")]
     id: String,
-    #[serde(rename = "TX_DATETIME")]
-    at: jiff::civil::DateTime,
+    #[serde(rename = "TX_DATETIME", deserialize_with = "utc")]
+    at: Moment,
     #[serde(rename = "CUSTOMER_ID")]
     customer: String,
     #[serde(rename = "TERMINAL_ID")]
@@ -39,9 +44,19 @@ struct Row {
     is_fraud: u8,
 }
 
+/// The data name no zone.
+fn utc<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Moment, D::Error> {
+    static UTC: LazyLock<Zone> = LazyLock::new(|| Zone::parse("UTC").expect("UTC is in the zone database"));
+    UTC.parse_local(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+fn days_before(at: Moment, days: i64) -> Moment {
+    at.plus_micros(-days * DAY_US)
+}
+
 impl Row {
-    fn day(&self) -> Date {
-        self.at.date()
+    fn day(&self) -> NaiveDate {
+        utc_date(self.at)
     }
 
     fn is_fraud(&self) -> bool {
@@ -65,13 +80,13 @@ pub async fn run(file: &Path, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     let shop =
         Shop { http: reqwest::Client::new(), base: format!("{}/v1/programs/cards", site.address), database: connect(site.database(), "analysis").await? };
     // What an honest payment never was, as far as is known when the test begins.
-    let known = |row: &&Row| row.day() < TEST.0 - DELAY_DAYS.days();
+    let known = |row: &&Row| row.day() < plus_days(TEST.0, -DELAY_DAYS);
     let usual_max = rows.iter().filter(known).filter(|row| !row.is_fraud()).map(|row| row.amount).max().context("payments before the test")?;
     shop.open((usual_max * rust_decimal::Decimal::ONE_HUNDRED).trunc().to_string()).await?;
-    let mut days: BTreeMap<Date, Vec<&Row>> = BTreeMap::new();
+    let mut days: BTreeMap<NaiveDate, Vec<&Row>> = BTreeMap::new();
     rows.iter().for_each(|row| days.entry(row.day()).or_default().push(row));
     for (day, payments) in &days {
-        let reported = days.get(&(*day - DELAY_DAYS.days())).into_iter().flatten().filter(|row| row.is_fraud());
+        let reported = days.get(&plus_days(*day, -DELAY_DAYS)).into_iter().flatten().filter(|row| row.is_fraud());
         shop.post_all("fraud/reports", reported.map(|row| json!({"reference": row.id}))).await?;
         shop.post_all("purchases", payments.iter().map(|row| purchase(row))).await?;
         shop.all_is_looked_at().await?;
@@ -105,8 +120,7 @@ fn judge(name: &str, tested: &[&Row], scores: &[f64], alerts: usize) -> anyhow::
 }
 
 fn purchase(row: &Row) -> Value {
-    let at = row.at.to_zoned(TimeZone::UTC).map(|at| at.timestamp()).unwrap_or(Timestamp::UNIX_EPOCH);
-    json!({"purchase_id": row.id, "account_id": format!("c{}", row.customer), "occurred_at": at.to_string(), "currency": "EUR", "channel": "store",
+    json!({"purchase_id": row.id, "account_id": format!("c{}", row.customer), "occurred_at": row.at.to_string(), "currency": "EUR", "channel": "store",
         "till": format!("t{}", row.terminal),
         "lines": [{"line_id": "1", "sku": "payment", "category": "any", "quantity": 1, "unit_price": row.amount.round_dp(2).to_string()}]})
 }
@@ -185,10 +199,10 @@ fn logistic(rows: &[Row], tested: &[&Row]) -> anyhow::Result<Vec<f64>> {
         of_terminal.entry(&row.terminal).or_default().push(row);
     }
     let features = |row: &Row| {
-        let (night, weekend) = (row.at.hour() <= 6, row.day().weekday().to_monday_one_offset() >= 6);
+        let (night, weekend) = (row.at.timestamp().hour() <= 6, row.day().weekday().number_from_monday() >= 6);
         let mut all = vec![row.pounds(), f64::from(u8::from(night)), f64::from(u8::from(weekend))];
         for days in [1, 7, 30] {
-            let within = |other: &&&Row, ended: i64| other.at <= row.at - ended.days() && other.at > row.at - (ended + days).days();
+            let within = |other: &&&Row, ended: i64| other.at <= days_before(row.at, ended) && other.at > days_before(row.at, ended + days);
             let own: Vec<f64> = of_customer[&*row.customer].iter().filter(|other| within(other, 0)).map(|other| other.pounds()).collect();
             let there: Vec<&&Row> = of_terminal[&*row.terminal].iter().filter(|other| within(other, DELAY_DAYS)).collect();
             let frauds = there.iter().filter(|other| other.is_fraud()).count();
@@ -197,7 +211,7 @@ fn logistic(rows: &[Row], tested: &[&Row]) -> anyhow::Result<Vec<f64>> {
         }
         all
     };
-    let before: Vec<&Row> = rows.iter().filter(|row| row.day() < TEST.0 && row.day() >= TEST.0 - 7.days()).collect();
+    let before: Vec<&Row> = rows.iter().filter(|row| row.day() < TEST.0 && row.day() >= plus_days(TEST.0, -7)).collect();
     let model = fit(&before.iter().map(|row| features(row)).collect::<Vec<_>>(), &before.iter().map(|row| row.is_fraud()).collect::<Vec<_>>())?;
     Ok(tested.iter().map(|row| model.probability(&features(row))).collect())
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use jiff::civil::Date;
+use chrono::NaiveDate;
 use tokio_postgres::{Client, Row};
 
 use super::table::{Column, Rows, text};
@@ -72,7 +72,7 @@ pub async fn write(client: &Client, folder: &Path) -> anyhow::Result<()> {
     let sql =
         "SELECT program, account, rung, fit_version, recency_score::int, frequency_score::int, monetary_score::int, alive, expected_purchases, order_value,
                       lifetime_value, as_of FROM analysis.score ORDER BY program, account";
-    let mut scores = BTreeMap::<(Date, String), Scores>::new();
+    let mut scores = BTreeMap::<(NaiveDate, String), Scores>::new();
     for row in client.query(sql, &[]).await? {
         scores.entry((row.get(11), row.get(0))).or_default().add(&row);
     }
@@ -81,7 +81,7 @@ pub async fn write(client: &Client, folder: &Path) -> anyhow::Result<()> {
     }
     let sql = "SELECT program, account, state, array_to_string(reasons, '; '), recency_days::bigint, orders, falls, leaves, value_at_stake, as_of
                FROM analysis.standing ORDER BY program, account";
-    let mut standings = BTreeMap::<(Date, String), Standings>::new();
+    let mut standings = BTreeMap::<(NaiveDate, String), Standings>::new();
     for row in client.query(sql, &[]).await? {
         standings.entry((row.get(9), row.get(0))).or_default().add(&row);
     }
@@ -92,7 +92,7 @@ pub async fn write(client: &Client, folder: &Path) -> anyhow::Result<()> {
 }
 
 /// Programs' names may hold what a file's name may not.
-fn file(folder: &Path, table: &str, day: Date, program: &str) -> std::path::PathBuf {
+fn file(folder: &Path, table: &str, day: NaiveDate, program: &str) -> std::path::PathBuf {
     let name = blake3::hash(program.as_bytes()).to_hex();
     folder.join(table).join(format!("day={day}")).join(format!("{}.parquet", &name[..16]))
 }

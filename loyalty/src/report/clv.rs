@@ -1,8 +1,8 @@
 //! What the report on lifetime value shows.
 
 use analysis::clv::{Fit, in_force, list};
+use chrono::NaiveDate;
 use event_log::EventLog;
-use jiff::civil::Date;
 use rust_decimal::Decimal;
 use tokio_postgres::{Client, Row};
 
@@ -56,7 +56,7 @@ async fn scores(client: &Client, program: &str, currency: &str) -> anyhow::Resul
         let (purchases, value) = (format!("{:.1}", row.get::<_, f64>(3)), estimated(row.get(4), decimals));
         vec![row.get(0), estimated(row.get(1), decimals), per_cent(row.get(2)), purchases, value, row.get(5)]
     };
-    let as_of = best.first().map_or_else(String::new, |row| format!(", as of {}", row.get::<_, Date>(6)));
+    let as_of = best.first().map_or_else(String::new, |row| format!(", as of {}", row.get::<_, NaiveDate>(6)));
     let when_empty = Some(format!("No member is scored: `loyalty clv fit --program {program}` does it."));
     Ok(vec![
         Section {
@@ -84,7 +84,7 @@ async fn bought(client: &Client, program: &str, currency: &str) -> anyhow::Resul
     let decimals = decimals(currency);
     let member = |row: &Row| {
         // A member of whom there are refunds only has no day.
-        let day = |i: usize| row.get::<_, Option<Date>>(i).map_or_else(String::new, |day| day.to_string());
+        let day = |i: usize| row.get::<_, Option<NaiveDate>>(i).map_or_else(String::new, |day| day.to_string());
         vec![row.get(0), grouped(row.get(1)), money(row.get::<_, Decimal>(2), decimals), day(3), day(4)]
     };
     Ok(Section {

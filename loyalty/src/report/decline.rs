@@ -1,8 +1,8 @@
 //! What the report on decline shows.
 
 use analysis::decline::{STATES, Standing, assessments, by_trend};
+use chrono::NaiveDate;
 use event_log::EventLog;
-use jiff::civil::Date;
 use tokio_postgres::{Client, Row};
 
 use super::Section;
@@ -20,7 +20,7 @@ pub async fn sections(client: &Client, log: &dyn EventLog, program: &str) -> any
         "SELECT state, count(*), sum(value_at_stake), max(as_of) FROM analysis.standing WHERE program = $1 GROUP BY state ORDER BY array_position($2, state)";
     let states = client.query(sql, &[&program, &STATES.as_slice()]).await?;
     let state = |row: &Row| vec![row.get(0), grouped(row.get(1)), estimated(row.get(2), decimals)];
-    let as_of = states.iter().filter_map(|row| row.get::<_, Option<Date>>(3)).max();
+    let as_of = states.iter().filter_map(|row| row.get::<_, Option<NaiveDate>>(3)).max();
     let is_assessed = as_of.is_some();
     let falling = by_trend(client, program, &DECLINING, false, ROWS_MAX).await?;
     let rising = by_trend(client, program, &DECLINING, true, ROWS_MAX).await?;

@@ -5,13 +5,12 @@ use analysis::liability::{
 };
 use anyhow::Context;
 use api::real_now;
+use chrono::NaiveDate;
 use command_service::Programs;
 use event_log::EventLog;
-use jiff::Span;
-use jiff::civil::Date;
 use ledger_core::id::Id;
 use ledger_core::policy::{Rulebook, Version};
-use ledger_core::time::utc_date;
+use ledger_core::time::{first_of_month, last_of_month, plus_months, utc_date};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use tokio_postgres::Client;
@@ -63,7 +62,7 @@ pub async fn sections(client: &Client, log: &dyn EventLog, program: &str) -> any
     Ok(sections)
 }
 
-async fn trial(client: &Client, program: &str, worth: &Worth<'_>, today: Date) -> anyhow::Result<Section> {
+async fn trial(client: &Client, program: &str, worth: &Worth<'_>, today: NaiveDate) -> anyhow::Result<Section> {
     let balance = trial_balance(client, program, today, None, Basis::Booked).await?;
     let row = |name: &str, points: i64| std::iter::once(name.to_owned()).chain(worth.both(points)).collect::<Vec<String>>();
     let mut rows: Vec<Vec<String>> = balance.buckets.iter().map(|(bucket, points)| row(&bucket.replace('_', " "), *points)).collect();
@@ -83,13 +82,13 @@ fn nothing(program: &str) -> String {
     format!("Nothing has been booked yet: `loyalty import FILE --program {program}` or POST /v1/programs/{program}/purchases.")
 }
 
-async fn rolled(client: &Client, program: &str, worth: &Worth<'_>, today: Date) -> anyhow::Result<Section> {
+async fn rolled(client: &Client, program: &str, worth: &Worth<'_>, today: NaiveDate) -> anyhow::Result<Section> {
     let (mut rows, mut bars) = (Vec::new(), Vec::new());
     for back in (0..12).rev() {
-        let from = today.first_of_month().saturating_sub(Span::new().months(back));
-        let RollForward { total, .. } = roll_forward(client, program, (from, from.last_of_month()), None, Basis::Booked, None).await?;
+        let from = plus_months(first_of_month(today), -back);
+        let RollForward { total, .. } = roll_forward(client, program, (from, last_of_month(from)), None, Basis::Booked, None).await?;
         let Rolled { opening, issued, redeemed, expired, clawed_back, adjusted, forfeited, closing, .. } = total;
-        let month = from.strftime("%Y-%m").to_string();
+        let month = from.format("%Y-%m").to_string();
         bars.push((month.clone(), closing.to_f64().unwrap_or(0.0)));
         let numbers = [opening, issued, redeemed, expired, clawed_back, adjusted, forfeited, closing].map(grouped);
         rows.push(std::iter::once(month).chain(numbers).chain([worth.of(closing)]).collect());
@@ -128,7 +127,7 @@ fn to_be_spent(estimate: &Breakage, worth: &Worth<'_>) -> Section {
     let bound = |text: String| if is_bound { format!("at most {text}") } else { text };
     let error = |error: Option<f64>, show: fn(f64) -> String| error.map_or_else(String::new, |error| format!("± {}", show(error)));
     let row = |c: &CohortEstimate| {
-        let month = c.cohort.strftime("%Y-%m").to_string();
+        let month = c.cohort.format("%Y-%m").to_string();
         let numbers = [c.granted, c.redeemed, c.lost].map(grouped);
         let expected = [bound(points(c.ultimate)), error(c.standard_error, points), bound(worth.estimated(c.ultimate))];
         std::iter::once(month).chain(numbers).chain(expected).collect::<Vec<String>>()
@@ -152,10 +151,10 @@ fn to_be_spent(estimate: &Breakage, worth: &Worth<'_>) -> Section {
     }
 }
 
-async fn expiring(client: &Client, program: &str, worth: &Worth<'_>, today: Date) -> anyhow::Result<Section> {
+async fn expiring(client: &Client, program: &str, worth: &Worth<'_>, today: NaiveDate) -> anyhow::Result<Section> {
     let mut by_month = std::collections::BTreeMap::<String, i64>::new();
     for (day, points) in expiry_forecast(client, program, today, 24).await? {
-        *by_month.entry(day.strftime("%Y-%m").to_string()).or_default() += points;
+        *by_month.entry(day.format("%Y-%m").to_string()).or_default() += points;
     }
     Ok(Section {
         heading: format!("What expires from {today} on if nobody spends, in points and in {}", worth.rulebook.currency),
@@ -168,8 +167,8 @@ async fn expiring(client: &Client, program: &str, worth: &Worth<'_>, today: Date
 }
 
 /// Who pays, where others than the program do.
-async fn who_pays(client: &Client, program: &str, worth: &Worth<'_>, today: Date) -> anyhow::Result<Option<Section>> {
-    let from = today.first_of_month();
+async fn who_pays(client: &Client, program: &str, worth: &Worth<'_>, today: NaiveDate) -> anyhow::Result<Option<Section>> {
+    let from = first_of_month(today);
     let payers = payers(client, program, (from, today)).await?;
     let row = |p: &Payer| {
         let name = p.payer.clone().unwrap_or_else(|| "the program".into());
@@ -186,7 +185,7 @@ async fn who_pays(client: &Client, program: &str, worth: &Worth<'_>, today: Date
 }
 
 /// The periods of the budget, and what gave the points of the one that runs.
-async fn budget(client: &Client, program: &str, version: &Version, today: Date) -> anyhow::Result<Vec<Section>> {
+async fn budget(client: &Client, program: &str, version: &Version, today: NaiveDate) -> anyhow::Result<Vec<Section>> {
     let budgets = budgets(client, program, &version.rulebook, today).await?;
     let Some(current) = budgets.iter().rfind(|budget| budget.from <= today) else { return Ok(Vec::new()) };
     let decimals = decimals(&version.rulebook.currency);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use chrono::{DateTime, Utc};
 use ledger_core::account::EventKind;
 use ledger_core::id::{AccountKey, Alias};
 
@@ -24,7 +24,7 @@ WHERE a.program = u.program AND a.account = u.account AND a.alias = u.alias";
 pub(crate) struct Aliases;
 
 /// What becomes of each: since when it is there, or none where it is removed.
-type Changes<'a> = BTreeMap<(&'a AccountKey, Alias), Option<Timestamp>>;
+type Changes<'a> = BTreeMap<(&'a AccountKey, Alias), Option<DateTime<Utc>>>;
 
 fn fold(records: &[Placed]) -> Changes<'_> {
     let mut changes = Changes::new();

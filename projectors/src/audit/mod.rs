@@ -1,7 +1,7 @@
 //! Who did what: every accepted command, with its place in the book and the hash of its record.
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use chrono::{DateTime, Utc};
 use ledger_core::account::EventKind;
 use ledger_core::account::command::Reason;
 use ledger_core::posting::{Bucket, postings};
@@ -78,8 +78,8 @@ impl ReadModel for Audit {
         let actors = texts(|placed| placed.record.actor.as_str());
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let seqs: Vec<i64> = records.iter().map(|placed| number(placed.record.account_seq)).collect();
-        let recorded: Vec<Timestamp> = records.iter().map(|placed| placed.record.recorded_at.timestamp()).collect();
-        let effective: Vec<Timestamp> = records.iter().map(|placed| placed.record.effective_at.timestamp()).collect();
+        let recorded: Vec<DateTime<Utc>> = records.iter().map(|placed| placed.record.recorded_at.timestamp()).collect();
+        let effective: Vec<DateTime<Utc>> = records.iter().map(|placed| placed.record.effective_at.timestamp()).collect();
         let versions: Vec<i32> = records.iter().map(|placed| i32::try_from(placed.record.rule_version).unwrap_or(i32::MAX)).collect();
         let partitions: Vec<i16> = records.iter().map(|placed| i16::try_from(placed.partition).unwrap_or(i16::MAX)).collect();
         let positions: Vec<i64> = records.iter().map(|placed| number(placed.position)).collect();

@@ -1,6 +1,6 @@
 //! The rows: upserted by difference, a batch at a time.
 
-use jiff::Timestamp;
+use chrono::{DateTime, Utc};
 use ledger_core::account::state::Status;
 use ledger_core::posting::Bucket;
 use ledger_core::time::Moment;
@@ -41,7 +41,7 @@ const EXPIRY_MOVED: &str = "
 UPDATE lot SET expires_at = greatest(lot.expires_at, u.expires_at) FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS u(program, account, expires_at)
 WHERE lot.program = u.program AND lot.account = u.account AND lot.expiry_moves";
 
-fn timestamp(at: Option<Moment>) -> Option<Timestamp> {
+fn timestamp(at: Option<Moment>) -> Option<DateTime<Utc>> {
     at.map(Moment::timestamp)
 }
 
@@ -59,7 +59,7 @@ async fn write_accounts(transaction: &Rows<'_>, changes: &BalanceChanges<'_>) ->
     let programs: Vec<&str> = changes.keys().map(|(program, _)| *program).collect();
     let accounts: Vec<&str> = changes.keys().map(|(_, account)| *account).collect();
     let statuses: Vec<Option<&str>> = changes.values().map(|change| change.status.map(Status::name)).collect();
-    let opened: Vec<Option<Timestamp>> = changes.values().map(|change| timestamp(change.opened_at)).collect();
+    let opened: Vec<Option<DateTime<Utc>>> = changes.values().map(|change| timestamp(change.opened_at)).collect();
     let total = |bucket: Bucket| changes.values().map(|change| change.total(bucket)).collect::<Vec<i64>>();
     let issued: Vec<i64> = changes.values().map(|change| -change.total(Bucket::Issued)).collect();
     let owed: Vec<i64> = changes.values().map(|change| -change.total(Bucket::Owed)).collect();
@@ -112,9 +112,9 @@ async fn write_lots(transaction: &Rows<'_>, changes: &BalanceChanges<'_>) -> Res
     let remaining: Vec<i64> = lots.iter().map(|(.., lot)| lot.remaining).collect();
     let held: Vec<i64> = lots.iter().map(|(.., lot)| lot.held).collect();
     let pending: Vec<Option<bool>> = lots.iter().map(|(.., lot)| lot.pending).collect();
-    let earned: Vec<Option<Timestamp>> = lots.iter().map(|(.., lot)| timestamp(lot.earned_at)).collect();
-    let available: Vec<Option<Timestamp>> = lots.iter().map(|(.., lot)| timestamp(lot.available_at)).collect();
-    let expires: Vec<Option<Timestamp>> = lots.iter().map(|(.., lot)| timestamp(lot.expires_at)).collect();
+    let earned: Vec<Option<DateTime<Utc>>> = lots.iter().map(|(.., lot)| timestamp(lot.earned_at)).collect();
+    let available: Vec<Option<DateTime<Utc>>> = lots.iter().map(|(.., lot)| timestamp(lot.available_at)).collect();
+    let expires: Vec<Option<DateTime<Utc>>> = lots.iter().map(|(.., lot)| timestamp(lot.expires_at)).collect();
     let moves: Vec<bool> = lots.iter().map(|(.., lot)| lot.expiry_moves).collect();
     let sources: Vec<&str> = lots.iter().map(|(.., lot)| lot.source.as_str()).collect();
     let versions: Vec<i32> = lots.iter().map(|(.., lot)| i32::try_from(lot.rule_version).unwrap_or(i32::MAX)).collect();
@@ -126,14 +126,14 @@ async fn write_lots(transaction: &Rows<'_>, changes: &BalanceChanges<'_>) -> Res
 }
 
 async fn move_expiries(transaction: &Rows<'_>, changes: &BalanceChanges<'_>) -> Result<(), tokio_postgres::Error> {
-    let moved: Vec<(&str, &str, Timestamp)> =
+    let moved: Vec<(&str, &str, DateTime<Utc>)> =
         changes.iter().filter_map(|((program, account), change)| Some((*program, *account, timestamp(change.expiry_moved)?))).collect();
     if moved.is_empty() {
         return Ok(());
     }
     let programs: Vec<&str> = moved.iter().map(|(program, ..)| *program).collect();
     let accounts: Vec<&str> = moved.iter().map(|(_, account, _)| *account).collect();
-    let expiries: Vec<Timestamp> = moved.iter().map(|(.., at)| *at).collect();
+    let expiries: Vec<DateTime<Utc>> = moved.iter().map(|(.., at)| *at).collect();
     transaction.execute(EXPIRY_MOVED, &[&programs, &accounts, &expiries]).await?;
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! The fold: purchases with their lines, and what was given back of them. A return is a difference, so no row is read to write it.
 
-use jiff::Timestamp;
-use jiff::civil::Date;
+use chrono::{DateTime, NaiveDate, Utc};
 use ledger_core::account::EventKind;
 use ledger_core::account::command::{Purchase, Returned};
 use ledger_core::account::event::{Earned, Reversed};
@@ -16,9 +15,9 @@ use crate::runtime::Placed;
 pub(super) struct Bought<'a> {
     pub(super) key: &'a AccountKey,
     pub(super) purchase: &'a Purchase,
-    pub(super) day: Date,
-    pub(super) booked_on: Date,
-    pub(super) occurred_at: Timestamp,
+    pub(super) day: NaiveDate,
+    pub(super) booked_on: NaiveDate,
+    pub(super) occurred_at: DateTime<Utc>,
     pub(super) spend: Decimal,
     pub(super) lines: Vec<Decimal>,
 }
@@ -31,8 +30,8 @@ pub(super) type Of<'a> = (&'a AccountKey, &'a str);
 pub(super) struct GivenBack<'a> {
     pub(super) of: Of<'a>,
     pub(super) seq: i64,
-    pub(super) booked_on: Date,
-    pub(super) returned_on: Date,
+    pub(super) booked_on: NaiveDate,
+    pub(super) returned_on: NaiveDate,
 }
 
 /// What `records` change, in their order.
@@ -73,7 +72,7 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
     changes
 }
 
-fn bought<'a>(key: &'a AccountKey, earned: &'a Earned, booked_on: Date) -> Bought<'a> {
+fn bought<'a>(key: &'a AccountKey, earned: &'a Earned, booked_on: NaiveDate) -> Bought<'a> {
     let purchase = &*earned.purchase;
     let lines = purchase.lines.iter().map(|line| line.charge(earned.decimals).0).collect();
     let spend = earned.charge().0;

@@ -1,7 +1,6 @@
 //! The rows: purchases and lines are inserted once; returns move two numbers.
 
-use jiff::Timestamp;
-use jiff::civil::Date;
+use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 
 use super::project::{Bought, Changes, GivenBack, Of};
@@ -95,7 +94,7 @@ async fn write_unmatched(transaction: &Rows<'_>, refunds: &[(GivenBack<'_>, Deci
     Ok(())
 }
 
-fn places<'a>(all: impl Iterator<Item = &'a GivenBack<'a>>) -> (Vec<i64>, Vec<Date>, Vec<Date>) {
+fn places<'a>(all: impl Iterator<Item = &'a GivenBack<'a>>) -> (Vec<i64>, Vec<NaiveDate>, Vec<NaiveDate>) {
     let mut columns = (Vec::new(), Vec::new(), Vec::new());
     for given in all {
         columns.0.push(given.seq);
@@ -119,9 +118,9 @@ fn keys<'a>(all: impl Iterator<Item = Of<'a>>) -> Columns<'a> {
 
 async fn write_purchases(transaction: &Rows<'_>, bought: &[Bought<'_>]) -> Result<(), tokio_postgres::Error> {
     let (programs, accounts, ids) = keys(bought.iter().map(|one| (one.key, one.purchase.purchase_id.as_str())));
-    let days: Vec<Date> = bought.iter().map(|one| one.day).collect();
-    let booked: Vec<Date> = bought.iter().map(|one| one.booked_on).collect();
-    let times: Vec<Timestamp> = bought.iter().map(|one| one.occurred_at).collect();
+    let days: Vec<NaiveDate> = bought.iter().map(|one| one.day).collect();
+    let booked: Vec<NaiveDate> = bought.iter().map(|one| one.booked_on).collect();
+    let times: Vec<DateTime<Utc>> = bought.iter().map(|one| one.occurred_at).collect();
     let channels: Vec<&str> = bought.iter().map(|one| one.purchase.channel.as_str()).collect();
     let stores: Vec<&str> = bought.iter().map(|one| one.purchase.store.as_str()).collect();
     let spends: Vec<Decimal> = bought.iter().map(|one| one.spend).collect();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use jiff::Timestamp;
+use chrono::{DateTime, Utc};
 use ledger_core::account::EventKind;
 use ledger_core::account::command::Origin;
 use ledger_core::posting::{Bucket, postings};
@@ -14,7 +14,7 @@ pub(super) struct Signal<'a> {
     pub(super) placed: &'a Placed,
     pub(super) event: i16,
     pub(super) kind: &'static str,
-    pub(super) at: Timestamp,
+    pub(super) at: DateTime<Utc>,
     pub(super) points: i64,
     pub(super) channel: &'a str,
     pub(super) store: &'a str,

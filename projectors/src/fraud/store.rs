@@ -1,6 +1,6 @@
 //! The rows: inserted a batch at a time, never changed.
 
-use jiff::Timestamp;
+use chrono::{DateTime, Utc};
 use ledger_core::account::command::Origin;
 
 use super::project::Signal;
@@ -23,7 +23,7 @@ pub(super) async fn write(transaction: &Rows<'_>, signals: &[Signal<'_>]) -> Res
     let (seqs, positions) = (number(|signal| signal.placed.record.account_seq), number(|signal| signal.placed.position));
     let events: Vec<i16> = signals.iter().map(|signal| signal.event).collect();
     let (kinds, actors) = (text(|signal| signal.kind), text(|signal| &signal.placed.record.actor));
-    let times: Vec<Timestamp> = signals.iter().map(|signal| signal.at).collect();
+    let times: Vec<DateTime<Utc>> = signals.iter().map(|signal| signal.at).collect();
     let points: Vec<i64> = signals.iter().map(|signal| signal.points).collect();
     let (channels, stores, references) = (text(|signal| signal.channel), text(|signal| signal.store), text(|signal| &signal.reference));
     let (cashiers, tills) = (origin(|origin| &origin.cashier), origin(|origin| &origin.till));

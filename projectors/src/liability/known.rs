@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use jiff::civil::Date;
+use chrono::NaiveDate;
 use ledger_core::account::event::LotId;
 use ledger_core::id::AccountKey;
 
@@ -16,7 +16,7 @@ SELECT u.n, t.tier FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS u(prog
 /// When a lot was issued, and by which rule.
 #[derive(Debug, Clone)]
 pub(super) struct KnownLot {
-    pub(super) issued_on: Date,
+    pub(super) issued_on: NaiveDate,
     pub(super) rule: String,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::civil::Date;
+use chrono::NaiveDate;
 use ledger_core::account::EventKind;
 use ledger_core::account::event::{Earned, LotId};
 use ledger_core::id::{AccountKey, Id};
@@ -19,8 +19,8 @@ pub(super) struct Place<'a> {
     pub(super) key: &'a AccountKey,
     pub(super) lot: Option<LotId>,
     pub(super) tier: Option<&'a str>,
-    pub(super) booked_on: Date,
-    pub(super) effective_on: Date,
+    pub(super) booked_on: NaiveDate,
+    pub(super) effective_on: NaiveDate,
     pub(super) kind: &'static str,
     pub(super) bucket: &'static str,
 }
@@ -30,7 +30,7 @@ pub(super) struct Place<'a> {
 pub(super) struct NewLot<'a> {
     pub(super) key: &'a AccountKey,
     pub(super) lot: LotId,
-    pub(super) issued_on: Date,
+    pub(super) issued_on: NaiveDate,
     pub(super) source: &'a str,
     pub(super) rule: String,
     pub(super) points: i64,
@@ -42,7 +42,7 @@ pub(super) struct Sold<'a> {
     pub(super) key: &'a AccountKey,
     pub(super) lot: LotId,
     pub(super) tier: Option<&'a str>,
-    pub(super) booked_on: Date,
+    pub(super) booked_on: NaiveDate,
 }
 
 /// A lot that somebody else than the program pays for.
@@ -57,7 +57,7 @@ pub(super) struct Funded<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Payment<'a> {
     pub(super) program: &'a str,
-    pub(super) booked_on: Date,
+    pub(super) booked_on: NaiveDate,
     pub(super) payer: &'a str,
     pub(super) kind: &'static str,
 }
@@ -78,7 +78,7 @@ pub(super) struct Changes<'a> {
 
 impl<'a> Changes<'a> {
     /// Books who pays for more (a `sign` of 1) or fewer (-1) points.
-    fn pay(&mut self, key: &'a AccountKey, booked_on: Date, kind: &'static str, sign: i64, paid_by: &'a [Paid]) {
+    fn pay(&mut self, key: &'a AccountKey, booked_on: NaiveDate, kind: &'static str, sign: i64, paid_by: &'a [Paid]) {
         for paid in paid_by {
             let payer = paid.payer.as_str();
             *self.funding.entry(Funded { key, lot: paid.lot, payer }).or_default() += sign * paid.points;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::civil::Date;
+use chrono::NaiveDate;
 use ledger_core::account::event::LotId;
 use ledger_core::id::AccountKey;
 use rust_decimal::Decimal;
@@ -96,7 +96,7 @@ async fn write_payers(transaction: &Rows<'_>, changes: &Changes<'_>) -> Result<(
     let statement = transaction.prepare(FUNDING).await?;
     transaction.execute(&statement, &[&programs, &accounts, &lots, &payers, &points]).await?;
     let programs: Vec<&str> = changes.payments.keys().map(|payment| payment.program).collect();
-    let booked: Vec<Date> = changes.payments.keys().map(|payment| payment.booked_on).collect();
+    let booked: Vec<NaiveDate> = changes.payments.keys().map(|payment| payment.booked_on).collect();
     let payers: Vec<&str> = changes.payments.keys().map(|payment| payment.payer).collect();
     let kinds: Vec<&str> = changes.payments.keys().map(|payment| payment.kind).collect();
     let points: Vec<i64> = changes.payments.values().copied().collect();
@@ -127,7 +127,7 @@ async fn write_lots(transaction: &Rows<'_>, lots: &[NewLot<'_>], states: &[[i64;
     }
     let (programs, accounts) = keys(lots.iter().map(|lot| lot.key));
     let ids: Vec<i32> = lots.iter().map(|lot| number(lot.lot)).collect();
-    let issued: Vec<Date> = lots.iter().map(|lot| lot.issued_on).collect();
+    let issued: Vec<NaiveDate> = lots.iter().map(|lot| lot.issued_on).collect();
     let sources: Vec<&str> = lots.iter().map(|lot| lot.source).collect();
     let rules: Vec<&str> = lots.iter().map(|lot| lot.rule.as_str()).collect();
     let points: Vec<i64> = lots.iter().map(|lot| lot.points).collect();
@@ -195,10 +195,10 @@ async fn write_postings(transaction: &Rows<'_>, postings: &BTreeMap<PostingKey<'
         return Ok(());
     }
     let programs: Vec<&str> = postings.keys().map(|key| key.program).collect();
-    let booked: Vec<Date> = postings.keys().map(|key| key.booked_on).collect();
-    let effective: Vec<Date> = postings.keys().map(|key| key.effective_on).collect();
+    let booked: Vec<NaiveDate> = postings.keys().map(|key| key.booked_on).collect();
+    let effective: Vec<NaiveDate> = postings.keys().map(|key| key.effective_on).collect();
     let tiers: Vec<&str> = postings.keys().map(|key| key.tier).collect();
-    let cohorts: Vec<Date> = postings.keys().map(|key| key.cohort).collect();
+    let cohorts: Vec<NaiveDate> = postings.keys().map(|key| key.cohort).collect();
     let kinds: Vec<&str> = postings.keys().map(|key| key.kind).collect();
     let buckets: Vec<&str> = postings.keys().map(|key| key.bucket).collect();
     let points: Vec<i64> = postings.values().copied().collect();
@@ -212,9 +212,9 @@ async fn write_goodwill(transaction: &Rows<'_>, goodwill: &BTreeMap<GoodwillKey<
         return Ok(());
     }
     let programs: Vec<&str> = goodwill.keys().map(|key| key.program).collect();
-    let booked: Vec<Date> = goodwill.keys().map(|key| key.booked_on).collect();
-    let effective: Vec<Date> = goodwill.keys().map(|key| key.effective_on).collect();
-    let cohorts: Vec<Date> = goodwill.keys().map(|key| key.cohort).collect();
+    let booked: Vec<NaiveDate> = goodwill.keys().map(|key| key.booked_on).collect();
+    let effective: Vec<NaiveDate> = goodwill.keys().map(|key| key.effective_on).collect();
+    let cohorts: Vec<NaiveDate> = goodwill.keys().map(|key| key.cohort).collect();
     let buckets: Vec<&str> = goodwill.keys().map(|key| key.bucket).collect();
     let points: Vec<i64> = goodwill.values().copied().collect();
     let statement = transaction.prepare(GOODWILL).await?;
@@ -227,7 +227,7 @@ async fn write_costs(transaction: &Rows<'_>, costs: &BTreeMap<CostKey<'_>, Cost>
         return Ok(());
     }
     let programs: Vec<&str> = costs.keys().map(|key| key.program).collect();
-    let booked: Vec<Date> = costs.keys().map(|key| key.booked_on).collect();
+    let booked: Vec<NaiveDate> = costs.keys().map(|key| key.booked_on).collect();
     let rules: Vec<&str> = costs.keys().map(|key| key.rule).collect();
     let tiers: Vec<&str> = costs.keys().map(|key| key.tier).collect();
     let kinds: Vec<&str> = costs.keys().map(|key| key.kind).collect();

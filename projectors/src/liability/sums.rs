@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use jiff::civil::Date;
+use chrono::NaiveDate;
+use ledger_core::time::first_of_month;
 use rust_decimal::Decimal;
 
 use super::known::Known;
@@ -12,10 +13,10 @@ use super::project::{ADJUSTMENT, Changes};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PostingKey<'a> {
     pub(super) program: &'a str,
-    pub(super) booked_on: Date,
-    pub(super) effective_on: Date,
+    pub(super) booked_on: NaiveDate,
+    pub(super) effective_on: NaiveDate,
     pub(super) tier: &'a str,
-    pub(super) cohort: Date,
+    pub(super) cohort: NaiveDate,
     pub(super) kind: &'a str,
     pub(super) bucket: &'a str,
 }
@@ -24,9 +25,9 @@ pub(super) struct PostingKey<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct GoodwillKey<'a> {
     pub(super) program: &'a str,
-    pub(super) booked_on: Date,
-    pub(super) effective_on: Date,
-    pub(super) cohort: Date,
+    pub(super) booked_on: NaiveDate,
+    pub(super) effective_on: NaiveDate,
+    pub(super) cohort: NaiveDate,
     pub(super) bucket: &'a str,
 }
 
@@ -34,7 +35,7 @@ pub(super) struct GoodwillKey<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct CostKey<'a> {
     pub(super) program: &'a str,
-    pub(super) booked_on: Date,
+    pub(super) booked_on: NaiveDate,
     pub(super) rule: &'a str,
     pub(super) tier: &'a str,
     pub(super) kind: &'a str,
@@ -66,7 +67,7 @@ pub(super) fn sum<'a>(changes: &'a Changes<'_>, known: &'a Known<'_>) -> Sums<'a
         let lot = place.lot.and_then(|lot| known.lots.get(&(place.key, lot)));
         let (program, booked_on, kind, bucket) = (place.key.program.as_str(), place.booked_on, place.kind, place.bucket);
         let tier = known.tier(place.key, place.tier);
-        let cohort = lot.map_or(place.effective_on, |lot| lot.issued_on).first_of_month();
+        let cohort = first_of_month(lot.map_or(place.effective_on, |lot| lot.issued_on));
         let key = PostingKey { program, booked_on, effective_on: place.effective_on, tier, cohort, kind, bucket };
         *sums.postings.entry(key).or_default() += points;
         if lot.is_some_and(|lot| lot.rule == ADJUSTMENT) {
@@ -90,12 +91,15 @@ pub(super) fn sum<'a>(changes: &'a Changes<'_>, known: &'a Known<'_>) -> Sums<'a
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may")]
 mod tests {
-    use jiff::civil::date;
     use ledger_core::id::{AccountKey, Id};
 
     use super::*;
     use crate::liability::known::KnownLot;
     use crate::liability::project::{Place, Sold};
+
+    fn march(day: u32) -> NaiveDate {
+        NaiveDate::from_ymd_opt(2024, 3, day).unwrap()
+    }
 
     fn key(account: &str) -> AccountKey {
         AccountKey { program: Id::parse("shop").unwrap(), account: Id::parse(account).unwrap() }
@@ -104,11 +108,11 @@ mod tests {
     #[test]
     fn postings_go_under_the_tier_of_then_and_the_month_of_their_lot() {
         let (anna, ben) = (key("anna"), key("ben"));
-        let (booked_on, effective_on) = (date(2024, 3, 5), date(2024, 3, 4));
+        let (booked_on, effective_on) = (march(5), march(4));
         let place = |key, lot, tier, kind, bucket| Place { key, lot, tier, booked_on, effective_on, kind, bucket };
         // Given a lot of January by a bonus, anna's tier as it was, and ben's as it has just become.
         let mut known = Known::default();
-        known.lots.insert((&anna, 1), KnownLot { issued_on: date(2024, 1, 31), rule: "wine".into() });
+        known.lots.insert((&anna, 1), KnownLot { issued_on: NaiveDate::from_ymd_opt(2024, 1, 31).unwrap(), rule: "wine".into() });
         known.tiers.insert(&anna, "gold".into());
         // When anna spends, holds and lets mature, and ben, whose lot nobody knows, buys.
         let mut changes = Changes::default();
@@ -120,12 +124,12 @@ mod tests {
         let sums = sum(&changes, &known);
         // Then each has its row, and only what is owed more or less is a cost.
         let row = |tier, cohort, kind, bucket| PostingKey { program: "shop", booked_on, effective_on, tier, cohort, kind, bucket };
-        let january = date(2024, 1, 1);
+        let january = NaiveDate::from_ymd_opt(2024, 1, 1).unwrap();
         let postings = BTreeMap::from([
             (row("gold", january, "redeemed", "available"), -30),
             (row("gold", january, "redeemed", "redeemed"), 30),
             (row("gold", january, "matured", "available"), 5),
-            (row("silver", date(2024, 3, 1), "issued", "pending"), 11),
+            (row("silver", march(1), "issued", "pending"), 11),
         ]);
         assert_eq!(sums.postings, postings);
         assert!(sums.goodwill.is_empty(), "nothing was given by hand: {:?}", sums.goodwill);
@@ -141,10 +145,10 @@ mod tests {
     #[test]
     fn points_given_by_hand_have_rows_of_their_own() {
         let anna = key("anna");
-        let (booked_on, effective_on, january) = (date(2024, 3, 5), date(2024, 3, 4), date(2024, 1, 1));
+        let (booked_on, effective_on, january) = (march(5), march(4), NaiveDate::from_ymd_opt(2024, 1, 1).unwrap());
         // Given a lot that somebody gave by hand in January.
         let mut known = Known::default();
-        known.lots.insert((&anna, 1), KnownLot { issued_on: date(2024, 1, 31), rule: ADJUSTMENT.into() });
+        known.lots.insert((&anna, 1), KnownLot { issued_on: NaiveDate::from_ymd_opt(2024, 1, 31).unwrap(), rule: ADJUSTMENT.into() });
         // When anna spends of it.
         let mut changes = Changes::default();
         for (bucket, points) in [("available", -30), ("redeemed", 30)] {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use event_log::postgres::{connect, migrate};
 use event_log::{EventLog, Partition, Position};
-use jiff::Timestamp;
 use ledger_schemas::Outcome;
 use tokio::sync::watch;
 use tokio_postgres::Client;
@@ -83,7 +83,7 @@ impl Refusals {
             |of: fn(&Outcome) -> &str| outcomes.iter().map(|outcome| outcome.as_ref().map_or("?", of).replace('\0', "\u{fffd}")).collect::<Vec<String>>();
         let (programs, accounts) = (text(|o| o.key.program.as_str()), text(|o| o.key.account.as_str()));
         let (kinds, ids, actors) = (text(|o| o.command.action.kind()), text(|o| o.command.id.as_str()), text(|o| o.command.actor.as_str()));
-        let times: Vec<Timestamp> = outcomes.iter().map(|outcome| outcome.as_ref().map_or(Timestamp::UNIX_EPOCH, |o| o.recorded_at.timestamp())).collect();
+        let times: Vec<DateTime<Utc>> = outcomes.iter().map(|outcome| outcome.as_ref().map_or(DateTime::UNIX_EPOCH, |o| o.recorded_at.timestamp())).collect();
         let (codes, details) = (text(|o| &o.code), text(|o| &o.detail));
         let number = |position: Position| i64::try_from(position).unwrap_or(i64::MAX);
         let (partition_id, first, next) = (sql_partition(partition), number(from), number(from + page.len() as u64));

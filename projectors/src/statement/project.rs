@@ -1,6 +1,6 @@
 //! The fold: from a record's events to movements. The balance after each is the record's, less what came later in the record.
 
-use jiff::Timestamp;
+use chrono::{DateTime, Utc};
 use ledger_core::account::{Event, EventKind};
 use ledger_core::posting::{Bucket, Posting, postings};
 use ledger_schemas::Record;
@@ -24,8 +24,8 @@ pub(super) struct Delta {
 pub(super) struct Movement<'a> {
     pub(super) record: &'a Record,
     pub(super) event: i16,
-    pub(super) effective_at: Timestamp,
-    pub(super) recorded_at: Timestamp,
+    pub(super) effective_at: DateTime<Utc>,
+    pub(super) recorded_at: DateTime<Utc>,
     pub(super) kind: &'static str,
     pub(super) reference: String,
     pub(super) reason: String,

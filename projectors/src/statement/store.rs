@@ -1,6 +1,6 @@
 //! The rows: inserted a batch at a time, never changed.
 
-use jiff::Timestamp;
+use chrono::{DateTime, Utc};
 
 use super::project::{Delta, Movement};
 use crate::runtime::Rows;
@@ -17,7 +17,7 @@ pub(super) async fn write(transaction: &Rows<'_>, rows: &[Movement<'_>]) -> Resu
         return Ok(());
     }
     let text = |of: fn(&Movement<'_>) -> String| rows.iter().map(of).collect::<Vec<String>>();
-    let time = |of: fn(&Movement<'_>) -> Timestamp| rows.iter().map(of).collect::<Vec<Timestamp>>();
+    let time = |of: fn(&Movement<'_>) -> DateTime<Utc>| rows.iter().map(of).collect::<Vec<DateTime<Utc>>>();
     let delta = |of: fn(&Delta) -> i64| rows.iter().map(|row| of(&row.delta)).collect::<Vec<i64>>();
     let after = |of: fn(&Delta) -> i64| rows.iter().map(|row| of(&row.balance)).collect::<Vec<i64>>();
     let seqs: Vec<i64> = rows.iter().map(|row| i64::try_from(row.record.account_seq).unwrap_or(i64::MAX)).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use chrono::{DateTime, Utc};
 use ledger_core::account::EventKind;
 use ledger_core::account::event::{Earned, Reversed, TierCause};
 use ledger_core::account::qualifying::Qualifying;
@@ -23,15 +23,15 @@ pub(super) struct Place<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Standing {
     pub(super) tier: String,
-    pub(super) since: Timestamp,
-    pub(super) review_at: Option<Timestamp>,
+    pub(super) since: DateTime<Utc>,
+    pub(super) review_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Move<'a> {
     pub(super) place: Place<'a>,
-    pub(super) at: Timestamp,
-    pub(super) recorded_at: Timestamp,
+    pub(super) at: DateTime<Utc>,
+    pub(super) recorded_at: DateTime<Utc>,
     pub(super) from: String,
     pub(super) to: String,
     pub(super) cause: &'static str,
@@ -42,7 +42,7 @@ pub(super) struct Move<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Counted<'a> {
     pub(super) place: Place<'a>,
-    pub(super) at: Option<Timestamp>,
+    pub(super) at: Option<DateTime<Utc>>,
     pub(super) purchase: &'a str,
     /// In the unit of the rulebook that decided.
     pub(super) amount: Decimal,
@@ -56,7 +56,7 @@ pub(super) struct Changes<'a> {
     pub(super) purchases: Vec<Counted<'a>>,
     pub(super) returns: Vec<Counted<'a>>,
     /// Reviews that let a tier stay: only the next review changes.
-    pub(super) kept: BTreeMap<&'a AccountKey, Option<Timestamp>>,
+    pub(super) kept: BTreeMap<&'a AccountKey, Option<DateTime<Utc>>>,
 }
 
 pub(super) fn fold(records: &[Placed]) -> Changes<'_> {

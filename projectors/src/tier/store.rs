@@ -1,6 +1,6 @@
 //! The rows.
 
-use jiff::Timestamp;
+use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
 use super::project::{Changes, Counted, Place};
@@ -49,7 +49,7 @@ pub(super) async fn write(transaction: &Rows<'_>, changes: &Changes<'_>) -> Resu
     if !changes.purchases.is_empty() {
         let (programs, accounts, ..) = programs(changes.purchases.iter().map(|row| &row.place));
         let ids: Vec<&str> = changes.purchases.iter().map(|row| row.purchase).collect();
-        let times: Vec<Option<Timestamp>> = changes.purchases.iter().map(|row| row.at).collect();
+        let times: Vec<Option<DateTime<Utc>>> = changes.purchases.iter().map(|row| row.at).collect();
         let statement = transaction.prepare(PURCHASES).await?;
         transaction.execute(&statement, &[&programs, &accounts, &ids, &times]).await?;
     }
@@ -62,14 +62,14 @@ async fn write_standings(transaction: &Rows<'_>, changes: &Changes<'_>) -> Resul
         let programs: Vec<&str> = changes.standings.keys().map(|key| key.program.as_str()).collect();
         let accounts: Vec<&str> = changes.standings.keys().map(|key| key.account.as_str()).collect();
         let tiers: Vec<&str> = changes.standings.values().map(|row| row.tier.as_str()).collect();
-        let since: Vec<Timestamp> = changes.standings.values().map(|row| row.since).collect();
-        let reviews: Vec<Option<Timestamp>> = changes.standings.values().map(|row| row.review_at).collect();
+        let since: Vec<DateTime<Utc>> = changes.standings.values().map(|row| row.since).collect();
+        let reviews: Vec<Option<DateTime<Utc>>> = changes.standings.values().map(|row| row.review_at).collect();
         transaction.execute(STANDINGS, &[&programs, &accounts, &tiers, &since, &reviews]).await?;
     }
     if !changes.kept.is_empty() {
         let programs: Vec<&str> = changes.kept.keys().map(|key| key.program.as_str()).collect();
         let accounts: Vec<&str> = changes.kept.keys().map(|key| key.account.as_str()).collect();
-        let reviews: Vec<Option<Timestamp>> = changes.kept.values().copied().collect();
+        let reviews: Vec<Option<DateTime<Utc>>> = changes.kept.values().copied().collect();
         transaction.execute(KEPT, &[&programs, &accounts, &reviews]).await?;
     }
     Ok(())
@@ -80,12 +80,12 @@ async fn write_moves(transaction: &Rows<'_>, changes: &Changes<'_>) -> Result<()
         return Ok(());
     }
     let (programs, accounts, seqs, events) = programs(changes.moves.iter().map(|row| &row.place));
-    let times: Vec<Timestamp> = changes.moves.iter().map(|row| row.at).collect();
+    let times: Vec<DateTime<Utc>> = changes.moves.iter().map(|row| row.at).collect();
     let from: Vec<&str> = changes.moves.iter().map(|row| row.from.as_str()).collect();
     let to: Vec<&str> = changes.moves.iter().map(|row| row.to.as_str()).collect();
     let causes: Vec<&str> = changes.moves.iter().map(|row| row.cause).collect();
     let qualifying: Vec<Decimal> = changes.moves.iter().map(|row| row.qualifying).collect();
-    let recorded: Vec<Timestamp> = changes.moves.iter().map(|row| row.recorded_at).collect();
+    let recorded: Vec<DateTime<Utc>> = changes.moves.iter().map(|row| row.recorded_at).collect();
     transaction.execute(MOVES, &[&programs, &accounts, &seqs, &events, &times, &from, &to, &causes, &qualifying, &recorded]).await?;
     Ok(())
 }
@@ -95,7 +95,7 @@ async fn write_qualifying(transaction: &Rows<'_>, rows: &[Counted<'_>]) -> Resul
         return Ok(());
     }
     let (programs, accounts, seqs, events) = programs(rows.iter().map(|row| &row.place));
-    let times: Vec<Option<Timestamp>> = rows.iter().map(|row| row.at).collect();
+    let times: Vec<Option<DateTime<Utc>>> = rows.iter().map(|row| row.at).collect();
     let ids: Vec<&str> = rows.iter().map(|row| row.purchase).collect();
     let amounts: Vec<Decimal> = rows.iter().map(|row| row.amount).collect();
     let points: Vec<i64> = rows.iter().map(|row| row.counted.points).collect();
