@@ -10,9 +10,6 @@ mod table;
 mod text;
 mod zone;
 
-#[cfg(test)]
-mod against_jiff;
-
 use std::fmt;
 
 use chrono::{DateTime, Timelike, Utc};

@@ -1,16 +1,21 @@
 //! Our calendar, zones and texts compared with jiff's, an independent implementation that books before were decided by.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use jiff::Span;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
+use ledger_core::time::{DAY_US, Moment, Period, Zone, date_of, date_text, first_of_month, last_of_month, parse_date, plus_days, plus_months, timestamp_text};
 use proptest::prelude::*;
 
-use super::*;
-
 const SECOND_US: i64 = 1_000_000;
+/// 1900-01-01T00:00:00Z, the first moment.
+const EARLIEST_US: i64 = -2_208_988_800_000_000;
+/// 2300-01-01T00:00:00Z, the last one.
+const LATEST_US: i64 = 10_413_792_000_000_000;
 
 fn their_zone(name: &str) -> TimeZone {
     TimeZoneDatabase::bundled().get(name).unwrap()
@@ -18,6 +23,10 @@ fn their_zone(name: &str) -> TimeZone {
 
 fn timestamp(us: i64) -> jiff::Timestamp {
     jiff::Timestamp::from_microsecond(us).unwrap()
+}
+
+fn moment(us: i64) -> Moment {
+    Moment::from_micros(us).unwrap()
 }
 
 /// Their microseconds of a local time that is skipped or repeated, too, inside of our range.
@@ -45,25 +54,26 @@ fn every_zone_agrees_around_every_change_and_at_every_month() {
         for change in changes.take_while(|change| *change <= LATEST_US + DAY_US) {
             for distance in [-DAY_US, -SECOND_US, -1, 0, SECOND_US, DAY_US] {
                 let Some(at) = Moment::from_micros(change + distance) else { continue };
-                let offset = theirs.to_offset(timestamp(at.as_micros()));
-                assert_eq!(ours.local_us(at) - at.as_micros(), i64::from(offset.seconds()) * SECOND_US, "{name} {at}");
-                // The same distance on the wall clock comes to times that are skipped or repeated.
-                for us in [0, 1_800 * SECOND_US] {
-                    let local = Offset::UTC.to_datetime(timestamp(change + offset.seconds() as i64 * SECOND_US + distance + us));
-                    assert_eq!(ours.at_local_us(micros(local)).as_micros(), settled(&theirs, local), "{name} {local}");
+                let local = theirs.to_datetime(timestamp(at.as_micros()));
+                assert_eq!(ours.date(at), our_date(local.date()), "{name} {at}");
+                // The same time a day later tells what the clock shows at a moment, and when it shows a time.
+                for days in [0, 1] {
+                    let later = settled(&theirs, local.checked_add(Span::new().days(days)).unwrap());
+                    assert_eq!(ours.plus_days(at, days).as_micros(), later, "{name} {at} + {days} days");
                 }
+            }
+            // Times on the wall before, in and after what is skipped or repeated.
+            let wall = theirs.to_datetime(timestamp(change - 1));
+            for minutes in [-30, 0, 30, 90, 1440] {
+                let local = wall.checked_add(Span::new().minutes(minutes)).unwrap();
+                let settled = settled(&theirs, local);
+                assert_eq!(ours.parse_local(&local.to_string()).unwrap().as_micros(), settled, "{name} {local}");
             }
         }
         for date in &months {
-            let local = date.to_datetime(Time::midnight());
-            let ours = ours.midnight(our_date(*date));
-            assert_eq!(ours.as_micros(), settled(&theirs, local), "{name} {local}");
+            assert_eq!(ours.midnight(our_date(*date)).as_micros(), settled(&theirs, date.to_datetime(Time::midnight())), "{name} {date}");
         }
     }
-}
-
-fn micros(local: DateTime) -> i64 {
-    Offset::UTC.to_timestamp(local).unwrap().as_microsecond()
 }
 
 #[test]
@@ -73,8 +83,8 @@ fn every_name_is_known_in_any_case() {
         for name in [name.to_owned(), name.to_lowercase(), name.to_uppercase()] {
             let ours = Zone::parse(&name).unwrap_or_else(|| panic!("{name} is a zone"));
             for year in [1900, 1945, 1985, 2026, 2090, 2299] {
-                let local = DateTime::constant(year, 7, 1, 12, 0, 0, 0);
-                assert_eq!(ours.at_local_us(micros(local)).as_micros(), settled(&theirs, local), "{name} {local}");
+                let date = Date::constant(year, 7, 1);
+                assert_eq!(ours.midnight(our_date(date)).as_micros(), settled(&theirs, date.to_datetime(Time::midnight())), "{name} {date}");
             }
         }
     }
@@ -211,12 +221,12 @@ fn every_text_is_read_as_it_was() {
 #[test]
 fn rows_are_written_as_they_were() {
     for us in [EARLIEST_US, -1_500_000, -1, 0, 1, 10, 500_000, 1_259_653_500_000_000, 1_259_653_500_120_000, LATEST_US] {
-        assert_eq!(Moment(us).to_string(), timestamp(us).to_string());
-        assert_eq!(serde_json::to_string(&Moment(us)).unwrap(), format!("\"{}\"", timestamp(us)));
+        assert_eq!(moment(us).to_string(), timestamp(us).to_string());
+        assert_eq!(serde_json::to_string(&moment(us)).unwrap(), format!("\"{}\"", timestamp(us)));
     }
     for (second, nanos) in [(-62_198_755_200_i64, 1), (-62_135_596_800, 0), (0, 999_999_999), (253_402_200_000, 120)] {
         let theirs = jiff::Timestamp::new(second, nanos).unwrap().to_string();
-        assert_eq!(timestamp_text(DateTime::from_timestamp(second, nanos.try_into().unwrap()).unwrap()), theirs);
+        assert_eq!(timestamp_text(chrono::DateTime::from_timestamp(second, nanos.try_into().unwrap()).unwrap()), theirs);
     }
 }
 
@@ -235,7 +245,7 @@ proptest! {
         let local = theirs.to_datetime(timestamp(us));
         // The ends of months are where they are held to their length.
         let local = if is_end { local.last_of_month() } else { local };
-        let at = Moment(settled(&theirs, local));
+        let at = moment(settled(&theirs, local));
         let local = theirs.to_datetime(timestamp(at.as_micros()));
         let moved = |local: Result<DateTime, jiff::Error>, end: i64| local.map_or(end, |local| settled(&theirs, local));
         let after = |date: Result<Date, jiff::Error>| moved(date.map(|date| date.to_datetime(Time::midnight())), LATEST_US);
