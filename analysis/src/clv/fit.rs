@@ -71,8 +71,7 @@ pub struct Fit {
     /// Members with a purchase by `until`.
     pub members: u64,
     /// Of what was booked by the end of this day; of all if none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[serde(with = "ledger_core::time::date::optional")]
+    #[serde(default, with = "ledger_core::time::date::optional", skip_serializing_if = "Option::is_none")]
     pub known_at: Option<NaiveDate>,
     /// Whether scores are made by it.
     pub in_force: bool,

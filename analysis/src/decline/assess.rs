@@ -148,7 +148,7 @@ fn assess_all(
     members: &[Member],
     models: &Models,
     mut around: BTreeMap<String, Signals>,
-    #[serde(serialize_with = "ledger_core::time::date::serialize")] day: NaiveDate,
+    day: NaiveDate,
     margin: f64,
     was: &BTreeMap<String, usize>,
 ) -> (Vec<Standing>, Vec<Move>) {

@@ -94,7 +94,7 @@ pub async fn roll_forward(
     client: &Client,
     program: &str,
     (from, to): (NaiveDate, NaiveDate),
-    #[serde(serialize_with = "ledger_core::time::date::optional::serialize")] known_on: Option<NaiveDate>,
+    known_on: Option<NaiveDate>,
     basis: Basis,
     by: Option<&str>,
 ) -> Result<RollForward, AnalysisError> {

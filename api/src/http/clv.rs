@@ -174,7 +174,7 @@ type Shares = (Vec<CategoryShare>, Vec<ChannelShare>);
 /// `refunded` counts where there is no member of whom it is taken off.
 fn view(
     account_id: String,
-    #[serde(serialize_with = "ledger_core::time::date::serialize")] as_of: NaiveDate,
+    as_of: NaiveDate,
     member: Option<&Member>,
     refunded: f64,
     (categories, channels): Shares,
