@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use jiff::Span;
 use jiff::civil::{Date, DateTime, Time};
-use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 use ledger_core::time::{DAY_US, Moment, Period, Zone, date_of, date_text, first_of_month, last_of_month, parse_date, plus_days, plus_months, timestamp_text};
 use proptest::prelude::*;
 

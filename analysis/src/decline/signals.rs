@@ -48,7 +48,7 @@ pub struct Signals {
     /// The tier that is reviewed within 60 days.
     pub tier_at_risk: Option<String>,
     /// When it is.
-    #[serde(default, with = "ledger_core::time::date::optional")]
+    #[serde(with = "ledger_core::time::date::optional")]
     pub tier_review_on: Option<NaiveDate>,
 }
 

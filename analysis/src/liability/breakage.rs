@@ -114,7 +114,7 @@ pub(super) fn estimate(flows: &Flows, calendar: Calendar, set: Option<Amount>) -
     let of_all = |sum: f64| if all > 0.0 { sum / all } else { 1.0 };
     Breakage {
         period: calendar.period,
-        complete_until: calendar.complete().last_of_month(),
+        complete_until: last_of_month(calendar.complete()),
         ultimate_redemption_rate: rate.unwrap_or_else(|| of_all(ultimate)),
         standard_error: expected.standard_error.map(of_all),
         method: expected.method,
@@ -178,7 +178,7 @@ fn cumulative(row: &[Month]) -> Vec<i64> {
 }
 
 fn place(first: NaiveDate, cohort: NaiveDate) -> usize {
-    let months = (i32::from(cohort.year()) - i32::from(first.year())) * 12 + i32::from(cohort.month()) - i32::from(first.month());
+    let months = (cohort.year() - first.year()) * 12 + cohort.month0().cast_signed() - first.month0().cast_signed();
     usize::try_from(months).unwrap_or(0)
 }
 
