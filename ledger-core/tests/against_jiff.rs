@@ -45,35 +45,52 @@ static DIFFERENT_ZONES: LazyLock<Vec<&str>> = LazyLock::new(|| {
     files.into_values().collect()
 });
 
+/// Where ours and theirs differ, but for times of which jiff contradicts itself: past the last listed change it settles a local time by the yearly
+/// rule alone. On 28 October 2023 that has clocks in Nuuk go back from 24:00 to 23:00, which they did for the first time a year later; so 23:00 to
+/// 24:00 come to moments at which jiff's own clock shows another time, and ours, the one asked for.
+fn difference(name: &str, zone: &TimeZone, local: DateTime, ours: Moment) -> Option<String> {
+    let theirs = settled(zone, local);
+    let shows = |us: i64| zone.to_datetime(timestamp(us)) == local;
+    let is_theirs_wrong = shows(ours.as_micros()) && !shows(theirs);
+    (ours.as_micros() != theirs && !is_theirs_wrong).then(|| format!("{name} {local}: {ours}, not {}", timestamp(theirs)))
+}
+
+fn differences_around(change: i64, name: &str, ours: &Zone, theirs: &TimeZone) -> Vec<String> {
+    let mut differences = Vec::new();
+    for distance in [-DAY_US, -SECOND_US, -1, 0, SECOND_US, DAY_US] {
+        let Some(at) = Moment::from_micros(change + distance) else { continue };
+        let local = theirs.to_datetime(timestamp(at.as_micros()));
+        differences.extend((ours.date(at) != our_date(local.date())).then(|| format!("{name} {at}: {}, not {local}", ours.date(at))));
+        // The same time a day later tells what the clock shows at a moment, and when it shows a time.
+        for days in [0, 1] {
+            let later = local.checked_add(Span::new().days(days)).unwrap();
+            differences.extend(difference(name, theirs, later, ours.plus_days(at, days)));
+        }
+    }
+    // Times on the wall before, in and after what is skipped or repeated.
+    let wall = theirs.to_datetime(timestamp(change - 1));
+    for minutes in [-30, 0, 30, 90, 1440] {
+        let local = wall.checked_add(Span::new().minutes(minutes)).unwrap();
+        differences.extend(difference(name, theirs, local, ours.parse_local(&local.to_string()).unwrap()));
+    }
+    differences
+}
+
 #[test]
 fn every_zone_agrees_around_every_change_and_at_every_month() {
     let months: Vec<Date> = (1900..=2300).flat_map(|year| (1..=12).map(move |month| Date::constant(year, month, 1))).collect();
+    let mut differences = Vec::new();
     for name in DIFFERENT_ZONES.iter() {
         let (ours, theirs) = (Zone::parse(name).unwrap(), their_zone(name));
         let changes = theirs.following(timestamp(EARLIEST_US - DAY_US)).map(|change| change.timestamp().as_microsecond());
         for change in changes.take_while(|change| *change <= LATEST_US + DAY_US) {
-            for distance in [-DAY_US, -SECOND_US, -1, 0, SECOND_US, DAY_US] {
-                let Some(at) = Moment::from_micros(change + distance) else { continue };
-                let local = theirs.to_datetime(timestamp(at.as_micros()));
-                assert_eq!(ours.date(at), our_date(local.date()), "{name} {at}");
-                // The same time a day later tells what the clock shows at a moment, and when it shows a time.
-                for days in [0, 1] {
-                    let later = settled(&theirs, local.checked_add(Span::new().days(days)).unwrap());
-                    assert_eq!(ours.plus_days(at, days).as_micros(), later, "{name} {at} + {days} days");
-                }
-            }
-            // Times on the wall before, in and after what is skipped or repeated.
-            let wall = theirs.to_datetime(timestamp(change - 1));
-            for minutes in [-30, 0, 30, 90, 1440] {
-                let local = wall.checked_add(Span::new().minutes(minutes)).unwrap();
-                let settled = settled(&theirs, local);
-                assert_eq!(ours.parse_local(&local.to_string()).unwrap().as_micros(), settled, "{name} {local}");
-            }
+            differences.extend(differences_around(change, name, &ours, &theirs));
         }
         for date in &months {
-            assert_eq!(ours.midnight(our_date(*date)).as_micros(), settled(&theirs, date.to_datetime(Time::midnight())), "{name} {date}");
+            differences.extend(difference(name, &theirs, date.to_datetime(Time::midnight()), ours.midnight(our_date(*date))));
         }
     }
+    assert!(differences.is_empty(), "{} differences: {:#?}", differences.len(), &differences[..differences.len().min(30)]);
 }
 
 #[test]

@@ -38,7 +38,8 @@ pub(super) fn moment(text: &str) -> Option<DateTime<Utc>> {
     let Read { date, time, offset } = read(text)?;
     let east = match offset? {
         Offset::Zulu => 0,
-        Offset::East(seconds) => seconds,
+        // Rounding must not carry into a 26th hour.
+        Offset::East(seconds) => Some(seconds).filter(|seconds| seconds.abs() < 26 * 3600)?,
     };
     Some(date.and_time(time?).checked_sub_signed(TimeDelta::seconds(i64::from(east)))?.and_utc())
 }
@@ -122,8 +123,7 @@ impl Rest<'_> {
         }
         let [hours, minutes, seconds, nanoseconds] = self.clock(25, 59)?;
         let seconds = i32::try_from(hours * 3600 + minutes * 60 + seconds + u32::from(nanoseconds >= 500_000_000)).ok()?;
-        // Rounding must not carry into a 26th hour.
-        (seconds < 26 * 3600).then_some(Some(if is_west { -seconds } else { seconds }))
+        Some(Some(if is_west { -seconds } else { seconds }))
     }
 
     /// Hours, minutes, seconds and nanoseconds, as far as they are stated.
