@@ -51,8 +51,10 @@ static DIFFERENT_ZONES: LazyLock<Vec<&str>> = LazyLock::new(|| {
 fn difference(name: &str, zone: &TimeZone, local: DateTime, ours: Moment) -> Option<String> {
     let theirs = settled(zone, local);
     let shows = |us: i64| zone.to_datetime(timestamp(us)) == local;
-    let is_theirs_wrong = shows(ours.as_micros()) && !shows(theirs);
-    (ours.as_micros() != theirs && !is_theirs_wrong).then(|| format!("{name} {local}: {ours}, not {}", timestamp(theirs)))
+    if ours.as_micros() == theirs || shows(ours.as_micros()) && !shows(theirs) {
+        return None;
+    }
+    Some(format!("{name} {local}: {ours}, not {}", timestamp(theirs)))
 }
 
 fn differences_around(change: i64, name: &str, ours: &Zone, theirs: &TimeZone) -> Vec<String> {
