@@ -29,3 +29,4 @@ mod share;
 mod support;
 mod traces;
 mod trail;
+mod worth;

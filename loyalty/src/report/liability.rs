@@ -1,7 +1,8 @@
 //! What the report on liability shows.
 
 use analysis::liability::{
-    Basis, Breakage, Budget, CohortEstimate, Payer, RollForward, Rolled, Share, breakage, budgets, expiry_forecast, payers, roll_forward, trial_balance,
+    Basis, Breakage, Budget, CohortEstimate, Payer, RollForward, Rolled, Share, breakage, budgets, expiry_forecast, payers, roll_forward, rules_on,
+    trial_balance,
 };
 use anyhow::Context;
 use api::real_now;
@@ -10,7 +11,7 @@ use event_log::EventLog;
 use jiff::Span;
 use jiff::civil::Date;
 use ledger_core::id::Id;
-use ledger_core::policy::{Rulebook, Version};
+use ledger_core::policy::{Program, Rulebook, Version};
 use ledger_core::time::utc_date;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -54,12 +55,12 @@ pub async fn sections(client: &Client, log: &dyn EventLog, program: &str) -> any
     let estimate = breakage(client, program, today, today, version.rulebook.insight.expected_redemption).await?;
     let mut sections = vec![
         trial(client, program, &worth, today).await?,
-        rolled(client, program, &worth, today).await?,
+        rolled(client, program, (&state.program, &version.rulebook), today).await?,
         to_be_spent(&estimate, &worth),
         expiring(client, program, &worth, today).await?,
     ];
     sections.extend(who_pays(client, program, &worth, today).await?);
-    sections.extend(budget(client, program, version, today).await?);
+    sections.extend(budget(client, program, (&state.program, version), today).await?);
     Ok(sections)
 }
 
@@ -83,7 +84,7 @@ fn nothing(program: &str) -> String {
     format!("Nothing has been booked yet: `loyalty import FILE --program {program}` or POST /v1/programs/{program}/purchases.")
 }
 
-async fn rolled(client: &Client, program: &str, worth: &Worth<'_>, today: Date) -> anyhow::Result<Section> {
+async fn rolled(client: &Client, program: &str, (rules, rulebook): (&Program, &Rulebook), today: Date) -> anyhow::Result<Section> {
     let (mut rows, mut bars) = (Vec::new(), Vec::new());
     for back in (0..12).rev() {
         let from = today.first_of_month().saturating_sub(Span::new().months(back));
@@ -92,10 +93,12 @@ async fn rolled(client: &Client, program: &str, worth: &Worth<'_>, today: Date) 
         let month = from.strftime("%Y-%m").to_string();
         bars.push((month.clone(), closing.to_f64().unwrap_or(0.0)));
         let numbers = [opening, issued, redeemed, expired, clawed_back, adjusted, forfeited, closing].map(grouped);
+        // At the end of its month, or today.
+        let worth = Worth::by(rules_on(rules, from.last_of_month().min(today)).unwrap_or(rulebook));
         rows.push(std::iter::once(month).chain(numbers).chain([worth.of(closing)]).collect());
     }
     Ok(Section {
-        heading: format!("Roll-forward by month, in points; the last column in {}", worth.rulebook.currency),
+        heading: format!("Roll-forward by month, in points; the last column in {}, by the value of a point at its end", rulebook.currency),
         columns: vec!["month", "opening", "issued", "redeemed", "expired", "clawed back", "adjusted", "forfeited", "closing", "worth"],
         rows,
         bars,
@@ -186,8 +189,8 @@ async fn who_pays(client: &Client, program: &str, worth: &Worth<'_>, today: Date
 }
 
 /// The periods of the budget, and what gave the points of the one that runs.
-async fn budget(client: &Client, program: &str, version: &Version, today: Date) -> anyhow::Result<Vec<Section>> {
-    let budgets = budgets(client, program, &version.rulebook, today).await?;
+async fn budget(client: &Client, program: &str, (rules, version): (&Program, &Version), today: Date) -> anyhow::Result<Vec<Section>> {
+    let budgets = budgets(client, program, rules, today).await?;
     let Some(current) = budgets.iter().rfind(|budget| budget.from <= today) else { return Ok(Vec::new()) };
     let decimals = decimals(&version.rulebook.currency);
     let money = |amount: Decimal| money(amount, decimals);
