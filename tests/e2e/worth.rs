@@ -4,8 +4,8 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::liability::points_worth_one;
-use super::support::{Up, purchase, run};
+use super::liability::{clock, points_worth_one};
+use super::support::{Up, loyalty, purchase, run};
 
 const LIABILITY: &str = "/v1/programs/shop/liability";
 
@@ -17,11 +17,6 @@ async fn shop(rules: &[Value]) -> (TempDir, Up) {
         assert_eq!(status, StatusCode::CREATED, "{answer}");
     }
     (data, up)
-}
-
-async fn clock(up: &Up, now: &str) {
-    let (status, answer) = up.put("/v1/programs/shop/clock", json!({ "now": now })).await;
-    assert_eq!(status, StatusCode::OK, "{answer}");
 }
 
 /// Points for a purchase of ten times as much, in the read model by the end.
@@ -112,7 +107,7 @@ async fn amounts_that_no_journal_can_hold_are_an_error_that_says_so() {
     let (status, problem) = up.get(&format!("{LIABILITY}/journal?period=2020-01")).await;
     assert_eq!((status, &problem["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("amount_too_large")), "{problem}");
     up.stop().await;
-    let output = crate::support::loyalty(&["report", "fraud", "--program", "nosuch"], data.path()).output().await.unwrap();
+    let output = loyalty(&["report", "fraud", "--program", "nosuch"], data.path()).output().await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("there is no program nosuch"), "{said}");
 }
