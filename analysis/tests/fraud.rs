@@ -97,6 +97,14 @@ async fn a_freeze_waits_until_the_ledger_has_answered() {
     assert!(is_pending(&client, &round[0]).await.unwrap() && !is_pending(&client, &first[0]).await.unwrap());
     step(&mut client, "shop", &first[0].case_id, "kim", Step::Dismiss, "a family", now).await.unwrap().unwrap();
     assert!(waiting(&client).await.is_empty() && !is_pending(&client, &round[0]).await.unwrap());
+    // Where it is opened again, as twice as much is counted, who takes part is frozen, also who was frozen before.
+    signals(&client, 6, "earn", "r", "d", "20 + n").await;
+    look(&mut client, &rules).await;
+    assert_eq!(waiting(&client).await, ["m1", "m2", "m3", "m4", "m5", "m6"]);
+    let again = pending_freezes(&client).await.unwrap();
+    assert!(again.iter().all(|freeze| freeze.round == 1), "another command than before: {again:?}");
+    settle_freeze(&mut client, &round[0], "fraud-rules", "told late", now).await.unwrap();
+    assert_eq!(waiting(&client).await.len(), 6, "an answer of before ends nothing");
 }
 
 async fn confirmed(client: &Client) -> Vec<(String, String)> {
@@ -133,5 +141,17 @@ async fn a_report_marks_what_it_names_and_nothing_else() {
     assert_eq!(tell(Some("m2"), Some("purchase")).await, Reported::Case(second.clone()), "reported again, it is the same case");
     let Reported::Case(first) = tell(Some("m1"), Some("adjustment")).await else { panic!("m1 has one adjustment") };
     assert_ne!(first, second);
-    assert_eq!(confirmed(&client).await, [("m1".to_owned(), "adjust".to_owned()), ("m2".to_owned(), "earn".to_owned())]);
+    let both = [("m1".to_owned(), "adjust".to_owned()), ("m2".to_owned(), "earn".to_owned())];
+    assert_eq!(confirmed(&client).await, both);
+    // Reported again after somebody decided otherwise, it is confirmed again, with the note.
+    for otherwise in [Step::Dismiss, Step::Assign("kim")] {
+        step(&mut client, "shop", &first, "lee", otherwise, "", now).await.unwrap().unwrap();
+        assert_eq!(confirmed(&client).await, both[1..]);
+        let reference = Reference { id: "1001", account: Some("m1"), kind: Some("adjustment") };
+        assert_eq!(report(&mut client, "shop", reference, "bank", "once more", now).await.unwrap(), Reported::Case(first.clone()));
+        assert_eq!(confirmed(&client).await, both);
+        let (found, events) = case(&client, "shop", &first).await.unwrap().unwrap();
+        let last = events.last().unwrap();
+        assert_eq!((&*found.state, &*last.kind, &*last.note), ("confirmed", "confirmed", "once more"));
+    }
 }

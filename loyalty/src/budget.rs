@@ -38,13 +38,15 @@ async fn look_at_all(service: &Service, url: &str, client: &mut Option<Client>) 
 
 async fn look(name: &str, program: &ProgramState, url: &str, client: &mut Option<Client>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let now = program.now(real_now());
-    let Some(version) = program.program.at_or_first(now).filter(|version| !version.rulebook.insight.budget.is_empty()) else { return Ok(()) };
+    if program.program.at_or_first(now).is_none_or(|version| version.rulebook.insight.budget.is_empty()) {
+        return Ok(());
+    }
     let client = match client {
         Some(client) => client,
         None => client.insert(event_log::postgres::connect(url, "analysis").await?),
     };
     let today = utc_date(now);
-    let budgets = budgets(client, name, &version.rulebook, today).await?;
+    let budgets = budgets(client, name, &program.program, today).await?;
     for budget in budgets.iter().filter(|budget| (budget.from..=budget.until).contains(&today)) {
         metrics::gauge!("loyalty_budget_used_ratio", "program" => name.to_owned()).set(budget.used.to_f64().unwrap_or(0.0));
     }

@@ -125,7 +125,6 @@ struct Client<'a> {
 
 impl<'a> Client<'a> {
     fn of(server: &'a ServerOptions) -> anyhow::Result<Self> {
-        embedded_postgres::use_ring();
         let base = server.server.as_deref().context("--server URL names the running service")?;
         Ok(Self { http: reqwest::Client::new(), server, base: format!("{}/v1/programs", base.trim_end_matches('/')) })
     }

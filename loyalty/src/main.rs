@@ -38,6 +38,8 @@ use args::{Arguments, Command};
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
     memory::keep();
+    // Before anything speaks TLS: traces, object stores, downloads.
+    embedded_postgres::use_ring();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -187,7 +187,6 @@ impl Node {
         let topic = from.intake_topic.clone().unwrap_or_else(|| format!("{}.purchases", data.kafka_prefix));
         let group = format!("{}.intake", data.kafka_prefix);
         let options = intake::IntakeOptions { brokers, topic, group, partitions: data.partitions, replication: data.kafka_replication };
-        embedded_postgres::use_ring();
         let registry = from.schema_registry.as_deref().map(Registry::new);
         options.make_topic().await?;
         let key = data.alias_key()?;

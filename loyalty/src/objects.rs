@@ -22,7 +22,6 @@ impl Place {
     /// None where `archive` is a folder.
     pub fn of(archive: &Path) -> anyhow::Result<Option<Self>> {
         let Some(url) = archive.to_str().filter(|text| text.starts_with("s3://")) else { return Ok(None) };
-        embedded_postgres::use_ring();
         let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_")).map(|(name, value)| (name.to_lowercase(), value));
         let parsed = reqwest::Url::parse(url).with_context(|| format!("{url:?} is not s3://BUCKET/PREFIX"))?;
         let (store, root) = object_store::parse_url_opts(&parsed, settings).with_context(|| format!("can't use {url}; AWS_… variables name its keys"))?;

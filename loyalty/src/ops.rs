@@ -19,7 +19,6 @@ pub async fn program(options: ProgramOptions) -> anyhow::Result<()> {
     let program = document.get("program").and_then(serde_json::Value::as_str).unwrap_or_default();
     let program = Id::parse(program).with_context(|| format!("{}: /program", file.display()))?;
     if let Some(base) = &server.server {
-        embedded_postgres::use_ring();
         let url = format!("{}/v1/programs/{program}/rulebook", base.trim_end_matches('/'));
         let response = server.with_key(reqwest::Client::new().put(url).body(rulebook)).send().await?;
         let (status, body) = (response.status(), response.text().await?);

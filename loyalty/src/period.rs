@@ -73,7 +73,6 @@ fn table(periods: &[Value]) -> Table {
 }
 
 async fn ask(server: &ServerOptions, method: Method, path: &str) -> anyhow::Result<Value> {
-    embedded_postgres::use_ring();
     let base = server.server.as_deref().context("--server URL names the running service")?;
     let url = format!("{}/v1/programs/{path}", base.trim_end_matches('/'));
     let response = server.with_key(reqwest::Client::new().request(method, url)).send().await?;

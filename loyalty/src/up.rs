@@ -45,7 +45,6 @@ pub async fn run(options: UpOptions) -> anyhow::Result<()> {
 
 /// Collects metrics from here on.
 pub fn metrics() -> anyhow::Result<PrometheusHandle> {
-    embedded_postgres::use_ring();
     traces::install("loyalty")?;
     let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS_BUCKETS)?;
     Ok(builder.set_buckets_for_metric(Matcher::Suffix("_records".into()), RECORDS_BUCKETS)?.install_recorder()?)

@@ -101,12 +101,13 @@ async fn freeze_all(service: &Service, client: &mut Client, freezes: &[PendingFr
     Ok(is_left)
 }
 
-/// What the ledger said, in words; none where it has no answer yet. The command's id derives from the case, so to ask again is safe.
+/// What the ledger said, in words; none where it has no answer yet. The command's id derives from the case and its round, so to ask again is safe.
 async fn submit(service: &Service, freeze: &PendingFreeze) -> Result<Option<String>, Failure> {
-    let PendingFreeze { program, case_id, account, rule } = freeze;
+    let PendingFreeze { program, case_id, account, rule, round } = freeze;
     let key = AccountKey { program: Id::parse(program)?, account: Id::parse(account)? };
     let reason = Reason { code: "fraud".into(), note: format!("rule {rule}, case {case_id}") };
-    let command = Command { id: Id::parse(&format!("fraud-{case_id}"))?, actor: ACTOR.into(), action: Action::Freeze(reason) };
+    let id = if *round == 0 { format!("fraud-{case_id}") } else { format!("fraud-{case_id}-{round}") };
+    let command = Command { id: Id::parse(&id)?, actor: ACTOR.into(), action: Action::Freeze(reason) };
     Ok(match service.submit(key, command).await {
         Ok(_) => Some(format!("account {account} frozen")),
         // An account that can't be frozen (it is already, or is closed) stays as it is; the case says so.
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     fn freeze(account: &str) -> PendingFreeze {
-        PendingFreeze { program: "shop".into(), case_id: "c1".into(), account: account.into(), rule: "many".into() }
+        PendingFreeze { program: "shop".into(), case_id: "c1".into(), account: account.into(), rule: "many".into(), round: 0 }
     }
 
     /// A service in `folder` whose loop does not run, so what is asked waits in the queue, which has room for one; it ends with what is told besides.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use tokio::io::AsyncBufReadExt;
 
 use crate::support::{Up, loyalty, purchase, rulebook};
 
@@ -24,7 +25,7 @@ async fn a_purchase_is_one_trace_from_the_request_to_the_read_models() {
     tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/v1/traces", receive)).await.unwrap() });
     let data = tempfile::tempdir().unwrap();
     let mut command = loyalty(&["up", "--listen", "127.0.0.1:0"], data.path());
-    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint);
     let up = Up::run(command).await;
     up.put("/v1/programs/shop/rulebook", rulebook()).await;
     let (_, booked) = up.post("/v1/programs/shop/purchases", purchase("P1", "m1", "2010-01-01T00:00:00Z", "A", "10.00")).await;
@@ -35,6 +36,12 @@ async fn a_purchase_is_one_trace_from_the_request_to_the_read_models() {
     assert_eq!(status.as_u16(), 409);
     // What is left is sent before it ends.
     up.stop().await;
+    // A process of projectors alone sends its traces as well.
+    let mut projector = loyalty(&["serve", "projector", "balance"], data.path());
+    let mut projector = projector.env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = tokio::io::BufReader::new(projector.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("projecting balance"));
+    projector.kill().await.unwrap();
     let spans = std::mem::take(&mut *spans.lock().unwrap());
     let find = |name: &str| spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no span {name:?}"));
     let (request, decide) = (find("REST purchase"), find("decide and book"));

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use ledger_core::policy::Severity;
 use ledger_core::time::timestamp_text;
 use serde_json::json;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use super::case::{add_event, id, keep_confirmed};
@@ -39,7 +40,7 @@ pub enum Reported {
 /// Kinds as reports and as signals name them.
 const KINDS: [(&str, &str); 4] = [("purchase", "earn"), ("redemption", "redeem"), ("return", "return"), ("adjustment", "adjust")];
 
-/// Opens a confirmed case about what `reference` names, once however often it is reported.
+/// Opens a confirmed case about what `reference` names, once however often it is reported; one that was dismissed or assigned since is confirmed again.
 ///
 /// # Errors
 /// What the database says; nothing was done then.
@@ -70,12 +71,17 @@ pub async fn report(
                                                 signals, measure, anomaly_score, explanation)
                VALUES ($1, $2, $3, 1, 'high', $4, 'reference', $5, $6, $7, 'confirmed', $8, $9, $9, 0, 'found out elsewhere') ON CONFLICT DO NOTHING";
     let count = i64::try_from(signals.len()).unwrap_or(i64::MAX);
-    if transaction.execute(sql, &[&program, &case_id, &RULE, &(Severity::High as i16), &reference.id, &account, &day, &now, &count]).await? == 1 {
+    let values: [&(dyn ToSql + Sync); 9] = [&program, &case_id, &RULE, &(Severity::High as i16), &reference.id, &account, &day, &now, &count];
+    let is_new = transaction.execute(sql, &values).await? == 1;
+    if is_new {
         let evidence = signals.iter().map(|row| {
             let position = format!("{}:{}", row.get::<_, i16>(3), row.get::<_, i64>(4));
             json!({"account_id": account, "kind": kind, "reference": reference.id, "at": timestamp_text(row.get(2)), "position": position})
         });
         add_event(&transaction, program, &case_id, now, actor, "opened", "found out elsewhere", &evidence.collect()).await?;
+    }
+    let sql = "UPDATE analysis.fraud_case SET state = 'confirmed' WHERE program = $1 AND case_id = $2 AND state <> 'confirmed'";
+    if transaction.execute(sql, &[&program, &case_id]).await? == 1 || is_new {
         add_event(&transaction, program, &case_id, now, actor, "confirmed", note, &json!([])).await?;
         keep_confirmed(&transaction, program, &case_id).await?;
     }

@@ -1,18 +1,20 @@
 //! What the points of a period cost against what was planned: so far, by rule and by tier, and at its end if it goes on like this.
 //!
 //! Source: the postings of the read model `liability`. The cost of a period is what was given in it (issued and adjusted, less what was clawed
-//! back), each point at what the rulebook asked says one is worth, whether or not it will be spent.
+//! back), each point at what one is worth at the period's end, or on the day asked if that is sooner, whether or not it will be spent. So what a rulebook
+//! says later changes nothing about periods that are over.
 
 use std::collections::BTreeMap;
 
 use chrono::{Days, NaiveDate};
-use ledger_core::policy::{BudgetRule, Rulebook};
+use ledger_core::policy::{BudgetRule, Program, Rulebook};
 use ledger_core::time::plus_days;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
 use tokio_postgres::Client;
 
+use super::rules_on;
 use crate::AnalysisError;
 
 /// The pace is that of so many days: whole weeks, as shops have weekdays.
@@ -77,14 +79,16 @@ impl Worth<'_> {
     }
 }
 
-/// Every period of the rulebook's budget as it stands at the end of `today`.
+/// Every period of the budget that is in force at the end of `today`, as it stands then.
 ///
 /// # Errors
 /// What the database says.
-pub async fn budgets(client: &Client, program: &str, rulebook: &Rulebook, today: NaiveDate) -> Result<Vec<Budget>, AnalysisError> {
+pub async fn budgets(client: &Client, program: &str, rules: &Program, today: NaiveDate) -> Result<Vec<Budget>, AnalysisError> {
     let mut budgets = Vec::new();
-    for rule in &rulebook.insight.budget {
-        budgets.push(budget(client, program, rulebook, rule, today).await?);
+    for rule in rules_on(rules, today).map_or(&[][..], |rulebook| &rulebook.insight.budget) {
+        if let Some(rulebook) = rules_on(rules, rule.until.min(today)) {
+            budgets.push(budget(client, program, rulebook, rule, today).await?);
+        }
     }
     Ok(budgets)
 }
@@ -99,7 +103,9 @@ async fn budget(client: &Client, program: &str, rulebook: &Rulebook, rule: &Budg
     let days: BTreeMap<NaiveDate, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let points: i64 = days.range(rule.from..).map(|(_, points)| points).sum();
     // A program that began within the pace's days has had fewer of them.
-    let first = days.keys().next().copied().unwrap_or(until).max(pace_from);
+    let sql = "SELECT min(booked_on) FROM liability.cost WHERE program = $1";
+    let began: Option<NaiveDate> = client.query_one(sql, &[&program]).await?.get(0);
+    let first = began.unwrap_or(until).max(pace_from).min(until);
     let pace = Pace { points: days.range(pace_from..).map(|(_, points)| points).sum(), days: days_between(first, until) + 1 };
     // Where the period has not begun, all of it is ahead.
     let elapsed_until = today.max(plus_days(rule.from, -1));

@@ -91,7 +91,11 @@ impl From<Score> for ForecastView {
 
 impl From<AnalysisError> for Problem {
     fn from(error: AnalysisError) -> Self {
-        Self::unavailable(&error)
+        match &error {
+            // To ask again gives the same amounts.
+            AnalysisError::Revenue { source, .. } => Self::new("amount_too_large", format!("{error}: {source}")),
+            _ => Self::unavailable(&error),
+        }
     }
 }
 

@@ -42,7 +42,6 @@ impl Site {
 
 /// Starts `loyalty up` on a Postgres of its own in `folder`.
 pub async fn start(folder: &Path) -> anyhow::Result<Site> {
-    embedded_postgres::use_ring();
     let postgres = embedded_postgres::Server::start(&folder.join("postgres")).await?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["up", "--listen", "127.0.0.1:0", "--database-url", postgres.url(), "--data"]).arg(folder.join("up"));

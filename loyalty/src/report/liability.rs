@@ -1,7 +1,8 @@
 //! What the report on liability shows.
 
 use analysis::liability::{
-    Basis, Breakage, Budget, CohortEstimate, Payer, RollForward, Rolled, Share, breakage, budgets, expiry_forecast, payers, roll_forward, trial_balance,
+    Basis, Breakage, Budget, CohortEstimate, Payer, RollForward, Rolled, Share, breakage, budgets, expiry_forecast, payers, roll_forward, rules_on,
+    trial_balance,
 };
 use anyhow::Context;
 use api::real_now;
@@ -9,7 +10,7 @@ use chrono::NaiveDate;
 use command_service::Programs;
 use event_log::EventLog;
 use ledger_core::id::Id;
-use ledger_core::policy::{Rulebook, Version};
+use ledger_core::policy::{Program, Rulebook, Version};
 use ledger_core::time::{first_of_month, last_of_month, plus_months, utc_date};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -53,12 +54,12 @@ pub async fn sections(client: &Client, log: &dyn EventLog, program: &str) -> any
     let estimate = breakage(client, program, today, today, version.rulebook.insight.expected_redemption).await?;
     let mut sections = vec![
         trial(client, program, &worth, today).await?,
-        rolled(client, program, &worth, today).await?,
+        rolled(client, program, (&state.program, &version.rulebook), today).await?,
         to_be_spent(&estimate, &worth),
         expiring(client, program, &worth, today).await?,
     ];
     sections.extend(who_pays(client, program, &worth, today).await?);
-    sections.extend(budget(client, program, version, today).await?);
+    sections.extend(budget(client, program, (&state.program, version), today).await?);
     Ok(sections)
 }
 
@@ -82,7 +83,7 @@ fn nothing(program: &str) -> String {
     format!("Nothing has been booked yet: `loyalty import FILE --program {program}` or POST /v1/programs/{program}/purchases.")
 }
 
-async fn rolled(client: &Client, program: &str, worth: &Worth<'_>, today: NaiveDate) -> anyhow::Result<Section> {
+async fn rolled(client: &Client, program: &str, (rules, rulebook): (&Program, &Rulebook), today: NaiveDate) -> anyhow::Result<Section> {
     let (mut rows, mut bars) = (Vec::new(), Vec::new());
     for back in (0..12).rev() {
         let from = plus_months(first_of_month(today), -back);
@@ -91,10 +92,12 @@ async fn rolled(client: &Client, program: &str, worth: &Worth<'_>, today: NaiveD
         let month = from.format("%Y-%m").to_string();
         bars.push((month.clone(), closing.to_f64().unwrap_or(0.0)));
         let numbers = [opening, issued, redeemed, expired, clawed_back, adjusted, forfeited, closing].map(grouped);
+        // At the end of its month, or today.
+        let worth = Worth::by(rules_on(rules, from.last_of_month().min(today)).unwrap_or(rulebook));
         rows.push(std::iter::once(month).chain(numbers).chain([worth.of(closing)]).collect());
     }
     Ok(Section {
-        heading: format!("Roll-forward by month, in points; the last column in {}", worth.rulebook.currency),
+        heading: format!("Roll-forward by month, in points; the last column in {}, by the value of a point at its end", rulebook.currency),
         columns: vec!["month", "opening", "issued", "redeemed", "expired", "clawed back", "adjusted", "forfeited", "closing", "worth"],
         rows,
         bars,
@@ -185,8 +188,8 @@ async fn who_pays(client: &Client, program: &str, worth: &Worth<'_>, today: Naiv
 }
 
 /// The periods of the budget, and what gave the points of the one that runs.
-async fn budget(client: &Client, program: &str, version: &Version, today: NaiveDate) -> anyhow::Result<Vec<Section>> {
-    let budgets = budgets(client, program, &version.rulebook, today).await?;
+async fn budget(client: &Client, program: &str, (rules, version): (&Program, &Version), today: NaiveDate) -> anyhow::Result<Vec<Section>> {
+    let budgets = budgets(client, program, rules, today).await?;
     let Some(current) = budgets.iter().rfind(|budget| budget.from <= today) else { return Ok(Vec::new()) };
     let decimals = decimals(&version.rulebook.currency);
     let money = |amount: Decimal| money(amount, decimals);

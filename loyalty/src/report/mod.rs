@@ -43,7 +43,7 @@ pub async fn run(options: ReportOptions) -> anyhow::Result<()> {
     let sections = match options.name.as_str() {
         "clv" => clv::sections(&client, &*log, &options.program).await?,
         "decline" => decline::sections(&client, &*log, &options.program).await?,
-        "fraud" => sections::fraud(&client, &options.program).await?,
+        "fraud" => sections::fraud(&client, &*log, &options.program).await?,
         _ => liability::sections(&client, &*log, &options.program).await?,
     };
     for section in &sections {

@@ -72,8 +72,8 @@ pub(super) struct Changes<'a> {
     pub(super) tiers: BTreeMap<&'a AccountKey, &'a str>,
     pub(super) funding: BTreeMap<Funded<'a>, i64>,
     pub(super) payments: BTreeMap<Payment<'a>, i64>,
-    /// What returns made less of what funded lots gave.
-    pub(super) returned: BTreeMap<(&'a AccountKey, LotId), i64>,
+    /// By how many points returns made less what purchases earn.
+    pub(super) returned: BTreeMap<(&'a AccountKey, &'a str), i64>,
 }
 
 impl<'a> Changes<'a> {
@@ -150,8 +150,9 @@ pub(super) fn fold(records: &[Placed]) -> Changes<'_> {
                 }
                 EventKind::PurchaseReturned(reversed) => {
                     changes.pay(key, booked_on, "clawed_back", -1, &reversed.paid_by);
-                    if let Some(paid) = reversed.paid_by.first() {
-                        *changes.returned.entry((key, paid.lot)).or_default() += reversed.points;
+                    // Also where nobody pays for it yet: a bonus may come to hold for what is kept, and its payer pays for a share of that.
+                    if reversed.points != 0 {
+                        *changes.returned.entry((key, reversed.body.purchase_id.as_str())).or_default() += reversed.points;
                     }
                 }
                 EventKind::PointsAdded { adjustment, lot, .. } => new_lot(lot.lot, adjustment.as_str(), ADJUSTMENT.into(), lot.points),

@@ -41,8 +41,8 @@ SELECT * FROM unnest($1::text[], $2::date[], $3::text[], $4::text[], $5::text[],
 ON CONFLICT (program, booked_on, rule, tier, kind) DO UPDATE SET points = c.points + excluded.points, sales = c.sales + excluded.sales";
 
 const RETURNED: &str = "
-UPDATE lot l SET returned = l.returned + u.points FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) AS u(program, account, lot_id, points)
-WHERE (l.program, l.account, l.lot_id) = (u.program, u.account, u.lot_id)";
+UPDATE lot l SET returned = l.returned + u.points FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS u(program, account, source, points)
+WHERE (l.program, l.account, l.source) = (u.program, u.account, u.source) AND l.rule <> 'adjustment'";
 
 const FUNDING: &str = "
 INSERT INTO funding AS f (program, account, lot_id, payer, points)
@@ -81,6 +81,7 @@ pub(super) async fn write(transaction: &Rows<'_>, changes: &Changes<'_>) -> Resu
     write_goodwill(transaction, &sums.goodwill).await?;
     write_costs(transaction, &sums.costs).await?;
     write_payers(transaction, changes).await?;
+    write_returned(transaction, &changes.returned).await?;
     // Last: postings before the first change of the batch count under the tier of before.
     write_tiers(transaction, &changes.tiers).await
 }
@@ -102,11 +103,18 @@ async fn write_payers(transaction: &Rows<'_>, changes: &Changes<'_>) -> Result<(
     let points: Vec<i64> = changes.payments.values().copied().collect();
     let statement = transaction.prepare(PAYMENTS).await?;
     transaction.execute(&statement, &[&programs, &booked, &payers, &kinds, &points]).await?;
-    let (programs, accounts) = keys(changes.returned.keys().map(|(key, _)| *key));
-    let lots: Vec<i32> = changes.returned.keys().map(|(_, lot)| number(*lot)).collect();
-    let points: Vec<i64> = changes.returned.values().copied().collect();
+    Ok(())
+}
+
+async fn write_returned(transaction: &Rows<'_>, returned: &BTreeMap<(&AccountKey, &str), i64>) -> Result<(), tokio_postgres::Error> {
+    if returned.is_empty() {
+        return Ok(());
+    }
+    let (programs, accounts) = keys(returned.keys().map(|(key, _)| *key));
+    let purchases: Vec<&str> = returned.keys().map(|(_, purchase)| *purchase).collect();
+    let points: Vec<i64> = returned.values().copied().collect();
     let statement = transaction.prepare(RETURNED).await?;
-    transaction.execute(&statement, &[&programs, &accounts, &lots, &points]).await?;
+    transaction.execute(&statement, &[&programs, &accounts, &purchases, &points]).await?;
     Ok(())
 }
 

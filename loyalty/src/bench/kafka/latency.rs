@@ -24,7 +24,6 @@ const REST_RATE: u32 = 200;
 
 /// Measures over REST, with the account here and elsewhere, beside the bare commit.
 pub async fn over_rest(brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
-    embedded_postgres::use_ring();
     let (topic, to) = (format!("{prefix}.single"), brokers.to_owned());
     make_topic(brokers, &topic).await?;
     let single = tokio::task::spawn_blocking(move || bare::single(&to, &topic)).await??;

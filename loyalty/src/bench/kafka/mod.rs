@@ -118,7 +118,6 @@ async fn throughput(brokers: &str, prefix: &str, folder: &Path, is_taken_over: b
 async fn takeovers(log: &Arc<dyn EventLog>, brokers: &str, prefix: &str, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     let again = take_all(log, folder).await?;
     let anew = take_all(log, &folder.join("empty")).await?;
-    embedded_postgres::use_ring();
     let pause = takeover::run(log, brokers, prefix, folder, ACCOUNTS).await?;
     Ok(vec![
         Figure::new(
