@@ -1,7 +1,6 @@
 //! The statement: every movement, the newest first.
 
 use axum::extract::State;
-use chrono::{DateTime, Utc};
 use ledger_core::time::{Moment, timestamp_text};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
