@@ -1,7 +1,12 @@
 //! Conditions in CEL over whatever variables their rule has; for rules that decide no points.
+//!
+//! Invariant: one that is published has no loops and is nested no deeper than a bonus's condition, so its time is bounded.
 
+use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use cel::{Context, Env, Value};
 use serde::Serialize;
+
+use super::condition::{DEPTH_MAX, nesting};
 
 const SOURCE_MAX: usize = 1000;
 
@@ -10,7 +15,24 @@ const SOURCE_MAX: usize = 1000;
 pub struct Predicate(cel::Program);
 
 impl Predicate {
-    /// Compiles it.
+    /// Checks `source`, which is to be published, and tries it on `sample`.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(super) fn check(source: &str, sample: &impl Serialize) -> Result<(), String> {
+        let too_deep = || format!("a CEL expression nested at most {DEPTH_MAX} levels deep");
+        if nesting(source) > DEPTH_MAX {
+            return Err(too_deep());
+        }
+        let predicate = Self::compile(source)?;
+        match depth(predicate.0.expression()) {
+            None => Err("a CEL expression without loops (all, exists, map, filter)".to_owned()),
+            Some(depth) if depth > DEPTH_MAX => Err(too_deep()),
+            Some(_) => predicate.holds(sample).map(drop),
+        }
+    }
+
+    /// Compiles it, which was checked when it was published.
     ///
     /// # Errors
     /// What is wrong with it, in words.
@@ -42,6 +64,28 @@ impl Predicate {
     }
 }
 
+/// How deep an expression is nested; none if it loops.
+fn depth(node: &IdedExpr) -> Option<usize> {
+    let deepest = |nodes: &mut dyn Iterator<Item = &IdedExpr>| nodes.try_fold(0, |most, node| Some(depth(node)?.max(most)));
+    let below = match &node.expr {
+        Expr::Comprehension(_) => None,
+        Expr::Call(call) => deepest(&mut call.target.iter().map(AsRef::as_ref).chain(&call.args)),
+        Expr::Select(select) => depth(&select.operand),
+        Expr::List(list) => deepest(&mut list.elements.iter()),
+        Expr::Map(map) => deepest(&mut map.entries.iter().flat_map(|entry| of_entry(&entry.expr))),
+        Expr::Struct(fields) => deepest(&mut fields.entries.iter().flat_map(|entry| of_entry(&entry.expr))),
+        Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => Some(0),
+    };
+    below.map(|below| below + 1)
+}
+
+fn of_entry(entry: &EntryExpr) -> Vec<&IdedExpr> {
+    match entry {
+        EntryExpr::StructField(field) => vec![&field.value],
+        EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
+    }
+}
+
 /// What an expression can name, below `path`.
 fn names(path: &str, value: &Value) -> Vec<String> {
     let Value::Map(fields) = value else { return vec![path.to_owned()] };
@@ -68,6 +112,23 @@ mod tests {
             let holds = |source: &str| Predicate::compile(source).and_then(|predicate| predicate.holds(&scope));
             assert_eq!(holds("points * 10 >= -70 && points - 1 < 10 && share < 1.0"), Ok(true));
             assert!(holds("points + shoes > 1").is_err() && holds("points").is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_published_has_no_loops_and_no_depths() {
+        let scope = Scope { points: 1, share: 0.5 };
+        let told = |source: &str| Predicate::check(source, &scope);
+        assert_eq!(told("points in [1, 2] && share < 1.0 && {'a': points}['a'] == 1"), Ok(()));
+        // Ten levels of ten would take years.
+        let ten = "[1, 1, 1, 1, 1, 1, 1, 1, 1, 1]";
+        let nested = (0..10).fold("points > 0".to_owned(), |inner, level| format!("{ten}.all(x{level}, {inner})"));
+        let hidden = ["size([points].map(x, x)) > 0", "{'a': [1].filter(x, x > 0)}['a'] == [1]", "points > 0 && [points].exists(x, x > 1)"];
+        for looping in hidden.into_iter().chain([nested.as_str()]) {
+            assert_eq!(told(looping), Err("a CEL expression without loops (all, exists, map, filter)".to_owned()), "{looping}");
+        }
+        for deep in ["(".repeat(33) + "points > 0" + &")".repeat(33), vec!["1"; 400].join("+") + " > points", "!".repeat(500) + "true"] {
+            assert_eq!(told(&deep), Err("a CEL expression nested at most 32 levels deep".to_owned()), "{deep}");
         }
     }
 
