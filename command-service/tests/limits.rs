@@ -69,7 +69,8 @@ fn purchase(name: &str, lines: usize, sku: &str) -> Command {
         amount: None,
     };
     let (currency, lines) = ("GBP".into(), (0..lines).map(line).collect());
-    let body = Purchase { purchase_id: id(name), occurred_at: now(), currency, channel: "".into(), store: "".into(), lines, shipping: Amount::ZERO, origin: None };
+    let body =
+        Purchase { purchase_id: id(name), occurred_at: now(), currency, channel: "".into(), store: "".into(), lines, shipping: Amount::ZERO, origin: None };
     command(name, Action::Earn(body.into()))
 }
 

@@ -84,7 +84,17 @@ fn account_name(n: usize) -> String {
 }
 
 fn points() -> impl Strategy<Value = Value> {
-    let extreme = [json!(0), json!(-1), json!(1_000_000_000_000_i64), json!(1_000_000_000_001_i64), json!(i64::MAX), json!(i64::MIN), json!(u64::MAX), json!(1.5), json!("5")];
+    let extreme = [
+        json!(0),
+        json!(-1),
+        json!(1_000_000_000_000_i64),
+        json!(1_000_000_000_001_i64),
+        json!(i64::MAX),
+        json!(i64::MIN),
+        json!(u64::MAX),
+        json!(1.5),
+        json!("5"),
+    ];
     prop_oneof![6 => (1..400_i64).prop_map(Value::from), 1 => (-300..0_i64).prop_map(Value::from), 2 => prop::sample::select(extreme.to_vec())]
 }
 
@@ -152,9 +162,8 @@ fn without_nulls(body: Value) -> Value {
 }
 
 fn given_back() -> BoxedStrategy<(String, Value)> {
-    let lines = prop::collection::vec((id("line"), amount()), 0..4).prop_map(|lines| {
-        lines.into_iter().map(|(line_id, quantity)| json!({"line_id": line_id, "quantity": quantity})).collect::<Value>()
-    });
+    let lines = prop::collection::vec((id("line"), amount()), 0..4)
+        .prop_map(|lines| lines.into_iter().map(|(line_id, quantity)| json!({"line_id": line_id, "quantity": quantity})).collect::<Value>());
     let what = prop_oneof![lines.prop_map(|lines| (lines, Value::Null)), amount().prop_map(|amount| (Value::Null, amount))];
     (id("R"), account(), id("P"), moment(), what, prop::option::weighted(0.1, amount()))
         .prop_map(|(return_id, account_id, purchase_id, occurred_at, (lines, amount), shipping)| {
@@ -210,7 +219,8 @@ fn by_hand(path: &'static str, name: &'static str, kind: &'static str) -> BoxedS
 fn of_proposal(step: &'static str) -> BoxedStrategy<(String, Value)> {
     (0..4_usize, account(), text(), note())
         .prop_map(move |(n, account_id, reason_code, note)| {
-            let body = if step == "approve" { json!({"account_id": account_id}) } else { json!({"account_id": account_id, "reason_code": reason_code, "note": note}) };
+            let body =
+                if step == "approve" { json!({"account_id": account_id}) } else { json!({"account_id": account_id, "reason_code": reason_code, "note": note}) };
             (format!("proposals/Q-{n}/{step}"), body)
         })
         .boxed()
@@ -239,7 +249,12 @@ fn of_account(step: &'static str) -> BoxedStrategy<(String, Value)> {
 /// Rulebooks of which some say what nobody means.
 fn rulebook(program: &str) -> BoxedStrategy<(String, Value)> {
     let program = program.to_owned();
-    let when = prop_oneof![text(), Just("line.sku.startsWith('\u{ffff}') || 1 / account.purchases > 0".to_owned()), Just("(".repeat(900)), Just("[1].all(x, true)".to_owned())];
+    let when = prop_oneof![
+        text(),
+        Just("line.sku.startsWith('\u{ffff}') || 1 / account.purchases > 0".to_owned()),
+        Just("(".repeat(900)),
+        Just("[1].all(x, true)".to_owned())
+    ];
     (text(), when, amount(), amount(), points(), moment(), prop::sample::select(vec![0_u32, 3650, 3651, u32::MAX]))
         .prop_map(move |(text, when, factor, per, points, from, days)| {
             let mut rules = plain(&program);
@@ -257,7 +272,9 @@ fn rulebook(program: &str) -> BoxedStrategy<(String, Value)> {
 
 fn report() -> BoxedStrategy<(String, Value)> {
     (prop_oneof![id("P"), text()], prop::option::of(prop_oneof![account(), text()]), prop::option::of(text()), note())
-        .prop_map(|(reference, account_id, kind, note)| ("fraud/reports".to_owned(), without_nulls(json!({"reference": reference, "account_id": account_id, "kind": kind, "note": note}))))
+        .prop_map(|(reference, account_id, kind, note)| {
+            ("fraud/reports".to_owned(), without_nulls(json!({"reference": reference, "account_id": account_id, "kind": kind, "note": note})))
+        })
         .boxed()
 }
 
@@ -302,7 +319,8 @@ fn programs() -> Vec<Value> {
     let when = |n: usize| if n < 8 { "line.quantity >= 1.0" } else { "line.sku == '\u{ffff}' && line.quantity >= 1.0" };
     let bonus = |n: usize| json!({"id": format!("{n:b>64}"), "when": when(n), "multiply": "1.5", "paid_by": format!("{n:p>64}")});
     let fails = json!({"id": "fails", "when": "1 / (account.purchases - account.purchases) > 0 || line.sku + 'x' == line.category", "multiply": "1000"});
-    let level = |n: usize| json!({"name": format!("{}{n}", "\u{ffff}".repeat(20)), "at": n, "multiplier": "1000", "base": {"points": "1000000", "per": "0.000001"}});
+    let level =
+        |n: usize| json!({"name": format!("{}{n}", "\u{ffff}".repeat(20)), "at": n, "multiplier": "1000", "base": {"points": "1000000", "per": "0.000001"}});
     let changes = [
         json!({"adjust": {"approval_from_points": 1_000_000_000_000_i64}, "return": {"on_shortfall": "negative", "unmatched": "reduce_spend"},
             "tiers": {"qualify_by": "spend", "window": "rolling_12_months", "levels": [{"name": "'", "at": 0}, {"name": "ﷺ", "at": "0.000001", "multiplier": "0"}]}}),
@@ -422,7 +440,8 @@ async fn everything_can_be_read(till: &Till, program: &str, accounts: &BTreeSet<
             assert_eq!(status, 200, "{program} {account}{read}: {answer}");
         }
     }
-    let of_program = ["trial-balance", "roll-forward?from=1900-01-01&to=2300-01-01", "payers?from=1900-01-01&to=2300-01-01", "lots", "budget", "expiry-forecast"];
+    let of_program =
+        ["trial-balance", "roll-forward?from=1900-01-01&to=2300-01-01", "payers?from=1900-01-01&to=2300-01-01", "lots", "budget", "expiry-forecast"];
     let liability = of_program.iter().map(|read| format!("liability/{read}"));
     let others = ["audit/commands", "audit/refusals", "fraud/cases", "fraud/rules", "clv/cohorts", "rulebook"].into_iter().map(str::to_owned);
     for read in liability.chain(others) {

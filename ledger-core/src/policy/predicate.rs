@@ -66,17 +66,16 @@ impl Predicate {
 
 /// How deep an expression is nested; none if it loops.
 fn depth(node: &IdedExpr) -> Option<usize> {
-    let deepest = |nodes: &mut dyn Iterator<Item = &IdedExpr>| nodes.try_fold(0, |most, node| Some(depth(node)?.max(most)));
-    let below = match &node.expr {
-        Expr::Comprehension(_) => None,
-        Expr::Call(call) => deepest(&mut call.target.iter().map(AsRef::as_ref).chain(&call.args)),
-        Expr::Select(select) => depth(&select.operand),
-        Expr::List(list) => deepest(&mut list.elements.iter()),
-        Expr::Map(map) => deepest(&mut map.entries.iter().flat_map(|entry| of_entry(&entry.expr))),
-        Expr::Struct(fields) => deepest(&mut fields.entries.iter().flat_map(|entry| of_entry(&entry.expr))),
-        Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => Some(0),
+    let below: Vec<&IdedExpr> = match &node.expr {
+        Expr::Comprehension(_) => return None,
+        Expr::Call(call) => call.target.iter().map(AsRef::as_ref).chain(&call.args).collect(),
+        Expr::Select(select) => vec![&*select.operand],
+        Expr::List(list) => list.elements.iter().collect(),
+        Expr::Map(map) => map.entries.iter().flat_map(|entry| of_entry(&entry.expr)).collect(),
+        Expr::Struct(fields) => fields.entries.iter().flat_map(|entry| of_entry(&entry.expr)).collect(),
+        Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => Vec::new(),
     };
-    below.map(|below| below + 1)
+    below.into_iter().try_fold(0, |most: usize, node| Some(depth(node)?.max(most))).map(|deepest| deepest + 1)
 }
 
 fn of_entry(entry: &EntryExpr) -> Vec<&IdedExpr> {

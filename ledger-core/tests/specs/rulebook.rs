@@ -53,7 +53,8 @@ fn what_a_purchase_takes_time_by_is_limited_in_number() {
     let level = |n: usize| json!({"name": format!("l{n}"), "at": n});
     let of = |count: usize, one: &dyn Fn(usize) -> Value| (0..count).map(one).collect::<Value>();
     let skus = |count: usize| of(count, &|n| n.to_string().into());
-    let rules = |more: usize| json!({"earn": {"bonus": of(500 + more, &bonus), "exclude": {"skus": skus(50_000 + more)}}, "tiers": {"levels": of(100 + more, &level)}});
+    let rules =
+        |more: usize| json!({"earn": {"bonus": of(500 + more, &bonus), "exclude": {"skus": skus(50_000 + more)}}, "tiers": {"levels": of(100 + more, &level)}});
     let told = ["/earn/bonus: 501 is wrong: at most 500", "/earn/exclude/skus: 50001 is wrong: at most 50000", "/tiers/levels: 101 is wrong: at most 100"];
     assert_eq!(refused(rules(1)), told);
     assert_eq!(program(&[crate::support::rules(rules(0))]).latest().map(|version| version.number), Some(1));

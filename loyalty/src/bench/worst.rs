@@ -193,7 +193,12 @@ fn large_purchases() -> anyhow::Result<Vec<Worst>> {
         all.push(Worst::new(format!("worst return: one line of {what}"), &program, (&account, now), of(&body.lines[..1]))?);
         all.push(Worst::new(format!("worst return: a part of every line of {what}"), &program, (&account, now), of(&body.lines))?);
         let account = after(&program, account, now, &command("part", "till", of(&body.lines)))?;
-        all.push(Worst::new(format!("worst return: an amount, after a part of every line of {what}"), &program, (&account, now), give_back(Returned::Amount(Amount::ONE)))?);
+        all.push(Worst::new(
+            format!("worst return: an amount, after a part of every line of {what}"),
+            &program,
+            (&account, now),
+            give_back(Returned::Amount(Amount::ONE)),
+        )?);
     }
     Ok(all)
 }
