@@ -5,8 +5,8 @@ verify:
     bash .ci/run
 
 # Every test; each starts what it needs.
-test:
-    cargo test --workspace
+test *ARGS:
+    ./test {{ARGS}}
 
 # The upgrade from the release before: builds it from the commit or tag OLD, beside this one.
 rehearse-upgrade OLD:
@@ -53,7 +53,7 @@ mutants *ARGS:
     # What the quick tests missed, by all of them.
     cargo mutants --config mutants.toml --package ledger-core --test-package ledger-core --jobs 2 --iterate {{ARGS}} -- --lib --test specs
 
-# The table of the README.
+# The tables of docs/benchmarks.md.
 bench *ARGS:
     cargo run --release -- bench {{ARGS}}
 

@@ -25,7 +25,7 @@ async fn with_keys(data: &Path, more: &[&str]) -> Up {
     up
 }
 
-/// The scopes as docs/operations.md tells them.
+/// The scopes as docs/operating.md tells them.
 fn scope_of(method: &Method, template: &str) -> Option<&'static str> {
     match *method {
         Method::GET => Some("read"),

@@ -7,6 +7,7 @@ mod analytics;
 mod api;
 mod audit;
 mod availability;
+mod channels;
 mod clv;
 mod corrections;
 mod crash;
