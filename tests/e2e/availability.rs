@@ -435,7 +435,9 @@ async fn is_caught_up(till: &Till) -> bool {
 
 async fn everything_can_be_read(till: &Till, program: &str, accounts: &BTreeSet<String>) {
     for account in accounts {
-        for read in ["", "/balance", "/lots", "/statement?limit=500", "/explain", "/tier", "/clv", "/aliases", "/proposals"] {
+        for read in
+            ["", "/balance", "/balance?as_of=2300-01-01T00:00:00Z", "/lots", "/statement?limit=500", "/explain", "/tier", "/clv", "/aliases", "/proposals"]
+        {
             let (status, answer) = till.get(&format!("/v1/programs/{program}/accounts/{account}{read}")).await;
             assert_eq!(status, 200, "{program} {account}{read}: {answer}");
         }
