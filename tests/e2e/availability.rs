@@ -248,7 +248,7 @@ fn rulebook(program: &str) -> BoxedStrategy<(String, Value)> {
     let program = program.to_owned();
     let conditions = ["line.sku.startsWith('\u{ffff}') || 1 / account.purchases > 0", "true", "[1].all(x, true)", "line.sku == '\u{1b}'", "1 + "];
     let when =
-        prop_oneof![text(), Just("(".repeat(900)), Just(vec!["1"; 500].join("+") + " > 0"), prop::sample::select(conditions.to_vec()).prop_map(str::to_owned)];
+        prop_oneof![text(), Just("(".repeat(900)), Just(vec!["1"; 400].join("+") + " > 0"), prop::sample::select(conditions.to_vec()).prop_map(str::to_owned)];
     (0..7_usize, text(), when, amount(), points(), moment(), prop::sample::select(vec![0_u32, 3650, 3651, u32::MAX]))
         .prop_map(move |(place, text, when, amount, points, moment, days)| {
             let mut rules = plain(&program);
