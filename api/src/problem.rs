@@ -76,7 +76,12 @@ pub const CODES: &[Code] = &[
     Code {
         code: "account_full",
         status: 422,
-        meaning: "The account has as many lots or lines of purchases as it may have (docs/limits.md). Nothing was done; what takes away from it goes on.",
+        meaning: "The account has as many lots, purchases, lines of purchases, redemptions or holds as it may have (docs/limits.md). Nothing was done; what takes away from it goes on.",
+    },
+    Code {
+        code: "too_many_conditions",
+        status: 422,
+        meaning: "The purchase has so many lines, and the rulebook so many bonuses, that all others would wait for it (docs/limits.md). Nothing was done. Send it in parts, or let conditions begin with a comparison such as line.sku == '…' &&.",
     },
     Code {
         code: "unsupported_media_type",
@@ -281,9 +286,11 @@ impl From<Refusal> for Problem {
             Refusal::OtherAliasKey => Self::new("other_alias_key", words),
             Refusal::TooLarge { .. } => Self::new("too_large", words),
             Refusal::AccountFull { .. } => Self::new("account_full", words),
+            Refusal::TooManyConditions { .. } => Self::new("too_many_conditions", words),
             Refusal::Busy => Self::retry("too_many_requests", &words),
             Refusal::OutcomeUnknown | Refusal::NoAnswer(_) | Refusal::NotHere => Self::retry("outcome_unknown", &words),
-            Refusal::Told { number, code, detail } => Self { number: Some(number), ..Self::new(&code, detail) },
+            // What is refused before it is decided has no number.
+            Refusal::Told { number, code, detail } => Self { number: Some(number).filter(|number| *number > 0), ..Self::new(&code, detail) },
         }
     }
 }

@@ -154,8 +154,8 @@ impl Book {
         let context = Context { program: &program, now, target_known };
         let begin = traces::is_on().then(SystemTime::now);
         let account = self.accounts.get(key, &program)?.account();
-        if let Err(full) = limits::require_room(account, command) {
-            return Ok(Err(full));
+        if let Err(refusal) = limits::require_bounded(account, &program, command, now) {
+            return Ok(Err(refusal));
         }
         match decide(account, command, &context) {
             Ok(decision) => {
@@ -317,6 +317,9 @@ impl Book {
                 Some(used) if used.content == content => continue,
                 Some(_) => Err(Rejection::IdReused),
                 None => {
+                    if let Err(refusal) = limits::require_bounded(&account, program, &command, now) {
+                        return Ok(Some(refusal));
+                    }
                     let target_known = self.target_known(&name, &command.action)?;
                     decide(&account, &command, &Context { program, now, target_known })
                 }

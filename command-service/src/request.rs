@@ -82,6 +82,22 @@ pub enum Refusal {
         /// How many it may have.
         count_max: usize,
     },
+    /// A purchase would ask more conditions of bonuses than others may wait for.
+    #[error(
+        "the purchase has {lines} lines, and version {version} of the rulebook {conditions} bonuses: it would ask {asked} conditions, more than the {asked_max} that one purchase may (docs/limits.md); nothing was done. Send it in parts, or let the conditions begin with a comparison, such as line.sku == '…' &&, so that most lines need not ask them"
+    )]
+    TooManyConditions {
+        /// How many lines it has.
+        lines: usize,
+        /// The version that rates it.
+        version: u32,
+        /// How many bonuses that has.
+        conditions: usize,
+        /// How many conditions would be asked.
+        asked: usize,
+        /// How many may be.
+        asked_max: usize,
+    },
     /// Whoever has the account did not answer.
     #[error("no answer came in {} s, so it is unknown whether the command was or will be booked; sending it again with the same id is safe", .0.as_secs())]
     NoAnswer(Duration),
@@ -124,6 +140,7 @@ impl Refusal {
             Self::OtherAliasKey => "other_alias_key",
             Self::TooLarge { .. } => "too_large",
             Self::AccountFull { .. } => "account_full",
+            Self::TooManyConditions { .. } => "too_many_conditions",
             Self::Busy => "too_many_requests",
             Self::OutcomeUnknown | Self::NoAnswer(_) | Self::NotHere => "outcome_unknown",
         }

@@ -2,10 +2,11 @@
 
 use compact_str::CompactString;
 use ledger_core::account::command::Action;
-use ledger_core::account::{Account, Command, Context, Decision, Event, Rejection, decide};
+use ledger_core::account::{Account, Command, Context, Decision, Event, decide};
 use ledger_core::id::Id;
 
-use crate::request::target;
+use crate::limits;
+use crate::request::{Refusal, target};
 use crate::service::Snapshot;
 
 /// What would happen.
@@ -30,8 +31,8 @@ pub fn purchase_of(command: &Command) -> Option<Id> {
 /// Decides `command` for the account of `snapshot` as the real one would be, and books nothing.
 ///
 /// # Errors
-/// The rejection that the real command would get.
-pub fn simulate(snapshot: &Snapshot, command: &Command) -> Result<Simulated, Rejection> {
+/// The refusal that the real command would get.
+pub fn simulate(snapshot: &Snapshot, command: &Command) -> Result<Simulated, Refusal> {
     let context = Context { program: &snapshot.program, now: snapshot.now, target_known: false };
     let id = Id::parse("simulate").expect("letters are an id");
     let due = Command { id, actor: CompactString::const_new("clock"), action: Action::Expire };
@@ -39,6 +40,7 @@ pub fn simulate(snapshot: &Snapshot, command: &Command) -> Result<Simulated, Rej
     if let Ok(decision) = decide(&before, &due, &context) {
         evolve(&mut before, &decision);
     }
+    limits::require_bounded(&before, &snapshot.program, command, snapshot.now)?;
     let decision = decide(&before, command, &context)?;
     let mut after = before.clone();
     evolve(&mut after, &decision);

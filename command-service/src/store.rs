@@ -21,7 +21,7 @@ use crate::state::{Change, Space, State, StateError, StatePlace};
 
 /// Changed when the form of what is stored changes: an older store is thrown away. So is one of a version that could not read what this one can.
 fn format() -> String {
-    format!("11, schema {SCHEMA_VERSION}")
+    format!("12, schema {SCHEMA_VERSION}")
 }
 
 /// Why the store can't be read or written.

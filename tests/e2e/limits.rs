@@ -8,7 +8,7 @@ use crate::support::{Up, purchase, rulebook};
 const P: &str = "/v1/programs/shop";
 
 /// A purchase with as many lines as one may have, each with the longest names.
-fn large(id: &str, account: &str) -> Value {
+pub fn large(id: &str, account: &str) -> Value {
     let mut large = purchase(id, account, "2010-01-01T00:00:00Z", "A", "1.00");
     let line = large["lines"][0].as_object().unwrap().clone();
     let named = |n: usize| {
@@ -56,8 +56,10 @@ async fn a_record_that_no_message_could_hold_is_refused_and_nothing_of_it_is_boo
     let data = tempfile::tempdir().unwrap();
     let up = Up::start(data.path(), &[]).await;
     let mut rules = rulebook();
-    let bonus = |n: usize| json!({"id": format!("{n:d>64}"), "when": "line.quantity >= 1.0", "multiply": "1"});
-    rules["earn"]["bonus"] = (0..24).map(bonus).collect();
+    // It fails for each line, in many words that are kept with the record.
+    let when = "line.sku == 'sku' ? true : line.sku+line.sku+line.sku+line.sku+line.sku+line.sku+line.sku";
+    let bonus = |n: usize| json!({"id": format!("{n:d>64}"), "when": when, "multiply": "1"});
+    rules["earn"]["bonus"] = (0..4).map(bonus).collect();
     let (status, answer) = up.put(&format!("{P}/rulebook"), rules).await;
     assert_eq!(status, 201, "{answer}");
     let (status, problem) = up.post(&format!("{P}/purchases"), large("L", "big")).await;
@@ -65,5 +67,32 @@ async fn a_record_that_no_message_could_hold_is_refused_and_nothing_of_it_is_boo
     assert!(problem["detail"].as_str().unwrap().contains("the record would have "), "{problem}");
     assert_eq!(buy(&up, "P", "big").await, 201, "the account goes on");
     up.stop().await;
+    assert!(crate::support::run(&["verify"], data.path()).await.contains("book verified: 1 records"));
+}
+
+#[tokio::test]
+async fn a_purchase_that_asks_too_many_conditions_is_refused_by_name_wherever_it_comes_from() {
+    let data = tempfile::tempdir().unwrap();
+    let up = Up::start(data.path(), &[]).await;
+    let mut rules = rulebook();
+    let bonus = |n: usize| json!({"id": format!("b{n}"), "when": "line.quantity >= 1.0", "multiply": "1"});
+    rules["earn"]["bonus"] = (0..5).map(bonus).collect();
+    let (status, answer) = up.put(&format!("{P}/rulebook"), rules).await;
+    assert_eq!(status, 201, "{answer}");
+    for path in ["purchases", "simulate/purchases"] {
+        let (status, problem) = up.post(&format!("{P}/{path}"), large("L", "big")).await;
+        assert_eq!((status.as_u16(), &problem["code"]), (422, &json!("too_many_conditions")), "{problem}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("5000 lines") && detail.contains("5 bonuses") && detail.contains("25000 conditions, more than the 20000"), "{detail}");
+    }
+    assert_eq!(buy(&up, "P", "big").await, 201, "the account goes on");
+    up.stop().await;
+    let file = data.path().join("large.jsonl");
+    std::fs::write(&file, format!("{}\n", large("L", "big"))).unwrap();
+    let arguments = ["import", file.to_str().unwrap(), "--program", "shop", "--format", "purchases-jsonl"];
+    let imported = crate::support::loyalty(&arguments, data.path()).output().await.unwrap();
+    assert_eq!(imported.status.code(), Some(2), "some of it was rejected: {}", String::from_utf8_lossy(&imported.stderr));
+    let rejected = std::fs::read_to_string(data.path().join("large.jsonl.rejected.csv")).unwrap();
+    assert!(rejected.contains("1,lines,") && rejected.contains("more than the 20000 that one purchase may"), "{rejected}");
     assert!(crate::support::run(&["verify"], data.path()).await.contains("book verified: 1 records"));
 }

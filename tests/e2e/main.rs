@@ -6,6 +6,7 @@ mod access;
 mod analytics;
 mod api;
 mod audit;
+mod availability;
 mod channels;
 mod clv;
 mod corrections;

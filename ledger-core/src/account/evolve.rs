@@ -1,5 +1,6 @@
 //! The fold: what each event does to the state. Total and without judgement; what is allowed was settled by decide.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::event::{Earned, Event, EventKind, Lot, LotId, Part, Reversed, Spent, TierCause, TierMove};
@@ -110,8 +111,11 @@ impl Account {
         let is_held = |state: &RedemptionState| holds.iter().any(|hold| hold.redemption == state.redemption);
         self.redemptions.retain(|state| kept_until(state.return_until) >= now && !state.parts.is_empty() || is_held(state));
         self.lots.retain(|lot| lot.remaining > 0 || lot.held > 0 || lot.keep_until >= now);
-        let (purchases, first_day) = (&self.purchases, now.as_micros() / DAY_US - QUALIFYING_DAYS);
-        self.pools.days.retain(|run| i64::from(run.day) >= first_day || purchases.iter().any(|state| state.day == run.day));
+        let first_day = now.as_micros() / DAY_US - QUALIFYING_DAYS;
+        if self.pools.days.iter().any(|run| i64::from(run.day) < first_day) {
+            let kept: BTreeSet<i32> = self.purchases.iter().map(|state| state.day).collect();
+            self.pools.days.retain(|run| i64::from(run.day) >= first_day || kept.contains(&run.day));
+        }
         let purchases = self.purchases.iter().map(|state| kept_until(state.return_until));
         let redemptions = self.redemptions.iter().map(|state| kept_until(state.return_until));
         let lots = self.lots.iter().filter(|lot| lot.remaining == 0 && lot.held == 0).map(|lot| lot.keep_until);
@@ -173,6 +177,7 @@ impl Account {
             expiry_moves: lot.expiry_moves,
             source: source.clone(),
             rule_version,
+            seq: self.seq + 1,
             keep_until,
             points_since: at,
         });
@@ -233,7 +238,9 @@ impl Account {
 
     fn expire(&mut self, part: Part) {
         self.take(&[part]);
-        if let Some(state) = self.purchases.iter_mut().rev().find(|state| state.lot == Some(part.lot)) {
+        let Some(seq) = self.lot(part.lot).map(|lot| lot.seq) else { return };
+        let purchase = self.purchases.binary_search_by_key(&seq, |state| state.seq).ok().map(|i| &mut self.purchases[i]);
+        if let Some(state) = purchase.filter(|state| state.lot == Some(part.lot)) {
             Arc::make_mut(state).expired += part.points;
         }
     }
@@ -359,13 +366,16 @@ fn qualifies_until(at: Moment) -> Moment {
 }
 
 fn subtract(parts: &mut Vec<Part>, gone: &[Part]) {
+    let mut left: BTreeMap<LotId, Points> = BTreeMap::new();
     for part in gone {
-        // The last that fits: parts are given back from the end, so a lot that stands twice loses its later points first.
-        let mut left = part.points;
-        for kept in parts.iter_mut().rev().filter(|kept| kept.lot == part.lot) {
-            let points = left.min(kept.points);
+        *left.entry(part.lot).or_default() += part.points;
+    }
+    // The last that fits: parts are given back from the end, so a lot that stands twice loses its later points first.
+    for kept in parts.iter_mut().rev() {
+        if let Some(left) = left.get_mut(&kept.lot) {
+            let points = (*left).min(kept.points);
             kept.points -= points;
-            left -= points;
+            *left -= points;
         }
     }
     parts.retain(|part| part.points > 0);

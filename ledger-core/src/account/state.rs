@@ -102,6 +102,8 @@ pub struct LotState {
     pub source: Id,
     /// The version of the rulebook that gave it.
     pub rule_version: u32,
+    /// The record that booked it.
+    pub seq: u64,
     /// Until when points may come back to it.
     pub keep_until: Moment,
     /// When the last of its points came, or came to be available: nothing that takes them is dated before.

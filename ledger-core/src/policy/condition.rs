@@ -16,7 +16,9 @@ use crate::account::command::{Line, Purchase};
 use crate::points::{Amount, Exact};
 
 const SOURCE_MAX: usize = 1000;
-const DEPTH_MAX: usize = 32;
+pub(super) const DEPTH_MAX: usize = 32;
+/// A condition counts as one for each so many characters that it has begun: the longest takes as long as ten short ones.
+const WEIGHT_CHARS: usize = 100;
 const PURCHASE_FIELDS: &[&str] = &["total", "currency", "channel", "store", "line_count"];
 const LINE_FIELDS: &[&str] = &["sku", "category", "quantity", "unit_price", "discount", "tax", "amount"];
 const ACCOUNT_FIELDS: &[&str] = &["tier", "lifetime_earned", "purchases", "age_days"];
@@ -61,6 +63,8 @@ pub(super) struct Condition {
     // `a && b` is false as soon as one side is, even where the other fails (CEL's `&&` is commutative), so a cheap
     // comparison found at the top of the expression can answer for the whole.
     guards: Vec<(Field, String)>,
+    /// How many short conditions it takes as long as.
+    weight: usize,
 }
 
 #[derive(Serialize)]
@@ -104,11 +108,13 @@ pub(super) struct Scope<'a> {
     /// What money that was given back without a line leaves of every line.
     left: Exact,
     context: Option<Context<'a, 'a>>,
+    /// The line that the variable `line` is of.
+    line: Option<usize>,
 }
 
 impl<'a> Scope<'a> {
     pub(super) fn new(env: &'a Arc<Env>, purchase: &'a Purchase, kept: &'a Kept, facts: &'a Facts, left: Exact) -> Self {
-        Self { env, purchase, kept, facts, left, context: None }
+        Self { env, purchase, kept, facts, left, context: None, line: None }
     }
 
     fn context(&mut self) -> Result<&mut Context<'a, 'a>, String> {
@@ -140,8 +146,7 @@ impl<'a> Scope<'a> {
 impl Condition {
     /// Checks `source`, which is to be published.
     pub(super) fn check(source: &str) -> Result<(), ConditionError> {
-        let nesting = source.bytes().filter(|b| matches!(b, b'(' | b'[' | b'{' | b'!' | b'-' | b'?')).count();
-        if source.len() > SOURCE_MAX || nesting > DEPTH_MAX {
+        if source.len() > SOURCE_MAX || nesting(source) > DEPTH_MAX {
             return Err(ConditionError::TooComplex);
         }
         let env = Arc::new(Env::stdlib());
@@ -155,7 +160,7 @@ impl Condition {
         let program = env.compile(source).map_err(|e| ConditionError::Syntax(e.to_string().lines().take(2).collect::<Vec<_>>().join(" ")))?;
         let mut guards = Vec::new();
         find_guards(program.expression(), &mut guards);
-        Ok(Self { program, guards })
+        Ok(Self { program, guards, weight: source.len().div_ceil(WEIGHT_CHARS) })
     }
 
     fn try_on_sample(&self, env: &Arc<Env>) -> Result<(), ConditionError> {
@@ -174,20 +179,44 @@ impl Condition {
     /// # Errors
     /// What CEL says when it can't be evaluated; the caller records it and gives no bonus.
     pub(super) fn holds(&self, scope: &mut Scope<'_>, index: usize, line: &Line) -> Result<bool, String> {
-        let passes = self.guards.iter().all(|(field, text)| {
+        if self.is_asked(scope.purchase, line) { self.evaluate(scope, index, line) } else { Ok(false) }
+    }
+
+    /// Whether no comparison at its top answers for it.
+    fn is_asked(&self, purchase: &Purchase, line: &Line) -> bool {
+        self.guards.iter().all(|(field, text)| {
             text.as_str()
                 == match field {
                     Field::Sku => line.sku.as_str(),
                     Field::Category => line.category.as_str(),
-                    Field::Channel => scope.purchase.channel.as_str(),
-                    Field::Store => scope.purchase.store.as_str(),
+                    Field::Channel => purchase.channel.as_str(),
+                    Field::Store => purchase.store.as_str(),
                 }
-        });
-        if passes { self.evaluate(scope, index, line) } else { Ok(false) }
+        })
+    }
+
+    /// How long it takes for `line` of `purchase`, in short conditions.
+    pub(super) fn weight(&self, purchase: &Purchase, line: &Line) -> usize {
+        if self.is_asked(purchase, line) { self.weight } else { 0 }
     }
 
     fn evaluate(&self, scope: &mut Scope<'_>, index: usize, line: &Line) -> Result<bool, String> {
-        let kept = kept_line(scope.kept, index, line, scope.left).map_err(|error| error.to_string())?;
+        // Most of the time goes into making the variable, which is the same for all conditions.
+        if scope.line != Some(index) {
+            scope.show(index, line)?;
+        }
+        match self.program.execute(scope.context()?) {
+            Ok(Value::Bool(holds)) => Ok(holds),
+            Ok(other) => Err(format!("it gives {other:?}, not true or false")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl Scope<'_> {
+    /// Lets `line` be the one at `index`.
+    fn show(&mut self, index: usize, line: &Line) -> Result<(), String> {
+        let kept = kept_line(self.kept, index, line, self.left).map_err(|error| error.to_string())?;
         let view = LineView {
             sku: &line.sku,
             category: &line.category,
@@ -197,14 +226,16 @@ impl Condition {
             tax: double(kept.tax),
             amount: double(kept.amount),
         };
-        let context = scope.context()?;
-        context.add_variable("line", cel::to_value(view).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
-        match self.program.execute(context) {
-            Ok(Value::Bool(holds)) => Ok(holds),
-            Ok(other) => Err(format!("it gives {other:?}, not true or false")),
-            Err(error) => Err(error.to_string()),
-        }
+        let view = cel::to_value(view).map_err(|e| e.to_string())?;
+        self.context()?.add_variable("line", view).map_err(|e| e.to_string())?;
+        self.line = Some(index);
+        Ok(())
     }
+}
+
+/// How deep it may be nested, at most; so much can be told before it is read.
+pub(super) fn nesting(source: &str) -> usize {
+    source.bytes().filter(|b| matches!(b, b'(' | b'[' | b'{' | b'!' | b'-' | b'?')).count()
 }
 
 fn check(node: &IdedExpr, depth: usize) -> Result<(), ConditionError> {

@@ -231,7 +231,7 @@ impl FraudRules {
             // Ones, so that no part of a condition is passed over because of a zero before it.
             let ones: BTreeMap<String, i64> = rule.windows.keys().map(|name| (name.clone(), 1)).collect();
             let scope = FraudScope { signal: &SignalView { points: 1, ..SignalView::default() }, window: &ones, limit: 1 };
-            if let Err(why) = Predicate::compile(&rule.when).and_then(|condition| condition.holds(&scope)) {
+            if let Err(why) = Predicate::check(&rule.when, &scope) {
                 invalid.push(Invalid::new(at("when"), &rule.when, why));
             }
         }

@@ -198,7 +198,7 @@ impl InsightRules {
                 }
             }
             let scope = ActionScope { member: &MemberView::default() };
-            if let Err(why) = Predicate::compile(&action.when).and_then(|condition| condition.holds(&scope)) {
+            if let Err(why) = Predicate::check(&action.when, &scope) {
                 invalid.push(Invalid::new(at("when"), &action.when, why));
             }
         }

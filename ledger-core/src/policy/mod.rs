@@ -20,4 +20,4 @@ pub use predicate::Predicate;
 pub use program::{Program, Version};
 pub use rate::{Facts, Kept, LinePoints, RateFailure, Rated, gross, rate};
 pub use rulebook::*;
-pub use validate::{Invalid, compile_rulebook, json_schema, read_rulebook};
+pub use validate::{BONUSES_MAX, Invalid, compile_rulebook, json_schema, read_rulebook};

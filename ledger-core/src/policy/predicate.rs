@@ -1,7 +1,12 @@
 //! Conditions in CEL over whatever variables their rule has; for rules that decide no points.
+//!
+//! Invariant: one that is published has no loops and is nested no deeper than a bonus's condition, so its time is bounded.
 
+use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use cel::{Context, Env, Value};
 use serde::Serialize;
+
+use super::condition::{DEPTH_MAX, nesting};
 
 const SOURCE_MAX: usize = 1000;
 
@@ -10,7 +15,24 @@ const SOURCE_MAX: usize = 1000;
 pub struct Predicate(cel::Program);
 
 impl Predicate {
-    /// Compiles it.
+    /// Checks `source`, which is to be published, and tries it on `sample`.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(super) fn check(source: &str, sample: &impl Serialize) -> Result<(), String> {
+        let too_deep = || format!("a CEL expression nested at most {DEPTH_MAX} levels deep");
+        if nesting(source) > DEPTH_MAX {
+            return Err(too_deep());
+        }
+        let predicate = Self::compile(source)?;
+        match depth(predicate.0.expression()) {
+            None => Err("a CEL expression without loops (all, exists, map, filter)".to_owned()),
+            Some(depth) if depth > DEPTH_MAX => Err(too_deep()),
+            Some(_) => predicate.holds(sample).map(drop),
+        }
+    }
+
+    /// Compiles it, which was checked when it was published.
     ///
     /// # Errors
     /// What is wrong with it, in words.
@@ -39,6 +61,27 @@ impl Predicate {
             Ok(other) => Err(format!("it gives {other:?}, not true or false")),
             Err(error) => Err(format!("{error}; there are {}", names("", &variables).join(", "))),
         }
+    }
+}
+
+/// How deep an expression is nested; none if it loops.
+fn depth(node: &IdedExpr) -> Option<usize> {
+    let below: Vec<&IdedExpr> = match &node.expr {
+        Expr::Comprehension(_) => return None,
+        Expr::Call(call) => call.target.iter().map(AsRef::as_ref).chain(&call.args).collect(),
+        Expr::Select(select) => vec![&*select.operand],
+        Expr::List(list) => list.elements.iter().collect(),
+        Expr::Map(map) => map.entries.iter().flat_map(|entry| of_entry(&entry.expr)).collect(),
+        Expr::Struct(fields) => fields.entries.iter().flat_map(|entry| of_entry(&entry.expr)).collect(),
+        Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => Vec::new(),
+    };
+    below.into_iter().try_fold(0, |most: usize, node| Some(depth(node)?.max(most))).map(|deepest| deepest + 1)
+}
+
+fn of_entry(entry: &EntryExpr) -> Vec<&IdedExpr> {
+    match entry {
+        EntryExpr::StructField(field) => vec![&field.value],
+        EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
     }
 }
 

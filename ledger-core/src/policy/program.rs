@@ -1,11 +1,13 @@
 //! A program: the versions of its rulebook, compiled.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cel::Env;
 
 use super::condition::Condition;
-use super::rulebook::{Expiry, Level, Mode, Rulebook, Span, Window};
+use super::rulebook::{Exclude, Expiry, Level, Mode, Rulebook, Span, Window};
+use crate::account::command::{Line, Purchase};
 use crate::currency::minor_digits;
 use crate::points::Amount;
 use crate::time::{MINUTE_US, Moment, Zone};
@@ -20,6 +22,24 @@ pub struct Version {
     pub zone: Zone,
     pub(super) env: Arc<Env>,
     pub(super) conditions: Vec<Condition>,
+    /// What earns nothing, to be looked up: each line of a purchase asks.
+    pub(super) excluded: Excluded,
+}
+
+/// Categories and stock-keeping units that earn nothing.
+pub(super) struct Excluded {
+    categories: BTreeSet<String>,
+    skus: BTreeSet<String>,
+}
+
+impl Excluded {
+    pub(super) fn of(exclude: &Exclude) -> Self {
+        Self { categories: exclude.categories.iter().cloned().collect(), skus: exclude.skus.iter().cloned().collect() }
+    }
+
+    pub(super) fn has(&self, line: &Line) -> bool {
+        self.skus.contains(line.sku.as_str()) || self.categories.contains(line.category.as_str())
+    }
 }
 
 impl std::fmt::Debug for Version {
@@ -40,6 +60,14 @@ impl Version {
             Expiry::Calendar { period, grace_days } => Some(self.zone.end_of(*period, occurred_at, *grace_days)),
             Expiry::Inactivity { months, days } => Some(self.after(last_activity, Span { months: *months, days: *days })),
         }
+    }
+
+    /// How many conditions of bonuses are asked when all goods of `purchase` are rated: each for each line, but where its comparison at the top
+    /// (`line.sku == '…' && …`) answers for it. One of more than 100 characters counts as many times as it has begun a hundred.
+    #[must_use]
+    pub fn conditions_asked(&self, purchase: &Purchase) -> usize {
+        let of_line = |line: &Line| self.conditions.iter().map(|condition| condition.weight(purchase, line)).sum::<usize>();
+        purchase.lines.iter().map(of_line).sum()
     }
 
     /// How many decimals money has that is paid out; a currency that ISO 4217 doesn't know, in rulebooks of before it was asked, has 6.
@@ -97,29 +125,67 @@ impl Version {
     }
 }
 
+impl InForce {
+    fn start(&self) -> Moment {
+        self.version.rulebook.effective_from
+    }
+}
+
 /// All versions of one program's rulebook.
 #[derive(Debug, Clone, Default)]
 pub struct Program {
     versions: Vec<Arc<Version>>,
+    /// By when they come into force: of those that do so at one moment the one published last.
+    in_force: Vec<InForce>,
+}
+
+/// A version from when it is in force.
+#[derive(Debug, Clone)]
+struct InForce {
+    version: Arc<Version>,
+    /// The latest moment at which anything is booked that is lost by when this version comes into force.
+    booked_until: Moment,
 }
 
 impl Program {
     /// Adds the next version.
     pub fn publish(&mut self, version: Arc<Version>) {
-        self.versions.push(version);
+        self.versions.push(Arc::clone(&version));
+        let next = InForce { version, booked_until: Moment::default() };
+        match self.in_force.binary_search_by_key(&next.start(), InForce::start) {
+            Ok(same) if self.in_force[same].version.number > next.version.number => {}
+            Ok(same) => self.in_force[same] = next,
+            Err(place) => self.in_force.insert(place, next),
+        }
+        // The last moments of every version until then: each allows as many minutes as it says.
+        let told_until: Vec<Moment> = self.in_force.iter().map(|in_force| self.told_until(in_force.start())).collect();
+        let mut latest: Option<Moment> = None;
+        for (in_force, told_until) in self.in_force.iter_mut().zip(told_until) {
+            in_force.booked_until = latest.map_or(told_until, |latest| latest.max(told_until));
+            latest = Some(in_force.booked_until);
+        }
+    }
+
+    /// Until when it can be told what occurred just before `end`.
+    fn told_until(&self, end: Moment) -> Moment {
+        let minutes = self.at_or_first(end.plus_micros(-1)).map_or(0, |version| version.rulebook.redeem.offline_minutes);
+        end.plus_micros(i64::from(minutes) * MINUTE_US)
     }
 
     /// The version with this number.
     #[must_use]
     pub fn version(&self, number: u32) -> Option<&Arc<Version>> {
-        self.versions.iter().find(|version| version.number == number)
+        // They are numbered from 1.
+        let place = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+        let there = place.and_then(|place| self.versions.get(place)).filter(|version| version.number == number);
+        there.or_else(|| self.versions.iter().find(|version| version.number == number))
     }
 
     /// The version in force at `at`: of those with the latest `effective_from` not after it, the one published last.
     #[must_use]
     pub fn at(&self, at: Moment) -> Option<&Arc<Version>> {
-        let in_force = self.versions.iter().filter(|version| version.rulebook.effective_from <= at);
-        in_force.max_by_key(|version| (version.rulebook.effective_from, version.number))
+        let after = self.in_force.partition_point(|in_force| in_force.start() <= at);
+        self.in_force[..after].last().map(|in_force| &in_force.version)
     }
 
     /// The version in force at `at`, or the first to come: for what needs some rule even before the program starts.
@@ -148,13 +214,9 @@ impl Program {
     /// When what is lost at `lost_at` is booked: when no redemption of before can be told any more.
     #[must_use]
     pub fn booked_at(&self, lost_at: Moment) -> Moment {
-        // The last moments of every version until then: each allows as many minutes as it says.
-        let starts = self.versions.iter().map(|version| version.rulebook.effective_from).filter(|start| *start < lost_at);
-        let until = |end: Moment| {
-            let minutes = self.at_or_first(end.plus_micros(-1)).map_or(0, |version| version.rulebook.redeem.offline_minutes);
-            end.plus_micros(i64::from(minutes) * MINUTE_US)
-        };
-        starts.chain([lost_at]).map(until).fold(lost_at, Moment::max)
+        let before = self.in_force.partition_point(|in_force| in_force.start() < lost_at);
+        let booked_until = self.in_force[..before].last().map_or(lost_at, |in_force| in_force.booked_until);
+        self.told_until(lost_at).max(booked_until).max(lost_at)
     }
 
     /// Whether redemptions may be told later than they occur by any version.

@@ -6,6 +6,8 @@
 //! base of a line = its charge (tax included) − tax, for the part of it that is kept; points = base × rate (the tier's own or everybody's) × bonus
 //! × tier; then rounding; then the cap per purchase, in line order.
 
+use std::collections::BTreeMap;
+
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
@@ -58,12 +60,14 @@ impl Kept {
         found.map_or(line.quantity, |i| line.quantity.minus(self.returned[i].1))
     }
 
-    /// Books `quantity` of the line at `index` as given back.
-    pub(crate) fn give_back_line(&mut self, index: u32, quantity: Amount) {
-        match self.returned.binary_search_by_key(&index, |(i, _)| *i) {
-            Ok(i) => self.returned[i].1 = self.returned[i].1.plus(quantity),
-            Err(i) => self.returned.insert(i, (index, quantity)),
+    /// Books quantities of lines as given back, all at once: one by one each would move those after it.
+    pub(crate) fn give_back_lines(&mut self, quantities: BTreeMap<u32, Amount>) {
+        let mut all: BTreeMap<u32, Amount> = std::mem::take(&mut self.returned).into_iter().collect();
+        for (index, quantity) in quantities {
+            let returned = all.entry(index).or_default();
+            *returned = returned.plus(quantity);
         }
+        self.returned = all.into_iter().collect();
     }
 
     /// What was charged for the part of line `index` that is kept: its share of the line's charge, by quantity.
@@ -144,8 +148,7 @@ pub fn gross(purchase: &Purchase, kept: &Kept) -> Result<Exact, TooLarge> {
 }
 
 fn base(index: usize, line: &Line, kept: &Kept, version: &Version) -> Result<Exact, TooLarge> {
-    let exclude = &version.rulebook.earn.exclude;
-    if exclude.skus.iter().any(|sku| *sku == line.sku) || exclude.categories.iter().any(|category| *category == line.category) {
+    if version.excluded.has(line) {
         return Ok(Exact::ZERO);
     }
     let base = kept.charge(index, line)?.minus(share(line.tax, kept.quantity(index, line), line.quantity)?)?;
@@ -267,11 +270,14 @@ impl Kept {
             Returned::Amount(amount) => self.returned_amount = self.returned_amount.plus(refunded.map_or(*amount, |refunded| refunded.goods)),
             Returned::Lines(lines) => {
                 let place_of = purchase.places(lines.len());
+                let mut quantities: BTreeMap<u32, Amount> = BTreeMap::new();
                 for (line_id, quantity) in lines {
                     if let Some(index) = place_of(line_id) {
-                        self.give_back_line(index, *quantity);
+                        let sum = quantities.entry(index).or_default();
+                        *sum = sum.plus(*quantity);
                     }
                 }
+                self.give_back_lines(quantities);
             }
         }
     }

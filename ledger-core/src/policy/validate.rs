@@ -6,12 +6,20 @@ use std::sync::Arc;
 use cel::Env;
 
 use super::condition::Condition;
-use super::program::{Program, Version};
+use super::program::{Excluded, Program, Version};
 use super::rulebook::{Expiry, Rulebook, Span};
 use crate::currency::minor_digits;
 use crate::points::{Amount, POINTS_MAX, Points};
 use crate::text::{VISIBLE_LINES, hidden_in_lines};
 use crate::time::{Zone, date_text};
+
+/// The most bonuses of a version (docs/limits.md): a purchase is held to each of them, line by line.
+pub const BONUSES_MAX: usize = 500;
+const EXCLUDED_MAX: usize = 50_000;
+const LEVELS_MAX: usize = 100;
+const RULES_MAX: usize = 200;
+const WINDOWS_MAX: usize = 20;
+const BUDGETS_MAX: usize = 1000;
 
 /// One thing that is wrong with a document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +52,11 @@ pub fn json_schema() -> schemars::Schema {
 /// Everything that is wrong with it, at least one.
 pub fn read_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version, Vec<Invalid>> {
     let mut invalid = Vec::new();
+    check_counts(&rulebook, &mut invalid);
+    if !invalid.is_empty() {
+        // What follows looks at all of them, at some by the square.
+        return Err(invalid);
+    }
     check_general(&rulebook, program, &mut invalid);
     check_money(&rulebook, program, &mut invalid);
     check_earn(&rulebook, &mut invalid);
@@ -92,9 +105,29 @@ pub fn compile_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version
     match zone {
         Some(zone) if invalid.is_empty() => {
             let number = program.latest().map_or(1, |latest| latest.number + 1);
-            Ok(Version { number, rulebook, zone, env, conditions })
+            let excluded = Excluded::of(&rulebook.earn.exclude);
+            Ok(Version { number, rulebook, zone, env, conditions, excluded })
         }
         _ => Err(invalid),
+    }
+}
+
+/// A purchase is rated, and an account is looked at, by all of these: their number is what its time depends on.
+fn check_counts(rulebook: &Rulebook, invalid: &mut Vec<Invalid>) {
+    let windows = rulebook.fraud.rules.iter().map(|rule| rule.windows.len()).max().unwrap_or(0);
+    let counts = [
+        ("/earn/bonus", rulebook.earn.bonus.len(), BONUSES_MAX),
+        ("/earn/exclude/categories", rulebook.earn.exclude.categories.len(), EXCLUDED_MAX),
+        ("/earn/exclude/skus", rulebook.earn.exclude.skus.len(), EXCLUDED_MAX),
+        ("/tiers/levels", rulebook.tiers.levels.len(), LEVELS_MAX),
+        ("/insight/ladder", rulebook.insight.ladder.len(), LEVELS_MAX),
+        ("/insight/actions", rulebook.insight.actions.len(), RULES_MAX),
+        ("/insight/budget", rulebook.insight.budget.len(), BUDGETS_MAX),
+        ("/fraud/rules", rulebook.fraud.rules.len(), RULES_MAX),
+        ("/fraud/rules/windows", windows, WINDOWS_MAX),
+    ];
+    for (pointer, count, count_max) in counts.into_iter().filter(|(_, count, count_max)| count > count_max) {
+        invalid.push(Invalid::new(pointer, count, format!("at most {count_max}")));
     }
 }
 

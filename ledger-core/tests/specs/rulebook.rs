@@ -48,6 +48,43 @@ fn each_thing_wrong_is_named() {
 }
 
 #[test]
+fn what_a_purchase_takes_time_by_is_limited_in_number() {
+    let bonus = |n: usize| json!({"id": format!("b{n}"), "when": "line.quantity >= 1.0", "multiply": "1"});
+    let level = |n: usize| json!({"name": format!("l{n}"), "at": n});
+    let of = |count: usize, one: &dyn Fn(usize) -> Value| (0..count).map(one).collect::<Value>();
+    let skus = |count: usize| of(count, &|n| n.to_string().into());
+    let rules =
+        |more: usize| json!({"earn": {"bonus": of(500 + more, &bonus), "exclude": {"skus": skus(50_000 + more)}}, "tiers": {"levels": of(100 + more, &level)}});
+    let told = ["/earn/bonus: 501 is wrong: at most 500", "/earn/exclude/skus: 50001 is wrong: at most 50000", "/tiers/levels: 101 is wrong: at most 100"];
+    assert_eq!(refused(rules(1)), told);
+    assert_eq!(program(&[crate::support::rules(rules(0))]).latest().map(|version| version.number), Some(1));
+}
+
+#[test]
+fn conditions_of_fraud_rules_and_actions_have_no_loops_and_no_depths() {
+    let rule = |when: &str| json!({"id": "f", "version": 1, "severity": "low", "on": ["earn"], "by": "till", "when": when, "explanation": "x"});
+    let action = |when: &str| json!({"id": "a", "what": "x", "cost": "1", "uplift": "0.1", "when": when});
+    let told = |when: &str, other: &str| {
+        refused(json!({"fraud": {"rules": [rule(&format!("signal.points > 0 && {when}"))]}, "insight": {"actions": [action(other)]}}))
+    };
+    // Ten levels of ten would take years.
+    let nested = (0..10).fold("true".to_owned(), |inner, level| format!("[1, 1, 1, 1, 1, 1, 1, 1, 1, 1].all(x{level}, {inner})"));
+    for looping in ["size([1].map(x, x)) > 0", "{'a': [1].filter(x, x > 0)}['a'] == [1]", "[1].exists(x, x > 1)", &nested] {
+        let told = told(looping, looping);
+        assert!(told.len() == 2 && told.iter().all(|told| told.ends_with("a CEL expression without loops (all, exists, map, filter)")), "{told:?}");
+    }
+    let chain = vec!["1"; 400].join("+") + " > 0";
+    for deep in ["(".repeat(33) + "true" + &")".repeat(33), chain, "!".repeat(500) + "true"] {
+        let told = told(&deep, &deep);
+        assert!(told.len() == 2 && told.iter().all(|told| told.ends_with("a CEL expression nested at most 32 levels deep")), "{told:?}");
+    }
+    assert_eq!(
+        program(&[rules(json!({"insight": {"actions": [action("member.orders in [1, 2] && {'a': 1}['a'] == 1")]}}))]).latest().map(|version| version.number),
+        Some(1)
+    );
+}
+
+#[test]
 fn unknown_fields_and_floats_are_refused() {
     let unknown = serde_json::from_value::<Rulebook>(rules(json!({"earn": {"capps": {}}}))).unwrap_err();
     assert!(unknown.to_string().contains("unknown field `capps`"), "{unknown}");

@@ -96,7 +96,8 @@ impl Book {
         assert_eq!(lots(false), account.total(Bucket::Available), "available is in the other lots");
         assert_eq!(account.lots.iter().map(|lot| lot.held).sum::<i64>(), account.total(Bucket::Held), "held is held of lots");
         assert_eq!(account.holds.iter().map(ledger_core::account::state::Hold::points).sum::<i64>(), account.total(Bucket::Held), "and by holds");
-        let within = |lot: &LotState| lot.remaining >= 0 && lot.held >= 0 && lot.remaining + lot.held <= lot.points + self.grown(lot.lot);
+        let is_given = |lot: &LotState| lot.remaining + lot.held <= lot.points || lot.remaining + lot.held <= lot.points + self.grown(lot.lot);
+        let within = |lot: &LotState| lot.remaining >= 0 && lot.held >= 0 && is_given(lot);
         assert!(account.lots.iter().all(within), "{:?}", account.lots);
         assert!(due_at(account, &self.program).is_none_or(|due| due > self.now), "all that is due is done");
     }

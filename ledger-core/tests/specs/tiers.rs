@@ -266,3 +266,11 @@ fn a_tier_of_29_february_lasts_as_long_as_any_other() {
         assert_eq!(tier(&book), "member", "{day}: what reached it does not count again");
     }
 }
+
+#[test]
+fn reviews_end_where_time_ends() {
+    let mut book = ladder(json!({"window": "lifetime"}));
+    book.buy("a", "1000");
+    book.until("2300-01-01T00:00:00Z");
+    assert_eq!((tier(&book), book.account.standing.review_at), ("silver", None));
+}

@@ -10,6 +10,7 @@ mod labelled;
 mod log;
 mod projector;
 mod workload;
+mod worst;
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -85,6 +86,9 @@ pub async fn run(options: BenchOptions) -> anyhow::Result<()> {
     }
     if options.kafka.is_none() && wanted("core") {
         figures.extend(core::run()?);
+    }
+    if options.kafka.is_none() && wanted("worst") {
+        figures.extend(worst::run()?);
     }
     if options.kafka.is_none() && wanted("insight") {
         figures.extend(insight::run()?);

@@ -195,8 +195,8 @@ impl Tally {
             "no_rulebook_in_force" | "occurred_in_future" | "return_before_purchase" | "outside_return_window" => at,
             "currency_mismatch" => "currency",
             "purchase_not_found" => "purchase_id",
-            "line_not_found" | "return_exceeds_purchase" | "amount_too_large" => "lines",
-            "account_not_found" | "account_closed" | "account_frozen" | "account_pending" | "account_stopped" => account,
+            "line_not_found" | "return_exceeds_purchase" | "amount_too_large" | "too_many_conditions" => "lines",
+            "account_full" | "account_not_found" | "account_closed" | "account_frozen" | "account_pending" | "account_stopped" => account,
             "malformed" if matches!(asked, Asked::Cancellation { .. }) => "Quantity",
             _ => "",
         }

@@ -63,7 +63,7 @@ pub(super) fn close(account: &Account, reason: &Reason, context: &Context<'_>) -
         let kind = EventKind::HoldReleased { redemption: hold.redemption, parts: hold.parts.clone(), lapsed: false };
         taking::give_back(&mut draft, context.now, context.now, &hold.parts, kind);
     }
-    taking::lose(&mut draft, |_| true, context.now);
+    taking::lose(&mut draft, None, context.now);
     let parts = taking::everything(&draft.account);
     if on_close == OnClose::Forfeit && !parts.is_empty() {
         draft.emit(context.now, EventKind::PointsForfeited { parts });

@@ -3,6 +3,8 @@
 //! Shops round every line of a receipt and every refund, so the last refund of a purchase may exceed what is left by a cent, or by half a cent
 //! a line: it gives all goods back, and what earned points leaves none behind.
 
+use std::collections::BTreeMap;
+
 use crate::account::command::{Purchase, Return, Returned};
 use crate::account::event::Refunded;
 use crate::account::rejection::Rejection;
@@ -53,19 +55,22 @@ fn money(goods: Exact) -> Result<Amount, Rejection> {
 
 impl Left<'_> {
     fn lines(&self, lines: &[(Id, Amount)], shipping: Option<Amount>) -> Result<Refunded, Rejection> {
-        let mut kept = self.kept.clone();
+        let mut quantities: BTreeMap<u32, Amount> = BTreeMap::new();
         let place_of = self.purchase.places(lines.len());
         for (line_id, returned) in lines {
             let Some(index) = place_of(line_id) else {
                 return Err(Rejection::LineNotFound { purchase_id: self.purchase.purchase_id.clone(), line_id: line_id.clone() });
             };
             let place = index as usize;
-            let left = kept.quantity(place, &self.purchase.lines[place]);
+            let sum = quantities.entry(index).or_default();
+            let left = self.kept.quantity(place, &self.purchase.lines[place]).minus(*sum);
             if *returned > left {
                 return Err(Rejection::ReturnExceedsPurchase { returned: *returned, kept: left });
             }
-            kept.give_back_line(index, *returned);
+            *sum = sum.plus(*returned);
         }
+        let mut kept = self.kept.clone();
+        kept.give_back_lines(quantities);
         let after = gross(self.purchase, &kept).map_err(too_large)?;
         let (before, rest) = (money(self.goods)?, money(after)?);
         // The goods can't come to less than nothing, unless money was given back for them before.

@@ -44,7 +44,7 @@ pub(super) fn decide(account: &Account, id: &Id, body: &Arc<Return>, context: &C
     let returned_at = happened_at(body.occurred_at, context.now);
     let mut draft = Draft::new(account, context)?;
     // What of its lot is lost by then counts as taken, so it is booked as lost first: no redemption that is told later may spend it.
-    taking::lose(&mut draft, |lot| state.lot == Some(lot), returned_at);
+    taking::lose(&mut draft, Some(&state.lot.into_iter().collect()), returned_at);
     let account = &draft.account;
     let state = account.purchase(&body.purchase_id).unwrap_or(state);
     let mut reversed = reversed(account, state, &kept, (context.program, version), (id, body), returned_at).map_err(|_| Rejection::AmountTooLarge)?;

@@ -1,5 +1,7 @@
 //! Taking points from lots: in which order, and what is done about debts.
 
+use std::collections::BTreeSet;
+
 use super::Draft;
 use crate::account::event::{Event, EventKind, LotId, Part};
 use crate::account::rejection::Rejection;
@@ -15,6 +17,9 @@ fn order(lot: &LotState) -> impl Ord + use<> {
 }
 
 fn take_from<'a>(lots: impl Iterator<Item = &'a LotState>, mut points: Points) -> Vec<Part> {
+    if points == 0 {
+        return Vec::new();
+    }
     let mut sorted: Vec<&LotState> = lots.filter(|lot| lot.remaining > 0).collect();
     sorted.sort_unstable_by_key(|lot| order(lot));
     let mut parts = Vec::new();
@@ -86,10 +91,13 @@ fn expired(lot: &LotState) -> Option<Event> {
     lot.lost_at().map(|at| Event { at, kind: EventKind::PointsExpired(part) })
 }
 
-/// Books as expired what of `lots` is lost by `at`, as points are about to come back to them.
-pub(super) fn lose(draft: &mut Draft<'_>, lots: impl Fn(LotId) -> bool, at: Moment) {
-    let lost = draft.account.lots.iter().filter(|lot| lots(lot.lot) && lot.remaining > 0 && lot.is_lost_by(at));
-    let mut events: Vec<Event> = lost.filter_map(expired).collect();
+/// Books as expired what of `lots` (of all, if none are named) is lost by `at`, as points are about to come back to them.
+pub(super) fn lose(draft: &mut Draft<'_>, lots: Option<&BTreeSet<LotId>>, at: Moment) {
+    let (account, is_lost) = (&draft.account, |lot: &&LotState| lot.remaining > 0 && lot.is_lost_by(at));
+    let mut events: Vec<Event> = match lots {
+        Some(lots) => lots.iter().filter_map(|lot| account.lot(*lot)).filter(is_lost).filter_map(expired).collect(),
+        None => account.lots.iter().filter(is_lost).filter_map(expired).collect(),
+    };
     events.sort_by_key(|event| event.at);
     for Event { at, kind } in events {
         draft.emit(at, kind);
@@ -118,14 +126,15 @@ pub(super) fn pay_owed(draft: &mut Draft<'_>, at: Moment, new: Option<LotId>) {
 /// Gives `parts` back at `at` by the event `kind`. They pay what an earlier return could not take: first what is owed, then the shortfall. So returning
 /// the goods and the redemption ends alike in either order. What is left of them in lots that are lost by `lost_by` is lost as it comes, not before.
 pub(super) fn give_back(draft: &mut Draft<'_>, at: Moment, lost_by: Moment, parts: &[Part], kind: EventKind) {
-    let is_own = |lot: LotId| parts.iter().any(|part| part.lot == lot);
-    lose(draft, is_own, lost_by);
+    // A hold of a large account has as many parts as the account has lots: each is looked up, none is looked for.
+    let own: BTreeSet<LotId> = parts.iter().map(|part| part.lot).collect();
+    lose(draft, Some(&own), lost_by);
     draft.emit(at, kind);
-    let can_pay = |lot: &LotState| is_own(lot.lot) || !lot.is_lost_by(lost_by);
+    let can_pay = |lot: &LotState| own.contains(&lot.lot) || !lot.is_lost_by(lost_by);
     pay(draft, at, -draft.account.total(Bucket::Owed), true, can_pay);
     let shortfall = draft.account.total(Bucket::Shortfall);
     pay(draft, at, shortfall.min(sum(parts)), false, can_pay);
-    let lost = draft.account.lots.iter().filter(|lot| is_own(lot.lot) && lot.remaining > 0 && lot.is_lost_by(lost_by));
+    let lost = own.iter().filter_map(|lot| draft.account.lot(*lot)).filter(|lot| lot.remaining > 0 && lot.is_lost_by(lost_by));
     let mut lost: Vec<&LotState> = lost.collect();
     lost.sort_unstable_by_key(|lot| order(lot));
     let lost: Vec<Part> = lost.into_iter().map(|lot| Part { lot: lot.lot, points: lot.remaining, pending: lot.pending }).collect();

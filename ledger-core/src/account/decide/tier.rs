@@ -21,10 +21,12 @@ fn years_between(anchor: Moment, at: Moment) -> i64 {
     (at.as_micros() - anchor.as_micros() + YEAR_US / 2).div_euclid(YEAR_US)
 }
 
-/// The first review after `at`, when all of them come whole years after `anchor`.
+/// The first review after `at`, when all of them come whole years after `anchor`; none where time ends before it: one that came no later would
+/// come for ever.
 fn review_at(version: &Version, level: usize, anchor: Moment, at: Moment) -> Option<Moment> {
     let reviewed = level > 0 && version.rulebook.tiers.downgrade != Downgrade::Never;
-    reviewed.then(|| anniversary(version, anchor, (years_between(anchor, at) + 1).max(1)))
+    let next = || anniversary(version, anchor, (years_between(anchor, at) + 1).max(1));
+    reviewed.then(next).filter(|next| *next > at)
 }
 
 /// From where on purchases count at the review at `at`. Twelve months before 28 February are not always the anniversary of 29 February before it: what
