@@ -4,19 +4,26 @@ use jiff::civil::Date;
 use serde::Serialize;
 use tokio_postgres::types::Json;
 use tokio_postgres::{Client, Row};
+use utoipa::ToSchema;
+use utoipa::openapi::Ref;
 
 use super::WINDOW_DAYS;
 use super::signals::Signals;
 use crate::AnalysisError;
 
+fn states() -> Ref {
+    Ref::from_schema_name("DeclineState")
+}
+
 /// Where a member stands.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Standing {
     /// The account.
     pub account_id: String,
     /// As of the end of which day.
     pub as_of: Date,
     /// growing, steady, slipping, fallen, `at_risk` or lost.
+    #[schema(schema_with = states)]
     pub state: String,
     /// Probability that the next 90 days bring less than half of the better of the last two windows of 90 days.
     pub falls: f64,
@@ -90,7 +97,7 @@ pub async fn one(client: &Client, program: &str, account: &str) -> Result<Option
 }
 
 /// A change of standing.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Transition {
     /// 1, 2, 3 … within the program.
     pub number: i64,
@@ -101,6 +108,7 @@ pub struct Transition {
     /// Before; empty for the first.
     pub from: String,
     /// After.
+    #[schema(schema_with = states)]
     pub to: String,
     /// Why, in words.
     pub reasons: Vec<String>,

@@ -13,4 +13,4 @@ pub use budget::{Budget, BudgetAlert, Share, budget_alerts, budgets, raise_alert
 pub use develop::BackTest;
 pub use journal::{ClosedMonth, Entry, Figures, Journal, State, States, Terms, decimals, figures, journal};
 pub use payers::{Payer, payers};
-pub use trial::{Basis, RollForward, Rolled, TrialBalance, expiry_forecast, roll_forward, trial_balance};
+pub use trial::{Basis, BucketPoints, RollForward, Rolled, TrialBalance, expiry_forecast, roll_forward, trial_balance};
