@@ -20,6 +20,7 @@ mod kafka;
 mod liability;
 mod limits;
 mod objects;
+mod openapi;
 mod periods;
 mod queries;
 mod redemptions;
