@@ -10,9 +10,15 @@ pub mod fraud;
 pub mod liability;
 
 use tokio_postgres::Client;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 mod embedded {
     refinery::embed_migrations!("../migrations/analysis");
+}
+
+/// For the description of the API: a text that is one of `names`.
+fn one_of(description: &str, names: &[&'static str]) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).description(Some(description)).enum_values(Some(names.iter().copied())).build()
 }
 
 /// Why there is no estimate.

@@ -11,6 +11,8 @@ use ledger_core::policy::Program;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::names::{AcceptedOutcome, EventType};
+
 /// Points moved, as far as they apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PointsMoved {
@@ -91,14 +93,17 @@ impl PointsMoved {
 pub struct EventView {
     /// The kind of event.
     #[serde(rename = "type")]
+    #[schema(value_type = EventType)]
     pub kind: String,
     /// When it took effect.
+    #[schema(format = DateTime)]
     pub at: String,
     /// In words.
     pub reason: String,
     /// Of points spent or given back: what they are worth, in minor units of the currency. The values of the parts of a redemption add up to that of the
     /// whole.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "decimal")]
     pub value: Option<String>,
     /// The currency of the value.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -165,8 +170,14 @@ impl From<Balance> for BalanceView {
 
 /// An accepted command.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "outcome": "accepted", "command_id": "P-20260301-17", "account_id": "m-1001", "points": {"earned": 25},
+    "events": [{"type": "points_earned", "at": "2026-03-01T12:00:00Z", "reason": "purchase P-20260301-17 rated by rulebook version 1 as silver"}],
+    "balance": {"available": 1500, "pending": 25, "held": 0, "owed": 0, "lifetime_earned": 2025}, "rule_version": 1, "position": "3:17"
+})))]
 pub struct Accepted {
     /// `accepted`.
+    #[schema(value_type = AcceptedOutcome)]
     pub outcome: &'static str,
     /// The command's id.
     pub command_id: String,

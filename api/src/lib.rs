@@ -8,9 +8,11 @@ mod answer;
 mod body;
 mod http;
 mod keys;
+mod names;
 mod parameters;
 mod problem;
 mod reads;
+mod responses;
 mod state;
 
 pub use alias::{AliasKey, AliasKeyError};

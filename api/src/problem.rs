@@ -51,7 +51,7 @@ pub struct Problem {
 }
 
 /// A code and what it means.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct Code {
     /// The stable code.
     pub code: &'static str,

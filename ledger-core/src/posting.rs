@@ -36,6 +36,22 @@ pub enum Bucket {
 }
 
 impl Bucket {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; BUCKETS] = [
+        Self::Issued,
+        Self::Pending,
+        Self::Available,
+        Self::Held,
+        Self::Redeemed,
+        Self::Expired,
+        Self::ClawedBack,
+        Self::Forfeited,
+        Self::Adjusted,
+        Self::Owed,
+        Self::Shortfall,
+        Self::Uncollected,
+    ];
+
     /// As it is written in read models.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -121,7 +121,7 @@ pub fn key(options: &KeyOptions) -> anyhow::Result<()> {
 pub fn schema(options: &SchemaOptions) -> anyhow::Result<()> {
     let text = match options.name.as_str() {
         "rulebook" => serde_json::to_string_pretty(&ledger_core::policy::json_schema())?,
-        _ => api::openapi().to_pretty_json()?,
+        _ => serde_json::to_string_pretty(&api::openapi())?,
     };
     println!("{text}");
     Ok(())

@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub use balance::{BalanceChange, BalanceChanges, LotChange, fold_balance};
 pub use refusal::{Refusals, verify_refusals};
 pub use runtime::{EngineError, Health, Lag, Placed, Projector, ProjectorError, ReadModel, Run, Tables, TablesChange, Verified, lags, rebuild, verify};
-pub use statement::words::{kind, reason};
+pub use statement::words::{KINDS, kind, reason};
 
 /// All read models.
 #[must_use]

@@ -43,7 +43,7 @@ async fn every_route_takes_its_scope_whatever_its_path_names() {
     let (_, document) = up.get("/openapi.json").await;
     let mut tried = 0;
     for (template, known) in document["paths"].as_object().unwrap() {
-        let open = template.starts_with("/health");
+        let open = template.starts_with("/health") || template == "/problems/{code}";
         for name in ["simulate", "health"] {
             let path: String = template.split('/').map(|step| if step.starts_with('{') { name } else { step }).collect::<Vec<_>>().join("/");
             for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {

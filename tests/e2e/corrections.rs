@@ -30,8 +30,8 @@ async fn a_replay_is_proposed_by_one_and_approved_by_another() {
     let proposed = run(&[&replay[..], &at, &[anna]].concat(), data.path()).await;
     assert!(proposed.contains("2 corrections proposed"), "{proposed}");
     let (_, waiting) = up.get(&format!("{P}/accounts/m1/proposals")).await;
-    assert_eq!((&waiting["proposals"][0]["maker"], &waiting["proposals"][0]["points"]), (&json!("anna"), &json!(200)));
-    assert!(waiting["proposals"][0]["note"].as_str().unwrap().contains("100 points, would be 300; after record"), "{waiting}");
+    assert_eq!((&waiting["items"][0]["maker"], &waiting["items"][0]["points"]), (&json!("anna"), &json!(200)));
+    assert!(waiting["items"][0]["note"].as_str().unwrap().contains("100 points, would be 300; after record"), "{waiting}");
 
     let approve = |key: &str| {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_loyalty"));
@@ -53,7 +53,7 @@ async fn a_replay_is_proposed_by_one_and_approved_by_another() {
     let (_, last) = up.post(&format!("{P}/simulate/redemptions"), json!({"redemption_id": "r", "account_id": "m1", "points": 200})).await;
     assert_eq!(last["balance"]["available"], json!(0), "{last}");
     let (status, gone) = up.get(&format!("{P}/accounts/m1/proposals")).await;
-    assert_eq!((status, &gone["proposals"]), (StatusCode::OK, &json!([])));
+    assert_eq!((status, &gone["items"]), (StatusCode::OK, &json!([])));
     up.stop().await;
     let again = run(&["audit", "explain", "shop/m1"], data.path()).await;
     assert!(again.contains("anna proposed an adjustment of +200 points: correction") && again.contains("approval") && again.contains("by ben"), "{again}");

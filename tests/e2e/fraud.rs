@@ -343,7 +343,7 @@ async fn a_case_is_worked_on_and_what_was_dismissed_stays_away_until_it_doubles(
     // A third purchase is left alone, and the record says so; the fourth is twice as many as were dismissed.
     buy(&up, taken("p2", "a", "10:02:00", device, "s1")).await;
     let (_, rules) = up.get("/v1/programs/shop/fraud/rules").await;
-    assert_eq!(rules["records"], json!([{"rule": "many", "open": 0, "confirmed": 0, "dismissed": 1, "held_back": [["dev", 4]]}]));
+    assert_eq!(rules["records"], json!([{"rule": "many", "open": 0, "confirmed": 0, "dismissed": 1, "held_back": [{"subject": "dev", "at_least": 4}]}]));
     buy(&up, taken("p3", "a", "10:03:00", device, "s1")).await;
     let again = async || {
         let (_, whole) = up.get(&path).await;

@@ -147,6 +147,7 @@ async fn a_period_rolls_forward_and_the_book_sums_to_zero() {
     seen(&up, &answer).await;
     let balance = up.read(&format!("{base}/trial-balance"), &answer).await;
     assert_eq!((&balance["sum"], &balance["liability_points"]), (&json!(0), &json!(900)), "{balance}");
+    assert!(balance["buckets"].as_array().unwrap().contains(&json!({"bucket": "redeemed", "points": 500})), "{balance}");
     let (_, then) = up.get(&format!("{base}/trial-balance?as_of=2010-01-31&basis=effective")).await;
     assert_eq!((&then["sum"], &then["liability_points"]), (&json!(0), &json!(1500)), "{then}");
     // An account that nobody touched since has not matured in the book yet, only by the clock; redeeming has matured a's.

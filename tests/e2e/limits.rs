@@ -37,7 +37,7 @@ async fn an_account_larger_than_a_message_is_answered_for_and_stops_nobody() {
         earned += answer["points"]["earned"].as_i64().unwrap();
     }
     let (status, waiting) = api.get(&format!("{P}/accounts/big/proposals")).await;
-    assert_eq!((status.as_u16(), &waiting), (200, &json!({"proposals": []})));
+    assert_eq!((status.as_u16(), &waiting), (200, &json!({"items": [], "next_cursor": null})));
     let (status, ahead) = api.get(&format!("{P}/accounts/big/balance?as_of=2010-02-01T00:00:00Z")).await;
     assert_eq!((status.as_u16(), &ahead["available"]), (200, &json!(earned)), "{ahead}");
     let back = json!({"return_id": "R", "account_id": "big", "purchase_id": "L3", "occurred_at": "2010-01-01T00:00:00Z", "amount": "10.00"});

@@ -22,6 +22,7 @@ mod kafka;
 mod liability;
 mod limits;
 mod objects;
+mod openapi;
 mod periods;
 mod queries;
 mod redemptions;

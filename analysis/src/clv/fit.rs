@@ -10,16 +10,22 @@ use insight::{Estimate, FitError, Histories, bgnbd, gamma_gamma, pareto_nbd};
 use ledger_core::time::plus_days;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
+use utoipa::ToSchema;
 
 use super::history::{AsOf, Member, last_day, members, span};
 use super::holdout::{Forecast, Holdout, measure};
 use super::kept::{in_force, is_chosen, keep};
 use crate::AnalysisError;
 
+fn models() -> utoipa::openapi::Object {
+    crate::one_of("`bg_nbd` (r, α, a, b) or `pareto_nbd` (r, α, s, β); weeks.", &MODELS.map(|(name, _)| name))
+}
+
 /// A fitted model of how often members buy.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BuyingFit {
     /// `bg_nbd` (r, α, a, b) or `pareto_nbd` (r, α, s, β); weeks.
+    #[schema(schema_with = models)]
     pub model: String,
     /// In the model's order.
     pub parameters: [f64; 4],
@@ -30,7 +36,7 @@ pub struct BuyingFit {
 }
 
 /// A fitted model of how much they spend a day.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SpendFit {
     /// p, q, γ of Gamma-Gamma.
     pub parameters: [f64; 3],
@@ -43,9 +49,10 @@ pub struct SpendFit {
 }
 
 /// A model on the days before the holdout.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Calibration {
     /// The model.
+    #[schema(schema_with = models)]
     pub model: String,
     /// The fit.
     pub fit: Option<BuyingFit>,
@@ -56,7 +63,7 @@ pub struct Calibration {
 }
 
 /// What was fitted, with its checks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Fit {
     /// 1, 2, 3 … within the program.
     pub version: i32,

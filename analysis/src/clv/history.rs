@@ -6,6 +6,7 @@ use insight::gamma_gamma::Spend;
 use ledger_core::time::LAST_DATE;
 use serde::Serialize;
 use tokio_postgres::{Client, Row};
+use utoipa::ToSchema;
 
 use crate::AnalysisError;
 
@@ -108,7 +109,7 @@ pub async fn last_day(client: &Client, program: &str, known_at: Option<NaiveDate
 }
 
 /// A category that a member bought from. Spend is told before returns: a return by amount names no line, so it can't be taken off a category.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct CategoryShare {
     /// The category.
     pub name: String,
@@ -119,7 +120,7 @@ pub struct CategoryShare {
 }
 
 /// A channel that a member bought from.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ChannelShare {
     /// The channel.
     pub name: String,

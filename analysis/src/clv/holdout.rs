@@ -1,9 +1,10 @@
 //! A forecast against what then happened.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// How good a forecast was.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Holdout {
     /// Purchases expected.
     pub expected: f64,

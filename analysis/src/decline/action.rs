@@ -9,6 +9,7 @@ use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
 use serde_json::json;
 use tokio_postgres::{Client, GenericClient};
+use utoipa::ToSchema;
 
 use super::WINDOW_DAYS;
 use super::standing::Standing;
@@ -17,8 +18,12 @@ use crate::AnalysisError;
 /// The fewest members in each arm before what was measured counts.
 const MEASURED_MIN: usize = 50;
 
+fn uplift_sources() -> utoipa::openapi::Object {
+    crate::one_of("`prior` where there is not enough to measure by.", &["measured", "prior"])
+}
+
 /// An action that is open to a member.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Offer {
     /// The action.
     pub action: String,
@@ -27,6 +32,7 @@ pub struct Offer {
     /// The share of the value at stake that it keeps.
     pub uplift: f64,
     /// `measured`, or `prior` where there is not enough to measure by.
+    #[schema(schema_with = uplift_sources)]
     pub uplift_source: &'static str,
     /// What it costs.
     pub cost: f64,
@@ -58,7 +64,7 @@ pub struct ActionEffect {
 }
 
 /// What came of asking for an action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Contact {
     /// Do it.

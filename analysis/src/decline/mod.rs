@@ -15,6 +15,8 @@ mod model;
 mod signals;
 mod standing;
 
+pub use insight::experiment::Effect;
+
 pub use action::{ActionEffect, Contact, Offer, action_effect, offers, take};
 pub use assess::{Asked, Assessed, STATES, assess};
 pub use backtest::{Backtest, Measured, backtest};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
+use utoipa::ToSchema;
 
 use super::WINDOW_DAYS;
 use super::features::{Features, features};
@@ -25,7 +26,7 @@ const SLOPES_DAYS: [i32; 3] = [28, WINDOW_DAYS, 2 * WINDOW_DAYS];
 const GAPS_MIN: usize = 4;
 
 /// What warns of a member.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Signals {
     /// Probability that the member is still a customer, by the model of purchases, and no less than the probability to buy within 90 days (1 - `leaves`); none
@@ -53,7 +54,7 @@ pub struct Signals {
 }
 
 /// Spend of a window and of the one before.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Slope {
     /// Days of each.
     pub days: i32,

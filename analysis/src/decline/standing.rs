@@ -4,13 +4,19 @@ use chrono::NaiveDate;
 use serde::Serialize;
 use tokio_postgres::types::Json;
 use tokio_postgres::{Client, Row};
+use utoipa::ToSchema;
+use utoipa::openapi::Ref;
 
 use super::WINDOW_DAYS;
 use super::signals::Signals;
 use crate::AnalysisError;
 
+fn states() -> Ref {
+    Ref::from_schema_name("DeclineState")
+}
+
 /// Where a member stands.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Standing {
     /// The account.
     pub account_id: String,
@@ -18,6 +24,7 @@ pub struct Standing {
     #[serde(serialize_with = "ledger_core::time::date::serialize")]
     pub as_of: NaiveDate,
     /// growing, steady, slipping, fallen, `at_risk` or lost.
+    #[schema(schema_with = states)]
     pub state: String,
     /// Probability that the next 90 days bring less than half of the better of the last two windows of 90 days.
     pub falls: f64,
@@ -91,7 +98,7 @@ pub async fn one(client: &Client, program: &str, account: &str) -> Result<Option
 }
 
 /// A change of standing.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Transition {
     /// 1, 2, 3 … within the program.
     pub number: i64,
@@ -103,6 +110,7 @@ pub struct Transition {
     /// Before; empty for the first.
     pub from: String,
     /// After.
+    #[schema(schema_with = states)]
     pub to: String,
     /// Why, in words.
     pub reasons: Vec<String>,

@@ -1,9 +1,14 @@
 //! Cases: what was found, who looks at it, and what came of it.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, NaiveDate, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio_postgres::types::Json;
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
+use utoipa::ToSchema;
+use utoipa::openapi::Ref;
 
 use super::freeze;
 use crate::AnalysisError;
@@ -11,8 +16,31 @@ use crate::AnalysisError;
 /// What of an anomaly score counts towards a case's priority, beside its severity (10, 30, 60 or 100).
 const ANOMALY_WEIGHT: f64 = 2.0;
 
+/// How far a case can be.
+pub const STATES: [&str; 4] = ["open", "assigned", "confirmed", "dismissed"];
+
+fn severities() -> Ref {
+    Ref::from_schema_name("Severity")
+}
+
+fn subject_kinds() -> Ref {
+    Ref::from_schema_name("SignalField")
+}
+
+fn states() -> Ref {
+    Ref::from_schema_name("CaseState")
+}
+
+fn signal_kinds() -> Ref {
+    Ref::from_schema_name("SignalKind")
+}
+
+fn event_kinds() -> utoipa::openapi::Object {
+    crate::one_of("What happened.", &["opened", "seen_again", "assigned", "noted", "confirmed", "dismissed", "frozen"])
+}
+
 /// A case.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Case {
     /// A hash of rule, subject and day.
     pub case_id: String,
@@ -21,8 +49,10 @@ pub struct Case {
     /// Its version.
     pub rule_version: i32,
     /// low, medium, high or critical.
+    #[schema(schema_with = severities)]
     pub severity: String,
     /// account, actor, cashier, till, device, card, store or reference.
+    #[schema(schema_with = subject_kinds)]
     pub subject_kind: String,
     /// Whom or what it is about.
     pub subject: String,
@@ -32,6 +62,7 @@ pub struct Case {
     #[serde(serialize_with = "ledger_core::time::date::serialize")]
     pub day: NaiveDate,
     /// open, assigned, confirmed or dismissed.
+    #[schema(schema_with = states)]
     pub state: String,
     /// Who looks at it.
     pub assignee: String,
@@ -53,7 +84,7 @@ pub struct Case {
 }
 
 /// What happened to a case.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct CaseEvent {
     /// 1, 2, 3 … within the case.
     pub number: i32,
@@ -63,11 +94,32 @@ pub struct CaseEvent {
     /// Who.
     pub actor: String,
     /// opened, `seen_again`, assigned, noted, confirmed, dismissed or frozen.
+    #[schema(schema_with = event_kinds)]
     pub kind: String,
     /// In words.
     pub note: String,
     /// The signals, with the positions of their records.
-    pub evidence: Value,
+    pub evidence: Vec<Evidence>,
+}
+
+/// A signal that is evidence of a case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Evidence {
+    /// The signal's account.
+    pub account_id: String,
+    /// earn, redeem, return, adjust, alias, open, woken or refused.
+    #[schema(schema_with = signal_kinds)]
+    pub kind: String,
+    /// The id of the purchase, redemption, return or adjustment; of an alias, its hash.
+    pub reference: String,
+    /// When.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// Where its record stands: partition:position.
+    pub position: String,
+    /// What the rule's windows counted, by name; none where the fraud was found out elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<BTreeMap<String, i64>>,
 }
 
 /// What is done about a case.
@@ -135,7 +187,14 @@ pub async fn case(client: &Client, program: &str, case_id: &str) -> Result<Optio
     let sql = format!("SELECT {COLUMNS} FROM analysis.fraud_case WHERE program = $1 AND case_id = $2");
     let Some(row) = client.query_opt(&sql, &[&program, &case_id]).await? else { return Ok(None) };
     let sql = "SELECT number, at, actor, kind, note, evidence FROM analysis.fraud_event WHERE program = $1 AND case_id = $2 ORDER BY number";
-    let event = |row: &Row| CaseEvent { number: row.get(0), at: row.get(1), actor: row.get(2), kind: row.get(3), note: row.get(4), evidence: row.get(5) };
+    let event = |row: &Row| CaseEvent {
+        number: row.get(0),
+        at: row.get(1),
+        actor: row.get(2),
+        kind: row.get(3),
+        note: row.get(4),
+        evidence: row.get::<_, Json<Vec<Evidence>>>(5).0,
+    };
     Ok(Some((read(&row), client.query(sql, &[&program, &case_id]).await?.iter().map(event).collect())))
 }
 
@@ -215,7 +274,7 @@ pub(super) async fn add_event(
 }
 
 /// How a rule has done so far.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RuleRecord {
     /// The rule.
     pub rule: String,
@@ -225,8 +284,17 @@ pub struct RuleRecord {
     pub confirmed: i64,
     /// Cases that were none.
     pub dismissed: i64,
-    /// Subjects of dismissed cases: for them the rule holds back until its windows count at least this much.
-    pub held_back: Vec<(String, i64)>,
+    /// Subjects of dismissed cases, for whom the rule holds back.
+    pub held_back: Vec<HeldBack>,
+}
+
+/// Whom a rule leaves alone, after a case that was none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct HeldBack {
+    /// Whom or what the dismissed case was about.
+    pub subject: String,
+    /// What one of the rule's windows must count before there is a case again.
+    pub at_least: i64,
 }
 
 /// How the rules have done, those with cases.
@@ -240,7 +308,7 @@ pub async fn records(client: &Client, program: &str) -> Result<Vec<RuleRecord>, 
     let mut records = Vec::new();
     for row in client.query(sql, &[&program]).await? {
         let rule: String = row.get(0);
-        let held_back = client.query(held, &[&program, &rule]).await?.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let held_back = client.query(held, &[&program, &rule]).await?.iter().map(|row| HeldBack { subject: row.get(0), at_least: row.get(1) }).collect();
         records.push(RuleRecord { rule, open: row.get(1), confirmed: row.get(2), dismissed: row.get(3), held_back });
     }
     Ok(records)

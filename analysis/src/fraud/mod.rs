@@ -12,7 +12,7 @@ mod slide;
 mod watch;
 mod window;
 
-pub use case::{Case, CaseEvent, RuleRecord, Step, case, cases, records, step};
+pub use case::{Case, CaseEvent, Evidence, HeldBack, RuleRecord, STATES, Step, case, cases, records, step};
 pub use freeze::{PendingFreeze, is_pending, pending_freezes, settle_freeze};
 pub use report::{Reference, Reported, report};
 pub use watch::{Found, Look, watch};

@@ -8,13 +8,14 @@ use ledger_core::time::{last_of_month, plus_months};
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
 use tokio_postgres::Client;
+use utoipa::ToSchema;
 
 use super::develop::{BackTest, back_test, develop_beyond};
 use super::flows::{Count, Flows, Month, month};
 use crate::AnalysisError;
 
 /// What will become of one issue month.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct CohortEstimate {
     /// First day of the month.
     #[serde(serialize_with = "ledger_core::time::date::serialize")]
@@ -32,7 +33,7 @@ pub struct CohortEstimate {
 }
 
 /// Which points will be spent.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Breakage {
     /// In which month the day lies.
     #[serde(serialize_with = "ledger_core::time::date::serialize")]

@@ -13,6 +13,7 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
 use tokio_postgres::Client;
+use utoipa::ToSchema;
 
 use super::rules_on;
 use crate::AnalysisError;
@@ -21,7 +22,7 @@ use crate::AnalysisError;
 const PACE_DAYS: i32 = 28;
 
 /// A period's budget and what became of it, in the program's currency.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Budget {
     /// Its first day (UTC).
     #[serde(serialize_with = "ledger_core::time::date::serialize")]
@@ -30,14 +31,19 @@ pub struct Budget {
     #[serde(serialize_with = "ledger_core::time::date::serialize")]
     pub until: NaiveDate,
     /// What was planned.
+    #[schema(value_type = String, format = "decimal")]
     pub planned: Decimal,
     /// What it cost up to the day asked.
+    #[schema(value_type = String, format = "decimal")]
     pub actual: Decimal,
     /// Of what was planned, the share that is spent.
+    #[schema(value_type = String, format = "decimal")]
     pub used: Decimal,
     /// What it will have cost at the period's end, at the pace of the last 28 days.
+    #[schema(value_type = String, format = "decimal")]
     pub forecast: Decimal,
     /// What is left then; negative where more is spent than was planned.
+    #[schema(value_type = String, format = "decimal")]
     pub variance: Decimal,
     /// The day on which all is spent, or will be at this pace; none if that is not within the period.
     #[serde(serialize_with = "ledger_core::time::date::optional::serialize")]
@@ -51,15 +57,18 @@ pub struct Budget {
 }
 
 /// A part of a budget.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Share {
     /// The rule (`base`, bonuses joined by `+`, `adjustment`) or the tier.
     pub name: String,
     /// What its points cost.
+    #[schema(value_type = String, format = "decimal")]
     pub cost: Decimal,
     /// The goods that earned them, before returns.
+    #[schema(value_type = String, format = "decimal")]
     pub sales: Decimal,
     /// Margin of those sales for each unit of cost; none where it cost nothing.
+    #[schema(value_type = Option<String>, format = "decimal")]
     pub return_on_cost: Option<Decimal>,
 }
 
@@ -171,7 +180,7 @@ async fn shares(client: &Client, program: &str, worth: &Worth<'_>, rule: &Budget
 }
 
 /// An alert that was raised.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BudgetAlert {
     /// The period's first day.
     #[serde(serialize_with = "ledger_core::time::date::serialize")]
@@ -180,8 +189,10 @@ pub struct BudgetAlert {
     #[serde(serialize_with = "ledger_core::time::date::serialize")]
     pub raised_on: NaiveDate,
     /// What was planned then.
+    #[schema(value_type = String, format = "decimal")]
     pub planned: Decimal,
     /// What was spent then.
+    #[schema(value_type = String, format = "decimal")]
     pub actual: Decimal,
     /// At the pace of then, the day on which all is spent.
     #[serde(serialize_with = "ledger_core::time::date::optional::serialize")]

@@ -4,13 +4,14 @@ use insight::reserve::{Redemption, ReserveError, Triangle, open_redemption, rede
 use insight::run_off::Step;
 use insight::tail::tail;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// How many months the back-test looks back.
 const BACK_MONTHS: usize = 3;
 
 /// What the estimate of some months ago said would be spent since, and what was: up to the age of the issue month that was the oldest then, as
 /// beyond it nothing was expected.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct BackTest {
     /// How many months ago.
     pub months: usize,

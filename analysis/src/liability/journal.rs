@@ -14,13 +14,25 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
 use serde::Serialize;
 use tokio_postgres::Client;
+use utoipa::ToSchema;
 
 use super::breakage::{Breakage, Calendar, CohortEstimate, estimate};
 use super::flows::{Count, Flows, month, next};
 use crate::AnalysisError;
 
+fn ledger_accounts() -> utoipa::openapi::Object {
+    crate::one_of("The account of the general ledger.", &["revenue_goods", "contract_liability", "revenue_points"])
+}
+
+fn statuses() -> utoipa::openapi::Object {
+    crate::one_of(
+        "`closed`: it never changes; `not_over`: what is booked until its end will change it; `before_first_closing`: months were closed from a later one on, so it never is.",
+        &["closed", "open", "not_over", "before_first_closing"],
+    )
+}
+
 /// A line for the general ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Entry {
     /// The month that is closed.
     #[serde(serialize_with = "ledger_core::time::date::serialize")]
@@ -29,10 +41,13 @@ pub struct Entry {
     #[serde(serialize_with = "ledger_core::time::date::serialize")]
     pub cohort: NaiveDate,
     /// `revenue_goods`, `contract_liability` or `revenue_points`.
+    #[schema(schema_with = ledger_accounts)]
     pub account: &'static str,
     /// Money, 0 or more.
+    #[schema(value_type = String, format = "decimal")]
     pub debit: Decimal,
     /// Money, 0 or more.
+    #[schema(value_type = String, format = "decimal")]
     pub credit: Decimal,
     /// ISO 4217.
     pub currency: String,
@@ -41,17 +56,19 @@ pub struct Entry {
 }
 
 /// A month's journal, and where it leads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Journal {
     /// The month, its first day.
     #[serde(serialize_with = "ledger_core::time::date::serialize")]
     pub period: NaiveDate,
     /// `closed`: it never changes; `open`; `not_over`: what is booked until its end will change it; or `before_first_closing`: months were closed from a later
     /// one on, so it never is, its figures are today's, and they need not lead to that month's opening.
+    #[schema(schema_with = statuses)]
     pub status: &'static str,
     /// Lines; debits equal credits.
     pub entries: Vec<Entry>,
     /// Deferred in all and not yet revenue, at the month's end.
+    #[schema(value_type = String, format = "decimal")]
     pub contract_liability: Decimal,
 }
 

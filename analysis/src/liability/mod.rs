@@ -17,7 +17,7 @@ pub use budget::{Budget, BudgetAlert, Share, budget_alerts, budgets, raise_alert
 pub use develop::BackTest;
 pub use journal::{ClosedMonth, Entry, Figures, Journal, State, States, Terms, decimals, figures, journal};
 pub use payers::{Payer, payers};
-pub use trial::{Basis, RollForward, Rolled, TrialBalance, expiry_forecast, roll_forward, trial_balance};
+pub use trial::{Basis, BucketPoints, RollForward, Rolled, TrialBalance, expiry_forecast, roll_forward, trial_balance};
 
 /// The rules in force at the end of `day` (UTC), or the first to come: what the points of that day are worth. None where there are none.
 #[must_use]

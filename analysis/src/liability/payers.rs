@@ -4,12 +4,13 @@ use chrono::NaiveDate;
 use ledger_core::time::LAST_DATE;
 use serde::Serialize;
 use tokio_postgres::Client;
+use utoipa::ToSchema;
 
 use super::trial::{Basis, roll_forward, trial_balance};
 use crate::AnalysisError;
 
 /// What one payer pays for, in points.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Payer {
     /// Who, by the rulebook's `earn.bonus[].paid_by`; none for the program itself.
     pub payer: Option<String>,

@@ -3,6 +3,8 @@
 use chrono::NaiveDate;
 use serde::Serialize;
 use tokio_postgres::Client;
+use utoipa::ToSchema;
+use utoipa::openapi::Ref;
 
 use crate::AnalysisError;
 
@@ -24,11 +26,25 @@ impl Basis {
     }
 }
 
+/// How many points are in a bucket; negative where more went out of it than came in, as with `issued`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct BucketPoints {
+    /// The bucket.
+    #[schema(schema_with = buckets)]
+    pub bucket: String,
+    /// Points.
+    pub points: i64,
+}
+
+fn buckets() -> Ref {
+    Ref::from_schema_name("Bucket")
+}
+
 /// Where all points are at the end of a day.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TrialBalance {
-    /// Bucket and points, by name.
-    pub buckets: Vec<(String, i64)>,
+    /// Every bucket that has had points, by name.
+    pub buckets: Vec<BucketPoints>,
     /// Their sum, which is zero.
     pub sum: i64,
     /// What is owed: pending, available and held, less what members owe.
@@ -46,14 +62,14 @@ pub async fn trial_balance(client: &Client, program: &str, day: NaiveDate, known
         basis.column()
     );
     let rows = client.query(&sql, &[&program, &day, &known_on]).await?;
-    let buckets: Vec<(String, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    let owing = |(bucket, _): &&(String, i64)| matches!(bucket.as_str(), "pending" | "available" | "held" | "owed");
-    let liability_points = buckets.iter().filter(owing).map(|(_, points)| points).sum();
-    Ok(TrialBalance { sum: buckets.iter().map(|(_, points)| points).sum(), buckets, liability_points })
+    let buckets: Vec<BucketPoints> = rows.iter().map(|row| BucketPoints { bucket: row.get(0), points: row.get(1) }).collect();
+    let owing = |held: &&BucketPoints| matches!(held.bucket.as_str(), "pending" | "available" | "held" | "owed");
+    let liability_points = buckets.iter().filter(owing).map(|held| held.points).sum();
+    Ok(TrialBalance { sum: buckets.iter().map(|held| held.points).sum(), buckets, liability_points })
 }
 
 /// How what is owed went from the start of one day to the end of another.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Rolled {
     /// The tier or the issue month, where it is by one.
     pub group: Option<String>,
@@ -78,7 +94,7 @@ pub struct Rolled {
 }
 
 /// A roll-forward.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RollForward {
     /// A row a group; one where it is by none.
     pub rows: Vec<Rolled>,

@@ -17,19 +17,22 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Actor;
 use super::submit::{ReasonBody, id_or_new, submit};
-use crate::answer::{Accepted, BalanceView, position};
+use crate::answer::{BalanceView, position};
 use crate::body::Body;
+use crate::names::{AccountStatus, IdSchema};
 use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, ReadParams, limit, moment, wait_for};
+use crate::responses::{CommandResponses, ReadProblems};
 use crate::state::{ApiState, path_id, real_now};
 
 /// An account to open.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"account_id": "m-1001"})))]
 pub struct OpenBody {
     /// 1 to 64 of `A-Z a-z 0-9 . _ : -`, opaque.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub account_id: Id,
 }
 
@@ -39,7 +42,18 @@ pub struct ExpiringView {
     /// How many.
     pub points: i64,
     /// When.
+    #[schema(format = DateTime)]
     pub at: String,
+}
+
+/// What counts towards tiers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Qualifying {
+    /// Points or purchases.
+    Count(i64),
+    /// Spend: an exact decimal.
+    Spend(String),
 }
 
 /// A member's tier.
@@ -48,27 +62,36 @@ pub struct TierView {
     /// Its name.
     pub name: String,
     /// What counts towards tiers now: points or purchases as a number, spend as a decimal in a string.
-    #[schema(value_type = Object)]
-    pub qualifying: serde_json::Value,
+    pub qualifying: Qualifying,
     /// What `qualifying` and `points_to_next` count: `points`, `purchases`, or, where spend counts, the currency, such as `GBP`.
     pub unit: String,
     /// The tier above, if any.
     pub next: Option<String>,
     /// What is missing for it, in the same unit.
-    #[schema(value_type = Option<Object>)]
-    pub points_to_next: Option<serde_json::Value>,
+    pub points_to_next: Option<Qualifying>,
     /// When the tier is reviewed.
+    #[schema(format = DateTime)]
     pub review_at: Option<String>,
-    /// Since when the member has it.
-    pub since: String,
+    /// Since when the member has it; null where the read model has not seen the account yet.
+    #[schema(format = DateTime)]
+    pub since: Option<String>,
 }
 
 /// An account.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "account_id": "m-1001", "status": "active",
+    "balance": {"available": 1500, "pending": 25, "held": 0, "owed": 0, "lifetime_earned": 2025},
+    "expiring": [{"points": 1525, "at": "2027-03-01T12:00:00Z"}],
+    "tier": {"name": "silver", "qualifying": 2025, "unit": "points", "next": "gold", "points_to_next": 2975, "review_at": "2027-03-01T12:00:00Z",
+        "since": "2026-03-01T12:00:00Z"},
+    "position": "3:17"
+})))]
 pub struct AccountView {
     /// Its id.
     pub account_id: String,
-    /// `pending`, `active`, `inactive`, `frozen` or `closed`.
+    /// How the account is.
+    #[schema(value_type = AccountStatus)]
     pub status: String,
     /// What it has.
     pub balance: BalanceView,
@@ -94,8 +117,10 @@ pub struct LotView {
     /// Whether the rest is pending.
     pub pending: bool,
     /// When it can be spent.
+    #[schema(format = DateTime)]
     pub available_at: Option<String>,
     /// When it is lost.
+    #[schema(format = DateTime)]
     pub expires_at: Option<String>,
     /// The purchase or adjustment that gave it.
     pub source: String,
@@ -125,8 +150,10 @@ pub(super) const PAST_ONLY: &str = "a moment at or after as_of: what the book sa
 #[into_params(parameter_in = Query)]
 pub struct AsOfParams {
     /// The past as the book has it, or the future as the clock alone would make it; now if none.
+    #[param(format = DateTime)]
     pub as_of: Option<String>,
     /// What the book said at this moment about the other one, not later than now; what it says now if none. Purchases may be told of late.
+    #[param(format = DateTime)]
     pub known_at: Option<String>,
     /// As in every read.
     pub min_position: Option<String>,
@@ -136,9 +163,11 @@ pub struct AsOfParams {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BalanceAtView {
     /// The moment.
+    #[schema(format = DateTime)]
     pub as_of: String,
     /// When the book said so, if that was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub known_at: Option<String>,
     /// What the account has then.
     #[serde(flatten)]
@@ -146,9 +175,9 @@ pub struct BalanceAtView {
 }
 
 /// Open an account.
-#[utoipa::path(post, path = "/programs/{program}/accounts", request_body = OpenBody, params(("program" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 200, description = "the first answer again", body = Accepted),
-        (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/accounts", operation_id = "openAccount", tag = "Accounts",
+    request_body = OpenBody, params(("program" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn open(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -165,8 +194,9 @@ async fn life(state: &ApiState, program: &str, account: &str, actor: Actor, body
 }
 
 /// Make a pending account active.
-#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/activate", params(("program" = String, Path), ("account_id" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/activate", operation_id = "activateAccount", tag = "Accounts",
+    params(("program" = String, Path), ("account_id" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn activate(
     State(state): State<ApiState>,
     Path((program, account)): Path<(String, String)>,
@@ -177,9 +207,9 @@ pub(super) async fn activate(
 }
 
 /// Stop earning and redeeming.
-#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/freeze", request_body = ReasonBody,
-    params(("program" = String, Path), ("account_id" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/freeze", operation_id = "freezeAccount", tag = "Accounts",
+    request_body = ReasonBody, params(("program" = String, Path), ("account_id" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn freeze(
     State(state): State<ApiState>,
     Path((program, account)): Path<(String, String)>,
@@ -190,9 +220,9 @@ pub(super) async fn freeze(
 }
 
 /// Undo a freeze.
-#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/unfreeze", request_body = ReasonBody,
-    params(("program" = String, Path), ("account_id" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/unfreeze", operation_id = "unfreezeAccount", tag = "Accounts",
+    request_body = ReasonBody, params(("program" = String, Path), ("account_id" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn unfreeze(
     State(state): State<ApiState>,
     Path((program, account)): Path<(String, String)>,
@@ -203,9 +233,9 @@ pub(super) async fn unfreeze(
 }
 
 /// End the account; what happens to its points is the rulebook's choice.
-#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/close", request_body = ReasonBody,
-    params(("program" = String, Path), ("account_id" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/close", operation_id = "closeAccount", tag = "Accounts",
+    request_body = ReasonBody, params(("program" = String, Path), ("account_id" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn close(
     State(state): State<ApiState>,
     Path((program, account)): Path<(String, String)>,
@@ -220,8 +250,9 @@ pub(super) fn time(at: Option<DateTime<Utc>>) -> Option<String> {
 }
 
 /// What an account is and has.
-#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}", params(("program" = String, Path), ("account_id" = String, Path), ReadParams),
-    responses((status = 200, body = AccountView), (status = 404, body = Problem), (status = 503, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}", operation_id = "getAccount", tag = "Accounts",
+    params(("program" = String, Path), ("account_id" = String, Path), ReadParams),
+    responses((status = 200, description = "The account", body = AccountView), ReadProblems))]
 pub(super) async fn get(
     State(state): State<ApiState>,
     Path((program, account)): Path<(String, String)>,
@@ -253,10 +284,10 @@ pub(super) async fn get(
     }))
 }
 
-fn number(version: &Version, amount: Amount) -> serde_json::Value {
+fn qualifying_of(version: &Version, amount: Amount) -> Qualifying {
     match version.rulebook.tiers.qualify_by {
-        QualifyBy::Spend => serde_json::Value::String(amount.0.normalize().to_string()),
-        _ => serde_json::Value::from(amount.0.trunc().to_string().parse::<i64>().unwrap_or(i64::MAX)),
+        QualifyBy::Spend => Qualifying::Spend(amount.0.normalize().to_string()),
+        _ => Qualifying::Count(amount.0.trunc().to_string().parse::<i64>().unwrap_or(i64::MAX)),
     }
 }
 
@@ -286,19 +317,20 @@ async fn tier(database: &deadpool_postgres::Object, key: &AccountKey, program: &
     let name: String = row.as_ref().map_or_else(|| version.levels()[0].name.clone(), |row| row.get(0));
     let next = version.levels().get(version.level_index(&name) + 1);
     Ok(TierView {
-        qualifying: number(version, qualifying),
+        qualifying: qualifying_of(version, qualifying),
         unit: unit(version),
         next: next.map(|level| level.name.clone()),
-        points_to_next: next.map(|level| number(version, level.at.minus(qualifying).max(Amount::ZERO))),
+        points_to_next: next.map(|level| qualifying_of(version, level.at.minus(qualifying).max(Amount::ZERO))),
         review_at: row.as_ref().and_then(|row| time(row.get(2))),
-        since: row.as_ref().map_or_else(String::new, |row| timestamp_text(row.get(1))),
+        since: row.as_ref().map(|row| timestamp_text(row.get(1))),
         name,
     })
 }
 
 /// The lots with points, in the order they were given.
-#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/lots", params(("program" = String, Path), ("account_id" = String, Path), LotsParams),
-    responses((status = 200, body = Page<LotView>), (status = 404, body = Problem), (status = 503, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/lots", operation_id = "listLots", tag = "Accounts",
+    params(("program" = String, Path), ("account_id" = String, Path), LotsParams),
+    responses((status = 200, description = "A page of lots", body = Page<LotView>), ReadProblems))]
 pub(super) async fn lots(
     State(state): State<ApiState>,
     Path((program, account)): Path<(String, String)>,
@@ -340,8 +372,9 @@ pub(super) async fn require_account(state: &ApiState, key: &AccountKey, min_posi
 }
 
 /// What the account had at a moment of the past, or will have by the clock alone.
-#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/balance", params(("program" = String, Path), ("account_id" = String, Path), AsOfParams),
-    responses((status = 200, body = BalanceAtView), (status = 404, body = Problem), (status = 503, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/balance", operation_id = "getBalance", tag = "Accounts",
+    params(("program" = String, Path), ("account_id" = String, Path), AsOfParams),
+    responses((status = 200, description = "The balance at that moment", body = BalanceAtView), ReadProblems))]
 pub(super) async fn balance(
     State(state): State<ApiState>,
     Path((program, account)): Path<(String, String)>,

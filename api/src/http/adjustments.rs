@@ -10,21 +10,23 @@ use utoipa::ToSchema;
 
 use super::auth::Actor;
 use super::submit::submit;
-use crate::answer::Accepted;
 use crate::body::Body;
+use crate::names::IdSchema;
 use crate::parameters::Path;
 use crate::problem::Problem;
+use crate::responses::CommandResponses;
 use crate::state::ApiState;
 
 /// An adjustment.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"adjustment_id": "A-12", "account_id": "m-1001", "points": 100, "reason_code": "goodwill", "note": "late delivery"})))]
 pub struct AdjustmentBody {
     /// Its id, the idempotency key.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub adjustment_id: Id,
     /// Whose.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub account_id: Id,
     /// Up or, negative, down.
     pub points: i64,
@@ -36,9 +38,9 @@ pub struct AdjustmentBody {
 }
 
 /// Change the balance by hand.
-#[utoipa::path(post, path = "/programs/{program}/adjustments", request_body = AdjustmentBody, params(("program" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 200, description = "the first answer again", body = Accepted),
-        (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/adjustments", operation_id = "adjustPoints", tag = "Adjustments",
+    request_body = AdjustmentBody, params(("program" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn post(
     State(state): State<ApiState>,
     Path(program): Path<String>,

@@ -11,16 +11,18 @@ use utoipa::ToSchema;
 use super::accounts::{require_account, time};
 use super::auth::Actor;
 use super::submit::{id_or_new, submit};
-use crate::answer::Accepted;
 use crate::body::Body;
+use crate::names::IdSchema;
 use crate::parameters::{Path, Query};
 use crate::problem::{FieldError, Problem};
 use crate::reads::{Page, ReadParams, wait_for};
+use crate::responses::{CommandResponses, ReadProblems};
 use crate::state::{ApiState, path_id};
 
 /// Another name.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"kind": "card", "value": "9840001234567", "command_id": "al-5"})))]
 pub struct AliasBody {
     /// What kind of name: `card` or `member`.
     pub kind: AliasKind,
@@ -28,7 +30,7 @@ pub struct AliasBody {
     pub value: String,
     /// Makes a retry safe: the same id is done once.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<IdSchema>)]
     pub command_id: Option<Id>,
 }
 
@@ -48,6 +50,7 @@ pub struct AliasView {
     /// Its keyed hash.
     pub alias: String,
     /// Since when.
+    #[schema(format = DateTime)]
     pub added_at: Option<String>,
 }
 
@@ -74,9 +77,9 @@ async fn change(state: &ApiState, path: (String, String), actor: Actor, body: Al
 }
 
 /// Let the account be found by another name. What shops published under it and nobody had is booked then.
-#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/aliases", request_body = AliasBody,
-    params(("program" = String, Path), ("account_id" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 400, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/aliases", operation_id = "addAlias", tag = "Aliases",
+    request_body = AliasBody, params(("program" = String, Path), ("account_id" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn add(
     State(state): State<ApiState>,
     Path(path): Path<(String, String)>,
@@ -87,9 +90,9 @@ pub(super) async fn add(
 }
 
 /// Let it be found by that name no more.
-#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/aliases/remove", request_body = AliasBody,
-    params(("program" = String, Path), ("account_id" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/aliases/remove", operation_id = "removeAlias", tag = "Aliases",
+    request_body = AliasBody, params(("program" = String, Path), ("account_id" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn remove(
     State(state): State<ApiState>,
     Path(path): Path<(String, String)>,
@@ -100,8 +103,9 @@ pub(super) async fn remove(
 }
 
 /// The account's other names, as keyed hashes.
-#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/aliases", params(("program" = String, Path), ("account_id" = String, Path), ReadParams),
-    responses((status = 200, body = Page<AliasView>), (status = 404, body = Problem), (status = 503, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/aliases", operation_id = "listAliases", tag = "Aliases",
+    params(("program" = String, Path), ("account_id" = String, Path), ReadParams),
+    responses((status = 200, description = "All aliases of the account", body = Page<AliasView>), ReadProblems))]
 pub(super) async fn list(
     State(state): State<ApiState>,
     Path((program, account)): Path<(String, String)>,

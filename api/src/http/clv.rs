@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::accounts::require_account;
+use crate::names::Format;
 use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, by_value, limit, wait_for};
+use crate::responses::ReadProblems;
 use crate::state::{ApiState, path_id, real_now};
 
 /// Of when, and for how long.
@@ -23,8 +25,10 @@ use crate::state::{ApiState, path_id, real_now};
 #[into_params(parameter_in = Query)]
 pub struct ClvParams {
     /// A day, `YYYY-MM-DD`: by what had been bought at its end; if none, the day of `known_at`, or today by the program's clock.
+    #[param(format = Date)]
     pub as_of: Option<String>,
     /// Only what was booked by the end of this day (UTC), `YYYY-MM-DD`; all if none.
+    #[param(format = Date)]
     pub known_at: Option<String>,
     /// For how many weeks purchases are expected, up to 520, such as `39` or `4.5`; the rulebook's horizon if none.
     pub weeks: Option<String>,
@@ -40,6 +44,7 @@ pub struct ClvView {
     /// The account.
     pub account_id: String,
     /// Of the end of which day.
+    #[schema(format = Date)]
     pub as_of: String,
     /// Orders of which something was kept.
     pub orders: u32,
@@ -56,10 +61,8 @@ pub struct ClvView {
     /// Mean days between days with a purchase; null before the second.
     pub gap_days: Option<f64>,
     /// The ten categories on which most was spent: `gross_spend`, as a return by amount can't be taken off a category.
-    #[schema(value_type = Vec<Object>)]
     pub categories: Vec<CategoryShare>,
     /// The ten channels on which most was spent, net of returns.
-    #[schema(value_type = Vec<Object>)]
     pub channels: Vec<ChannelShare>,
     /// By the fit in force, or one of its day; null where there is none, or no purchase.
     pub forecast: Option<ForecastView>,
@@ -146,8 +149,9 @@ pub(super) fn day(name: &str, text: &str) -> Result<NaiveDate, Problem> {
 }
 
 /// What a member bought, and what is to be expected.
-#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/clv", params(("program" = String, Path), ("account_id" = String, Path), ClvParams),
-    responses((status = 200, body = ClvView), (status = 404, body = Problem), (status = 503, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/clv", operation_id = "getLifetimeValue", tag = "Lifetime value",
+    params(("program" = String, Path), ("account_id" = String, Path), ClvParams),
+    responses((status = 200, description = "What the member bought, and will", body = ClvView), ReadProblems))]
 pub(super) async fn get(
     State(state): State<ApiState>,
     Path((program, account)): Path<(String, String)>,
@@ -214,14 +218,17 @@ pub struct ScoresParams {
     /// Only those on this rung of the ladder.
     pub rung: Option<String>,
     /// The end of a day, `YYYY-MM-DD`: scores are made anew of what had been bought by then. If none, the day of `known_at`, or that of the last scores.
+    #[param(format = Date)]
     pub as_of: Option<String>,
     /// Only what was booked by the end of this day (UTC), `YYYY-MM-DD`; scores are made anew.
+    #[param(format = Date)]
     pub known_at: Option<String>,
     /// For how many weeks purchases are expected, up to 520, such as `39` or `4.5`; scores are made anew. The rulebook's horizon if none.
     pub weeks: Option<String>,
     /// By which fit; scores are made anew. As for one member, if none.
     pub fit: Option<i32>,
     /// `json` (if none) or `csv`, which has all members unless `limit` is given.
+    #[param(value_type = Option<Format>)]
     pub format: Option<String>,
     /// From `next_cursor`.
     pub cursor: Option<String>,
@@ -235,6 +242,7 @@ pub struct ScoreView {
     /// The account.
     pub account_id: String,
     /// Of the end of which day.
+    #[schema(format = Date)]
     pub as_of: String,
     /// Rung of the ladder of loyalty.
     pub rung: String,
@@ -247,9 +255,9 @@ pub struct ScoreView {
 }
 
 /// Members by lifetime value, the most valuable first: as they were scored last, or as of any day, for any number of weeks, by any fit.
-#[utoipa::path(get, path = "/programs/{program}/clv/members", params(("program" = String, Path), ScoresParams),
-    responses((status = 200, description = "A page, or CSV", body = Page<ScoreView>), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 503, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/clv/members", operation_id = "listLifetimeValues", tag = "Lifetime value",
+    params(("program" = String, Path), ScoresParams),
+    responses((status = 200, description = "A page, or CSV", content((Page<ScoreView> = "application/json"), (String = "text/csv"))), ReadProblems))]
 pub(super) async fn members(State(state): State<ApiState>, Path(program): Path<String>, Query(params): Query<ScoresParams>) -> Result<Response, Problem> {
     let program = path_id("program", &program)?;
     let is_csv = match params.format.as_deref() {
@@ -359,8 +367,9 @@ pub struct FitsParams {
 }
 
 /// Every fit that was made, the newest first: data, parameters with standard errors, log-likelihood, holdout, and why it is in force or not.
-#[utoipa::path(get, path = "/programs/{program}/clv/fits", params(("program" = String, Path), FitsParams),
-    responses((status = 200, description = "A page of fits", body = serde_json::Value), (status = 404, body = Problem), (status = 503, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/clv/fits", operation_id = "listFits", tag = "Lifetime value",
+    params(("program" = String, Path), FitsParams),
+    responses((status = 200, description = "A page of fits", body = Page<Fit>), ReadProblems))]
 pub(super) async fn fits(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -377,6 +386,7 @@ pub(super) async fn fits(
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CohortView {
     /// First day of the month of their first purchase.
+    #[schema(format = Date)]
     pub cohort: String,
     /// Months after it, from 0.
     pub month: i32,
@@ -385,12 +395,14 @@ pub struct CohortView {
     /// Their orders.
     pub orders: i64,
     /// Their spend net of returns, in the program's currency.
+    #[schema(format = "decimal")]
     pub spend: String,
 }
 
 /// The cohort table: by month of first purchase, what members did in each month after it.
-#[utoipa::path(get, path = "/programs/{program}/clv/cohorts", params(("program" = String, Path)),
-    responses((status = 200, body = Page<CohortView>), (status = 404, body = Problem), (status = 503, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/clv/cohorts", operation_id = "listCohorts", tag = "Lifetime value",
+    params(("program" = String, Path)),
+    responses((status = 200, description = "The cohort table", body = Page<CohortView>), ReadProblems))]
 pub(super) async fn cohorts(State(state): State<ApiState>, Path(program): Path<String>) -> Result<axum::Json<Page<CohortView>>, Problem> {
     let program = path_id("program", &program)?;
     state.program(&program)?;

@@ -1,18 +1,20 @@
 //! Whose value falls, why, what is at stake, and what can be done.
 
-use analysis::decline::{self, ActionEffect, Contact, Offer, Standing, Transition};
+use analysis::decline::{self, ActionEffect, Contact, Effect, Offer, Standing, Transition};
 use axum::Extension;
 use axum::extract::State;
 use chrono::NaiveDate;
 use ledger_core::id::Id;
 use ledger_core::policy::InsightRules;
 use serde::{Deserialize, Serialize};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Actor;
+use crate::names::DeclineState;
 use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, by_value, limit};
+use crate::responses::{BodyProblems, ReadProblems};
 use crate::state::{ApiState, path_id, real_now};
 
 const STATES: &str = "growing, steady, slipping, fallen, at_risk or lost";
@@ -31,17 +33,21 @@ async fn standing(state: &ApiState, program: &Id, account: &str) -> Result<Stand
 }
 
 /// A member's standing, how it came about, and what is worth doing.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct DeclineView {
+    /// Where the member stands, and why.
     #[serde(flatten)]
     standing: Standing,
+    /// How that changed, in order.
     transitions: Vec<Transition>,
+    /// What is worth doing, the best first.
     actions: Vec<Offer>,
 }
 
 /// Where a member stands and why, how that changed, and what is worth doing, the best first.
-#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/decline", params(("program" = String, Path), ("account_id" = String, Path)),
-    responses((status = 200, description = "Standing, transitions, actions", body = serde_json::Value), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/decline", operation_id = "getStanding", tag = "Decline",
+    params(("program" = String, Path), ("account_id" = String, Path)),
+    responses((status = 200, description = "Standing, transitions, actions", body = DeclineView), ReadProblems))]
 pub(super) async fn get(State(state): State<ApiState>, Path((program, account)): Path<(String, String)>) -> Result<axum::Json<DeclineView>, Problem> {
     let program = path_id("program", &program)?;
     let (rules, today) = rules(&state, &program)?;
@@ -58,6 +64,7 @@ pub(super) async fn get(State(state): State<ApiState>, Path((program, account)):
 #[into_params(parameter_in = Query)]
 pub struct StandingsParams {
     /// growing, steady, slipping, fallen, at_risk or lost.
+    #[param(value_type = Option<DeclineState>)]
     pub state: Option<String>,
     /// From `next_cursor`.
     pub cursor: Option<String>,
@@ -66,8 +73,9 @@ pub struct StandingsParams {
 }
 
 /// Members by what is at stake, the most first.
-#[utoipa::path(get, path = "/programs/{program}/decline/members", params(("program" = String, Path), StandingsParams),
-    responses((status = 200, description = "A page of standings", body = serde_json::Value), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/decline/members", operation_id = "listStandings", tag = "Decline",
+    params(("program" = String, Path), StandingsParams),
+    responses((status = 200, description = "A page of standings", body = Page<Standing>), ReadProblems))]
 pub(super) async fn members(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -98,8 +106,9 @@ pub struct TransitionsParams {
 }
 
 /// Changes of standing in order, for campaigns to follow: the cursor of the last page begins the next look.
-#[utoipa::path(get, path = "/programs/{program}/decline/transitions", params(("program" = String, Path), TransitionsParams),
-    responses((status = 200, description = "A page of transitions", body = serde_json::Value), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/decline/transitions", operation_id = "listTransitions", tag = "Decline",
+    params(("program" = String, Path), TransitionsParams),
+    responses((status = 200, description = "A page of transitions; its cursor is never null", body = Page<Transition>), ReadProblems))]
 pub(super) async fn transitions(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -114,8 +123,9 @@ pub(super) async fn transitions(
 }
 
 /// What to do.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ContactView {
+    /// Whether to do it.
     outcome: Contact,
 }
 
@@ -124,9 +134,9 @@ fn action_not_found(action: &str) -> Problem {
 }
 
 /// Take an action for a member: `treated` says do it, `control` says leave the member alone. Asked for again on the same day, the answer is the same.
-#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/actions/{action}",
+#[utoipa::path(post, path = "/programs/{program}/accounts/{account_id}/actions/{action}", operation_id = "takeAction", tag = "Decline",
     params(("program" = String, Path), ("account_id" = String, Path), ("action" = String, Path)),
-    responses((status = 200, description = "treated, control, too_soon, over_budget or not_eligible", body = serde_json::Value), (status = 404, body = Problem)))]
+    responses((status = 200, description = "Whether to do it", body = ContactView), BodyProblems))]
 pub(super) async fn take(
     State(state): State<ApiState>,
     Path((program, account, action)): Path<(String, String, String)>,
@@ -141,14 +151,73 @@ pub(super) async fn take(
     Ok(axum::Json(ContactView { outcome }))
 }
 
+/// Treated against control, each interval from and to, 95 %.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EffectView {
+    /// Treated less control.
+    difference: f64,
+    /// By Welch's t.
+    difference_interval: [f64; 2],
+    /// The difference, relative to control.
+    lift: f64,
+    /// For one look at a time fixed beforehand.
+    lift_interval: [f64; 2],
+    /// Of no lift, for one look at a time fixed beforehand.
+    p: f64,
+    /// Valid at every look.
+    sequential_lift_interval: [f64; 2],
+    /// Of no lift, valid at every look.
+    sequential_p: f64,
+}
+
+impl From<Effect> for EffectView {
+    fn from(effect: Effect) -> Self {
+        let Effect { difference, difference_interval, lift, lift_interval, p, sequential_lift_interval, sequential_p } = effect;
+        Self { difference, difference_interval, lift, lift_interval, p, sequential_lift_interval, sequential_p }
+    }
+}
+
+/// What an action did in the 90 days after the first contact.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ActionEffectView {
+    /// Members treated of whom the 90 days are over.
+    treated: usize,
+    /// Members left alone of whom they are.
+    control: usize,
+    /// Members treated who are not counted yet: their 90 days are not over.
+    treated_open: usize,
+    /// Members left alone who are not counted yet.
+    control_open: usize,
+    /// Contacts, of either arm, first or later, of which the 90 days are not over.
+    contacts_open: usize,
+    /// Spend, less refunds; null where there is too little.
+    spend: Option<EffectView>,
+    /// Why `spend` is null; null where it is not.
+    why_no_spend: Option<String>,
+    /// Members who bought something.
+    buyers: Option<EffectView>,
+    /// Why `buyers` is null; null where it is not.
+    why_no_buyers: Option<String>,
+}
+
+impl From<ActionEffect> for ActionEffectView {
+    fn from(effect: ActionEffect) -> Self {
+        let ActionEffect { treated, control, treated_open, control_open, contacts_open, spend, why_no_spend, buyers, why_no_buyers } = effect;
+        let (spend, buyers) = (spend.map(EffectView::from), buyers.map(EffectView::from));
+        Self { treated, control, treated_open, control_open, contacts_open, spend, why_no_spend, buyers, why_no_buyers }
+    }
+}
+
 /// What an action did: treated against control, each with an interval, and a p that may be looked at as often as one likes.
-#[utoipa::path(get, path = "/programs/{program}/actions/{action}/effect", params(("program" = String, Path), ("action" = String, Path)),
-    responses((status = 200, description = "Spend and buyers in the 90 days after, by arm", body = serde_json::Value), (status = 404, body = Problem)))]
-pub(super) async fn effect(State(state): State<ApiState>, Path((program, action)): Path<(String, String)>) -> Result<axum::Json<ActionEffect>, Problem> {
+#[utoipa::path(get, path = "/programs/{program}/actions/{action}/effect", operation_id = "getActionEffect", tag = "Decline",
+    params(("program" = String, Path), ("action" = String, Path)),
+    responses((status = 200, description = "Spend and buyers in the 90 days after, by arm", body = ActionEffectView), ReadProblems))]
+pub(super) async fn effect(State(state): State<ApiState>, Path((program, action)): Path<(String, String)>) -> Result<axum::Json<ActionEffectView>, Problem> {
     let program = path_id("program", &program)?;
     let (rules, today) = rules(&state, &program)?;
     if !rules.actions.iter().any(|rule| rule.id == action) {
         return Err(action_not_found(&action));
     }
-    Ok(axum::Json(decline::action_effect(&*state.database().await?, program.as_str(), &action, today).await?))
+    let effect = decline::action_effect(&*state.database().await?, program.as_str(), &action, today).await?;
+    Ok(axum::Json(effect.into()))
 }

@@ -8,6 +8,7 @@ use super::accounts::{LotView, lot_view, require_account};
 use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{ReadParams, wait_for};
+use crate::responses::ReadProblems;
 use crate::state::{ApiState, real_now};
 
 /// Why the account has what it has.
@@ -50,8 +51,9 @@ fn words(lot: &ExplainedLot) -> String {
 }
 
 /// Every point of the balance: which purchase gave it, which rule and version, when it matures, when it expires.
-#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/explain", params(("program" = String, Path), ("account_id" = String, Path), ReadParams),
-    responses((status = 200, body = ExplainView), (status = 404, body = Problem), (status = 503, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/explain", operation_id = "explainBalance", tag = "Accounts",
+    params(("program" = String, Path), ("account_id" = String, Path), ReadParams),
+    responses((status = 200, description = "Every lot with points, and where it came from", body = ExplainView), ReadProblems))]
 pub(super) async fn get(
     State(state): State<ApiState>,
     Path((program, account)): Path<(String, String)>,

@@ -10,12 +10,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Actor;
 use crate::body::Body;
+use crate::names::{CaseState, CaseStep, FraudRuleSchema, REPORTED, ReportedKind};
 use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, limit};
+use crate::responses::{BodyProblems, ReadProblems};
 use crate::state::{ApiState, path_id, real_now};
-
-const STATES: [&str; 4] = ["open", "assigned", "confirmed", "dismissed"];
 
 /// Which cases.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -23,6 +23,7 @@ const STATES: [&str; 4] = ["open", "assigned", "confirmed", "dismissed"];
 #[into_params(parameter_in = Query)]
 pub struct CasesParams {
     /// open, assigned, confirmed or dismissed.
+    #[param(value_type = Option<CaseState>)]
     pub state: Option<String>,
     /// Of this rule.
     pub rule: Option<String>,
@@ -33,8 +34,9 @@ pub struct CasesParams {
 }
 
 /// Cases, the worst first, then the newest.
-#[utoipa::path(get, path = "/programs/{program}/fraud/cases", params(("program" = String, Path), CasesParams),
-    responses((status = 200, description = "A page of cases", body = serde_json::Value), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/fraud/cases", operation_id = "listFraudCases", tag = "Fraud",
+    params(("program" = String, Path), CasesParams),
+    responses((status = 200, description = "A page of cases", body = Page<Case>), ReadProblems))]
 pub(super) async fn cases(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -42,7 +44,7 @@ pub(super) async fn cases(
 ) -> Result<axum::Json<Page<Case>>, Problem> {
     let program = path_id("program", &program)?;
     state.program(&program)?;
-    if let Some(wrong) = params.state.as_deref().filter(|state| !STATES.contains(state)) {
+    if let Some(wrong) = params.state.as_deref().filter(|state| !fraud::STATES.contains(state)) {
         return Err(Problem::parameter("state", wrong, "open, assigned, confirmed or dismissed"));
     }
     let (limit, skip) = (limit(params.limit)?, i64::from(params.cursor.unwrap_or(0)));
@@ -52,7 +54,7 @@ pub(super) async fn cases(
 }
 
 /// A case and all that happened to it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct CaseView {
     /// The case.
     #[serde(flatten)]
@@ -66,8 +68,9 @@ fn not_found(case_id: &str) -> Problem {
 }
 
 /// A case, with its evidence: the signals and the positions of their records.
-#[utoipa::path(get, path = "/programs/{program}/fraud/cases/{case_id}", params(("program" = String, Path), ("case_id" = String, Path)),
-    responses((status = 200, description = "The case and its events", body = serde_json::Value), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/fraud/cases/{case_id}", operation_id = "getFraudCase", tag = "Fraud",
+    params(("program" = String, Path), ("case_id" = String, Path)),
+    responses((status = 200, description = "The case and what happened to it", body = CaseView), ReadProblems))]
 pub(super) async fn case(State(state): State<ApiState>, Path((program, case_id)): Path<(String, String)>) -> Result<axum::Json<CaseView>, Problem> {
     let program = path_id("program", &program)?;
     let found = fraud::case(&*state.database().await?, program.as_str(), &case_id).await?;
@@ -78,8 +81,10 @@ pub(super) async fn case(State(state): State<ApiState>, Path((program, case_id))
 /// What is done about a case.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"step": "assign", "assignee": "anna", "note": "looks like one device"})))]
 pub struct StepBody {
     /// `assign`, `note`, `confirm` or `dismiss`.
+    #[schema(value_type = CaseStep)]
     pub step: String,
     /// To whom, for `assign`.
     #[serde(default)]
@@ -90,8 +95,9 @@ pub struct StepBody {
 }
 
 /// Assign, note, confirm or dismiss. A dismissed subject is left alone by the rule until its windows count twice as much.
-#[utoipa::path(post, path = "/programs/{program}/fraud/cases/{case_id}", request_body = StepBody, params(("program" = String, Path), ("case_id" = String, Path)),
-    responses((status = 204), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/fraud/cases/{case_id}", operation_id = "updateFraudCase", tag = "Fraud",
+    request_body = StepBody, params(("program" = String, Path), ("case_id" = String, Path)),
+    responses((status = 204, description = "It is done"), BodyProblems))]
 pub(super) async fn step(
     State(state): State<ApiState>,
     Path((program, case_id)): Path<(String, String)>,
@@ -115,6 +121,7 @@ pub(super) async fn step(
 /// Fraud that was found out elsewhere.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"reference": "P-20260301-17", "account_id": "m-1001", "kind": "purchase", "note": "told by the card's bank"})))]
 pub struct ReportBody {
     /// The id of the purchase, redemption, return or adjustment.
     pub reference: String,
@@ -123,6 +130,7 @@ pub struct ReportBody {
     pub account_id: Option<String>,
     /// `purchase`, `redemption`, `return` or `adjustment`; needed where several of the account have this id.
     #[serde(default)]
+    #[schema(value_type = Option<ReportedKind>)]
     pub kind: Option<String>,
     /// Who says so, in words; no personal data belongs here.
     #[serde(default)]
@@ -138,13 +146,12 @@ pub struct ReportView {
 
 /// Of an ambiguous id, as many owners are named.
 const OWNERS_TOLD: usize = 10;
-const KINDS: [&str; 4] = ["purchase", "redemption", "return", "adjustment"];
 
 /// Report fraud that was found out elsewhere, such as by the card's bank: a confirmed case, which rules may count. Reported again, it is the same case.
 /// Where several accounts have the id, the report must name the account.
-#[utoipa::path(post, path = "/programs/{program}/fraud/reports", request_body = ReportBody, params(("program" = String, Path)),
-    responses((status = 200, description = "The case", body = ReportView), (status = 400, body = Problem), (status = 404, body = Problem),
-        (status = 409, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/fraud/reports", operation_id = "reportFraud", tag = "Fraud",
+    request_body = ReportBody, params(("program" = String, Path)),
+    responses((status = 200, description = "The case", body = ReportView), BodyProblems))]
 pub(super) async fn report(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -154,7 +161,7 @@ pub(super) async fn report(
     let program = path_id("program", &program)?;
     let id = path_id("reference", &body.reference)?;
     let account = body.account_id.as_deref().map(|account| path_id("account_id", account)).transpose()?;
-    if let Some(wrong) = body.kind.as_deref().filter(|kind| !KINDS.contains(kind)) {
+    if let Some(wrong) = body.kind.as_deref().filter(|kind| !REPORTED.contains(kind)) {
         return Err(Problem::parameter("kind", wrong, "purchase, redemption, return or adjustment"));
     }
     let reference = Reference { id: id.as_str(), account: account.as_ref().map(|account| account.as_str()), kind: body.kind.as_deref() };
@@ -174,17 +181,19 @@ pub(super) async fn report(
 }
 
 /// The rules in force and how they have done.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct RulesView {
     /// As the rulebook has them.
+    #[schema(value_type = Vec<FraudRuleSchema>)]
     rules: Vec<FraudRule>,
     /// Cases by rule, confirmed and dismissed, and whom it leaves alone.
     records: Vec<RuleRecord>,
 }
 
 /// The rules in force, and how each has done.
-#[utoipa::path(get, path = "/programs/{program}/fraud/rules", params(("program" = String, Path)),
-    responses((status = 200, description = "Rules and their records", body = serde_json::Value), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/fraud/rules", operation_id = "getFraudRules", tag = "Fraud",
+    params(("program" = String, Path)),
+    responses((status = 200, description = "Rules and their records", body = RulesView), ReadProblems))]
 pub(super) async fn rules(State(state): State<ApiState>, Path(program): Path<String>) -> Result<axum::Json<RulesView>, Problem> {
     let program = path_id("program", &program)?;
     let rules = state.program(&program)?;

@@ -11,11 +11,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::accounts::time;
 use super::auth::Actor;
-use crate::answer::{Accepted, respond};
+use crate::answer::respond;
 use crate::body::Body;
+use crate::names::IdSchema;
 use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, limit};
+use crate::responses::{CommandResponses, ReadProblems};
 use crate::state::ApiState;
 
 /// Which page.
@@ -53,6 +55,7 @@ pub struct UnmatchedView {
     /// Why it waits.
     pub reason: String,
     /// When it was read.
+    #[schema(format = DateTime)]
     pub received_at: Option<String>,
 }
 
@@ -70,15 +73,17 @@ pub struct RejectedView {
     /// The message's bytes, in hexadecimal, with stars in place of the number of its card or member; empty where it can't be read.
     pub body_hex: String,
     /// When it was read.
+    #[schema(format = DateTime)]
     pub received_at: Option<String>,
 }
 
 /// Whose it is.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"account_id": "m-1001"})))]
 pub struct ClaimBody {
     /// The account.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub account_id: Id,
 }
 
@@ -114,7 +119,9 @@ fn id(row: &tokio_postgres::Row) -> String {
 
 /// What waits for its account: it is booked when an alias is added that fits, or when it is claimed by hand. And returns that came before their
 /// purchase: each is booked when the purchase is, and rejected after 90 days.
-#[utoipa::path(get, path = "/intake/unmatched", params(IntakeParams), responses((status = 200, body = Page<UnmatchedView>), (status = 400, body = Problem)))]
+#[utoipa::path(get, path = "/intake/unmatched", operation_id = "listUnmatchedMessages", tag = "Intake",
+    params(IntakeParams),
+    responses((status = 200, description = "A page of messages", body = Page<UnmatchedView>), ReadProblems))]
 pub(super) async fn unmatched(State(state): State<ApiState>, Query(params): Query<IntakeParams>) -> Result<axum::Json<Page<UnmatchedView>>, Problem> {
     let sql = "SELECT topic, partition, position, program, kind, command_id, encode(alias, 'hex'), reason, received_at,
                       CASE WHEN awaits IS NOT NULL THEN account END, awaits
@@ -137,7 +144,9 @@ pub(super) async fn unmatched(State(state): State<ApiState>, Query(params): Quer
 
 /// What could not be read, or was refused: as it came, but for the number of its card or member, with the reason; for 90 days. Of what had waited the body is
 /// what was kept of it (`loyalty.v1.Ask`).
-#[utoipa::path(get, path = "/intake/rejected", params(IntakeParams), responses((status = 200, body = Page<RejectedView>), (status = 400, body = Problem)))]
+#[utoipa::path(get, path = "/intake/rejected", operation_id = "listRejectedMessages", tag = "Intake",
+    params(IntakeParams),
+    responses((status = 200, description = "A page of messages", body = Page<RejectedView>), ReadProblems))]
 pub(super) async fn rejected(State(state): State<ApiState>, Query(params): Query<IntakeParams>) -> Result<axum::Json<Page<RejectedView>>, Problem> {
     let sql = "SELECT topic, partition, position, code, reason, encode(body, 'hex'), received_at, program FROM intake.rejected
                WHERE (topic, partition, position) > ($1, $2, $3) AND ($5::text IS NULL OR program = $5) ORDER BY topic, partition, position LIMIT $4";
@@ -194,9 +203,9 @@ async fn reserve(state: &ApiState, (topic, partition, position): &Place, account
 }
 
 /// Book what waits for an account that somebody has found.
-#[utoipa::path(post, path = "/intake/unmatched/{id}/claim", request_body = ClaimBody, params(("id" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 200, description = "the first answer again", body = Accepted), (status = 404, body = Problem),
-        (status = 409, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/intake/unmatched/{id}/claim", operation_id = "claimUnmatchedMessage", tag = "Intake",
+    request_body = ClaimBody, params(("id" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn claim(
     State(state): State<ApiState>,
     Path(message): Path<String>,

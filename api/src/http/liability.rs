@@ -1,6 +1,6 @@
 //! What the points owe: trial balance, roll-forward, lots, breakage, journal, expiry ahead.
 
-use analysis::liability::{self, Basis, Breakage, Budget, BudgetAlert, Journal, Payer, RollForward, Rolled, Terms, TrialBalance};
+use analysis::liability::{self, Basis, Breakage, Budget, BudgetAlert, Journal, Payer, RollForward, Terms, TrialBalance};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -13,9 +13,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::clv::day;
 use super::periods::closed_months;
+use super::worth::{PayersMoney, RollForwardMoney};
+use crate::names::{BasisName, Format, Grouping};
 use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, cursor, limit, moment, wait_for};
+use crate::responses::ReadProblems;
 use crate::state::{ApiState, path_id, real_now};
 
 /// Of when.
@@ -24,6 +27,7 @@ use crate::state::{ApiState, path_id, real_now};
 #[into_params(parameter_in = Query)]
 pub struct AsOfDayParams {
     /// A day (UTC), `YYYY-MM-DD`, at its end; today by the program's clock, if none.
+    #[param(format = Date)]
     pub as_of: Option<String>,
     /// As in every read.
     pub min_position: Option<String>,
@@ -35,10 +39,13 @@ pub struct AsOfDayParams {
 #[into_params(parameter_in = Query)]
 pub struct TrialBalanceParams {
     /// A day (UTC), `YYYY-MM-DD`, at its end; today by the program's clock, if none.
+    #[param(format = Date)]
     pub as_of: Option<String>,
     /// Of what was booked by the end of this day, `YYYY-MM-DD`; of all if none.
+    #[param(format = Date)]
     pub known_on: Option<String>,
     /// `booked` (the day it was booked; if none) or `effective` (the day it took effect).
+    #[param(value_type = Option<BasisName>)]
     pub basis: Option<String>,
     /// As in every read.
     pub min_position: Option<String>,
@@ -74,20 +81,10 @@ fn rulebook_at_end<'a>(program: &'a Program, id: &Id, (_, to): (NaiveDate, Naive
     program.at_or_first(end).map(|version| &version.rulebook).ok_or_else(|| Problem::program_not_found(id))
 }
 
-/// `row` with each number of points as the money that they are worth.
-fn in_money(row: &impl Serialize, rulebook: &Rulebook) -> serde_json::Value {
-    let mut fields = serde_json::to_value(row).unwrap_or_default();
-    for (_, field) in fields.as_object_mut().into_iter().flatten() {
-        if let Some(points) = field.as_i64() {
-            *field = rulebook.redeem.value.money(points).map(|money| money.0.to_string()).into();
-        }
-    }
-    fields
-}
-
 /// Where all points are; the sum over all buckets is zero.
-#[utoipa::path(get, path = "/programs/{program}/liability/trial-balance", params(("program" = String, Path), TrialBalanceParams),
-    responses((status = 200, description = "Points by bucket, their sum (0), and what is owed", body = serde_json::Value), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/liability/trial-balance", operation_id = "getTrialBalance", tag = "Liability",
+    params(("program" = String, Path), TrialBalanceParams),
+    responses((status = 200, description = "Points by bucket, their sum, which is 0, and what is owed", body = TrialBalance), ReadProblems))]
 pub(super) async fn trial_balance(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -107,48 +104,36 @@ pub(super) async fn trial_balance(
 #[into_params(parameter_in = Query)]
 pub struct RollForwardParams {
     /// The first day (UTC), `YYYY-MM-DD`.
+    #[param(format = Date)]
     pub from: String,
     /// The last day.
+    #[param(format = Date)]
     pub to: String,
     /// Of what was booked by the end of this day, `YYYY-MM-DD`; of all if none.
+    #[param(format = Date)]
     pub known_on: Option<String>,
     /// `tier`, or `cohort` (issue month); one row for all, if none.
+    #[param(value_type = Option<Grouping>)]
     pub by: Option<String>,
     /// `booked` (if none) or `effective`.
+    #[param(value_type = Option<BasisName>)]
     pub basis: Option<String>,
 }
 
 /// A roll-forward in points and in money.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct RollForwardView {
     /// In points.
     #[serde(flatten)]
     points: RollForward,
     /// What redeeming those points would be worth by the rulebook in force at the end of the period.
-    money: Money,
-}
-
-/// The same in money.
-#[derive(Debug, Serialize)]
-struct Money {
-    /// ISO 4217 code.
-    currency: String,
-    /// As the rows in points: decimals in strings, rounded to 6 decimals, half even.
-    rows: Vec<serde_json::Value>,
-    /// As the total in points.
-    total: serde_json::Value,
-}
-
-impl Money {
-    fn of(rolled: &RollForward, rulebook: &Rulebook) -> Self {
-        let row = |row: &Rolled| in_money(row, rulebook);
-        Self { currency: rulebook.currency.to_string(), rows: rolled.rows.iter().map(row).collect(), total: row(&rolled.total) }
-    }
+    money: RollForwardMoney,
 }
 
 /// Opening, issued, matured, redeemed, expired, clawed back, adjusted, forfeited, closing; any period, any grouping.
-#[utoipa::path(get, path = "/programs/{program}/liability/roll-forward", params(("program" = String, Path), RollForwardParams),
-    responses((status = 200, description = "A row a group, and the total", body = serde_json::Value), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/liability/roll-forward", operation_id = "getRollForward", tag = "Liability",
+    params(("program" = String, Path), RollForwardParams),
+    responses((status = 200, description = "A row a group, and the total", body = RollForwardView), ReadProblems))]
 pub(super) async fn roll_forward(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -163,7 +148,7 @@ pub(super) async fn roll_forward(
     let known_on = params.known_on.as_deref().map(|text| day("known_on", text)).transpose()?;
     let database = state.database().await?;
     let points = liability::roll_forward(&database, program.as_str(), period, known_on, basis, params.by.as_deref()).await?;
-    let money = Money::of(&points, rulebook_at_end(&rules.program, &program, period)?);
+    let money = RollForwardMoney::of(&points, rulebook_at_end(&rules.program, &program, period)?);
     Ok(axum::Json(RollForwardView { points, money }))
 }
 
@@ -173,15 +158,17 @@ pub(super) async fn roll_forward(
 #[into_params(parameter_in = Query)]
 pub struct PayersParams {
     /// The first day (UTC) booked, `YYYY-MM-DD`.
+    #[param(format = Date)]
     pub from: String,
     /// The last day.
+    #[param(format = Date)]
     pub to: String,
     /// As in every read.
     pub min_position: Option<String>,
 }
 
 /// Who pays, in points and in money.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct PayersView {
     /// In points; the program itself, without a name, comes last.
     payers: Vec<Payer>,
@@ -189,18 +176,10 @@ pub struct PayersView {
     money: PayersMoney,
 }
 
-/// The same in money.
-#[derive(Debug, Serialize)]
-struct PayersMoney {
-    /// ISO 4217 code.
-    currency: String,
-    /// As the payers in points: decimals in strings, rounded to 6 decimals, half even.
-    payers: Vec<serde_json::Value>,
-}
-
 /// Who pays for points (`earn.bonus[].paid_by` of the rulebook): given and clawed back in a period, and owed to members now.
-#[utoipa::path(get, path = "/programs/{program}/liability/payers", params(("program" = String, Path), PayersParams),
-    responses((status = 200, description = "By payer, the program last", body = serde_json::Value), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/liability/payers", operation_id = "getPayers", tag = "Liability",
+    params(("program" = String, Path), PayersParams),
+    responses((status = 200, description = "By payer, the program last", body = PayersView), ReadProblems))]
 pub(super) async fn payers(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -211,14 +190,14 @@ pub(super) async fn payers(
     let period = period(&params.from, &params.to)?;
     wait_for(&state, "liability", params.min_position.as_deref()).await?;
     let payers = liability::payers(&*state.database().await?, program.as_str(), period).await?;
-    let rulebook = rulebook_at_end(&rules.program, &program, period)?;
-    let money = PayersMoney { currency: rulebook.currency.to_string(), payers: payers.iter().map(|payer| in_money(payer, rulebook)).collect() };
+    let money = PayersMoney::of(&payers, rulebook_at_end(&rules.program, &program, period)?);
     Ok(axum::Json(PayersView { payers, money }))
 }
 
 /// Which points will be spent: chain ladder over the issue months that are over, with Mack's standard errors, and how well it did three months ago.
-#[utoipa::path(get, path = "/programs/{program}/liability/breakage", params(("program" = String, Path), AsOfDayParams),
-    responses((status = 200, description = "By issue month, and the rate over all", body = serde_json::Value), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/liability/breakage", operation_id = "getBreakage", tag = "Liability",
+    params(("program" = String, Path), AsOfDayParams),
+    responses((status = 200, description = "By issue month, and the rate over all", body = Breakage), ReadProblems))]
 pub(super) async fn breakage(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -234,7 +213,7 @@ pub(super) async fn breakage(
 }
 
 /// Budgets and the alerts that were raised.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct BudgetView {
     /// ISO 4217 code of all money here.
     currency: String,
@@ -245,8 +224,9 @@ pub struct BudgetView {
 }
 
 /// What the points of each period cost against the plan (`insight.budget` of the rulebook): so far, by rule, by tier, and at the period's end.
-#[utoipa::path(get, path = "/programs/{program}/liability/budget", params(("program" = String, Path), AsOfDayParams),
-    responses((status = 200, description = "By period, in money", body = serde_json::Value), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/liability/budget", operation_id = "getBudgets", tag = "Liability",
+    params(("program" = String, Path), AsOfDayParams),
+    responses((status = 200, description = "By period, in money", body = BudgetView), ReadProblems))]
 pub(super) async fn budget(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -271,6 +251,7 @@ pub struct JournalParams {
     /// The month, `YYYY-MM`.
     pub period: String,
     /// `json` (if none) or `csv`.
+    #[param(value_type = Option<Format>)]
     pub format: Option<String>,
 }
 
@@ -288,8 +269,9 @@ fn csv(journal: &Journal) -> String {
 }
 
 /// A month's entries for the general ledger: what of its sales is deferred for points (IFRS 15), and what became revenue. That of a closed month never changes.
-#[utoipa::path(get, path = "/programs/{program}/liability/journal", params(("program" = String, Path), JournalParams),
-    responses((status = 200, description = "Balanced entries, as JSON or CSV", body = serde_json::Value), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/liability/journal", operation_id = "getJournal", tag = "Liability",
+    params(("program" = String, Path), JournalParams),
+    responses((status = 200, description = "Balanced entries, as JSON or CSV", content((Journal = "application/json"), (String = "text/csv"))), ReadProblems))]
 pub(super) async fn journal(State(state): State<ApiState>, Path(program): Path<String>, Query(params): Query<JournalParams>) -> Result<Response, Problem> {
     let program = path_id("program", &program)?;
     let rules = state.program(&program)?;
@@ -310,6 +292,7 @@ pub(super) async fn journal(State(state): State<ApiState>, Path(program): Path<S
 #[into_params(parameter_in = Query)]
 pub struct ForecastParams {
     /// The first day (UTC); today by the program's clock, if none.
+    #[param(format = Date)]
     pub from: Option<String>,
     /// 1 to 120 months, 24 if none.
     pub months: Option<u32>,
@@ -321,14 +304,16 @@ pub struct ForecastParams {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ExpiringDayView {
     /// The day (UTC).
+    #[schema(format = Date)]
     pub day: String,
     /// Points.
     pub points: i64,
 }
 
 /// What will expire, day by day, as the lots stand now.
-#[utoipa::path(get, path = "/programs/{program}/liability/expiry-forecast", params(("program" = String, Path), ForecastParams),
-    responses((status = 200, body = Page<ExpiringDayView>), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/liability/expiry-forecast", operation_id = "getExpiryForecast", tag = "Liability",
+    params(("program" = String, Path), ForecastParams),
+    responses((status = 200, description = "The days on which points expire", body = Page<ExpiringDayView>), ReadProblems))]
 pub(super) async fn expiry_forecast(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -366,6 +351,7 @@ pub struct OpenLotView {
     /// The lot.
     pub lot_id: i32,
     /// The day (UTC) on which it was given.
+    #[schema(format = Date)]
     pub issued_on: String,
     /// What it began with.
     pub points: i64,
@@ -378,8 +364,9 @@ pub struct OpenLotView {
 }
 
 /// Every lot with points that are owed, by account.
-#[utoipa::path(get, path = "/programs/{program}/liability/lots", params(("program" = String, Path), OpenLotsParams),
-    responses((status = 200, body = Page<OpenLotView>), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/liability/lots", operation_id = "listOpenLots", tag = "Liability",
+    params(("program" = String, Path), OpenLotsParams),
+    responses((status = 200, description = "A page of lots", body = Page<OpenLotView>), ReadProblems))]
 pub(super) async fn lots(
     State(state): State<ApiState>,
     Path(program): Path<String>,

@@ -6,6 +6,7 @@ mod aliases;
 mod auth;
 mod clv;
 mod decline;
+mod document;
 mod explain;
 mod fraud;
 mod intake;
@@ -25,6 +26,7 @@ mod statement;
 mod submit;
 mod tier;
 mod trail;
+mod worth;
 
 pub use ops::ops_router;
 pub use origin::{PublicUrlError, PublicUrls};
@@ -43,17 +45,6 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::body::{BODY_MAX_BYTES, parse};
 use crate::problem::Problem;
 use crate::state::ApiState;
-
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Loyalty Ledger",
-        description = "An event-sourced loyalty ledger: commands in, balances out that anyone can check.",
-        license(name = "Apache-2.0")
-    ),
-    components(schemas(Problem))
-)]
-struct Document;
 
 fn routes() -> OpenApiRouter<ApiState> {
     let v1 = OpenApiRouter::new()
@@ -118,7 +109,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(simulate::purchases))
         .routes(routes!(simulate::redemptions))
         .routes(routes!(simulate::returns));
-    OpenApiRouter::with_openapi(Document::openapi())
+    OpenApiRouter::with_openapi(document::Document::openapi())
         .nest("/v1", v1)
         .routes(routes!(ops::health))
         .routes(routes!(ops::live))
@@ -149,19 +140,23 @@ pub fn read_command(json: &[u8], actor: &str) -> Result<(Id, Command), Invalid> 
     Ok((account, Command { id, actor: actor.into(), action }))
 }
 
+/// Routes that take no key and tell nothing of the book.
+fn open_routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(ops::problem))
+}
+
 /// The OpenAPI 3.1 document.
 #[must_use]
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    routes().split_for_parts().1
+pub fn openapi() -> serde_json::Value {
+    document::complete(&routes().merge(open_routes()).split_for_parts().1)
 }
 
 /// The API, which is known under `urls`.
 pub fn router(state: ApiState, urls: PublicUrls) -> Router {
-    let (router, document) = routes().split_for_parts();
-    let guarded = router.layer(middleware::from_fn_with_state(state.clone(), auth::check));
+    let guarded = routes().split_for_parts().0.layer(middleware::from_fn_with_state(state.clone(), auth::check));
     guarded
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
-        .route("/problems/{code}", axum::routing::get(ops::problem))
+        .merge(open_routes().split_for_parts().0)
+        .merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", openapi()))
         .fallback(async || Problem::new("not_found", "there is no such path; see /docs"))
         .method_not_allowed_fallback(async || Problem::new("method_not_allowed", "the path takes other methods; see Allow and /docs"))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))

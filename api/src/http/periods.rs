@@ -18,37 +18,46 @@ use utoipa::ToSchema;
 use super::auth::Actor;
 use super::liability::today;
 use crate::answer::position;
+use crate::names::PeriodStatus;
 use crate::parameters::Path;
 use crate::problem::Problem;
 use crate::reads::{Page, wait_for};
+use crate::responses::{BodyProblems, ReadProblems};
 use crate::state::{ApiState, path_id};
 
 /// A month that is closed, or that somebody proposed to close.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PeriodView {
     /// The month, `YYYY-MM` (UTC).
+    #[schema(pattern = "^[0-9]{4}-[0-9]{2}$")]
     pub period: String,
     /// `proposed` or `closed`.
+    #[schema(value_type = PeriodStatus)]
     pub status: &'static str,
     /// ISO 4217 code.
     pub currency: String,
     /// Deferred for points in all, by its end.
+    #[schema(format = "decimal")]
     pub deferred: String,
     /// Of that, revenue by its end.
+    #[schema(format = "decimal")]
     pub recognised: String,
     /// The difference: what is still owed.
+    #[schema(format = "decimal")]
     pub contract_liability: String,
     /// BLAKE3 of the figures as they stand on the program stream, hexadecimal.
     pub digest: String,
     /// Who proposed it.
     pub proposed_by: String,
     /// When.
+    #[schema(format = DateTime)]
     pub proposed_at: String,
     /// The entry of the program stream that proposed it.
     pub proposed_in: u64,
     /// Who approved it.
     pub closed_by: Option<String>,
     /// When.
+    #[schema(format = DateTime)]
     pub closed_at: Option<String>,
     /// By partition, how many records of the log the figures were made from.
     pub log_ends: Vec<u64>,
@@ -145,9 +154,12 @@ fn has_figures(proposed: &ProposedClosing, closing: &Closing) -> bool {
 }
 
 /// Propose to close a month: its figures go onto the program stream, where somebody else approves them. A proposal takes the place of one that waits.
-#[utoipa::path(post, path = "/programs/{program}/liability/periods/{period}/close", params(("program" = String, Path), ("period" = String, Path, description = "The month, YYYY-MM")),
-    responses((status = 201, body = PeriodView), (status = 200, description = "the first answer again", body = PeriodView), (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem),
-        (status = 503, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/liability/periods/{period}/close", operation_id = "proposePeriodClosing", tag = "Periods",
+    params(("program" = String, Path), ("period" = String, Path, description = "The month, YYYY-MM")),
+    responses(
+        (status = 201, description = "It is proposed", body = PeriodView),
+        (status = 200, description = "The same figures are proposed already", body = PeriodView),
+        BodyProblems))]
 pub(super) async fn close(
     State(state): State<ApiState>,
     Path((program, period)): Path<(String, String)>,
@@ -166,9 +178,12 @@ pub(super) async fn close(
 }
 
 /// Approve the figures that somebody else proposed: the month is closed and never changes.
-#[utoipa::path(post, path = "/programs/{program}/liability/periods/{period}/approve", params(("program" = String, Path), ("period" = String, Path, description = "The month, YYYY-MM")),
-    responses((status = 201, body = PeriodView), (status = 200, description = "the first answer again", body = PeriodView), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
-        (status = 503, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/liability/periods/{period}/approve", operation_id = "approvePeriodClosing", tag = "Periods",
+    params(("program" = String, Path), ("period" = String, Path, description = "The month, YYYY-MM")),
+    responses(
+        (status = 201, description = "The month is closed", body = PeriodView),
+        (status = 200, description = "It is closed already, by the same approval", body = PeriodView),
+        BodyProblems))]
 pub(super) async fn approve(
     State(state): State<ApiState>,
     Path((program, period)): Path<(String, String)>,
@@ -195,8 +210,9 @@ pub(super) async fn approve(
 }
 
 /// The closed months, in order, and the one that waits for a second person.
-#[utoipa::path(get, path = "/programs/{program}/liability/periods", params(("program" = String, Path)),
-    responses((status = 200, body = Page<PeriodView>), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/liability/periods", operation_id = "listPeriods", tag = "Periods",
+    params(("program" = String, Path)),
+    responses((status = 200, description = "All closed months, and the one that is proposed", body = Page<PeriodView>), ReadProblems))]
 pub(super) async fn list(State(state): State<ApiState>, Path(program): Path<String>) -> Result<Json<Page<PeriodView>>, Problem> {
     let program = state.program(&path_id("program", &program)?)?;
     let closed = program.closed_periods.iter().map(|closed| PeriodView::of(&closed.proposed, Some(closed)));

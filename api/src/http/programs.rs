@@ -11,9 +11,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Actor;
 use crate::body::Body;
+use crate::names::{ModeSchema, RulebookSchema};
 use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, wait_for_all};
+use crate::responses::{BodyProblems, ReadProblems};
 use crate::state::{ApiState, path_id, real_now};
 
 /// A program.
@@ -22,11 +24,12 @@ pub struct ProgramView {
     /// Its id.
     pub program: String,
     /// `live` or `sandbox`.
-    #[schema(value_type = String)]
+    #[schema(value_type = ModeSchema)]
     pub mode: ledger_core::policy::Mode,
     /// How many versions its rulebook has.
     pub versions: usize,
     /// Its time.
+    #[schema(format = DateTime)]
     pub now: String,
 }
 
@@ -38,7 +41,7 @@ pub struct PublishedView {
     /// 1, 2, 3 …
     pub version: u32,
     /// The rulebook as published.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<RulebookSchema>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rulebook: Option<serde_json::Value>,
 }
@@ -55,6 +58,7 @@ pub struct VersionParams {
 /// A clock.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"now": "2026-03-01T12:00:00Z"})))]
 pub struct ClockBody {
     /// What it is to show.
     #[schema(value_type = String, format = DateTime)]
@@ -62,7 +66,8 @@ pub struct ClockBody {
 }
 
 /// All programs.
-#[utoipa::path(get, path = "/programs", responses((status = 200, body = Page<ProgramView>)))]
+#[utoipa::path(get, path = "/programs", operation_id = "listPrograms", tag = "Programs",
+    responses((status = 200, description = "Every program", body = Page<ProgramView>), ReadProblems))]
 pub(super) async fn list(State(state): State<ApiState>) -> axum::Json<Page<ProgramView>> {
     let programs = state.service.programs();
     let view = |(id, program): (&ledger_core::id::Id, &command_service::ProgramState)| ProgramView {
@@ -75,10 +80,12 @@ pub(super) async fn list(State(state): State<ApiState>) -> axum::Json<Page<Progr
 }
 
 /// Publish a rulebook. A version never changes; the same content again is the same version.
-#[utoipa::path(put, path = "/programs/{program}/rulebook", params(("program" = String, Path)),
-    request_body(content = Object, description = "see schemas/rulebook.schema.json"),
-    responses((status = 201, body = PublishedView), (status = 200, description = "it is the latest version already", body = PublishedView),
-        (status = 400, body = Problem)))]
+#[utoipa::path(put, path = "/programs/{program}/rulebook", operation_id = "publishRulebook", tag = "Programs",
+    params(("program" = String, Path)), request_body(content = RulebookSchema, description = "The rulebook"),
+    responses(
+        (status = 201, description = "A new version", body = PublishedView),
+        (status = 200, description = "It is the latest version already", body = PublishedView),
+        BodyProblems))]
 pub(super) async fn put_rulebook(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -92,8 +99,9 @@ pub(super) async fn put_rulebook(
 }
 
 /// Read a rulebook.
-#[utoipa::path(get, path = "/programs/{program}/rulebook", params(("program" = String, Path), VersionParams),
-    responses((status = 200, body = PublishedView), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/rulebook", operation_id = "getRulebook", tag = "Programs",
+    params(("program" = String, Path), VersionParams),
+    responses((status = 200, description = "The rulebook as it was published", body = PublishedView), ReadProblems))]
 pub(super) async fn get_rulebook(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -110,8 +118,9 @@ pub(super) async fn get_rulebook(
 }
 
 /// Set a sandbox's clock, only forwards. All that falls due by then is done, and to be seen, before this answers.
-#[utoipa::path(put, path = "/programs/{program}/clock", request_body = ClockBody, params(("program" = String, Path)),
-    responses((status = 200, body = ClockBody), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(put, path = "/programs/{program}/clock", operation_id = "setClock", tag = "Programs",
+    request_body = ClockBody, params(("program" = String, Path)),
+    responses((status = 200, description = "The clock shows this, and all that falls due by then is done", body = ClockBody), BodyProblems))]
 pub(super) async fn put_clock(
     State(state): State<ApiState>,
     Path(program): Path<String>,

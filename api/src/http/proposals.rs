@@ -10,21 +10,24 @@ use utoipa::ToSchema;
 
 use super::auth::Actor;
 use super::submit::submit;
-use crate::answer::Accepted;
 use crate::body::Body;
+use crate::names::IdSchema;
 use crate::parameters::Path;
 use crate::problem::Problem;
+use crate::reads::Page;
+use crate::responses::{CommandResponses, ReadProblems};
 use crate::state::{ApiState, path_id};
 
 /// A proposal.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"proposal_id": "A-13", "account_id": "m-1001", "points": 5000, "reason_code": "goodwill", "note": "lost order"})))]
 pub struct ProposalBody {
     /// Its id, the idempotency key; the adjustment's, when it is approved.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub proposal_id: Id,
     /// Whose.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub account_id: Id,
     /// Up or, negative, down.
     pub points: i64,
@@ -38,18 +41,20 @@ pub struct ProposalBody {
 /// An approval.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"account_id": "m-1001"})))]
 pub struct ApprovalBody {
     /// Whose account it is about.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub account_id: Id,
 }
 
 /// A refusal of a proposal.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"account_id": "m-1001", "reason_code": "not_shown", "note": ""})))]
 pub struct DeclineBody {
     /// Whose account it is about.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub account_id: Id,
     /// A code of the program's own.
     pub reason_code: String,
@@ -73,17 +78,10 @@ pub struct Waiting {
     pub note: String,
 }
 
-/// What waits for a second person.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct WaitingList {
-    /// In the order they were made.
-    pub proposals: Vec<Waiting>,
-}
-
 /// Propose a change of the balance by hand; nothing moves until somebody else approves it.
-#[utoipa::path(post, path = "/programs/{program}/proposals", request_body = ProposalBody, params(("program" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 200, description = "the first answer again", body = Accepted),
-        (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/proposals", operation_id = "proposeAdjustment", tag = "Proposals",
+    request_body = ProposalBody, params(("program" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn post(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -95,9 +93,9 @@ pub(super) async fn post(
 }
 
 /// Approve what somebody else proposed: the points move.
-#[utoipa::path(post, path = "/programs/{program}/proposals/{proposal_id}/approve", request_body = ApprovalBody,
-    params(("program" = String, Path), ("proposal_id" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 200, body = Accepted), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/proposals/{proposal_id}/approve", operation_id = "approveProposal", tag = "Proposals",
+    request_body = ApprovalBody, params(("program" = String, Path), ("proposal_id" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn approve(
     State(state): State<ApiState>,
     Path((program, proposal)): Path<(String, String)>,
@@ -109,9 +107,9 @@ pub(super) async fn approve(
 }
 
 /// Take a proposal back, or refuse it.
-#[utoipa::path(post, path = "/programs/{program}/proposals/{proposal_id}/decline", request_body = DeclineBody,
-    params(("program" = String, Path), ("proposal_id" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 200, body = Accepted), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/proposals/{proposal_id}/decline", operation_id = "declineProposal", tag = "Proposals",
+    request_body = DeclineBody, params(("program" = String, Path), ("proposal_id" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn decline(
     State(state): State<ApiState>,
     Path((program, proposal)): Path<(String, String)>,
@@ -124,9 +122,10 @@ pub(super) async fn decline(
 }
 
 /// What waits for a second person.
-#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/proposals", params(("program" = String, Path), ("account_id" = String, Path)),
-    responses((status = 200, body = WaitingList), (status = 404, body = Problem)))]
-pub(super) async fn list(State(state): State<ApiState>, Path((program, account)): Path<(String, String)>) -> Result<Json<WaitingList>, Problem> {
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/proposals", operation_id = "listProposals", tag = "Proposals",
+    params(("program" = String, Path), ("account_id" = String, Path)),
+    responses((status = 200, description = "All proposals that wait", body = Page<Waiting>), ReadProblems))]
+pub(super) async fn list(State(state): State<ApiState>, Path((program, account)): Path<(String, String)>) -> Result<Json<Page<Waiting>>, Problem> {
     let key = AccountKey { program: path_id("program", &program)?, account: path_id("account_id", &account)? };
     let program = key.program.clone();
     let snapshot = state.service.snapshot(key, None).await?.ok_or_else(|| Problem::program_not_found(&program))?;
@@ -140,5 +139,5 @@ pub(super) async fn list(State(state): State<ApiState>, Path((program, account))
         reason_code: proposal.reason.code.into(),
         note: proposal.reason.note,
     });
-    Ok(Json(WaitingList { proposals: waiting.collect() }))
+    Ok(Json(Page { items: waiting.collect(), next_cursor: None }))
 }

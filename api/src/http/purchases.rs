@@ -14,21 +14,27 @@ use utoipa::ToSchema;
 
 use super::auth::Actor;
 use super::submit::submit;
-use crate::answer::Accepted;
 use crate::body::Body;
+use crate::names::{AmountSchema, IdSchema};
 use crate::parameters::Path;
 use crate::problem::Problem;
+use crate::responses::CommandResponses;
 use crate::state::ApiState;
 
 /// A purchase.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({
+    "purchase_id": "P-20260301-17", "account_id": "m-1001", "occurred_at": "2026-03-01T12:00:00Z", "currency": "GBP", "channel": "store", "store": "s1",
+    "lines": [{"line_id": "1", "sku": "21212", "category": "home", "quantity": "2", "unit_price": "12.50", "discount": "0", "tax": "4.17"}],
+    "shipping": "0"
+})))]
 pub struct PurchaseBody {
     /// Its id, the idempotency key.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub purchase_id: Id,
     /// Whose.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub account_id: Id,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
@@ -45,7 +51,7 @@ pub struct PurchaseBody {
     pub lines: Vec<LineBody>,
     /// What was paid for shipping, to the currency's minor unit; it earns nothing.
     #[serde(default)]
-    #[schema(value_type = String)]
+    #[schema(value_type = AmountSchema)]
     pub shipping: Amount,
     /// The member of staff who took it; an opaque name of the shop's own.
     #[serde(default)]
@@ -66,7 +72,7 @@ pub struct PurchaseBody {
 #[serde(deny_unknown_fields)]
 pub struct LineBody {
     /// Its id within the purchase.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub line_id: Id,
     /// Stock-keeping unit.
     pub sku: String,
@@ -74,23 +80,23 @@ pub struct LineBody {
     #[serde(default)]
     pub category: String,
     /// How many: a whole number, or a decimal in a string.
-    #[schema(value_type = String)]
+    #[schema(value_type = AmountSchema)]
     pub quantity: Amount,
     /// The price of one, tax included; may have more decimals than the currency.
-    #[schema(value_type = String)]
+    #[schema(value_type = AmountSchema)]
     pub unit_price: Amount,
     /// What was taken off the line.
     #[serde(default)]
-    #[schema(value_type = String)]
+    #[schema(value_type = AmountSchema)]
     pub discount: Amount,
     /// The tax contained in the line after discount.
     #[serde(default)]
-    #[schema(value_type = String)]
+    #[schema(value_type = AmountSchema)]
     pub tax: Amount,
     /// What the receipt says was charged for the line, tax included, to the currency's minor unit: it replaces quantity × unit_price − discount,
     /// from which it may differ by one minor unit. Without it, that product is rounded half up to the minor unit.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<AmountSchema>)]
     pub amount: Option<Amount>,
 }
 
@@ -122,9 +128,9 @@ impl PurchaseBody {
 }
 
 /// Give points for a purchase. An account not opened yet is opened, unless the rulebook says no.
-#[utoipa::path(post, path = "/programs/{program}/purchases", request_body = PurchaseBody, params(("program" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 200, description = "the first answer again", body = Accepted),
-        (status = 400, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/purchases", operation_id = "earnPurchase", tag = "Purchases",
+    request_body = PurchaseBody, params(("program" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn post(
     State(state): State<ApiState>,
     Path(program): Path<String>,

@@ -4,9 +4,11 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::names::CommandKind;
 use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::wait_for;
+use crate::responses::ReadProblems;
 use crate::state::{ApiState, path_id};
 
 /// Which of several commands with one id.
@@ -15,6 +17,7 @@ use crate::state::{ApiState, path_id};
 #[into_params(parameter_in = Query)]
 pub struct ReceiptParams {
     /// The kind of command, such as `purchase`; needed where an account used one id for several kinds.
+    #[param(value_type = Option<CommandKind>)]
     pub kind: Option<String>,
     /// A position from an answer: the read waits (at most 2 s) until it has seen it, else 503 `not_yet_visible`.
     pub min_position: Option<String>,
@@ -28,6 +31,7 @@ pub struct ReceiptView {
     /// The account.
     pub account_id: String,
     /// The kind of command.
+    #[schema(value_type = CommandKind)]
     pub kind: String,
     /// Its id.
     pub command_id: String,
@@ -61,9 +65,9 @@ pub struct SealedView {
 }
 
 /// Where an accepted command stands in the book, and once it is sealed, the proof.
-#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/receipts/{command_id}",
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/receipts/{command_id}", operation_id = "getReceipt", tag = "Audit",
     params(("program" = String, Path), ("account_id" = String, Path), ("command_id" = String, Path), ReceiptParams),
-    responses((status = 200, body = ReceiptView), (status = 400, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, description = "The receipt", body = ReceiptView), ReadProblems))]
 pub(super) async fn get(
     State(state): State<ApiState>,
     Path((program, account, command)): Path<(String, String, String)>,

@@ -11,21 +11,23 @@ use utoipa::ToSchema;
 
 use super::auth::Actor;
 use super::submit::submit;
-use crate::answer::Accepted;
 use crate::body::Body;
+use crate::names::IdSchema;
 use crate::parameters::Path;
 use crate::problem::Problem;
+use crate::responses::CommandResponses;
 use crate::state::{ApiState, path_id};
 
 /// A redemption.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"redemption_id": "R-3", "account_id": "m-1001", "points": 500})))]
 pub struct RedemptionBody {
     /// Its id, the idempotency key.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub redemption_id: Id,
     /// Whose points.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub account_id: Id,
     /// How many.
     pub points: i64,
@@ -51,37 +53,40 @@ impl RedemptionBody {
 /// A capture of held points.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"account_id": "m-1001", "points": 200})))]
 pub struct CaptureBody {
     /// Whose points.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub account_id: Id,
     /// How many, the rest stays held; all that are still held if none.
     #[serde(default)]
     pub points: Option<i64>,
     /// The idempotency key where one hold is captured several times; the redemption's id if none.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<IdSchema>)]
     pub capture_id: Option<Id>,
 }
 
 /// A release of what is still held.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"account_id": "m-1001"})))]
 pub struct ReleaseBody {
     /// Whose points.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub account_id: Id,
 }
 
 /// A return of a redemption.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"return_id": "RT-1", "account_id": "m-1001", "points": 500})))]
 pub struct RedemptionReturnBody {
     /// Its id, the idempotency key.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub return_id: Id,
     /// Whose points.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub account_id: Id,
     /// How many come back; all that did not come back yet if none.
     #[serde(default)]
@@ -89,9 +94,9 @@ pub struct RedemptionReturnBody {
 }
 
 /// Spend points, or set them aside.
-#[utoipa::path(post, path = "/programs/{program}/redemptions", request_body = RedemptionBody, params(("program" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 200, description = "the first answer again", body = Accepted),
-        (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/redemptions", operation_id = "redeemPoints", tag = "Redemptions",
+    request_body = RedemptionBody, params(("program" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn post(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -106,9 +111,9 @@ pub(super) async fn post(
 }
 
 /// Spend held points, whole or in part.
-#[utoipa::path(post, path = "/programs/{program}/redemptions/{redemption_id}/capture", request_body = CaptureBody,
-    params(("program" = String, Path), ("redemption_id" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 200, body = Accepted), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/redemptions/{redemption_id}/capture", operation_id = "captureHold", tag = "Redemptions",
+    request_body = CaptureBody, params(("program" = String, Path), ("redemption_id" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn capture(
     State(state): State<ApiState>,
     Path((program, redemption)): Path<(String, String)>,
@@ -121,9 +126,9 @@ pub(super) async fn capture(
 }
 
 /// Give back what is still held.
-#[utoipa::path(post, path = "/programs/{program}/redemptions/{redemption_id}/release", request_body = ReleaseBody,
-    params(("program" = String, Path), ("redemption_id" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 200, body = Accepted), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/redemptions/{redemption_id}/release", operation_id = "releaseHold", tag = "Redemptions",
+    request_body = ReleaseBody, params(("program" = String, Path), ("redemption_id" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn release(
     State(state): State<ApiState>,
     Path((program, redemption)): Path<(String, String)>,
@@ -135,9 +140,9 @@ pub(super) async fn release(
 }
 
 /// Give spent points back.
-#[utoipa::path(post, path = "/programs/{program}/redemptions/{redemption_id}/return", request_body = RedemptionReturnBody,
-    params(("program" = String, Path), ("redemption_id" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 200, body = Accepted), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/redemptions/{redemption_id}/return", operation_id = "returnRedemption", tag = "Redemptions",
+    request_body = RedemptionReturnBody, params(("program" = String, Path), ("redemption_id" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn give_back(
     State(state): State<ApiState>,
     Path((program, redemption)): Path<(String, String)>,

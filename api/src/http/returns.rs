@@ -14,24 +14,29 @@ use utoipa::ToSchema;
 
 use super::auth::Actor;
 use super::submit::submit;
-use crate::answer::Accepted;
 use crate::body::Body;
+use crate::names::{AmountSchema, IdSchema};
 use crate::parameters::Path;
 use crate::problem::{FieldError, Problem};
+use crate::responses::CommandResponses;
 use crate::state::ApiState;
 
 /// A return, by `lines` or by `amount`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({
+    "return_id": "T-5", "account_id": "m-1001", "purchase_id": "P-20260301-17", "occurred_at": "2026-03-08T10:00:00Z",
+    "lines": [{"line_id": "1", "quantity": "1"}]
+})))]
 pub struct ReturnBody {
     /// Its id, the idempotency key.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub return_id: Id,
     /// Whose.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub account_id: Id,
     /// The purchase that the goods came from.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub purchase_id: Id,
     /// When they were given back.
     #[schema(value_type = String, format = DateTime)]
@@ -42,12 +47,12 @@ pub struct ReturnBody {
     /// The whole of the money given back, shipping included, no line named. One that exceeds what is left by at most a minor unit, or half of one
     /// for each line that is kept, gives all goods back.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<AmountSchema>)]
     pub amount: Option<Amount>,
     /// What of the shipping is given back: a part of `amount`, or beside `lines`. It takes no points. Without it `amount` is for the goods first,
     /// then for the shipping.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<AmountSchema>)]
     pub shipping: Option<Amount>,
 }
 
@@ -56,10 +61,10 @@ pub struct ReturnBody {
 #[serde(deny_unknown_fields)]
 pub struct ReturnLineBody {
     /// The purchase's line.
-    #[schema(value_type = String)]
+    #[schema(value_type = IdSchema)]
     pub line_id: Id,
     /// How many of it.
-    #[schema(value_type = String)]
+    #[schema(value_type = AmountSchema)]
     pub quantity: Amount,
 }
 
@@ -79,9 +84,9 @@ impl ReturnBody {
 }
 
 /// Give goods back: the member keeps exactly the points that the goods kept would have earned.
-#[utoipa::path(post, path = "/programs/{program}/returns", request_body = ReturnBody, params(("program" = String, Path)),
-    responses((status = 201, body = Accepted), (status = 200, description = "the first answer again", body = Accepted),
-        (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/returns", operation_id = "returnPurchase", tag = "Returns",
+    request_body = ReturnBody, params(("program" = String, Path)),
+    responses(CommandResponses))]
 pub(super) async fn post(
     State(state): State<ApiState>,
     Path(program): Path<String>,

@@ -15,14 +15,17 @@ use super::redemptions::RedemptionBody;
 use super::returns::ReturnBody;
 use crate::answer::{BalanceView, EventView, PointsMoved};
 use crate::body::Body;
+use crate::names::SimulatedOutcome;
 use crate::parameters::Path;
 use crate::problem::Problem;
+use crate::responses::BodyProblems;
 use crate::state::{ApiState, path_id};
 
 /// What would happen.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SimulatedView {
     /// `simulated`.
+    #[schema(value_type = SimulatedOutcome)]
     pub outcome: &'static str,
     /// The command's id.
     pub command_id: String,
@@ -84,8 +87,9 @@ async fn run(state: &ApiState, program: &str, account: Id, id: Id, actor: Actor,
 }
 
 /// What a purchase would earn.
-#[utoipa::path(post, path = "/programs/{program}/simulate/purchases", request_body = PurchaseBody, params(("program" = String, Path)),
-    responses((status = 200, body = SimulatedView), (status = 400, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/simulate/purchases", operation_id = "simulatePurchase", tag = "Simulations",
+    request_body = PurchaseBody, params(("program" = String, Path)),
+    responses((status = 200, description = "What would happen", body = SimulatedView), BodyProblems))]
 pub(super) async fn purchases(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -97,8 +101,9 @@ pub(super) async fn purchases(
 }
 
 /// What a redemption would do.
-#[utoipa::path(post, path = "/programs/{program}/simulate/redemptions", request_body = RedemptionBody, params(("program" = String, Path)),
-    responses((status = 200, body = SimulatedView), (status = 400, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/simulate/redemptions", operation_id = "simulateRedemption", tag = "Simulations",
+    request_body = RedemptionBody, params(("program" = String, Path)),
+    responses((status = 200, description = "What would happen", body = SimulatedView), BodyProblems))]
 pub(super) async fn redemptions(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -110,8 +115,9 @@ pub(super) async fn redemptions(
 }
 
 /// What a return would take, and whether a tier would be lost.
-#[utoipa::path(post, path = "/programs/{program}/simulate/returns", request_body = ReturnBody, params(("program" = String, Path)),
-    responses((status = 200, body = SimulatedView), (status = 400, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(post, path = "/programs/{program}/simulate/returns", operation_id = "simulateReturn", tag = "Simulations",
+    request_body = ReturnBody, params(("program" = String, Path)),
+    responses((status = 200, description = "What would happen", body = SimulatedView), BodyProblems))]
 pub(super) async fn returns(
     State(state): State<ApiState>,
     Path(program): Path<String>,

@@ -3,12 +3,15 @@
 use axum::extract::State;
 use ledger_core::time::{Moment, timestamp_text};
 use serde::{Deserialize, Serialize};
+use tokio_postgres::types::Json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::accounts::require_account;
+use crate::names::{BucketName, EventType};
 use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, cursor, limit, moment, wait_for};
+use crate::responses::ReadProblems;
 use crate::state::ApiState;
 
 /// Pages of a statement.
@@ -21,8 +24,10 @@ pub struct StatementParams {
     /// 1 to 500, 50 if none.
     pub limit: Option<u32>,
     /// Only what had taken effect by then.
+    #[param(format = DateTime)]
     pub as_of: Option<String>,
     /// Only what had been booked by then.
+    #[param(format = DateTime)]
     pub known_at: Option<String>,
     /// As in every read.
     pub min_position: Option<String>,
@@ -34,11 +39,14 @@ pub struct MovementView {
     /// The record within the account.
     pub account_seq: i64,
     /// When it took effect.
+    #[schema(format = DateTime)]
     pub effective_at: String,
     /// When it was booked.
+    #[schema(format = DateTime)]
     pub recorded_at: String,
     /// What happened.
     #[serde(rename = "type")]
+    #[schema(value_type = EventType)]
     pub kind: String,
     /// The id of the purchase, redemption, return or adjustment.
     pub reference: String,
@@ -51,10 +59,24 @@ pub struct MovementView {
     /// What the account has more, or less, for it.
     pub points: i64,
     /// The lots whose points moved, and between which buckets.
-    #[schema(value_type = Vec<Object>)]
-    pub lots: serde_json::Value,
+    pub lots: Vec<LotMoveView>,
     /// What the account had after it.
     pub balance_after: AfterView,
+}
+
+/// Points of a lot that moved between two buckets.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct LotMoveView {
+    /// The lot.
+    pub lot_id: i32,
+    /// How many.
+    pub points: i64,
+    /// Out of which bucket.
+    #[schema(value_type = BucketName)]
+    pub from: String,
+    /// Into which.
+    #[schema(value_type = BucketName)]
+    pub to: String,
 }
 
 /// What the account had after a movement.
@@ -76,9 +98,9 @@ fn parse_cursor(text: &str) -> Option<(i64, i16)> {
 }
 
 /// Every movement, the newest booking first.
-#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/statement",
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/statement", operation_id = "getStatement", tag = "Accounts",
     params(("program" = String, Path), ("account_id" = String, Path), StatementParams),
-    responses((status = 200, body = Page<MovementView>), (status = 404, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, description = "A page of movements", body = Page<MovementView>), ReadProblems))]
 pub(super) async fn get(
     State(state): State<ApiState>,
     Path((program, account)): Path<(String, String)>,
@@ -110,7 +132,7 @@ fn view(row: &tokio_postgres::Row) -> MovementView {
         actor: row.get(7),
         rule_version: row.get(8),
         points: row.get(9),
-        lots: row.get(10),
+        lots: row.get::<_, Json<Vec<LotMoveView>>>(10).0,
         balance_after: AfterView { available: row.get(11), pending: row.get(12), held: row.get(13), owed: row.get(14) },
     }
 }

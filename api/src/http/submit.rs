@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::auth::Actor;
 use crate::answer::respond;
+use crate::names::IdSchema;
 use crate::problem::Problem;
 use crate::state::{ApiState, path_id};
 
@@ -31,6 +32,7 @@ pub(super) async fn submit(state: &ApiState, program: &str, account: Id, id: Id,
 /// Why somebody does something.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"reason_code": "card_stolen", "note": "told by phone", "command_id": "f-77"})))]
 pub struct ReasonBody {
     /// A code of the program's own.
     pub reason_code: String,
@@ -39,7 +41,7 @@ pub struct ReasonBody {
     pub note: String,
     /// Makes a retry safe: the same id is done once.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<IdSchema>)]
     pub command_id: Option<Id>,
 }
 

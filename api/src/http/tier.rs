@@ -9,32 +9,40 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::accounts::{AsOfParams, PAST_ONLY, time};
+use crate::names::TierCause;
 use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{moment, wait_for};
+use crate::responses::ReadProblems;
 use crate::state::{ApiState, real_now};
 
 /// A tier at a moment.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TierAtView {
     /// The moment.
+    #[schema(format = DateTime)]
     pub as_of: String,
     /// When the book said so, if that was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub known_at: Option<String>,
     /// The tier; none where the account was not there.
     pub tier: Option<String>,
     /// When it was reached, if it is not the entry tier.
+    #[schema(format = DateTime)]
     pub since: Option<String>,
     /// Why: earned, returned, review; none for the entry tier.
+    #[schema(value_type = Option<TierCause>)]
     pub cause: Option<String>,
     /// What counted when it was reached.
+    #[schema(format = "decimal")]
     pub qualifying: Option<String>,
 }
 
 /// The tier that a member had at a moment of the past.
-#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/tier", params(("program" = String, Path), ("account_id" = String, Path), AsOfParams),
-    responses((status = 200, body = TierAtView), (status = 400, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/accounts/{account_id}/tier", operation_id = "getTier", tag = "Accounts",
+    params(("program" = String, Path), ("account_id" = String, Path), AsOfParams),
+    responses((status = 200, description = "The tier at that moment", body = TierAtView), ReadProblems))]
 pub(super) async fn get(
     State(state): State<ApiState>,
     Path((program, account)): Path<(String, String)>,

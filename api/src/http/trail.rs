@@ -6,9 +6,11 @@ use ledger_core::time::{Moment, timestamp_text};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::names::CommandKind;
 use crate::parameters::{Path, Query};
 use crate::problem::Problem;
 use crate::reads::{Page, cursor, limit, moment, wait_for};
+use crate::responses::ReadProblems;
 use crate::state::{ApiState, path_id};
 
 /// Which commands.
@@ -21,10 +23,13 @@ pub struct TrailParams {
     /// On which account.
     pub account_id: Option<String>,
     /// purchase, redemption, return, adjustment, freeze, …
+    #[param(value_type = Option<CommandKind>)]
     pub kind: Option<String>,
     /// Booked at this moment or later (RFC 3339).
+    #[param(format = DateTime)]
     pub from: Option<String>,
     /// Booked before this moment.
+    #[param(format = DateTime)]
     pub to: Option<String>,
     /// From `next_cursor`.
     pub cursor: Option<String>,
@@ -38,14 +43,17 @@ pub struct TrailParams {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TrailView {
     /// When it was booked.
+    #[schema(format = DateTime)]
     pub recorded_at: String,
     /// When what it tells of happened.
+    #[schema(format = DateTime)]
     pub effective_at: String,
     /// Who asked.
     pub actor: String,
     /// On which account.
     pub account_id: String,
     /// What was asked.
+    #[schema(value_type = CommandKind)]
     pub kind: String,
     /// Its id.
     pub command_id: String,
@@ -69,12 +77,14 @@ pub struct TrailView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RefusalView {
     /// When it was refused.
+    #[schema(format = DateTime)]
     pub recorded_at: String,
     /// Who asked.
     pub actor: String,
     /// On which account.
     pub account_id: String,
     /// What was asked.
+    #[schema(value_type = CommandKind)]
     pub kind: String,
     /// Its id.
     pub command_id: String,
@@ -103,8 +113,9 @@ fn range(params: &TrailParams) -> Result<Range, Problem> {
 }
 
 /// Every accepted command, the newest first: by actor and time it is somebody's day.
-#[utoipa::path(get, path = "/programs/{program}/audit/commands", params(("program" = String, Path), TrailParams),
-    responses((status = 200, body = Page<TrailView>), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/audit/commands", operation_id = "listCommands", tag = "Audit",
+    params(("program" = String, Path), TrailParams),
+    responses((status = 200, description = "A page of accepted commands", body = Page<TrailView>), ReadProblems))]
 pub(super) async fn commands(
     State(state): State<ApiState>,
     Path(program): Path<String>,
@@ -143,8 +154,9 @@ pub(super) async fn commands(
 }
 
 /// Every refused command, the newest first.
-#[utoipa::path(get, path = "/programs/{program}/audit/refusals", params(("program" = String, Path), TrailParams),
-    responses((status = 200, body = Page<RefusalView>), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/programs/{program}/audit/refusals", operation_id = "listRefusals", tag = "Audit",
+    params(("program" = String, Path), TrailParams),
+    responses((status = 200, description = "A page of refused commands", body = Page<RefusalView>), ReadProblems))]
 pub(super) async fn refusals(
     State(state): State<ApiState>,
     Path(program): Path<String>,

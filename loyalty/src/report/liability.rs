@@ -66,7 +66,7 @@ pub async fn sections(client: &Client, log: &dyn EventLog, program: &str) -> any
 async fn trial(client: &Client, program: &str, worth: &Worth<'_>, today: NaiveDate) -> anyhow::Result<Section> {
     let balance = trial_balance(client, program, today, None, Basis::Booked).await?;
     let row = |name: &str, points: i64| std::iter::once(name.to_owned()).chain(worth.both(points)).collect::<Vec<String>>();
-    let mut rows: Vec<Vec<String>> = balance.buckets.iter().map(|(bucket, points)| row(&bucket.replace('_', " "), *points)).collect();
+    let mut rows: Vec<Vec<String>> = balance.buckets.iter().map(|held| row(&held.bucket.replace('_', " "), held.points)).collect();
     if !rows.is_empty() {
         rows.extend([row("sum", balance.sum), row("owed to members", balance.liability_points)]);
     }

@@ -5,6 +5,39 @@ use ledger_core::account::command::Returned;
 use ledger_core::account::event::{Earned, Reversed, TierCause};
 use ledger_core::points::Amount;
 
+/// Every name that [`kind`] gives.
+pub const KINDS: [&str; 29] = [
+    "account_opened",
+    "account_activated",
+    "account_frozen",
+    "account_unfrozen",
+    "account_closed",
+    "account_lapsed",
+    "alias_added",
+    "alias_removed",
+    "adjustment_proposed",
+    "adjustment_approved",
+    "adjustment_declined",
+    "account_woken",
+    "points_earned",
+    "points_matured",
+    "points_redeemed",
+    "points_held",
+    "hold_captured",
+    "hold_released",
+    "redemption_returned",
+    "purchase_returned",
+    "refund_booked",
+    "points_expired",
+    "expiry_moved",
+    "points_added",
+    "points_taken",
+    "debt_paid",
+    "points_forfeited",
+    "tier_changed",
+    "tier_kept",
+];
+
 /// The stable name of a kind of event.
 #[must_use]
 pub fn kind(kind: &EventKind) -> &'static str {
