@@ -28,3 +28,4 @@ mod share;
 mod support;
 mod traces;
 mod trail;
+mod witness;
