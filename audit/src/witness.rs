@@ -9,10 +9,10 @@ use futures_util::stream::FuturesUnordered;
 use reqwest::StatusCode;
 use signed_note::{Note, Verifier as _};
 
+use crate::AuditError;
 use crate::cosignature::{Cosigner, require_distinct};
 use crate::head::encode;
 use crate::tree::{Tree, write};
-use crate::{AuditError, file};
 
 /// How long a witness may take to answer. All are asked at once, so the next seal is made so much later at most.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -115,7 +115,8 @@ impl Witness {
                 }
                 StatusCode::CONFLICT => {
                     let told = read(response).await?;
-                    self.size = told.trim_end().parse().map_err(|_| Failure::Nonsense(format!("409 with {told:?}, which is no size")))?;
+                    let nonsense = |_| Failure::Nonsense(format!("409 with {:?}, which is no size", told.chars().take(40).collect::<String>()));
+                    self.size = told.trim_end().parse().map_err(nonsense)?;
                     if self.size > asked.size {
                         return Err(Failure::Ahead { known: self.size, size: asked.size });
                     }

@@ -8,6 +8,7 @@ use audit::{Quorum, Sealer, Witnesses, make_key};
 use event_log::memory::MemoryLog;
 use event_log::{Batch, EventLog, NewRecord};
 use ledger_core::time::Moment;
+use tlog_tiles::{Hash, check_tree};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -46,6 +47,8 @@ async fn serve(script: Vec<(u16, String)>) -> (String, tokio::task::JoinHandle<V
 struct Sealed {
     folder: tempfile::TempDir,
     sealer: Sealer,
+    /// The root of the heads after each seal.
+    roots: Vec<Hash>,
 }
 
 impl Sealed {
@@ -54,14 +57,16 @@ impl Sealed {
         embedded_postgres::use_ring();
         let folder = tempfile::tempdir().unwrap();
         let sealer = Sealer::open(folder.path(), &make_key("test.example/book").0).unwrap();
+        let mut sealed = Self { folder, sealer, roots: Vec::new() };
         let log = MemoryLog::new(1);
         let mut writer = log.acquire("test").await.unwrap();
         for position in 0..heads {
             let record = NewRecord { partition: 0, position, account: "shop/a".into(), account_seq: 1, body: vec![1] };
             writer.append(Arc::new(Batch { records: vec![record], ..Batch::default() })).await.unwrap();
-            sealer.seal(&log, Moment::default()).await.unwrap();
+            sealed.sealer.seal(&log, Moment::default()).await.unwrap();
+            sealed.roots.push(Hash::parse_hash(sealed.checkpoint().lines().nth(2).unwrap()).unwrap());
         }
-        Self { folder, sealer }
+        sealed
     }
 
     fn checkpoint(&self) -> String {
@@ -75,17 +80,23 @@ impl Sealed {
 
 #[tokio::test]
 async fn a_request_is_as_the_standard_has_it_and_a_409_tells_from_which_size() {
-    let sealed = Sealed::with(7).await;
-    let (url, asked) = serve(vec![(409, "3\n".into()), (200, OTHER.into())]).await;
-    assert_eq!(sealed.cosign(&format!("{url}/w/")).await, 0, "there is a line, of another witness");
-    let asked = asked.await.unwrap();
-    let bodies: Vec<&str> = asked.iter().map(|request| request.split_once("\r\n\r\n").unwrap().1).collect();
-    assert!(asked.iter().all(|request| request.starts_with("POST /w/add-checkpoint HTTP/1.1\r\n")), "{asked:?}");
-    assert_eq!(bodies[0], format!("old 0\n\n{}", sealed.checkpoint()));
-    // RFC 6962, 2.1.3: the proof between the trees of 3 and of 7 leaves has four hashes.
-    let (proof, note) = bodies[1].split_once("\n\n").unwrap();
-    assert_eq!((proof.lines().next().unwrap(), proof.lines().count(), note), ("old 3", 5, &*sealed.checkpoint()));
-    assert!(proof.lines().skip(1).all(|hash| hash.len() == 44), "{proof}");
+    // More heads than a tile has.
+    let sealed = Sealed::with(300).await;
+    for old in [3_u64, 255, 256, 257, 300] {
+        let (url, asked) = serve(vec![(409, format!("{old}\n")), (200, OTHER.into())]).await;
+        assert_eq!(sealed.cosign(&format!("{url}/w/")).await, 0, "there is a line, of another witness");
+        let asked = asked.await.unwrap();
+        assert!(asked.iter().all(|request| request.starts_with("POST /w/add-checkpoint HTTP/1.1\r\n")), "{asked:?}");
+        let bodies: Vec<&str> = asked.iter().map(|request| request.split_once("\r\n\r\n").unwrap().1).collect();
+        assert_eq!(bodies[0], format!("old 0\n\n{}", sealed.checkpoint()));
+        let (lines, note) = bodies[1].split_once("\n\n").unwrap();
+        let (first, proof) = lines.split_once('\n').unwrap_or((lines, ""));
+        assert_eq!((first, note), (&*format!("old {old}"), &*sealed.checkpoint()));
+        let proof = proof.lines().map(|hash| Hash::parse_hash(hash).unwrap()).collect();
+        let root = |size: u64| sealed.roots[usize::try_from(size).unwrap() - 1];
+        check_tree(&proof, 300, root(300), old, root(old)).unwrap();
+        assert_eq!(proof.is_empty(), old == 300, "{old}");
+    }
 }
 
 #[tokio::test]

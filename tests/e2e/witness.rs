@@ -138,6 +138,7 @@ async fn checkpoints_are_cosigned_whoever_of_the_witnesses_is_there_and_a_second
     for witness in [&one, &two] {
         witness.knows(&public).await;
     }
+    let keys = (one.key.clone(), two.key.clone());
     two.stop().await;
 
     // One is there, one is not: it is sealed, and told once.
@@ -153,7 +154,7 @@ async fn checkpoints_are_cosigned_whoever_of_the_witnesses_is_there_and_a_second
     let answer = sell(&up, "p2").await;
     let first = receipt(&up, "p2", &answer, &[&one]).await;
     std::fs::write(&path, first.to_string()).unwrap();
-    let asked = ["audit", "prove", &path, "--key", &public, "--witness", &one.key, "--witness", &two.key];
+    let asked = ["audit", "prove", &path, "--key", &public, "--witness", &keys.0, "--witness", &keys.1];
     let why = refused(&asked).await;
     assert!(why.contains("the checkpoint has 1 of the 2 cosignatures that are asked for: w2.example did not cosign it"), "{why}");
     let proven = said(&[&asked[..], &["--quorum", "1"]].concat()).await;
@@ -183,7 +184,7 @@ async fn checkpoints_are_cosigned_whoever_of_the_witnesses_is_there_and_a_second
     // An archive has the cosignatures of its last checkpoint.
     let archive = file("archive");
     run(&["audit", "export", &archive], data.path()).await;
-    let verify = ["audit", "verify", &archive, "--key", &public, "--witness", &one.key, "--witness", &two.key];
+    let verify = ["audit", "verify", &archive, "--key", &public, "--witness", &keys.0, "--witness", &keys.1];
     let verified = said(&verify).await;
     assert!(verified.contains("cosigned by w1.example at ") && verified.contains("cosigned by w2.example at "), "{verified}");
     assert!(said(&verify[..5]).await.contains("archive verified"));
@@ -210,6 +211,6 @@ async fn checkpoints_are_cosigned_whoever_of_the_witnesses_is_there_and_a_second
     let archive = text(&files.path().join("forked")).to_owned();
     run(&["audit", "export", &archive], data.path()).await;
     assert!(said(&["audit", "verify", &archive, "--key", &public]).await.contains("archive verified"), "alone, it can't be told");
-    let why = refused(&["audit", "verify", &archive, "--key", &public, "--witness", &one.key, "--witness", &two.key, "--quorum", "1"]).await;
+    let why = refused(&["audit", "verify", &archive, "--key", &public, "--witness", &keys.0, "--witness", &keys.1, "--quorum", "1"]).await;
     assert!(why.contains("has 0 of the 1 cosignatures that are asked for: w1.example, w2.example did not cosign it"), "{why}");
 }
