@@ -143,14 +143,15 @@ fn a_witness_that_can_be_none_is_told() {
     embedded_postgres::use_ring();
     let parse = |texts: &[String]| Witnesses::parse(texts).err().map(|error| error.to_string()).unwrap_or_default();
     let here = format!("{KEY}@https://w1.example/submit");
-    assert_eq!(parse(&[here.clone()]), "");
+    assert_eq!(parse(std::slice::from_ref(&here)), "");
     for (text, why) in [
         (KEY.to_owned(), "is not VKEY@URL"),
         (format!("{KEY}@ftp://w1.example"), "is not VKEY@URL"),
         (format!("{KEY}@http://"), "has a URL that is none"),
         (format!("{}@http://w1.example", &KEY[1..]), "has an id that is not the one of its name and key"),
     ] {
-        assert!(parse(&[text.clone()]).contains(why), "{text}: {}", parse(&[text]));
+        let told = parse(std::slice::from_ref(&text));
+        assert!(told.contains(why), "{text}: {told}");
     }
     assert!(parse(&[here.clone(), here]).contains("have the same public key"));
 }
