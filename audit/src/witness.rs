@@ -89,8 +89,9 @@ impl Witness {
         let wrong = |why: String| AuditError::Witness(format!("the witness {text:?} {why}"));
         let at = ["@https://", "@http://"].iter().find_map(|scheme| text.find(scheme));
         let (key, url) = at.map(|at| (&text[..at], &text[at + 1..])).ok_or_else(|| wrong("is not VKEY@URL, with a URL of http or https".into()))?;
-        let url = format!("{}/add-checkpoint", url.trim().trim_end_matches('/'));
-        let url = url.parse().map_err(|error| wrong(format!("has a URL that is none: {error}")))?;
+        let no_url = |error| wrong(format!("has a URL that is none: {error}"));
+        let prefix: reqwest::Url = url.trim().parse().map_err(no_url)?;
+        let url = format!("{}/add-checkpoint", prefix.as_str().trim_end_matches('/')).parse().map_err(no_url)?;
         Ok(Self { cosigner: Cosigner::parse(key)?, url, size: 0, told: None })
     }
 

@@ -123,43 +123,87 @@ fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());
-        if entry.path().is_dir() { copy(&entry.path(), &target) } else { drop(std::fs::copy(entry.path(), target).unwrap()) }
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 
-#[tokio::test]
-async fn checkpoints_are_cosigned_whoever_of_the_witnesses_is_there_and_a_second_history_is_not() {
-    embedded_postgres::use_ring();
-    let (data, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let file = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
-    let key = file("audit.key");
-    let public = said(&["audit", "key", ORIGIN, "--file", &key]).await.trim().to_owned();
-    let (one, mut two) = (Witness::start("w1.example").await, Witness::start("w2.example").await);
-    for witness in [&one, &two] {
-        witness.knows(&public).await;
+/// A book to be sealed, and two witnesses that know its log.
+struct Site {
+    data: TempDir,
+    files: TempDir,
+    /// The file of the secret key, and the public one.
+    key: (String, String),
+    one: Witness,
+    two: Witness,
+}
+
+impl Site {
+    async fn new() -> Self {
+        embedded_postgres::use_ring();
+        let (data, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let secret = text(&files.path().join("audit.key")).to_owned();
+        let public = said(&["audit", "key", ORIGIN, "--file", &secret]).await.trim().to_owned();
+        let (one, two) = (Witness::start("w1.example").await, Witness::start("w2.example").await);
+        for witness in [&one, &two] {
+            witness.knows(&public).await;
+        }
+        Self { data, files, key: (secret, public), one, two }
     }
-    let keys = (one.key.clone(), two.key.clone());
-    two.stop().await;
+
+    fn file(&self, name: &str) -> String {
+        text(&self.files.path().join(name)).to_owned()
+    }
+
+    /// `loyalty audit WHAT FILE`, which asks for the cosignatures of both.
+    fn asks(&self, what: &str, file: &str) -> Vec<String> {
+        let (public, one, two) = (&*self.key.1, &*self.one.key, &*self.two.key);
+        ["audit", what, file, "--key", public, "--witness", one, "--witness", two].map(str::to_owned).to_vec()
+    }
+
+    async fn sell(&self, id: &str) {
+        let up = Up::start(self.data.path(), &[]).await;
+        if id == "p1" {
+            assert_eq!(up.put(&format!("{P}/rulebook"), rulebook()).await.0.as_u16(), 201);
+        }
+        sell(&up, id).await;
+        up.stop().await;
+    }
+}
+
+fn strs(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
+}
+
+#[tokio::test]
+async fn checkpoints_are_cosigned_by_those_of_the_witnesses_that_are_there() {
+    let mut site = Site::new().await;
+    site.two.stop().await;
 
     // One is there, one is not: it is sealed, and told once.
-    let told = file("told");
-    let sealing = ["--audit-key", &key, "--seal-seconds", "1", "--witness", &one.flag(), "--witness", &two.flag()];
-    let mut command = loyalty(&[&["up", "--listen", "127.0.0.1:0"][..], &sealing].concat(), data.path());
+    let told = site.file("told");
+    let flags = [site.one.flag(), site.two.flag()];
+    let sealing = ["up", "--listen", "127.0.0.1:0", "--audit-key", &site.key.0, "--seal-seconds", "1", "--witness", &flags[0], "--witness", &flags[1]];
+    let mut command = loyalty(&sealing, site.data.path());
     command.stderr(std::fs::File::create(&told).unwrap());
     let up = Up::run(command).await;
     assert_eq!(up.put(&format!("{P}/rulebook"), rulebook()).await.0.as_u16(), 201);
-    let path = file("receipt.json");
     let answer = sell(&up, "p1").await;
-    receipt(&up, "p1", &answer, &[&one]).await;
+    receipt(&up, "p1", &answer, &[&site.one]).await;
     let answer = sell(&up, "p2").await;
-    let first = receipt(&up, "p2", &answer, &[&one]).await;
+    let first = receipt(&up, "p2", &answer, &[&site.one]).await;
+    let path = site.file("receipt.json");
     std::fs::write(&path, first.to_string()).unwrap();
-    let asked = ["audit", "prove", &path, "--key", &public, "--witness", &keys.0, "--witness", &keys.1];
-    let why = refused(&asked).await;
+    let asks = site.asks("prove", &path);
+    let asks = strs(&asks);
+    let why = refused(&asks).await;
     assert!(why.contains("the checkpoint has 1 of the 2 cosignatures that are asked for: w2.example did not cosign it"), "{why}");
-    let proven = said(&[&asked[..], &["--quorum", "1"]].concat()).await;
+    let proven = said(&[&asks[..], &["--quorum", "1"]].concat()).await;
     assert!(proven.contains("purchase p2 of shop/m1 stands in book") && proven.contains("cosigned by w1.example at "), "{proven}");
-    assert!(!said(&asked[..5]).await.contains("cosigned"), "who asks for none is told of none");
+    assert!(!said(&asks[..5]).await.contains("cosigned"), "who asks for none is told of none");
     let metric = async |name: &str, value: u8| {
         let line = format!("loyalty_witness_cosigned{{witness=\"{name}\"}} {value}");
         let text = up.send(reqwest::Method::GET, "/metrics", None).await.unwrap().text().await.unwrap();
@@ -169,48 +213,57 @@ async fn checkpoints_are_cosigned_whoever_of_the_witnesses_is_there_and_a_second
     metric("w2.example", 0).await;
 
     // Once it is back, it cosigns the same checkpoint, since nothing came after it, and the next one from there.
-    two.go_on().await;
-    let second = receipt(&up, "p2", &answer, &[&one, &two]).await;
+    site.two.go_on().await;
+    let second = receipt(&up, "p2", &answer, &[&site.one, &site.two]).await;
     let checkpoint = |receipt: &Value| receipt["sealed"]["checkpoint"].as_str().unwrap().to_owned();
     assert!(checkpoint(&second).starts_with(&checkpoint(&first)), "{second}");
     let answer = sell(&up, "p3").await;
-    std::fs::write(&path, receipt(&up, "p3", &answer, &[&one, &two]).await.to_string()).unwrap();
-    assert!(said(&asked).await.contains("cosigned by w2.example at "));
+    std::fs::write(&path, receipt(&up, "p3", &answer, &[&site.one, &site.two]).await.to_string()).unwrap();
+    assert!(said(&asks).await.contains("cosigned by w2.example at "));
     metric("w2.example", 1).await;
     up.stop().await;
     let told = std::fs::read_to_string(&told).unwrap();
     assert_eq!(told.matches("the checkpoint has no cosignature of this witness").count(), 1, "{told}");
+}
 
-    // An archive has the cosignatures of its last checkpoint.
-    let archive = file("archive");
-    run(&["audit", "export", &archive], data.path()).await;
-    let verify = ["audit", "verify", &archive, "--key", &public, "--witness", &keys.0, "--witness", &keys.1];
-    let verified = said(&verify).await;
-    assert!(verified.contains("cosigned by w1.example at ") && verified.contains("cosigned by w2.example at "), "{verified}");
-    assert!(said(&verify[..5]).await.contains("archive verified"));
-    let stranger = Witness::start("w3.example").await;
-    let why = refused(&[&verify[..], &["--witness", &stranger.key]].concat()).await;
-    assert!(why.contains("has 2 of the 3 cosignatures that are asked for: w3.example did not cosign it"), "{why}");
-
-    // A process that was just started learns from each witness how far it is. One that does not know the log says so.
-    let seal = data.path().join("seal");
-    copy(&seal, &files.path().join("older"));
-    let up = Up::start(data.path(), &[]).await;
-    sell(&up, "p4").await;
-    up.stop().await;
-    let checkpoint = ["audit", "checkpoint", "--key", &key, "--witness", &one.flag(), "--witness", &two.flag(), "--witness", &stranger.flag()];
-    let sealed = run(&checkpoint, data.path()).await;
+#[tokio::test]
+async fn a_second_history_is_not_cosigned_though_the_same_key_signs_it() {
+    let (site, stranger) = (Site::new().await, Witness::start("w3.example").await);
+    let flags = [site.one.flag(), site.two.flag(), stranger.flag()];
+    let checkpoint = ["audit", "checkpoint", "--key", &site.key.0, "--witness", &flags[0], "--witness", &flags[1], "--witness", &flags[2]];
+    site.sell("p1").await;
+    let sealed = run(&checkpoint, site.data.path()).await;
     assert!(sealed.contains("cosigned by 2 of 3 witnesses") && sealed.contains("it does not know the log \"test.example/book\""), "{sealed}");
 
-    // Sealed anew from an older copy, the same book is another history: no witness cosigns it.
+    // An archive has the cosignatures of its last checkpoint.
+    let archive = site.file("archive");
+    run(&["audit", "export", &archive], site.data.path()).await;
+    let asks = site.asks("verify", &archive);
+    let asks = strs(&asks);
+    let verified = said(&asks).await;
+    assert!(verified.contains("cosigned by w1.example at ") && verified.contains("cosigned by w2.example at "), "{verified}");
+    assert!(said(&asks[..5]).await.contains("archive verified"));
+    let why = refused(&[&asks[..], &["--witness", &stranger.key]].concat()).await;
+    assert!(why.contains("has 2 of the 3 cosignatures that are asked for: w3.example did not cosign it"), "{why}");
+
+    // A process that was just started learns from each witness how far it is.
+    let (seal, older) = (site.data.path().join("seal"), site.files.path().join("older"));
+    copy(&seal, &older);
+    site.sell("p2").await;
+    let sealed = run(&checkpoint, site.data.path()).await;
+    assert!(sealed.contains("cosigned by 2 of 3 witnesses"), "{sealed}");
+
+    // Sealed anew from an older copy, the same book is another history.
     std::fs::remove_dir_all(&seal).unwrap();
-    copy(&files.path().join("older"), &seal);
-    let forked = run(&checkpoint, data.path()).await;
+    copy(&older, &seal);
+    let forked = run(&checkpoint, site.data.path()).await;
     assert!(forked.contains("cosigned by 0 of 3 witnesses"), "{forked}");
     assert_eq!(forked.matches("it knows another history of this log").count(), 2, "{forked}");
-    let archive = text(&files.path().join("forked")).to_owned();
-    run(&["audit", "export", &archive], data.path()).await;
-    assert!(said(&["audit", "verify", &archive, "--key", &public]).await.contains("archive verified"), "alone, it can't be told");
-    let why = refused(&["audit", "verify", &archive, "--key", &public, "--witness", &keys.0, "--witness", &keys.1, "--quorum", "1"]).await;
+    let archive = site.file("forked");
+    run(&["audit", "export", &archive], site.data.path()).await;
+    let asks = site.asks("verify", &archive);
+    let asks = strs(&asks);
+    assert!(said(&asks[..5]).await.contains("archive verified"), "alone, it can't be told");
+    let why = refused(&[&asks[..], &["--quorum", "1"]].concat()).await;
     assert!(why.contains("has 0 of the 1 cosignatures that are asked for: w1.example, w2.example did not cosign it"), "{why}");
 }
