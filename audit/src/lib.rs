@@ -3,13 +3,15 @@
 //! A **leaf** is the BLAKE3 hash of what stands on the log: a record, an outcome, an entry of the program stream. Each stream of them has a Merkle
 //! tree (RFC 6962, SHA-256). A **head** is a text that says how far each stream had come and what its root was then; the heads are the entries of a
 //! tree of their own, whose signed **checkpoint** (C2SP tlog-checkpoint, signed-note) therefore covers the whole book, and whose tiles
-//! (C2SP tlog-tiles) any tool and witness of transparency logs can follow.
+//! (C2SP tlog-tiles) any tool and witness of transparency logs can follow. Each checkpoint is kept first, then **cosigned** by witnesses (C2SP tlog-witness,
+//! tlog-cosignature).
 //!
 //! Invariants: a head never takes back what an earlier one said; nothing here writes to the book.
 
 mod again;
 mod archive;
 mod by_account;
+mod cosignature;
 mod head;
 mod receipt;
 mod record;
@@ -17,15 +19,18 @@ mod replay;
 mod seal;
 mod tree;
 mod verify;
+mod witness;
 
 pub use again::{Again, Programs};
 pub use archive::{ArchiveLog, export};
+pub use cosignature::Quorum;
 pub use head::Head;
 pub use receipt::{Receipt, Sealed, record_text};
 pub use record::{agrees_with, balanced, follows};
 pub use replay::{Difference, Replayed, Standing, Sums, WhatIf, replay};
 pub use seal::{Key, Sealer, make_key};
-pub use verify::{Verified, extends, verify};
+pub use verify::{Verified, cosigned, extends, verify};
+pub use witness::Witnesses;
 
 use std::path::{Path, PathBuf};
 
@@ -73,6 +78,9 @@ pub enum AuditError {
     /// A key can't be read.
     #[error("the key is not one: {0}; `loyalty audit key` makes one")]
     Key(String),
+    /// A witness, its key or its URL, can't be one.
+    #[error("{0}")]
+    Witness(String),
 }
 
 fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> AuditError {

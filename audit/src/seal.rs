@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::head::{Head, Reached};
 use crate::tree::{Tree, drop_superseded, write};
+use crate::witness::Witnesses;
 use crate::{AuditError, file};
 
 const READ_MAX: usize = 5000;
@@ -243,12 +244,31 @@ impl Sealer {
         }
     }
 
-    /// Seals every so often until `stop` says so, and once more then. It ends sooner where the log is not the one that was sealed.
-    pub async fn run(self, log: Arc<dyn EventLog>, every: Duration, now: fn() -> Moment, mut stop: watch::Receiver<bool>) {
+    /// Asks each of `witnesses` that did not cosign the last checkpoint to do so, and adds what they answer to it; tells how many have cosigned it. The checkpoint is
+    /// kept before any of them sees it: one that was cosigned and then lost could not be signed again, and nothing else would extend it.
+    ///
+    /// # Errors
+    /// [`AuditError`], where the checkpoint can't be read or written; a witness that fails is logged.
+    pub async fn cosign(&self, witnesses: &mut Witnesses) -> Result<usize, AuditError> {
+        let (size, note) = signed(&self.folder)?;
+        if size == 0 || witnesses.count() == 0 {
+            return Ok(0);
+        }
+        witnesses.cosign(&self.folder, size, &note).await
+    }
+
+    /// Seals every so often until `stop` says so, and once more then, each time with the cosignatures of `witnesses`. It ends sooner where the log is not the one
+    /// that was sealed.
+    pub async fn run(self, mut witnesses: Witnesses, log: Arc<dyn EventLog>, every: Duration, now: fn() -> Moment, mut stop: watch::Receiver<bool>) {
         loop {
             let is_last = *stop.borrow_and_update();
             match self.seal(&*log, now()).await {
-                Ok((head, _)) => metrics::gauge!("loyalty_sealed_records").set(f64::from(u32::try_from(head.record_count()).unwrap_or(u32::MAX))),
+                Ok((head, _)) => {
+                    metrics::gauge!("loyalty_sealed_records").set(f64::from(u32::try_from(head.record_count()).unwrap_or(u32::MAX)));
+                    if let Err(error) = self.cosign(&mut witnesses).await {
+                        tracing::error!(error = &error as &dyn std::error::Error, "the checkpoint can't be cosigned; trying again");
+                    }
+                }
                 Err(error @ AuditError::Diverged { .. }) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "the book can't be sealed any more");
                     return;

@@ -44,6 +44,11 @@ impl Tree {
         tlog_tiles::prove_record(self.size, n, self).map_err(wrong)
     }
 
+    /// The proof that the tree begins with that of its first `old` leaves, of which there is one at least.
+    pub(crate) fn prove_extends(&self, old: u64) -> Result<Vec<Hash>, AuditError> {
+        tlog_tiles::prove_tree(self.size, old, self).map_err(wrong)
+    }
+
     /// Leaf `n`, as it stands in its tile.
     pub(crate) fn leaf(&self, n: u64) -> Result<Hash, AuditError> {
         self.tile(stored_hash_index(0, n)).map_err(wrong)

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use event_log::{EventLog, Partition, Position};
 use ledger_core::account::Account;
 use ledger_core::edition::EDITION;
+use ledger_core::time::Moment;
 use ledger_schemas::{Archived, ArchivedRecords, Record, hash};
 use tlog_tiles::{Hash, record_hash};
 
 use crate::again::{Again, Programs};
 use crate::archive::ArchiveLog;
 use crate::by_account::ByAccount;
+use crate::cosignature::Quorum;
 use crate::head::{Head, Reached};
 use crate::record::{agrees_with, balanced, follows};
 use crate::seal::{Key, heads, leaf, leaf_of_hash};
@@ -145,6 +147,15 @@ pub fn extends(archive: &ArchiveLog, key: &Key, earlier: &[u8]) -> Result<u64, A
     } else {
         Err(AuditError::Wrong(format!("the archive does not extend the earlier checkpoint: its first {} heads are others", earlier.size())))
     }
+}
+
+/// Checks that the witnesses of `quorum` cosigned the archive's checkpoint; tells the name of each that did, and when. [`verify`] checks the checkpoint itself.
+///
+/// # Errors
+/// [`AuditError::Wrong`] names those that did not.
+pub fn cosigned(archive: &ArchiveLog, quorum: &Quorum) -> Result<Vec<(String, Moment)>, AuditError> {
+    let path = archive.seal().join("checkpoint");
+    quorum.check(&std::fs::read(&path).map_err(file("read", &path))?)
 }
 
 /// The leaves of the stream `name` as they were sealed: their roots are those that every head names.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ::audit::{ArchiveLog, Key, Receipt, Sealer, make_key};
+use ::audit::{ArchiveLog, Key, Quorum, Receipt, Sealer, Witnesses, make_key};
 use anyhow::{Context, bail, ensure};
 use api::real_now;
 use event_log::EventLog;
@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ledger_core::time::Moment;
 use ledger_schemas::Record;
 
-use crate::args::{AuditAction, DataOptions};
+use crate::args::{AuditAction, DataOptions, QuorumOptions, WitnessOptions};
 use crate::node::Database;
 use crate::objects::{Here, Place};
 use crate::ops::open;
@@ -21,10 +21,10 @@ use crate::{correct, replay};
 pub async fn run(action: AuditAction) -> anyhow::Result<()> {
     match action {
         AuditAction::Key { name, file } => key(&name, &file),
-        AuditAction::Checkpoint { key, data } => checkpoint(&key, &data).await,
+        AuditAction::Checkpoint { key, witnesses: named, data } => checkpoint(&key, witnesses(&named)?, &data).await,
         AuditAction::Export { archive, data } => export(&archive, &data).await,
-        AuditAction::Verify { archive, key, since, against } => verify(&archive, &key, since.as_deref(), against).await,
-        AuditAction::Prove { receipt, key } => prove(&receipt, &key),
+        AuditAction::Verify { archive, key, since, quorum, against } => verify(&archive, &key, since.as_deref(), &quorum, against).await,
+        AuditAction::Prove { receipt, key, quorum } => prove(&receipt, &key, &quorum),
         AuditAction::Replay { rulebook, since, edition_of, csv, correct, server, archive, data } => {
             let asked = correct::Basis::read(rulebook.as_deref(), since.as_deref(), edition_of.as_deref())?;
             let book = Book::open(archive.as_deref(), &data).await?;
@@ -87,13 +87,23 @@ pub fn secret(key: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(key).with_context(|| format!("can't read the key {}: `loyalty audit key NAME` makes one", key.display()))
 }
 
-async fn checkpoint(key: &Path, data: &DataOptions) -> anyhow::Result<()> {
+/// Those that are asked to cosign.
+pub fn witnesses(options: &WitnessOptions) -> anyhow::Result<Witnesses> {
+    embedded_postgres::use_ring();
+    Witnesses::parse(&options.witnesses).context("--witness")
+}
+
+async fn checkpoint(key: &Path, mut witnesses: Witnesses, data: &DataOptions) -> anyhow::Result<()> {
     let folder = data.seal_folder();
     let sealer = Sealer::open(&folder, &secret(key)?)?;
     let (_database, log) = open(data).await?;
     let (head, is_new) = sealer.seal(&*log, real_now()).await?;
     let what = if is_new { "sealed" } else { "sealed before" };
     println!("{} records {what} at {} in {}", head.record_count(), head.at, folder.display());
+    if witnesses.count() > 0 {
+        let cosigned = sealer.cosign(&mut witnesses).await?;
+        println!("cosigned by {cosigned} of {} witnesses", witnesses.count());
+    }
     Ok(())
 }
 
@@ -116,14 +126,30 @@ async fn export(archive: &Path, data: &DataOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The key itself, or a file with it.
-fn public_key(text: &str) -> anyhow::Result<Key> {
-    let text = if Path::new(text).is_file() { std::fs::read_to_string(text)? } else { text.to_owned() };
-    Ok(Key::parse(&text)?)
+/// The key itself, or what is in the file with it.
+fn key_text(text: &str) -> anyhow::Result<String> {
+    if Path::new(text).is_file() { std::fs::read_to_string(text).with_context(|| format!("can't read {text}")) } else { Ok(text.to_owned()) }
 }
 
-async fn verify(folder: &Path, key: &str, since: Option<&Path>, against: Option<String>) -> anyhow::Result<()> {
-    let key = public_key(key)?;
+fn public_key(text: &str) -> anyhow::Result<Key> {
+    Ok(Key::parse(&key_text(text)?)?)
+}
+
+/// Who must have cosigned; none where nobody is named.
+fn quorum(options: &QuorumOptions) -> anyhow::Result<Option<Quorum>> {
+    let keys: Vec<String> = options.witnesses.iter().map(|key| key_text(key)).collect::<anyhow::Result<_>>()?;
+    let quorum = (!keys.is_empty()).then(|| Quorum::of(&keys, options.quorum)).transpose();
+    quorum.context("--witness, --quorum")
+}
+
+fn tell_cosigned(cosigned: &[(String, Moment)]) {
+    for (witness, at) in cosigned {
+        println!("cosigned by {witness} at {at}");
+    }
+}
+
+async fn verify(folder: &Path, key: &str, since: Option<&Path>, witnesses: &QuorumOptions, against: Option<String>) -> anyhow::Result<()> {
+    let (key, quorum) = (public_key(key)?, quorum(witnesses)?);
     let here = Here::of(folder).await?;
     let archive = ArchiveLog::open(&here.folder)?;
     if let Some(since) = since {
@@ -131,6 +157,7 @@ async fn verify(folder: &Path, key: &str, since: Option<&Path>, against: Option<
         let heads = ::audit::extends(&archive, &key, &note).context("--since")?;
         println!("the archive extends the checkpoint of {} heads in {}", heads, since.display());
     }
+    let cosigned = quorum.map_or(Ok(Vec::new()), |quorum| ::audit::cosigned(&archive, &quorum));
     let bar = bar(archive.ends().await?.iter().sum(), "verifying");
     let begin = Instant::now();
     let shown = bar.clone();
@@ -142,6 +169,7 @@ async fn verify(folder: &Path, key: &str, since: Option<&Path>, against: Option<
     let (verified, seconds) = (verified?, begin.elapsed().as_secs_f64());
     bar.finish_and_clear();
     let mut findings = verified.findings;
+    findings.extend(cosigned.as_ref().err().map(ToString::to_string));
     if let Some(url) = against {
         let archive: Arc<dyn EventLog> = Arc::new(archive);
         for model in projectors::read_models() {
@@ -158,6 +186,7 @@ async fn verify(folder: &Path, key: &str, since: Option<&Path>, against: Option<
     let older: u64 = verified.older_editions.values().sum();
     let again = verified.records - older;
     println!("sealed: {} records, by {} checkpoints; {again} decisions were made again and are the same", verified.sealed, verified.heads);
+    tell_cosigned(&cosigned.unwrap_or_default());
     for (edition, records) in &verified.older_editions {
         let release = ledger_core::edition::releases(*edition).unwrap_or("unknown");
         println!("not decided again: {records} records of edition {edition}; release {release} can do that, all else of them is verified");
@@ -168,12 +197,18 @@ async fn verify(folder: &Path, key: &str, since: Option<&Path>, against: Option<
     Ok(())
 }
 
-fn prove(receipt: &Path, key: &str) -> anyhow::Result<()> {
+fn prove(receipt: &Path, key: &str, witnesses: &QuorumOptions) -> anyhow::Result<()> {
+    let quorum = quorum(witnesses)?;
     let text = std::fs::read_to_string(receipt).with_context(|| format!("can't read {}", receipt.display()))?;
     let receipt: Receipt = serde_json::from_str(&text).with_context(|| format!("{} is not a receipt", receipt.display()))?;
     let (record, head) = receipt.check(&public_key(key)?)?;
+    let cosigned = match (quorum, &receipt.sealed) {
+        (Some(quorum), Some(sealed)) => quorum.check(sealed.checkpoint.as_bytes())?,
+        _ => Vec::new(),
+    };
     println!("{} {} of {} stands in book {}", record.command_kind, record.command_id, record.key, head.book);
     println!("at position {} of partition {}, sealed {} among {} records", receipt.position, receipt.partition, head.at, head.record_count());
+    tell_cosigned(&cosigned);
     Ok(())
 }
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use api::{AliasKey, Keys, PublicUrls};
-use audit::{AuditError, Sealer};
+use audit::{AuditError, Sealer, Witnesses};
 use event_log::postgres::connect;
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::args::{ApiOptions, DataOptions};
+use crate::args::{ApiOptions, DataOptions, WitnessOptions};
 
 /// How long the database may take to answer at first.
 const DATABASE_WITHIN: Duration = Duration::from_secs(10);
@@ -122,11 +122,14 @@ pub struct Sealing {
     pub folder: PathBuf,
     /// None while another process seals there.
     pub sealer: Option<Sealer>,
+    /// Who cosigns.
+    pub witnesses: Witnesses,
 }
 
 impl Sealing {
-    /// Reads the key at `key`, to seal in `folder`.
-    pub fn with(key: &Path, folder: PathBuf) -> anyhow::Result<Self> {
+    /// Reads the key at `key`, to seal in `folder` with the cosignatures of `witnesses`.
+    pub fn with(key: &Path, folder: PathBuf, witnesses: &WitnessOptions) -> anyhow::Result<Self> {
+        let witnesses = crate::audit::witnesses(witnesses)?;
         let secret = crate::audit::secret(key)?;
         let sealer = match Sealer::open(&folder, &secret) {
             Err(taken @ AuditError::Taken { .. }) => {
@@ -135,6 +138,6 @@ impl Sealing {
             }
             opened => Some(opened.with_context(|| format!("the key {}", key.display()))?),
         };
-        Ok(Self { secret, folder, sealer })
+        Ok(Self { secret, folder, sealer, witnesses })
     }
 }

@@ -235,7 +235,7 @@ impl Node {
 
     /// Seals the book again and again until the node stops, and once more then; while another process seals there, it waits for its turn.
     pub fn seal(&mut self, sealing: Sealing, every: Duration) {
-        let Sealing { secret, folder, sealer: first } = sealing;
+        let Sealing { secret, folder, sealer: first, witnesses } = sealing;
         let (log, mut stop) = (Arc::clone(&self.log), self.stop.subscribe());
         self.tasks.push(tokio::spawn(async move {
             let sealer = match first {
@@ -243,7 +243,7 @@ impl Node {
                 None => in_turn(&folder, &secret, &mut stop).await,
             };
             if let Some(sealer) = sealer {
-                sealer.run(log, every, real_now, stop).await;
+                sealer.run(witnesses, log, every, real_now, stop).await;
             }
         }));
     }

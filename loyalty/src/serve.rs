@@ -54,9 +54,9 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             node.watch();
             serve_ops(node, door, metrics).await
         }
-        Part::Seal { listen, audit_key, seal_seconds, data } => {
+        Part::Seal { listen, audit_key, seal_seconds, witnesses, data } => {
             let door = Door::at(listen)?;
-            let sealing = Sealing::with(&audit_key, data.seal_folder())?;
+            let sealing = Sealing::with(&audit_key, data.seal_folder(), &witnesses)?;
             let metrics = up::metrics()?;
             let role = Role { share: None, queue_max: 0, models: Models::None };
             let mut node = Node::start(&data, role).await?;

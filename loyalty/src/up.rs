@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::ensure;
 use api::{ApiState, router};
 use axum::Router;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -18,7 +19,8 @@ const RECORDS_BUCKETS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 1
 /// Runs until it is told to stop.
 pub async fn run(options: UpOptions) -> anyhow::Result<()> {
     let door = ApiDoor::at(&options.api, &options.data)?;
-    let sealing = options.audit_key.as_ref().map(|key| Sealing::with(key, options.data.seal_folder())).transpose()?;
+    let sealing = options.audit_key.as_ref().map(|key| Sealing::with(key, options.data.seal_folder(), &options.witnesses)).transpose()?;
+    ensure!(sealing.is_some() || options.witnesses.witnesses.is_empty(), "--witness cosigns what is sealed: name the key to seal with (--audit-key), too");
     let metrics = metrics()?;
     let models = if options.without_projectors { Models::Reads } else { Models::Projects };
     let role = Role { share: Some(options.deciding.share()), queue_max: options.deciding.queue_max, models };

@@ -13,12 +13,12 @@ use crate::support::{Up, loyalty, purchase, rulebook, run};
 
 const P: &str = "/v1/programs/shop";
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
 /// Runs a command that is to fail, and gives what it says.
-async fn refused(arguments: &[&str]) -> String {
+pub async fn refused(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_loyalty")).args(arguments).output().await.unwrap();
     assert!(!output.status.success(), "{arguments:?} does not fail");
     String::from_utf8_lossy(&output.stderr).into_owned()

@@ -46,6 +46,7 @@ async fn a_wrong_flag_is_told_in_one_line_before_anything_starts() {
         (["--alias-key-file", &alias], "64 hexadecimal digits are expected"),
         (["--audit-key", &keys], "the key"),
         (["--audit-key", &nothing], "can't read the key"),
+        (["--witness", "w1.example+00000000+BAAA@http://w1.example"], "name the key to seal with (--audit-key), too"),
         (["--database-url", "postgres://u:secret@127.0.0.1:1/d"], "the database at 127.0.0.1:1 can't be reached"),
         (["--database-url", "no url"], "--database-url (DATABASE_URL) is wrong"),
         (["--listen", "0.0.0.0:0"], "give --api-keys FILE"),

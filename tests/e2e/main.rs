@@ -31,4 +31,5 @@ mod share;
 mod support;
 mod traces;
 mod trail;
+mod witness;
 mod worth;

@@ -15,6 +15,26 @@ pub struct AuditOptions {
     pub action: AuditAction,
 }
 
+/// Those who see that there is one history.
+#[derive(Debug, Clone, Args)]
+pub struct WitnessOptions {
+    /// A witness that is asked to cosign each checkpoint (C2SP tlog-witness), as VKEY@URL: its public key, NAME+ID+KEY, and the URL before /add-checkpoint; several
+    /// with commas.
+    #[arg(long = "witness", env = "LOYALTY_WITNESS", value_name = "VKEY@URL", value_delimiter = ',')]
+    pub witnesses: Vec<String>,
+}
+
+/// Who must have cosigned.
+#[derive(Debug, Clone, Args)]
+pub struct QuorumOptions {
+    /// A witness that is trusted, by its public key: NAME+ID+KEY, or a file with it; several with commas.
+    #[arg(long = "witness", env = "LOYALTY_AUDIT_WITNESS", value_name = "VKEY", value_delimiter = ',')]
+    pub witnesses: Vec<String>,
+    /// How many of the witnesses must have cosigned the checkpoint; all of them if not named.
+    #[arg(long, env = "LOYALTY_AUDIT_QUORUM", requires = "witnesses")]
+    pub quorum: Option<usize>,
+}
+
 /// What an auditor does.
 #[derive(Debug, Clone, Subcommand)]
 pub enum AuditAction {
@@ -31,6 +51,9 @@ pub enum AuditAction {
         /// The file of the secret key.
         #[arg(long, env = "LOYALTY_AUDIT_KEY", default_value = "audit.key")]
         key: PathBuf,
+        /// Who cosigns.
+        #[command(flatten)]
+        witnesses: WitnessOptions,
         /// Where the book is.
         #[command(flatten)]
         data: DataOptions,
@@ -53,6 +76,9 @@ pub enum AuditAction {
         /// An earlier checkpoint, as `loyalty audit checkpoint` or a receipt gives it, that the archive must extend.
         #[arg(long, env = "LOYALTY_AUDIT_SINCE")]
         since: Option<PathBuf>,
+        /// Who must have cosigned it.
+        #[command(flatten)]
+        quorum: QuorumOptions,
         /// A database whose read models must equal the archive's fold.
         #[arg(long, env = "LOYALTY_AUDIT_AGAINST", hide_env_values = true)]
         against: Option<String>,
@@ -64,6 +90,9 @@ pub enum AuditAction {
         /// The public key: NAME+ID+KEY, or a file with it.
         #[arg(long, env = "LOYALTY_AUDIT_PUBLIC_KEY")]
         key: String,
+        /// Who must have cosigned its checkpoint.
+        #[command(flatten)]
+        quorum: QuorumOptions,
     },
     /// Decide the history again under another rulebook and tell what would be different; nothing is written.
     Replay {

@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use analysts::{
     AuditAction, AuditOptions, BuyingModel, ClvAction, ClvOptions, DeclineAction, DeclineModel, DeclineOptions, ExportOptions, PeriodAction, PeriodOptions,
-    ReportOptions,
+    QuorumOptions, ReportOptions, WitnessOptions,
 };
 
 /// An event-sourced loyalty ledger.
@@ -173,6 +173,9 @@ pub struct UpOptions {
     /// How many seconds lie between two checkpoints.
     #[arg(long, env = "LOYALTY_SEAL_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     pub seal_seconds: u64,
+    /// Who cosigns.
+    #[command(flatten)]
+    pub witnesses: WitnessOptions,
     /// Every so many hours, fit lifetime value and assess decline for every program; never if not named.
     #[arg(long, env = "LOYALTY_ESTIMATE_HOURS", value_parser = clap::value_parser!(u64).range(1..=8760))]
     pub estimate_hours: Option<u64>,
@@ -277,6 +280,9 @@ pub enum Part {
         /// How many seconds lie between two checkpoints.
         #[arg(long, env = "LOYALTY_SEAL_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
         seal_seconds: u64,
+        /// Who cosigns.
+        #[command(flatten)]
+        witnesses: WitnessOptions,
         /// Where the book is.
         #[command(flatten)]
         data: DataOptions,
