@@ -10,6 +10,7 @@
 mod again;
 mod archive;
 mod by_account;
+mod contents;
 mod head;
 mod receipt;
 mod record;
