@@ -197,12 +197,12 @@ impl ArchiveLog {
             return Err(AuditError::Wrong(format!("{}: {:?} is not an archive that this version reads", path.display(), manifest.format)));
         }
         let archive = Self { folder: folder.to_owned(), files, manifest, chunks: Mutex::default() };
-        archive.require_counts(&path)?;
+        archive.require_counts()?;
         Ok(archive)
     }
 
     /// Refuses a manifest that tells of more, or less, than there are files for: all that follows goes by its numbers.
-    fn require_counts(&self, path: &Path) -> Result<(), AuditError> {
+    fn require_counts(&self) -> Result<(), AuditError> {
         let streams = [("records", &self.manifest.records), ("outcomes", &self.manifest.outcomes)];
         for (stream, counts) in streams {
             for (partition, count) in (0..).zip(counts) {
@@ -210,16 +210,11 @@ impl ArchiveLog {
                 let files = self.files.under(&folder).filter(|name| name.ends_with(".zst")).count();
                 let wanted = count.div_ceil(CHUNK as u64);
                 if files as u64 != wanted {
-                    let told = format!("tells of {count} {stream} in partition {partition}, which are {wanted} files; there are {files}");
-                    return Err(AuditError::Wrong(format!("{} {told}", path.display())));
+                    return Err(AuditError::Wrong(format!("{folder} has {files} files, {MANIFEST} tells of {count} {stream}, which are {wanted}")));
                 }
             }
         }
-        let programs = self.programs()?.len() as u64;
-        if programs != self.manifest.programs {
-            let told = format!("tells of {} entries of the program stream; there are {programs}", self.manifest.programs);
-            return Err(AuditError::Wrong(format!("{} {told}", path.display())));
-        }
+        require_count(&chunk_name("programs", 0, 0), self.programs()?.len(), self.manifest.programs)?;
         Ok(())
     }
 

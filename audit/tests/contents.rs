@@ -44,15 +44,17 @@ async fn archives(folder: &Path) -> [PathBuf; 2] {
     [old, new]
 }
 
-/// How a finding may name the file: a record's by its partition and position.
+/// Whether a finding names the file, or what it is part of: the tree or stream, a record's partition, the checkpoint.
 fn is_named(findings: &[String], name: &str) -> bool {
-    let parts: Vec<&str> = name.split('/').collect();
-    let place = match parts[..] {
-        ["records", partition, _] => format!("partition {} ", partition.parse::<u16>().unwrap()),
-        ["outcomes" | "programs", ..] | ["seal", "records" | "outcomes" | "programs", ..] => name.strip_prefix("seal/").unwrap_or(name)[..12].to_owned(),
-        _ => name.to_owned(),
+    let parts: Vec<&str> = name.strip_prefix("seal/").unwrap_or(name).split('/').collect();
+    let places = match parts[..] {
+        ["checkpoint"] => vec!["the checkpoint".to_owned()],
+        [stream @ ("records" | "outcomes" | "programs"), partition, ..] => {
+            vec![format!("{stream}/{partition}"), format!("partition {} ", partition.parse::<u16>().unwrap())]
+        }
+        _ => Vec::new(),
     };
-    findings.iter().any(|finding| finding.contains(name) || finding.contains(place.trim_end_matches('/')))
+    findings.iter().any(|finding| finding.contains(name) || places.iter().any(|place| finding.contains(place)))
 }
 
 /// What a packed file unpacks to, with its last byte changed.

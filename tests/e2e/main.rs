@@ -22,6 +22,7 @@ mod limits;
 mod objects;
 mod periods;
 mod queries;
+mod recipes;
 mod redemptions;
 mod refunds;
 mod share;
