@@ -21,6 +21,7 @@ use ledger_schemas::{Archived, ArchivedRecords, v1};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
+use crate::contents::{Files, MANIFEST, SCHEMAS, copy_seal};
 use crate::tree::write;
 use crate::{AuditError, file};
 
@@ -32,10 +33,6 @@ const ROOM_BYTES_MAX: u64 = 64 << 20;
 const RATIO_MAX: u64 = 2000;
 /// More than any chunk has: of 20,000 records, each of 200,000 bytes.
 const CHUNK_BYTES_MAX: u64 = 4 << 30;
-const SCHEMAS: [(&str, &str); 2] = [
-    ("archive.proto", include_str!("../../schemas/proto/loyalty/v1/archive.proto")),
-    ("book.proto", include_str!("../../schemas/proto/loyalty/v1/book.proto")),
-];
 
 /// What an archive says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,11 +43,18 @@ struct Manifest {
     records: Vec<Position>,
     outcomes: Vec<u64>,
     programs: u64,
+    /// Nothing vouches for them, so nothing reads them, and they are written empty: it is a field of the format. A book that is read from an archive has not
+    /// moved, and reads other sources from their beginnings, where what it has already is answered by its id.
     offsets: BTreeMap<String, u64>,
 }
 
-fn chunk_path(folder: &Path, stream: &str, partition: Partition, first: u64) -> PathBuf {
-    folder.join(format!("{stream}/{partition:03}/{first:010}.zst"))
+fn chunk_name(stream: &str, partition: Partition, first: u64) -> String {
+    format!("{stream}/{partition:03}/{first:010}.zst")
+}
+
+/// How many of `count` are in the chunk that begins at `first`.
+pub(crate) fn chunk_len(count: u64, first: u64) -> u64 {
+    count.saturating_sub(first).min(CHUNK as u64)
 }
 
 fn write_chunk(path: &Path, bytes: &[u8]) -> Result<(), AuditError> {
@@ -80,6 +84,10 @@ fn unpack(path: &Path, packed: &[u8]) -> Result<Vec<u8>, AuditError> {
     Ok(bytes)
 }
 
+fn require_count(name: &str, found: usize, told: u64) -> Result<(), AuditError> {
+    if found as u64 == told { Ok(()) } else { Err(AuditError::Wrong(format!("{name} has {found}, {MANIFEST} tells of {told}"))) }
+}
+
 fn damaged(path: &Path, error: &dyn std::error::Error) -> AuditError {
     AuditError::Wrong(format!("{}: {error}", path.display()))
 }
@@ -99,7 +107,7 @@ pub async fn export(log: &dyn EventLog, folder: &Path, seal: Option<&Path>, mut 
     }
     // The seal first: the book only grows, so it has all that was sealed.
     if let Some(seal) = seal {
-        copy_folder(seal, &folder.join("seal"))?;
+        copy_seal(seal, &folder.join("seal"))?;
     }
     let ends = log.ends().await?;
     let mut manifest = Manifest {
@@ -108,14 +116,14 @@ pub async fn export(log: &dyn EventLog, folder: &Path, seal: Option<&Path>, mut 
         records: ends.clone(),
         outcomes: Vec::new(),
         programs: 0,
-        offsets: log.offsets().await?,
+        offsets: BTreeMap::new(),
     };
     let mut count = 0;
     for (partition, end) in (0..).zip(ends) {
         let mut next = 0;
         while next < end {
             let entries = chunk(log, partition, next, end).await?;
-            let path = chunk_path(folder, "records", partition, next);
+            let path = folder.join(chunk_name("records", partition, next));
             next += entries.len() as u64;
             count += entries.len() as u64;
             let mut bytes = Vec::new();
@@ -129,25 +137,25 @@ pub async fn export(log: &dyn EventLog, folder: &Path, seal: Option<&Path>, mut 
             if outcomes.is_empty() {
                 break;
             }
-            let path = chunk_path(folder, "outcomes", partition, next);
+            let path = folder.join(chunk_name("outcomes", partition, next));
             next += outcomes.len() as u64;
-            write_chunk(&path, &bodies(outcomes))?;
+            write_chunk(&path, &bodies(&outcomes))?;
         }
         manifest.outcomes.push(next);
     }
     let programs = log.read_programs(0).await?;
     manifest.programs = programs.len() as u64;
-    write_chunk(&chunk_path(folder, "programs", 0, 0), &bodies(programs))?;
+    write_chunk(&folder.join(chunk_name("programs", 0, 0)), &bodies(&programs))?;
     for (name, text) in SCHEMAS {
         write(&folder.join("schemas").join(name), text.as_bytes())?;
     }
     let manifest = serde_json::to_vec_pretty(&manifest).map_err(|error| AuditError::Wrong(error.to_string()))?;
-    write(&folder.join("manifest.json"), &manifest)?;
+    write(&folder.join(MANIFEST), &manifest)?;
     Ok(count)
 }
 
-fn bodies(bodies: Vec<Vec<u8>>) -> Vec<u8> {
-    bodies.into_iter().flat_map(|body| v1::ArchivedBody { body }.encode_length_delimited_to_vec()).collect()
+fn bodies(bodies: &[Vec<u8>]) -> Vec<u8> {
+    bodies.iter().flat_map(|body| v1::ArchivedBody { body: body.clone() }.encode_length_delimited_to_vec()).collect()
 }
 
 /// A full chunk, or what there is up to `end`.
@@ -164,25 +172,12 @@ async fn chunk(log: &dyn EventLog, partition: Partition, from: Position, end: Po
     Ok(records)
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<(), AuditError> {
-    std::fs::create_dir_all(to).map_err(file("make", to))?;
-    for entry in std::fs::read_dir(from).map_err(file("read", from))? {
-        let entry = entry.map_err(file("read", from))?;
-        let (path, target) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() {
-            copy_folder(&path, &target)?;
-        } else if entry.file_name() != "lock" {
-            std::fs::copy(&path, &target).map_err(file("copy", &path))?;
-        }
-    }
-    Ok(())
-}
-
 type Chunks = HashMap<Partition, (u64, Arc<Vec<Entry>>)>;
 
 /// An archive read as a log; nothing is written to it.
 pub struct ArchiveLog {
     folder: PathBuf,
+    pub(crate) files: Files,
     manifest: Manifest,
     /// The chunk of each partition that was read last.
     chunks: Mutex<Chunks>,
@@ -194,40 +189,32 @@ impl ArchiveLog {
     /// # Errors
     /// [`AuditError`], where it is none.
     pub fn open(folder: &Path) -> Result<Self, AuditError> {
-        let path = folder.join("manifest.json");
+        let files = Files::of(folder)?;
+        let path = folder.join(MANIFEST);
         let bytes = std::fs::read(&path).map_err(file("read", &path))?;
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| AuditError::Wrong(format!("{}: {error}", path.display())))?;
         if manifest.format != "loyalty archive v1" || manifest.records.len() != manifest.outcomes.len() {
             return Err(AuditError::Wrong(format!("{}: {:?} is not an archive that this version reads", path.display(), manifest.format)));
         }
-        let archive = Self { folder: folder.to_owned(), manifest, chunks: Mutex::default() };
-        archive.require_counts(&path)?;
+        let archive = Self { folder: folder.to_owned(), files, manifest, chunks: Mutex::default() };
+        archive.require_counts()?;
         Ok(archive)
     }
 
     /// Refuses a manifest that tells of more, or less, than there are files for: all that follows goes by its numbers.
-    fn require_counts(&self, path: &Path) -> Result<(), AuditError> {
+    fn require_counts(&self) -> Result<(), AuditError> {
         let streams = [("records", &self.manifest.records), ("outcomes", &self.manifest.outcomes)];
         for (stream, counts) in streams {
             for (partition, count) in (0..).zip(counts) {
-                let folder = self.folder.join(format!("{stream}/{partition:03}"));
-                let files = match std::fs::read_dir(&folder) {
-                    Ok(files) => files.filter_map(Result::ok).filter(|file| file.path().extension().is_some_and(|end| end == "zst")).count(),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
-                    Err(error) => return Err(file("read", &folder)(error)),
-                };
+                let folder = format!("{stream}/{partition:03}/");
+                let files = self.files.under(&folder).filter(|name| name.ends_with(".zst")).count();
                 let wanted = count.div_ceil(CHUNK as u64);
                 if files as u64 != wanted {
-                    let told = format!("tells of {count} {stream} in partition {partition}, which are {wanted} files; there are {files}");
-                    return Err(AuditError::Wrong(format!("{} {told}", path.display())));
+                    return Err(AuditError::Wrong(format!("{folder} has {files} files, {MANIFEST} tells of {count} {stream}, which are {wanted}")));
                 }
             }
         }
-        let programs = self.programs()?.len() as u64;
-        if programs != self.manifest.programs {
-            let told = format!("tells of {} entries of the program stream; there are {programs}", self.manifest.programs);
-            return Err(AuditError::Wrong(format!("{} {told}", path.display())));
-        }
+        require_count(&chunk_name("programs", 0, 0), self.programs()?.len(), self.manifest.programs)?;
         Ok(())
     }
 
@@ -241,18 +228,28 @@ impl ArchiveLog {
         self.manifest.records.get(usize::from(partition)).copied().unwrap_or(0)
     }
 
-    /// The records of the chunk that begins at `first`, one behind the other.
-    pub(crate) fn chunk(&self, partition: Partition, first: u64) -> Result<Vec<u8>, AuditError> {
-        read_chunk(&chunk_path(&self.folder, "records", partition, first))
+    /// The files of the book itself.
+    pub(crate) fn chunk_names(&self) -> impl Iterator<Item = String> {
+        let streams = [("records", &self.manifest.records), ("outcomes", &self.manifest.outcomes)];
+        let partitions = streams.into_iter().flat_map(|(stream, counts)| (0..).zip(counts).map(move |(partition, count)| (stream, partition, *count)));
+        let chunks = partitions.flat_map(|(stream, partition, count)| (0..count).step_by(CHUNK).map(move |first| chunk_name(stream, partition, first)));
+        chunks.chain([chunk_name("programs", 0, 0)])
+    }
+
+    /// The records of the chunk that begins at `first`, one behind the other; and its name.
+    pub(crate) fn chunk(&self, partition: Partition, first: u64) -> Result<(String, Vec<u8>), AuditError> {
+        let name = chunk_name("records", partition, first);
+        Ok((name.clone(), read_chunk(&self.folder.join(name))?))
     }
 
     fn records(&self, partition: Partition, first: u64) -> Result<Vec<Entry>, AuditError> {
-        let path = chunk_path(&self.folder, "records", partition, first);
-        let (bytes, mut entries) = (read_chunk(&path)?, Vec::with_capacity(CHUNK));
+        let (name, bytes) = self.chunk(partition, first)?;
+        let (path, mut entries) = (self.folder.join(&name), Vec::with_capacity(CHUNK));
         for record in ArchivedRecords(&bytes) {
             let Archived { position, account, account_seq, body } = record.map_err(|error| damaged(&path, &error))?;
             entries.push(Entry { position, account: account.into(), account_seq, body: body.into() });
         }
+        require_count(&name, entries.len(), chunk_len(self.end(partition), first))?;
         Ok(entries)
     }
 
@@ -263,20 +260,33 @@ impl ArchiveLog {
 
     /// All outcomes of `partition`.
     pub(crate) fn outcomes(&self, partition: Partition) -> Result<Vec<Vec<u8>>, AuditError> {
-        let end = self.manifest.outcomes.get(usize::from(partition)).copied().unwrap_or(0);
         let mut all = Vec::new();
-        for first in (0..end).step_by(CHUNK) {
-            all.extend(self.bodies("outcomes", partition, first)?);
+        for first in (0..self.outcomes_end(partition)).step_by(CHUNK) {
+            all.extend(self.outcomes_from(partition, first)?);
         }
         Ok(all)
     }
 
+    /// Those of the chunk that begins at `first`.
+    fn outcomes_from(&self, partition: Partition, first: u64) -> Result<Vec<Vec<u8>>, AuditError> {
+        let bodies = self.bodies("outcomes", partition, first)?;
+        require_count(&chunk_name("outcomes", partition, first), bodies.len(), chunk_len(self.outcomes_end(partition), first))?;
+        Ok(bodies)
+    }
+
+    fn outcomes_end(&self, partition: Partition) -> u64 {
+        self.manifest.outcomes.get(usize::from(partition)).copied().unwrap_or(0)
+    }
+
     fn bodies(&self, stream: &str, partition: Partition, first: u64) -> Result<Vec<Vec<u8>>, AuditError> {
-        let path = chunk_path(&self.folder, stream, partition, first);
+        let path = self.folder.join(chunk_name(stream, partition, first));
         let bytes = read_chunk(&path)?;
         let (mut rest, mut bodies) = (bytes.as_slice(), Vec::new());
         while !rest.is_empty() {
             bodies.push(v1::ArchivedBody::decode_length_delimited(&mut rest).map_err(|error| damaged(&path, &error))?.body);
+        }
+        if self::bodies(&bodies) != bytes {
+            return Err(AuditError::Wrong(format!("{} has more in it than its entries", path.display())));
         }
         Ok(bodies)
     }
@@ -333,11 +343,11 @@ impl EventLog for ArchiveLog {
     }
 
     async fn read_outcomes(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Vec<u8>>, LogError> {
-        if from >= self.manifest.outcomes.get(usize::from(partition)).copied().unwrap_or(0) {
+        if from >= self.outcomes_end(partition) {
             return Ok(Vec::new());
         }
         let within = from % CHUNK as u64;
-        let bodies = self.bodies("outcomes", partition, from - within).map_err(failed)?;
+        let bodies = self.outcomes_from(partition, from - within).map_err(failed)?;
         Ok(bodies.into_iter().skip(usize::try_from(within).unwrap_or(usize::MAX)).take(max).collect())
     }
 
@@ -351,7 +361,7 @@ impl EventLog for ArchiveLog {
     }
 
     async fn offsets(&self) -> Result<BTreeMap<String, u64>, LogError> {
-        Ok(self.manifest.offsets.clone())
+        Ok(BTreeMap::new())
     }
 
     async fn wait_beyond(&self, ends: &[Position], patience: Duration) -> Result<bool, LogError> {

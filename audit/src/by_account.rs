@@ -52,19 +52,18 @@ impl ByAccount {
         Ok(Self { shares, hasher: RandomState::new() })
     }
 
-    /// Takes the partition's next record.
-    pub(crate) fn push(&mut self, record: &Archived<'_>) -> Result<(), AuditError> {
+    /// Takes the partition's next record; tells how many bytes it has in an archive.
+    pub(crate) fn push(&mut self, record: &Archived<'_>) -> Result<usize, AuditError> {
         let of = self.hasher.hash_one(record.account) % self.shares.len() as u64;
         let share = &mut self.shares[usize::try_from(of).unwrap_or(0)];
+        let before = share.bytes.len();
         record.encode(&mut share.bytes);
-        match &mut share.file {
-            Some(file) if share.bytes.len() > WRITE_BYTES => {
-                file.write_all(&share.bytes).map_err(spilled("write to"))?;
-                share.bytes.clear();
-                Ok(())
-            }
-            _ => Ok(()),
+        let length = share.bytes.len() - before;
+        if let Some(file) = share.file.as_mut().filter(|_| share.bytes.len() > WRITE_BYTES) {
+            file.write_all(&share.bytes).map_err(spilled("write to"))?;
+            share.bytes.clear();
         }
+        Ok(length)
     }
 
     /// Calls `each` with the records of one account after the other.
@@ -89,7 +88,7 @@ fn of_file(mut file: File, last: &[u8]) -> Result<ByAccount, AuditError> {
     bytes.extend(last);
     let count = ArchivedRecords(&bytes).count() as u64;
     let mut sorted = ByAccount::in_memory(count.div_ceil(CACHED_RECORDS));
-    ArchivedRecords(&bytes).try_for_each(|record| sorted.push(&record.map_err(unreadable)?))?;
+    ArchivedRecords(&bytes).try_for_each(|record| sorted.push(&record.map_err(unreadable)?).map(drop))?;
     Ok(sorted)
 }
 

@@ -11,6 +11,7 @@
 mod again;
 mod archive;
 mod by_account;
+mod contents;
 mod cosignature;
 mod head;
 mod receipt;

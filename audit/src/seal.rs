@@ -317,17 +317,21 @@ impl Sealer {
     /// Enters the last head of `bundle` after `before` others and signs the tree of them.
     fn enter(&self, before: u64, bundle: &[String]) -> Result<(), AuditError> {
         let mut tree = Tree::open(&self.folder, before);
-        let bytes = |text: &String| [&u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes()[..], text.as_bytes()].concat();
         tree.push(record_hash(bundle.last().map(String::as_bytes).unwrap_or_default()))?;
         let (size, root) = (tree.size, tree.root()?);
         tree.write()?;
-        let entries: Vec<u8> = bundle.iter().flat_map(bytes).collect();
+        let entries: Vec<u8> = bundle.iter().flat_map(|text| entry(text)).collect();
         let checkpoint = Checkpoint::new(self.signer.name(), size, root, "").map_err(|_| AuditError::Key("its name can't be an origin".into()))?;
         let mut note = Note::new(&checkpoint.to_bytes(), &[]).map_err(|error| AuditError::Wrong(error.to_string()))?;
         note.add_sigs(&[&self.signer]).map_err(|error| AuditError::Wrong(error.to_string()))?;
         write(&bundle_path(&self.folder, before / BUNDLE, bundle.len() as u64), &entries)?;
         write(&self.folder.join("checkpoint"), &note.to_bytes())
     }
+}
+
+/// A head as it stands in a bundle: its length in two bytes, then its text.
+pub(crate) fn entry(text: &str) -> Vec<u8> {
+    [&u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes()[..], text.as_bytes()].concat()
 }
 
 /// The leaf of what stands on the log as `body`.

@@ -9,7 +9,8 @@ use tlog_tiles::{Error, Hash, HashReader, Tile, node_hash, stored_hash_index, st
 
 use crate::{AuditError, file};
 
-const HEIGHT: u8 = 8;
+/// A tile has the hashes of 2^8 nodes.
+pub(crate) const HEIGHT: u8 = 8;
 
 /// A tree whose tiles are in a folder.
 pub(crate) struct Tree {
@@ -62,10 +63,20 @@ impl Tree {
             let tile = Tile::new(HEIGHT, 0, first >> HEIGHT, u32::try_from(width).unwrap_or(0), false);
             let path = self.folder.join(path(&tile));
             let width = usize::try_from(width).unwrap_or(0);
-            let data = read_tile(&path, width).ok_or_else(|| AuditError::Wrong(format!("{} is missing, or has fewer than {width} hashes", path.display())))?;
+            let data = read_tile(&path, width).ok_or_else(|| missing(&path, width))?;
             leaves.extend(data.as_chunks::<32>().0.iter().map(|hash| Hash(*hash)));
         }
         Ok(leaves)
+    }
+
+    /// Writes its tiles into `folder`, and no others.
+    pub(crate) fn copy(&self, folder: &Path) -> Result<(), AuditError> {
+        for (name, width) in tiles(self.written) {
+            let (from, to) = (self.folder.join(&name), folder.join(&name));
+            let data = read_tile(&from, width).ok_or_else(|| missing(&from, width))?;
+            to.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&to, data)).map_err(file("write", &to))?;
+        }
+        Ok(())
     }
 
     /// Writes the tiles that are new.
@@ -104,6 +115,15 @@ impl HashReader for Tree {
     fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, Error> {
         indexes.iter().map(|index| self.new.get(index).map_or_else(|| self.tile(*index), |hash| Ok(*hash))).collect()
     }
+}
+
+/// The tiles of a tree of `size` leaves: their paths within its folder, and how many hashes each has.
+pub(crate) fn tiles(size: u64) -> impl Iterator<Item = (String, usize)> {
+    Tile::new_tiles(HEIGHT, 0, size).into_iter().map(|tile| (path(&tile), usize::try_from(tile.width()).unwrap_or(0)))
+}
+
+fn missing(path: &Path, width: usize) -> AuditError {
+    AuditError::Wrong(format!("{} is missing, or has not {width} hashes", path.display()))
 }
 
 /// As C2SP tlog-tiles names it, where the height is always 8.
@@ -159,7 +179,8 @@ pub(crate) fn drop_superseded(folder: &Path, sizes: [u64; 2]) -> Result<(), Audi
 /// The bytes of the tile at `path`; of a partial one, the beginning of a wider one where it is gone, as a sealer that was interrupted leaves it.
 fn read_tile(path: &Path, width: usize) -> Option<Vec<u8>> {
     if let Ok(data) = std::fs::read(path) {
-        return Some(data);
+        // Where a tile ends is not told elsewhere: one that was cut would leave what comes after it unsealed.
+        return (data.len() == width * 32).then_some(data);
     }
     let partials = path.parent().filter(|folder| folder.extension().is_some_and(|end| end == "p"))?;
     let wider = std::fs::read_dir(partials).ok().into_iter().flatten().filter_map(Result::ok).map(|file| file.path());
@@ -176,17 +197,32 @@ pub(crate) struct Frontier {
     size: u64,
     /// The roots of the full subtrees, the largest first.
     full: Vec<Hash>,
+    /// The nodes that stand in tiles above the leaves: by their level, from 1.
+    above: Vec<Vec<Hash>>,
 }
 
 impl Frontier {
     pub(crate) fn push(&mut self, leaf: Hash) {
         let mut hash = leaf;
-        for _ in 0..self.size.trailing_ones() {
+        for height in 1..=self.size.trailing_ones() {
             let left = self.full.pop().expect("a one bit of the size is a full subtree");
             hash = node_hash(left, hash);
+            if height % u32::from(HEIGHT) == 0 {
+                let level = usize::try_from(height / u32::from(HEIGHT)).unwrap_or(usize::MAX);
+                self.above.resize_with(self.above.len().max(level), Vec::new);
+                self.above[level - 1].push(hash);
+            }
         }
         self.full.push(hash);
         self.size += 1;
+    }
+
+    /// The nodes of the tiles at `level`, where that of `leaves` is 0.
+    pub(crate) fn level<'a>(&'a self, level: u8, leaves: &'a [Hash]) -> &'a [Hash] {
+        match usize::from(level).checked_sub(1) {
+            None => leaves,
+            Some(above) => self.above.get(above).map(Vec::as_slice).unwrap_or_default(),
+        }
     }
 
     pub(crate) fn root(&self) -> Hash {

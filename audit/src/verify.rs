@@ -11,9 +11,10 @@ use ledger_schemas::{Archived, ArchivedRecords, Record, hash};
 use tlog_tiles::{Hash, record_hash};
 
 use crate::again::{Again, Programs};
-use crate::archive::ArchiveLog;
+use crate::archive::{ArchiveLog, chunk_len};
 use crate::by_account::ByAccount;
 use crate::cosignature::Quorum;
+use crate::contents::MANIFEST;
 use crate::head::{Head, Reached};
 use crate::record::{agrees_with, balanced, follows};
 use crate::seal::{Key, heads, leaf, leaf_of_hash};
@@ -33,6 +34,10 @@ pub struct Verified {
     pub outcomes: u64,
     /// Records that the signed checkpoint covers.
     pub sealed: u64,
+    /// Refused commands that it does not cover.
+    pub unsealed_outcomes: u64,
+    /// Entries of the program stream that it does not cover.
+    pub unsealed_programs: u64,
     /// How many checkpoints there were.
     pub heads: usize,
     /// Records of older editions than this release decides by, by edition: all of them was checked but the decision itself.
@@ -48,36 +53,42 @@ impl Verified {
         }
     }
 
+    fn find_all(&mut self, all: Vec<String>) {
+        all.into_iter().for_each(|what| self.find(what));
+    }
+
     fn join(&mut self, other: Self) {
         self.records += other.records;
         self.accounts += other.accounts;
         self.outcomes += other.outcomes;
+        self.unsealed_outcomes += other.unsealed_outcomes;
         for (edition, records) in other.older_editions {
             *self.older_editions.entry(edition).or_default() += records;
         }
-        other.findings.into_iter().for_each(|what| self.find(what));
+        self.find_all(other.findings);
     }
 }
 
-/// Verifies `archive` with `key`: sequence, chain, trees, signature, postings, balances, and that every decision of this release's edition, made
+/// Verifies `archive` with `key`: its files, sequence, chain, trees, signature, postings, balances, and that every decision of this release's edition, made
 /// again, comes to what was recorded. `progress` hears how many records were read.
 ///
 /// # Errors
 /// [`AuditError`], where the archive can't be read at all.
 pub fn verify(archive: &ArchiveLog, key: &Key, progress: &(dyn Fn(u64) + Sync)) -> Result<Verified, AuditError> {
     let mut verified = Verified::default();
-    let heads = match signed_heads(archive, key) {
+    let heads = match signed_heads(archive, key, &mut verified) {
         Ok(heads) => heads,
         Err(error) => {
             verified.find(error.to_string());
             Vec::new()
         }
     };
+    verified.find_all(archive.files.check(archive.chunk_names(), &heads));
     verified.heads = heads.len();
     verified.sealed = heads.last().map_or(0, Head::record_count);
     let bodies = archive.programs()?;
     let reached: Vec<Reached> = heads.iter().map(|head| head.programs).collect();
-    stream(archive, "programs/000", "entry of the program stream", &bodies, &reached, &mut verified);
+    verified.unsealed_programs = stream(archive, "programs/000", "entry of the program stream", &bodies, &reached, &mut verified);
     let programs = match Programs::read(&bodies) {
         Ok(programs) => programs,
         Err(error) => {
@@ -109,21 +120,28 @@ pub fn verify(archive: &ArchiveLog, key: &Key, progress: &(dyn Fn(u64) + Sync)) 
 }
 
 /// The heads that the signed checkpoint covers.
-fn signed_heads(archive: &ArchiveLog, key: &Key) -> Result<Vec<Head>, AuditError> {
+fn signed_heads(archive: &ArchiveLog, key: &Key, verified: &mut Verified) -> Result<Vec<Head>, AuditError> {
     let path = archive.seal().join("checkpoint");
     let note = std::fs::read(&path).map_err(file("read", &path))?;
     let checkpoint = key.open(&note)?;
     let texts = heads(&archive.seal(), checkpoint.size())?;
+    let leaves: Vec<Hash> = texts.iter().map(|text| record_hash(text.as_bytes())).collect();
     let mut frontier = Frontier::default();
-    texts.iter().for_each(|text| frontier.push(record_hash(text.as_bytes())));
+    leaves.iter().for_each(|leaf| frontier.push(*leaf));
     if frontier.root() != *checkpoint.hash() {
-        return Err(AuditError::Wrong("the heads are not those that were signed".into()));
+        return Err(AuditError::Wrong("the heads in seal/tile/entries are not those that were signed in seal/checkpoint".into()));
     }
+    verified.find_all(archive.files.altered_tiles("", &leaves, &frontier, &texts));
     let heads: Vec<Head> = texts.iter().map(|text| Head::parse(text)).collect::<Result<_, _>>()?;
-    match heads.iter().find(|head| head.book != archive.book_id()) {
-        Some(head) => Err(AuditError::Wrong(format!("the seal is of book {}, the archive of {}", head.book, archive.book_id()))),
-        None => Ok(heads),
+    let partitions = usize::from(archive.partitions());
+    if let Some(head) = heads.iter().find(|head| head.book != archive.book_id()) {
+        return Err(AuditError::Wrong(format!("the seal is of book {}, {MANIFEST} of {}", head.book, archive.book_id())));
     }
+    // A book has as many for ever: one that was left out with all its files would not be missed else.
+    if let Some(head) = heads.iter().find(|head| [head.records.len(), head.outcomes.len()] != [partitions; 2]) {
+        return Err(AuditError::Wrong(format!("the seal is of {} partitions, {MANIFEST} of {partitions}", head.records.len())));
+    }
+    Ok(heads)
 }
 
 /// Proves that the archive's seal extends the checkpoint in `earlier`, a signed note that somebody kept; tells how many heads that one covers.
@@ -158,8 +176,22 @@ pub fn cosigned(archive: &ArchiveLog, quorum: &Quorum) -> Result<Vec<(String, Mo
     quorum.check(&std::fs::read(&path).map_err(file("read", &path))?)
 }
 
-/// The leaves of the stream `name` as they were sealed: their roots are those that every head names.
-fn sealed_leaves(archive: &ArchiveLog, name: &str, reached: &[Reached]) -> Result<Vec<Hash>, String> {
+/// The leaves of the stream `name` as they were sealed; none where they are not.
+fn sealed_leaves(archive: &ArchiveLog, name: &str, reached: &[Reached], verified: &mut Verified) -> Vec<Hash> {
+    match rooted(archive, name, reached) {
+        Ok((leaves, grown)) => {
+            verified.find_all(archive.files.altered_tiles(&format!("{name}/"), &leaves, &grown, &[]));
+            leaves
+        }
+        Err(wrong) => {
+            verified.find(wrong);
+            Vec::new()
+        }
+    }
+}
+
+/// The leaves in the tiles of the stream `name`: their roots are those that every head names.
+fn rooted(archive: &ArchiveLog, name: &str, reached: &[Reached]) -> Result<(Vec<Hash>, Frontier), String> {
     let size = reached.last().map_or(0, |(size, _)| *size);
     let leaves = Tree::open(&archive.seal().join(name), size).leaves().map_err(|error| format!("{name}: {error}"))?;
     let mut heads = reached.iter().skip_while(|(size, _)| *size == 0).peekable();
@@ -172,15 +204,15 @@ fn sealed_leaves(archive: &ArchiveLog, name: &str, reached: &[Reached]) -> Resul
             }
         }
     }
-    Ok(leaves)
+    match heads.next() {
+        Some((size, _)) => Err(format!("{name}: a head of {size} was signed after a larger one: one of them is false")),
+        None => Ok((leaves, frontier)),
+    }
 }
 
-/// A stream without more in it than its bytes.
-fn stream(archive: &ArchiveLog, name: &str, what: &str, bodies: &[Vec<u8>], reached: &[Reached], verified: &mut Verified) {
-    let sealed = sealed_leaves(archive, name, reached).unwrap_or_else(|wrong| {
-        verified.find(wrong);
-        Vec::new()
-    });
+/// A stream without more in it than its bytes; tells how many of them are not sealed.
+fn stream(archive: &ArchiveLog, name: &str, what: &str, bodies: &[Vec<u8>], reached: &[Reached], verified: &mut Verified) -> u64 {
+    let sealed = sealed_leaves(archive, name, reached, verified);
     if bodies.len() < sealed.len() {
         verified.find(format!("{name}: {} were sealed, {} are here", sealed.len(), bodies.len()));
     }
@@ -189,6 +221,7 @@ fn stream(archive: &ArchiveLog, name: &str, what: &str, bodies: &[Vec<u8>], reac
             verified.find(format!("{name}: {what} {n} is not the one that was sealed"));
         }
     }
+    bodies.len().saturating_sub(sealed.len()) as u64
 }
 
 fn one(archive: &ArchiveLog, partition: Partition, heads: &[Head], programs: &Programs, told: &dyn Fn(u64), verified: &mut Verified) -> Result<(), AuditError> {
@@ -199,35 +232,17 @@ fn one(archive: &ArchiveLog, partition: Partition, heads: &[Head], programs: &Pr
         Ok(outcomes) => {
             verified.outcomes += outcomes.len() as u64;
             let (name, reached) = (format!("outcomes/{partition:03}"), of(|head| &head.outcomes));
-            stream(archive, &name, "refused command", &outcomes, &reached, verified);
+            verified.unsealed_outcomes += stream(archive, &name, "refused command", &outcomes, &reached, verified);
         }
         Err(error) => verified.find(error.to_string()),
     }
     let (name, reached) = (format!("records/{partition:03}"), of(|head| &head.records));
-    let sealed = sealed_leaves(archive, &name, &reached).unwrap_or_else(|wrong| {
-        verified.find(wrong);
-        Vec::new()
-    });
-    let end = archive.end(partition);
-    let (mut sorted, mut next) = (ByAccount::new(end)?, 0);
+    let sealed = sealed_leaves(archive, &name, &reached, verified);
+    let mut sorted = ByAccount::new(archive.end(partition))?;
     let mut book = Book { partition, sealed, again: Again::new(programs), wrong: Vec::new(), older_editions: BTreeMap::new() };
-    for first in archive.chunk_starts(partition) {
-        let bytes = archive.chunk(partition, first).unwrap_or_else(|error| {
-            verified.find(error.to_string());
-            Vec::new()
-        });
-        for record in ArchivedRecords(&bytes) {
-            match record {
-                Ok(record) => {
-                    if record.position != next {
-                        book.find(&record, format!("position {next} should stand here: a record was dropped, repeated or moved"));
-                    }
-                    next = record.position + 1;
-                    sorted.push(&record)?;
-                }
-                Err(error) => verified.find(format!("partition {partition}, after position {next}: {error}")),
-            }
-        }
+    let next = read(archive, &mut book, &mut sorted, verified)?;
+    if next < book.sealed.len() as u64 {
+        verified.find(format!("{name}: {} were sealed, {next} are here", book.sealed.len()));
     }
     sorted.each(&mut |records| {
         book.account(records);
@@ -241,11 +256,42 @@ fn one(archive: &ArchiveLog, partition: Partition, heads: &[Head], programs: &Pr
     for (position, account, what) in book.wrong {
         verified.find(format!("partition {partition} position {position} account {account}: {what}"));
     }
-    let expected = end.max(book.sealed.len() as u64);
-    if next != expected {
-        verified.find(format!("partition {partition} ends at {next}, {expected} records were told or sealed"));
-    }
     Ok(())
+}
+
+/// Reads all records of the book's partition into `sorted`: each where it should be, and in each file as many as it should have. Tells how many there are.
+fn read(archive: &ArchiveLog, book: &mut Book<'_>, sorted: &mut ByAccount, verified: &mut Verified) -> Result<Position, AuditError> {
+    let (partition, mut next) = (book.partition, 0);
+    for first in archive.chunk_starts(partition) {
+        let (name, bytes) = match archive.chunk(partition, first) {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                verified.find(error.to_string());
+                continue;
+            }
+        };
+        let (mut count, mut length) = (0, 0);
+        for record in ArchivedRecords(&bytes) {
+            match record {
+                Ok(record) => {
+                    if record.position != next {
+                        book.find(&record, format!("position {next} should stand here: a record was dropped, repeated or moved"));
+                    }
+                    next = record.position.saturating_add(1);
+                    count += 1;
+                    length += sorted.push(&record)?;
+                }
+                Err(error) => verified.find(format!("{name}, after position {next}: {error}")),
+            }
+        }
+        let told = chunk_len(archive.end(partition), first);
+        if count != told {
+            verified.find(format!("{name} has {count}, {MANIFEST} tells of {told}"));
+        } else if length != bytes.len() {
+            verified.find(format!("{name} has more in it than its records"));
+        }
+    }
+    Ok(next)
 }
 
 /// A partition, account by account.

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use audit::{AuditError, Head, Key, Sealed, Sealer, make_key};
+use audit::{ArchiveLog, AuditError, Head, Key, Sealed, Sealer, export, make_key, verify};
 use event_log::memory::MemoryLog;
 use event_log::{Batch, EventLog, NewOutcome, NewRecord, Partition, Position};
 use ledger_core::time::Moment;
@@ -78,6 +78,31 @@ async fn every_receipt_holds_whenever_it_was_made() {
     assert_eq!(Sealed::of(folder.path(), 0, 750).unwrap(), None, "what is not there is not proven");
     let (_, other) = make_key("test.example/book");
     assert!(early[0].check(&Key::parse(&other).unwrap()).is_err(), "by another key of the same name nothing is");
+    tiles_of_every_level_are_compared(&log, folder.path(), &key).await;
+}
+
+/// Those above the leaves, which no root needs, and bundles that are full. The records of this log say nothing, so each of them is found.
+async fn tiles_of_every_level_are_compared(log: &MemoryLog, seal: &Path, key: &Key) {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("archive");
+    export(log, &archive, Some(seal), |_| {}).await.unwrap();
+    let of_the_seal = || {
+        let verified = verify(&ArchiveLog::open(&archive).unwrap(), key, &|_| {}).unwrap();
+        verified.findings.into_iter().filter(|finding| !finding.starts_with("partition ")).collect::<Vec<_>>()
+    };
+    assert_eq!(of_the_seal(), Vec::<String>::new());
+    for name in ["seal/tile/0/000", "seal/tile/0/001.p/44", "seal/tile/1/000.p/1", "seal/tile/entries/000", "seal/tile/entries/001.p/44"] {
+        let path = archive.join(name);
+        let honest = std::fs::read(&path).unwrap();
+        let mut altered = honest.clone();
+        *altered.last_mut().unwrap() ^= 1;
+        for altered in [altered, honest[..honest.len() - 1].to_vec(), [&honest[..], &[0; 32]].concat()] {
+            std::fs::write(&path, altered).unwrap();
+            let found = of_the_seal();
+            assert!(found.iter().any(|finding| finding.contains(name.rsplit_once("/0").unwrap().0)), "{name}: {found:?}");
+        }
+        std::fs::write(&path, honest).unwrap();
+    }
 }
 
 /// What is signed is never extended by who did not sign it, nor over other heads.

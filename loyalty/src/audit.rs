@@ -191,8 +191,14 @@ async fn verify(folder: &Path, key: &str, since: Option<&Path>, witnesses: &Quor
         let release = ledger_core::edition::releases(*edition).unwrap_or("unknown");
         println!("not decided again: {records} records of edition {edition}; release {release} can do that, all else of them is verified");
     }
-    if verified.sealed < verified.records {
-        println!("not sealed yet when this was archived: the last {} records", verified.records - verified.sealed);
+    let unsealed = [
+        (verified.records.saturating_sub(verified.sealed), "records"),
+        (verified.unsealed_outcomes, "refused commands"),
+        (verified.unsealed_programs, "entries of the program stream"),
+    ];
+    let unsealed: Vec<String> = unsealed.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if !unsealed.is_empty() {
+        println!("not sealed yet when this was archived: the last {}", unsealed.join(", "));
     }
     Ok(())
 }

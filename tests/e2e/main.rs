@@ -25,6 +25,7 @@ mod objects;
 mod openapi;
 mod periods;
 mod queries;
+mod recipes;
 mod redemptions;
 mod refunds;
 mod share;
