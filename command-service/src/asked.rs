@@ -68,7 +68,7 @@ impl Book {
                 let account = self.accounts.get(&key, &program)?.account();
                 let named = account.purchases.iter().find(|state| Some(&state.purchase.purchase_id) == purchase.as_ref());
                 let account = postcard::to_stdvec(&(account, Vec::from_iter(named))).unwrap_or_default();
-                let reply = match limits::require("answer", account.len(), limits::ANSWER_BYTES_MAX) {
+                let reply = match limits::require("answer", account.len(), self.limits.answer_bytes) {
                     Ok(()) => Kind::Snapshot(v1::Snapshot { account, now_us: now.as_micros() }),
                     Err(refusal) => refused(&refusal),
                 };

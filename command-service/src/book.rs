@@ -22,7 +22,7 @@ use crate::accounts::Accounts;
 use crate::admit::{Admitted, admit};
 use crate::closings::ClosingStep;
 use crate::group::{Group, Staged};
-use crate::limits;
+use crate::limits::{self, Limits};
 use crate::programs::{ProgramState, Programs};
 use crate::request::{Answer, CommandKey, Parts, Plan, Refusal, Reply, command_key, target};
 use crate::store::{Reached, StoreError, UsedId};
@@ -39,12 +39,13 @@ pub(crate) struct Book {
     /// The partitions that are decided here; of the others it only knows how they stand.
     pub(crate) owned: BTreeSet<Partition>,
     pub(crate) group: Group,
+    pub(crate) limits: Limits,
     last_now: BTreeMap<Id, Moment>,
 }
 
 impl Book {
-    pub(crate) fn new(accounts: Accounts, programs: Programs, reached: Vec<Reached>) -> Self {
-        Self { accounts, programs, reached, owned: BTreeSet::new(), group: Group::default(), last_now: BTreeMap::new() }
+    pub(crate) fn new(accounts: Accounts, programs: Programs, reached: Vec<Reached>, limits: Limits) -> Self {
+        Self { accounts, programs, reached, owned: BTreeSet::new(), group: Group::default(), limits, last_now: BTreeMap::new() }
     }
 
     /// The program and its time, which never goes back.
@@ -154,15 +155,15 @@ impl Book {
         let context = Context { program: &program, now, target_known };
         let begin = traces::is_on().then(SystemTime::now);
         let account = self.accounts.get(key, &program)?.account();
-        if let Err(refusal) = limits::require_bounded(account, &program, command, now) {
+        if let Err(refusal) = limits::require_bounded(account, &program, command, now, &self.limits) {
             return Ok(Err(refusal));
         }
         match decide(account, command, &context) {
             Ok(decision) => {
-                if limits::may_be_large(&decision) {
+                if limits::may_be_large(&decision, &self.limits) {
                     let mut body = Vec::new();
                     encode_record(&self.record(key, command, content, decision.clone(), &program, now)?, &mut body);
-                    if let Err(too_large) = limits::require("record", body.len(), limits::RECORD_BYTES_MAX) {
+                    if let Err(too_large) = limits::require("record", body.len(), self.limits.record_bytes) {
                         return Ok(Err(too_large));
                     }
                 }
@@ -317,7 +318,7 @@ impl Book {
                 Some(used) if used.content == content => continue,
                 Some(_) => Err(Rejection::IdReused),
                 None => {
-                    if let Err(refusal) = limits::require_bounded(&account, program, &command, now) {
+                    if let Err(refusal) = limits::require_bounded(&account, program, &command, now, &self.limits) {
                         return Ok(Some(refusal));
                     }
                     let target_known = self.target_known(&name, &command.action)?;

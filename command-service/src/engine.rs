@@ -179,7 +179,7 @@ impl Engine {
         let is_shared = config.share != Share::Alone;
         // Who is alone ends whoever wrote before it reads; partitions that are shared are taken when they are assigned.
         let alone = if is_shared { None } else { Some(log.acquire(&config.owner).await?) };
-        let mut book = recover(log, &config.state, config.accounts_in_memory, config.share != Share::Cold).await?;
+        let mut book = recover(log, &config.state, config.accounts_in_memory, config.limits, config.share != Share::Cold).await?;
         let (writer, news) = match alone {
             None => log.join(&config.owner).await?,
             Some(writer) => {

@@ -29,7 +29,7 @@ mod wire;
 
 pub use closings::{ClosedPeriod, ClosingStep, PeriodRefusal, ProposedClosing};
 pub use json::read_json;
-pub use limits::{CONDITIONS_MAX, HOLDS_MAX, LOTS_MAX, PURCHASES_MAX};
+pub use limits::{CONDITIONS_MAX, HOLDS_MAX, LOTS_MAX, Limits, PURCHASES_MAX};
 pub use programs::{ProgramState, Programs, ProgramsError};
 pub use request::{Answer, Refusal, SourceOutcome};
 pub use service::{Loop, Outcomes, Running, Service, ServiceConfig, ServiceError, Share, Snapshot, Source};

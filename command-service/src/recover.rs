@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::accounts::Accounts;
 use crate::book::Book;
 use crate::commit::SEEN_WITHIN;
+use crate::limits::Limits;
 use crate::programs::{Programs, ProgramsError};
 use crate::request::command_key;
 use crate::state::StatePlace;
@@ -36,7 +37,7 @@ pub enum RecoverError {
 }
 
 /// The state as it was kept, and what the log has after it: of all partitions, unless others keep theirs and this is to take them as they come.
-pub(crate) async fn recover(log: &dyn EventLog, state: &StatePlace, capacity: usize, follows: bool) -> Result<Book, RecoverError> {
+pub(crate) async fn recover(log: &dyn EventLog, state: &StatePlace, capacity: usize, limits: Limits, follows: bool) -> Result<Book, RecoverError> {
     let (partitions, book_id) = (log.partitions(), log.book_id());
     let programs = Programs::load(log).await?;
     programs.require_edition()?;
@@ -54,7 +55,7 @@ pub(crate) async fn recover(log: &dyn EventLog, state: &StatePlace, capacity: us
         (store, reached) = (store.wipe()?, vec![Reached::default(); usize::from(partitions)]);
     }
     let accounts = Accounts::new(store, book_id, partitions, capacity)?;
-    let mut book = Book::new(accounts, programs, reached);
+    let mut book = Book::new(accounts, programs, reached, limits);
     if follows {
         let begin = Instant::now();
         let mut count = 0;

@@ -14,7 +14,7 @@ use prost::Message;
 
 use crate::closings::ClosingStep;
 use crate::commit::answer_at;
-use crate::limits;
+use crate::limits::{self, Limits};
 use crate::request::{Answer, Refusal};
 use crate::wire::refusal;
 
@@ -23,13 +23,14 @@ pub(crate) struct Remote {
     log: Arc<dyn EventLog>,
     asker: Arc<dyn Asker>,
     patience: Duration,
+    limits: Limits,
 }
 
 impl Remote {
     /// Over `log`, waiting for an answer at most `patience`; none where the log can't be shared.
-    pub(crate) async fn open(log: &Arc<dyn EventLog>, patience: Duration) -> Result<Option<Self>, LogError> {
+    pub(crate) async fn open(log: &Arc<dyn EventLog>, patience: Duration, limits: Limits) -> Result<Option<Self>, LogError> {
         let asker = log.asker().await?;
-        Ok(asker.map(|asker| Self { log: Arc::clone(log), asker, patience }))
+        Ok(asker.map(|asker| Self { log: Arc::clone(log), asker, patience, limits }))
     }
 
     pub(crate) fn partition(&self, key: &AccountKey) -> Partition {
@@ -42,7 +43,7 @@ impl Remote {
 
     async fn ask(&self, partition: Partition, key: &str, program_entries: Position, what: What) -> Result<Kind, Refusal> {
         let body = Ask { program_entries, what }.encode();
-        limits::require("command", body.len(), limits::COMMAND_BYTES_MAX)?;
+        limits::require("command", body.len(), self.limits.command_bytes)?;
         let answer = self.asker.ask(partition, key, &body, self.patience).await;
         let answer = answer.map_err(|error| {
             tracing::warn!(%error, "a question could not be sent");

@@ -18,6 +18,7 @@ use crate::admit::{NO_STEP, admit, is_path_step};
 use crate::closings::ClosingStep;
 use crate::commit::SEEN_WITHIN;
 use crate::engine::{Engine, EngineError};
+use crate::limits::Limits;
 use crate::programs::{Programs, ProgramsError};
 use crate::remote::Remote;
 use crate::request::{Answer, Refusal, Reply, Request, SourceOutcome};
@@ -41,6 +42,8 @@ pub struct ServiceConfig {
     pub share: Share,
     /// How long another process may take to answer.
     pub answer_within: Duration,
+    /// How large what is made may be.
+    pub limits: Limits,
 }
 
 /// With whom the partitions of a log are shared.
@@ -159,7 +162,7 @@ impl Service {
     /// # Errors
     /// Where the log can't be asked over.
     pub async fn open(log: Arc<dyn EventLog>, config: ServiceConfig, now: Arc<dyn Fn() -> Moment + Send + Sync>) -> Result<(Self, Loop), ServiceError> {
-        let remote = if config.share == Share::Alone { None } else { Remote::open(&log, config.answer_within).await? };
+        let remote = if config.share == Share::Alone { None } else { Remote::open(&log, config.answer_within, config.limits).await? };
         let (requests, receiver) = mpsc::channel(config.queue_max);
         let (programs, watched) = watch::channel(Arc::default());
         let (owns, owned) = watch::channel(BTreeSet::new());
@@ -172,7 +175,7 @@ impl Service {
     /// # Errors
     /// Where the log can't be shared, or not be read.
     pub async fn elsewhere(log: Arc<dyn EventLog>, answer_within: Duration) -> Result<Self, ServiceError> {
-        let remote = Remote::open(&log, answer_within).await?.ok_or(ServiceError::NotShared)?;
+        let remote = Remote::open(&log, answer_within, Limits::default()).await?.ok_or(ServiceError::NotShared)?;
         let mut latest = Programs::load(&*log).await?;
         let (programs, watched) = watch::channel(Arc::new(latest.clone()));
         tokio::spawn(async move {

@@ -5,7 +5,7 @@ use ledger_core::account::command::Action;
 use ledger_core::account::{Account, Command, Context, Decision, Event, decide};
 use ledger_core::id::Id;
 
-use crate::limits;
+use crate::limits::{self, Limits};
 use crate::request::{Refusal, target};
 use crate::service::Snapshot;
 
@@ -40,7 +40,7 @@ pub fn simulate(snapshot: &Snapshot, command: &Command) -> Result<Simulated, Ref
     if let Ok(decision) = decide(&before, &due, &context) {
         evolve(&mut before, &decision);
     }
-    limits::require_bounded(&before, &snapshot.program, command, snapshot.now)?;
+    limits::require_bounded(&before, &snapshot.program, command, snapshot.now, &Limits::default())?;
     let decision = decide(&before, command, &context)?;
     let mut after = before.clone();
     evolve(&mut after, &decision);

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use command_service::{Answer, Refusal, Running, Service, ServiceConfig, ServiceError, Share, StatePlace};
+use command_service::{Answer, Limits, Refusal, Running, Service, ServiceConfig, ServiceError, Share, StatePlace};
 use event_log::memory::MemoryLog;
 use event_log::{Batch, Crash, Entry, EventLog, LogError, Partition, Position, Writer};
 use ledger_core::account::Command;
@@ -141,6 +141,7 @@ async fn start(log: &Faulty, folder: &Path, queue_max: usize) -> (Service, Runni
         queue_max,
         share: Share::Alone,
         answer_within: Duration::from_secs(10),
+        limits: Limits::default(),
     };
     Service::start(Arc::new(log.clone()), config, Arc::new(now)).await.unwrap()
 }

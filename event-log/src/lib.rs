@@ -354,7 +354,7 @@ pub trait EventLog: Send + Sync {
     /// The program stream's entries from `from` on.
     async fn read_programs(&self, from: Position) -> Result<Vec<Vec<u8>>, LogError>;
 
-    /// The position after the last record of each partition.
+    /// The position after the last record of each partition that readers see.
     async fn ends(&self) -> Result<Vec<Position>, LogError>;
 
     /// How far each source was read.
@@ -376,7 +376,8 @@ pub trait Writer: Send {
     /// Has `tell` called in each append from here on when that will be over in a moment, so that the next batch can be made meanwhile.
     fn before_ends(&mut self, _tell: Arc<dyn Fn() + Send + Sync>) {}
 
-    /// Takes partitions that were assigned: whoever had them appends nothing there any more.
+    /// Takes partitions that were assigned: whoever had them appends nothing there any more. The ends that it tells come after all that was ever
+    /// acknowledged there, though readers may see less as yet: where the engine does not know them, it waits, or fails.
     async fn take(&mut self, partitions: &[Partition]) -> Result<Taken, LogError> {
         let ends = partitions.iter().map(|partition| (*partition, self.next_position(*partition))).collect();
         Ok(Taken { ends, ..Taken::default() })

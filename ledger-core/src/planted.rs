@@ -32,6 +32,8 @@ pub enum Bug {
     CommitBeforeBooking,
     /// A message that comes again goes to whoever has its card by then.
     MatchedAnew,
+    /// What is larger than a message may be goes to the log all the same, and is tried again and again.
+    TooLargeIsSent,
 }
 
 #[cfg(feature = "planted")]

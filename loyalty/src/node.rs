@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use api::{AliasKey, real_now};
 use audit::{AuditError, Sealer};
-use command_service::{Running, Service, ServiceConfig, Share, StatePlace};
+use command_service::{Limits, Running, Service, ServiceConfig, Share, StatePlace};
 use embedded_postgres::{PostgresError, Server};
 use event_log::EventLog;
 use event_log::kafka::KafkaLog;
@@ -155,7 +155,8 @@ impl Node {
                 // On Postgres there is nobody to share with.
                 let share = if options.kafka.is_some() { share } else { Share::Alone };
                 let (accounts_in_memory, queue_max) = (options.accounts_in_memory, role.queue_max);
-                let config = ServiceConfig { state: StatePlace::Folder(folder), owner, accounts_in_memory, queue_max, share, answer_within };
+                let (state, limits) = (StatePlace::Folder(folder), Limits::default());
+                let config = ServiceConfig { state, owner, accounts_in_memory, queue_max, share, answer_within, limits };
                 let (service, running) = Service::start(Arc::clone(&log), config, Arc::new(real_now)).await?;
                 (service, Some(running))
             }

@@ -123,7 +123,7 @@ async fn submit(service: &Service, freeze: &PendingFreeze) -> Result<Option<Stri
 mod tests {
     use std::sync::Arc;
 
-    use command_service::{ServiceConfig, Share, StatePlace};
+    use command_service::{Limits, ServiceConfig, Share, StatePlace};
     use event_log::memory::MemoryLog;
 
     use super::*;
@@ -141,6 +141,7 @@ mod tests {
             queue_max: 1,
             share: Share::Alone,
             answer_within: RETRY_AFTER,
+            limits: Limits::default(),
         };
         Service::open(Arc::new(MemoryLog::new(1)), config, Arc::new(real_now)).await.unwrap()
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use comfy_table::{Table, presets};
-use command_service::{ServiceConfig, Share, StatePlace};
+use command_service::{Limits, ServiceConfig, Share, StatePlace};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -46,6 +46,7 @@ fn service_config(folder: PathBuf) -> ServiceConfig {
         queue_max: 1000,
         share: Share::Alone,
         answer_within: Duration::from_secs(10),
+        limits: Limits::default(),
     }
 }
 

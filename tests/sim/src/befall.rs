@@ -14,6 +14,9 @@ use crate::world::Fate;
 /// The time after which the group gives up on a silent member.
 const SESSION: Duration = Duration::from_secs(6);
 
+/// How long markers come late.
+const MARKERS_LATE_FOR: Duration = Duration::from_secs(2);
+
 impl Site {
     pub fn befall(self: &Arc<Self>, fault: Fault) {
         let inner = || self.world.inner();
@@ -28,6 +31,7 @@ impl Site {
             Fault::AppendFailsAfter { node } => inner().fates[node].push_back(Fate::FailsAfter),
             Fault::AppendLandsLate { node, ms } => inner().fates[node].push_back(Fate::LandsLate(ms)),
             Fault::AppendTorn { ms } => inner().torn = Some(ms),
+            Fault::MarkersLate { ms } => inner().markers_late = (Instant::now() + MARKERS_LATE_FOR, ms),
             Fault::LogUnavailable { ms } => inner().unavailable_until = Instant::now() + Duration::from_millis(ms),
             Fault::ReadersBehind { ms } => inner().behind_until = Instant::now() + Duration::from_millis(ms),
             Fault::QuestionLost => inner().lose_question = true,

@@ -9,6 +9,7 @@ use ledger_schemas::content_hash;
 
 use crate::check::Story;
 use crate::run::{Answered, ByCard, Findings, Site, key};
+use crate::sizes;
 use crate::topic::Became;
 
 /// An id as it is used once: the kind of command and its id.
@@ -59,9 +60,11 @@ fn refused_and_booked(site: &Site, by_card: &[Answered]) -> Vec<Answered> {
     let all = site.answered();
     let known: BTreeSet<(usize, u64)> = by_card.iter().filter_map(|answered| Some((answered.account, answered.seq()?))).collect();
     let booked = |answered: &Answered| {
-        let told = answered.refused?;
+        // Of what is too large there is no word on the log.
+        let is_too_large = answered.outcome.as_ref().is_err_and(|code| sizes::REFUSALS.contains(&code.as_str()));
+        let told = answered.refused.map(|told| told.write).or(is_too_large.then_some(0))?;
         let answer = site.booked(&key(answered.account), &answered.command)?;
-        let is_late = is_of(&answer, &answered.command) && site.write_of(&answer) >= told.write;
+        let is_late = is_of(&answer, &answered.command) && site.write_of(&answer) >= told;
         let is_new = is_late && !known.contains(&(answered.account, answer.record.account_seq));
         let rulebooks = rule_version(&answer);
         is_new.then(|| Answered { outcome: Ok(answer), refused: None, rulebooks, ..answered.clone() })

@@ -28,10 +28,11 @@ pub enum Fault {
     IntakeTwice { ms: u64 },
     IntakeFails,
     MessageUnreadable,
+    MarkersLate { ms: u64 },
 }
 
 impl Fault {
-    pub const KINDS: [&'static str; 25] = [
+    pub const KINDS: [&'static str; 26] = [
         "crash",
         "restart",
         "pause",
@@ -57,6 +58,7 @@ impl Fault {
         "intake twice",
         "intake fails",
         "message unreadable",
+        "markers late",
     ];
 
     pub fn kind(self) -> usize {
@@ -86,6 +88,7 @@ impl Fault {
             Self::IntakeTwice { .. } => 22,
             Self::IntakeFails => 23,
             Self::MessageUnreadable => 24,
+            Self::MarkersLate { .. } => 25,
         }
     }
 }

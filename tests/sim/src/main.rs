@@ -6,15 +6,18 @@ mod book;
 mod cards;
 mod check;
 mod fault;
+mod group;
 mod model;
 mod node;
 mod plan;
 mod read_models;
 mod rules;
 mod run;
+mod sizes;
 mod tables;
 mod till;
 mod topic;
+mod visible;
 mod watched;
 mod work;
 mod world;
@@ -84,6 +87,8 @@ fn main() -> ExitCode {
     coverage(&hunt.covered);
     println!("between two versions of a rulebook changed, in so many runs:");
     plan::CHANGES.iter().zip(&hunt.changes).for_each(|((what, _), runs)| println!("  {runs:>6}  {what}"));
+    let [too_large, account_full, near] = hunt.sizes;
+    println!("too_large was told in {too_large} runs, account_full in {account_full}; in {near} a record was nearly too large");
     match hunt.failed.first() {
         Some(seed) => {
             println!("failing seeds: {:?}", &hunt.failed[..hunt.failed.len().min(20)]);
@@ -157,6 +162,8 @@ struct Hunt {
     covered: BTreeSet<(usize, usize)>,
     /// In how many runs each of [`plan::CHANGES`] was made.
     changes: Vec<u64>,
+    /// In how many runs each refusal for a size was met, and a record that was nearly too large.
+    sizes: [u64; 3],
     /// A hash of each run's log, in hexadecimal, by seed.
     books: BTreeMap<u64, String>,
 }
@@ -180,6 +187,7 @@ fn hunt(seeds: std::ops::Range<u64>, bug: Option<LogBug>) -> Hunt {
                 part.runs += 1;
                 part.commands += outcome.commands;
                 part.covered.extend(outcome.covered);
+                part.sizes.iter_mut().zip(outcome.sizes).for_each(|(runs, met)| *runs += u64::from(met));
                 part.books.insert(seed, outcome.records);
                 if !outcome.findings.is_empty() {
                     part.failed.push(seed);
@@ -196,6 +204,7 @@ fn hunt(seeds: std::ops::Range<u64>, bug: Option<LogBug>) -> Hunt {
         all.failed.extend(part.failed);
         all.covered.extend(part.covered);
         all.changes.iter_mut().zip(part.changes).for_each(|(all, part)| *all += part);
+        all.sizes.iter_mut().zip(part.sizes).for_each(|(all, part)| *all += part);
         all.books.extend(part.books);
     }
     all.failed.sort_unstable();
@@ -300,8 +309,13 @@ fn planted(patience: u64, only: &str) -> ExitCode {
         ("today's rulebook for a return", Bug::TodaysRulebookForReturn),
         ("messages done with before they are booked", Bug::CommitBeforeBooking),
         ("a message that comes again is matched anew", Bug::MatchedAnew),
+        ("what is too large is sent, again and again", Bug::TooLargeIsSent),
     ];
-    let in_log = [("no fence", LogBug::NoFence), ("late commit believed", LogBug::LateCommitBelieved)];
+    let in_log = [
+        ("no fence", LogBug::NoFence),
+        ("late commit believed", LogBug::LateCommitBelieved),
+        ("an end believed while markers are outstanding", LogBug::EndBelievedEarly),
+    ];
     let bugs = in_code.iter().map(|(name, bug)| (*name, Some(*bug), None)).chain(in_log.iter().map(|(name, bug)| (*name, None, Some(*bug))));
     println!("| planted bug | seeds needed | what was found |\n|---|---|---|");
     std::panic::set_hook(Box::new(|_| {}));
@@ -332,6 +346,7 @@ mod tests {
         assert_eq!(hunt.covered.len(), check::EVENTS.len() * Fault::KINDS.len());
         let rare: Vec<_> = plan::CHANGES.iter().zip(&hunt.changes).filter(|(_, runs)| **runs < 20).collect();
         assert!(rare.is_empty(), "what hardly ever changes between two versions of a rulebook: {rare:?}");
+        assert!(hunt.sizes.iter().all(|runs| *runs >= 20), "too_large, account_full, a record nearly too large: in {:?} runs", hunt.sizes);
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::watched::Watched;
-use crate::world::{Fate, World};
+use crate::world::{Fate, World, too_large};
+
+/// How long whoever takes a partition waits to learn where it ends; markers may be later than that.
+const DECIDED_WITHIN: Duration = Duration::from_secs(2);
 
 /// The log as one process sees it, until that process is killed.
 #[derive(Clone)]
@@ -88,8 +91,8 @@ impl EventLog for NodeLog {
 
     async fn read_programs(&self, from: Position) -> Result<Vec<Vec<u8>>, LogError> {
         self.gate(0).await?;
-        let start = usize::try_from(from).unwrap_or(usize::MAX);
-        Ok(self.world.inner().programs.iter().skip(start).cloned().collect())
+        let (start, end) = (usize::try_from(from).unwrap_or(usize::MAX), self.world.seen_programs());
+        Ok(self.world.inner().programs.iter().take(end).skip(start).cloned().collect())
     }
 
     async fn ends(&self) -> Result<Vec<Position>, LogError> {
@@ -123,7 +126,7 @@ impl EventLog for NodeLog {
 impl Asker for NodeLog {
     async fn ask(&self, partition: Partition, _key: &str, body: &[u8], patience: Duration) -> Result<Option<Vec<u8>>, LogError> {
         self.gate(2000).await?;
-        let answer = self.world.ask(partition, body.to_vec());
+        let answer = self.world.ask(partition, body.to_vec())?;
         Ok(tokio::time::timeout(patience, answer).await.ok().and_then(Result::ok))
     }
 }
@@ -155,6 +158,9 @@ impl Writer for NodeWriter {
         // The next batch is made while this one ends, whichever way.
         (self.before_end)();
         self.log.gate(2000).await?;
+        if !world.takes(&batch) {
+            return Err(too_large("append"));
+        }
         match fate {
             Some(Fate::FailsBefore) => return Err(unavailable("append")),
             Some(Fate::LandsLate(ms)) => {
@@ -181,7 +187,18 @@ impl Writer for NodeWriter {
 
     async fn take(&mut self, partitions: &[Partition]) -> Result<Taken, LogError> {
         self.log.gate(4000).await?;
-        self.log.world.take(self.id, self.log.node.unwrap_or_default(), partitions)
+        let world = &self.log.world;
+        world.lease(self.id, partitions)?;
+        // Whoever released them had ended its transactions, whose markers may be outstanding still.
+        let deadline = Instant::now() + DECIDED_WITHIN;
+        while !world.are_decided(partitions) {
+            if Instant::now() >= deadline {
+                return Err(unavailable("wait until what stands in a partition is decided"));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            self.log.gate(0).await?;
+        }
+        world.take(self.id, self.log.node.unwrap_or_default(), partitions)
     }
 
     async fn release(&mut self, partitions: &[Partition]) -> Result<(), LogError> {

@@ -1,5 +1,6 @@
 //! What happens in one run, drawn from a seed before anything happens, so that steps can be left out when a failure is shrunk.
 
+mod extras;
 mod rulebook;
 
 use jiff::civil::date;
@@ -74,6 +75,11 @@ pub enum Ask {
         occurred_us: i64,
         back: BackSpec,
     },
+    /// Of a purchase that the book does not have; in thousandths.
+    Refund {
+        occurred_us: i64,
+        amount: i64,
+    },
     Adjust {
         points: i64,
     },
@@ -136,6 +142,8 @@ pub struct Plan {
     pub accounts: usize,
     pub accounts_in_memory: usize,
     pub begin_us: i64,
+    /// Whether messages and accounts may be small only.
+    pub is_small: bool,
     pub rulebooks: Vec<Value>,
     pub steps: Vec<Step>,
 }
@@ -152,6 +160,10 @@ struct Draw {
     reviews: Option<SmallRng>,
     /// What receipts say, and refunds to the cent: drawn apart, so that all else is as it was without them.
     receipts: SmallRng,
+    /// Refunds without a purchase and markers that come late: drawn apart for the same reason.
+    extras: SmallRng,
+    /// Where messages may be small only: which purchases are large.
+    large: Option<SmallRng>,
     /// Per account: the steps that asked for purchases, with their lines, and for redemptions.
     purchases: Vec<Vec<(usize, Vec<LineSpec>, i64)>>,
     redemptions: Vec<Vec<usize>>,
@@ -169,6 +181,9 @@ impl Draw {
     }
 
     fn lines(&mut self) -> Vec<LineSpec> {
+        if let Some(lines) = self.large_lines() {
+            return lines;
+        }
         let n = self.rng.random_range(1..4);
         (0..n).map(|_| self.line()).collect()
     }
@@ -395,12 +410,15 @@ pub fn draw(seed: u64) -> Plan {
     let nodes = if shared { rng.random_range(2..4) } else { 1 };
     let per_account = || vec![Vec::new(); accounts];
     let reviews = (seed % 3 == 1).then(|| SmallRng::seed_from_u64(!seed));
+    let is_small = seed % 4 == 2;
     let mut draw = Draw {
         rng,
         now_us: begin_us,
         zone,
         reviews,
         receipts: SmallRng::seed_from_u64(seed.rotate_left(32)),
+        extras: SmallRng::seed_from_u64(seed.rotate_left(16)),
+        large: is_small.then(|| SmallRng::seed_from_u64(!seed.rotate_left(16))),
         purchases: vec![Vec::new(); accounts],
         redemptions: per_account(),
         proposals: per_account(),
@@ -434,8 +452,9 @@ pub fn draw(seed: u64) -> Plan {
         if let Some(card) = card.filter(|_| draw.chance(25)) {
             draw.card_moves(card, accounts, &mut steps);
         }
+        draw.extras(accounts, shared, &mut steps);
     }
     let accounts_in_memory = draw.of(&[0, 2, 100]);
     let (follows, partitions) = (draw.chance(60), draw.of(&[1, 3, 4]));
-    Plan { seed, nodes, shared, follows, partitions, accounts, accounts_in_memory, begin_us, rulebooks, steps }
+    Plan { seed, nodes, shared, follows, partitions, accounts, accounts_in_memory, begin_us, is_small, rulebooks, steps }
 }

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use event_log::postgres::connect;
 use event_log::{Entry, EventLog, partition_of};
-use ledger_core::account::Account;
 use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::{LotState, Status};
+use ledger_core::account::{Account, EventKind};
 use ledger_core::id::Id;
+use ledger_core::points::Amount;
 use ledger_core::posting::Bucket;
 use ledger_schemas::{Outcome, Record, encode_outcome, encode_record, hash};
 use projectors::{Projector, ProjectorError, ReadModel, Refusals, read_models, verify};
@@ -32,7 +33,7 @@ const AT_ONCE: usize = 6;
 /// # Errors
 /// What a projector or Postgres says.
 pub async fn check(seeds: Range<u64>, url: &str) -> Result<Findings, Box<dyn std::error::Error + Send + Sync>> {
-    let (book, accounts) = histories(seeds.clone());
+    let (book, accounts, spent) = histories(seeds.clone());
     let log = Arc::new(ReadLog { book: Arc::new(book), slices: None });
     let mut findings = Vec::new();
     for (n, model) in (0..).zip(read_models()) {
@@ -42,7 +43,7 @@ pub async fn check(seeds: Range<u64>, url: &str) -> Result<Findings, Box<dyn std
     }
     refusals(&log, seeds.start, url).await?;
     let client = connect(url, "sim").await?;
-    for Told { what, sql, expected } in told(&accounts).into_iter().chain([refused(&log.book)]) {
+    for Told { what, sql, expected } in told(&accounts).into_iter().chain([spend(&spent), refused(&log.book)]) {
         let rows = client.query(&sql, &[]).await?;
         let found: BTreeMap<String, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         let differs = |key: &&String| found.get(*key) != expected.get(*key);
@@ -92,11 +93,11 @@ fn patience(rng: &mut SmallRng) -> Duration {
     if rng.random_bool(0.1) { Duration::from_micros(rng.random_range(200..20_000)) } else { Duration::from_secs(60) }
 }
 
-/// What the runs of `seeds` left, each under a program of its own, dealt together at random; and every account as it is at the end.
-fn histories(seeds: Range<u64>) -> (Book, BTreeMap<String, Account>) {
+/// What the runs of `seeds` left, each under a program of its own, dealt together at random; every account as it is at the end, and what its member spent.
+fn histories(seeds: Range<u64>) -> (Book, BTreeMap<String, Account>, BTreeMap<String, Amount>) {
     let mut rng = SmallRng::seed_from_u64(seeds.start);
     let mut queues: Vec<VecDeque<Entry>> = Vec::new();
-    let mut accounts = BTreeMap::new();
+    let (mut accounts, mut spent) = (BTreeMap::new(), BTreeMap::new());
     let mut outcomes = vec![Vec::new(); usize::from(PARTITIONS)];
     for seed in seeds {
         let book = crate::outcome(&plan::draw(seed), None).book;
@@ -107,9 +108,11 @@ fn histories(seeds: Range<u64>) -> (Book, BTreeMap<String, Account>) {
             outcomes[usize::from(partition_of(&outcome.key.name(), PARTITIONS))].push(encode_outcome(&outcome));
         }
         for (name, entries) in of_a_program(&program, book) {
+            let spent: &mut Amount = spent.entry(name.clone()).or_default();
             let account = accounts.entry(name).or_insert_with(Account::default);
             for (record, own) in entries.iter().map(|entry| (Record::decode(&entry.body).expect("just encoded"), hash(&entry.body))) {
                 record.events.iter().for_each(|event| account.evolve(event));
+                *spent = record.events.iter().fold(*spent, |spent, event| spent_after(spent, &event.kind));
                 account.seal(record.recorded_at, own);
             }
             queues.push(entries);
@@ -126,7 +129,23 @@ fn histories(seeds: Range<u64>) -> (Book, BTreeMap<String, Account>) {
         entry.position = partition.len() as u64;
         partition.push(entry);
     }
-    (Book { records, outcomes, programs: Vec::new() }, accounts)
+    (Book { records, outcomes, programs: Vec::new() }, accounts, spent)
+}
+
+fn spent_after(spent: Amount, event: &EventKind) -> Amount {
+    match event {
+        EventKind::PointsEarned(earned) => spent.plus(earned.charge()),
+        EventKind::PurchaseReturned(back) => spent.minus(back.refunded.map(|refunded| refunded.goods).unwrap_or_default()),
+        EventKind::RefundBooked { body, .. } => spent.minus(body.amount),
+        _ => spent,
+    }
+}
+
+/// What each member paid for goods and was not given back, with a purchase or without.
+fn spend(spent: &BTreeMap<String, Amount>) -> Told {
+    let spent = spent.iter().filter(|(_, spent)| **spent != Amount::ZERO).map(|(name, spent)| (name.clone(), spent.0.normalize().to_string()));
+    let sql = "SELECT program || '/' || account, trim_scale(spend)::text FROM clv.member WHERE spend <> 0";
+    Told { what: "what the member spent", sql: sql.into(), expected: spent.collect() }
 }
 
 /// The records of a run by account, as if its program had another name.

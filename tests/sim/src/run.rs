@@ -24,6 +24,7 @@ use crate::check;
 use crate::model::Deed;
 use crate::node::{Clock, Disk, NodeLog};
 use crate::plan::{Plan, What};
+use crate::sizes;
 use crate::tables::MemoryTables;
 use crate::topic::{self, Became, Reader, Topic};
 use crate::watched::Watched;
@@ -130,6 +131,8 @@ pub struct Outcome {
     /// The book in words where something was found, a line a record.
     pub told: Vec<String>,
     pub covered: std::collections::BTreeSet<(usize, usize)>,
+    /// What it met of [`sizes::REFUSALS`], and whether a record was nearly too large.
+    pub sizes: [bool; 3],
 }
 
 /// Runs `plan` from beginning to end.
@@ -143,7 +146,7 @@ pub fn run(plan: &Plan, log_bug: Option<LogBug>) -> Outcome {
 
 impl Site {
     fn open(plan: Plan, log_bug: Option<LogBug>) -> Arc<Self> {
-        let world = World::new(plan.seed, plan.partitions, plan.nodes, log_bug);
+        let world = World::new(&plan, log_bug);
         let base_us = Arc::new(AtomicI64::new(plan.begin_us));
         let node = |_| Node {
             disk: Disk::default(),
@@ -201,6 +204,7 @@ impl Site {
             queue_max: 50,
             share,
             answer_within: PATIENCE,
+            limits: sizes::limits(&self.plan),
         };
         let site = Arc::clone(self);
         let task = tokio::task::spawn_local(async move {
@@ -256,8 +260,9 @@ impl Site {
         let answered = self.answered();
         let covered = check::covered(&answered, &faults);
         let records = check::fingerprint(&self);
+        let sizes = sizes::met(&self, &answered);
         let book = self.world.book();
-        Outcome { findings, commands: answered.len(), covered, told, records, book }
+        Outcome { findings, commands: answered.len(), covered, sizes, told, records, book }
     }
 
     /// All steps of the plan, then the end of all faults; returns when everything is answered.
@@ -312,6 +317,7 @@ impl Site {
             let mut inner = self.world.inner();
             inner.fates.iter_mut().for_each(std::collections::VecDeque::clear);
             (inner.unavailable_until, inner.behind_until, inner.torn) = (Instant::now(), Instant::now(), None);
+            inner.markers_late.0 = Instant::now();
         }
         for till in tills {
             let _ = till.await;

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::model::Deed;
 use crate::plan::{Way, What};
 use crate::run::{Answered, ByCard, PATIENCE, Refused, Site, key};
+use crate::sizes;
 use crate::topic::Became;
 use crate::work::{alias, command, message};
 
@@ -26,12 +27,21 @@ impl Site {
             let step = self.plan.steps.iter().find(|step| step.number == number).map(|step| step.what.clone());
             if let (Some((command, deed)), Some(What::Ask { way, twin, .. })) = (command(&self.plan, number), step) {
                 match way {
+                    _ if sizes::is_turned_away(&self.plan, account, &command) => self.turned_away(number, account, command, deed),
                     Way::Card(card) if message(&key(account), &command, Some(card)).is_some() => self.by_card(number, account, card, command, deed).await,
                     way => self.by_account(number, account, way, twin, command, deed).await,
                 }
             }
             self.pending.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// What is larger than anybody takes in gets no further.
+    fn turned_away(&self, step: usize, account: usize, command: Command, deed: Deed) {
+        let rulebooks = self.published.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len();
+        let outcome = Err(sizes::REFUSALS[0].to_owned());
+        let answered = Answered { step, account, command, deed, outcome, refused: None, rulebooks, is_published: false };
+        self.answered.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(answered);
     }
 
     /// For whoever has the card: what becomes of it is looked up when all is over.
@@ -160,9 +170,9 @@ impl Site {
     async fn over_the_log(&self, account: usize, command: &Command) -> Option<Result<Answer, String>> {
         let key = key(account);
         let partition = partition_of(&key.to_string(), self.plan.partitions);
-        let program_entries = self.world.inner().programs.len() as u64;
+        let program_entries = self.world.seen_programs() as u64;
         let body = Question { program_entries, what: Asked::Command(key, command.clone()) }.encode();
-        let bytes = tokio::time::timeout(PATIENCE, self.world.ask(partition, body)).await.ok()?.ok()?;
+        let bytes = tokio::time::timeout(PATIENCE, self.world.ask(partition, body).ok()?).await.ok()?.ok()?;
         match Reply::decode(&*bytes).ok()?.kind? {
             Kind::Accepted(accepted) => {
                 let position = accepted.position;

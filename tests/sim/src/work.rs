@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ledger_core::account::Command;
-use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Returned};
+use ledger_core::account::command::{Action, Line, Purchase, Reason, Refund, Return, Returned};
 use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_core::points::Amount;
 use ledger_core::time::Moment;
@@ -119,6 +119,7 @@ fn changed(ask: &Ask) -> Option<Ask> {
         Ask::Redeem { points, .. } | Ask::Hold { points, .. } | Ask::Adjust { points } | Ask::Propose { points } => *points += 1000,
         Ask::Capture { points, .. } | Ask::Undo { points, .. } => *points = Some(points.unwrap_or(0) + 1000),
         Ask::Return { occurred_us, .. } => *occurred_us += 1,
+        Ask::Refund { amount, .. } => *amount += 10,
         _ => return None,
     }
     Some(ask)
@@ -161,6 +162,10 @@ fn made(ask: &Ask, number: usize) -> Option<(Command, Deed)> {
             let shipping = shipping.map(|shipping| amount(shipping, 2));
             let body = Return { purchase_id: id(&name(of)), occurred_at: moment(occurred_us), what, shipping };
             (Action::Return(Arc::new(body)), Deed::Return { purchase: name(of), occurred_us, back })
+        }
+        Ask::Refund { occurred_us, amount: thousandths } => {
+            let body = Refund { occurred_at: moment(occurred_us), amount: amount(thousandths, 3), reference: "receipt".into() };
+            (Action::Refund(Box::new(body)), Deed::Refund { occurred_us, thousandths })
         }
         Ask::Adjust { points } => (Action::Adjust { points, reason: reason() }, Deed::Adjust { points }),
         Ask::Propose { points } => (Action::Propose { points, reason: reason() }, Deed::Propose { id: own.clone(), maker: actor, points }),

@@ -12,6 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::book::Book;
+use crate::group::{Member, rebalances};
+use crate::plan::Plan;
+use crate::sizes;
+use crate::visible::Visible;
 use crate::watched::Watched;
 
 /// How many questions that were decided a group asks again of whoever takes a partition, as if it had forgotten how far it was.
@@ -30,6 +34,8 @@ pub enum Fate {
 pub enum LogBug {
     NoFence,
     LateCommitBelieved,
+    /// Where a partition ends is told while markers are outstanding: as far as readers see.
+    EndBelievedEarly,
 }
 
 /// An append under way that will land by itself.
@@ -37,15 +43,6 @@ struct Late {
     writer: u64,
     batch: Arc<Batch>,
     at: Instant,
-}
-
-pub struct Member {
-    pub node: usize,
-    pub generation: u64,
-    news: mpsc::UnboundedSender<News>,
-    assigned: BTreeSet<Partition>,
-    /// Those whose questions it is given: what was answered before is known when it has ended whoever had them.
-    taken: BTreeSet<Partition>,
 }
 
 #[derive(Clone)]
@@ -57,8 +54,10 @@ struct Question {
 pub struct Inner {
     pub rng: SmallRng,
     pub records: Vec<Vec<Entry>>,
-    /// From when each record can be seen.
-    seen_from: Vec<Vec<Instant>>,
+    /// What readers see of each partition's records, and of the program stream, which comes after them.
+    visible: Visible,
+    /// Until when markers are late, and by how many milliseconds at most.
+    pub markers_late: (Instant, u64),
     pub outcomes: Vec<Vec<Vec<u8>>>,
     /// With which write each record and each outcome came.
     pub record_writes: Vec<Vec<u64>>,
@@ -81,7 +80,7 @@ pub struct Inner {
     pub lose_question: bool,
     pub repeat_question: bool,
     pub late_question_ms: u64,
-    generation: u64,
+    pub generation: u64,
     pub log_bug: Option<LogBug>,
 }
 
@@ -90,18 +89,22 @@ pub struct World {
     inner: Mutex<Inner>,
     /// How often something was appended.
     pub appended: Watched<u64>,
-    rebalance: mpsc::UnboundedSender<()>,
+    pub rebalance: mpsc::UnboundedSender<()>,
     pub partitions: u16,
+    /// The largest message that it takes.
+    message_bytes: usize,
 }
 
 impl World {
-    pub fn new(seed: u64, partitions: u16, nodes: usize, log_bug: Option<LogBug>) -> Arc<Self> {
+    pub fn new(plan: &Plan, log_bug: Option<LogBug>) -> Arc<Self> {
+        let Plan { seed, partitions, nodes, .. } = *plan;
         let n = usize::from(partitions);
         let now = Instant::now();
         let inner = Inner {
             rng: SmallRng::seed_from_u64(seed ^ 0x5eed),
             records: vec![Vec::new(); n],
-            seen_from: vec![Vec::new(); n],
+            visible: Visible::new(n + 1),
+            markers_late: (now, 0),
             outcomes: vec![Vec::new(); n],
             record_writes: vec![Vec::new(); n],
             outcome_writes: vec![Vec::new(); n],
@@ -127,7 +130,7 @@ impl World {
             log_bug,
         };
         let (rebalance, wanted) = mpsc::unbounded_channel();
-        let world = Arc::new(Self { inner: Mutex::new(inner), appended: Watched::default(), rebalance, partitions });
+        let world = Arc::new(Self { inner: Mutex::new(inner), appended: Watched::default(), rebalance, partitions, message_bytes: sizes::message_bytes(plan) });
         tokio::task::spawn_local(rebalances(Arc::clone(&world), wanted));
         world
     }
@@ -165,8 +168,8 @@ impl World {
         self.ends()
     }
 
-    /// Gives `writer` these partitions; whoever had them appends nothing more.
-    pub fn take(&self, writer: u64, node: usize, partitions: &[Partition]) -> Result<Taken, LogError> {
+    /// Names `writer` as the holder of these partitions and ends whoever was.
+    pub fn lease(&self, writer: u64, partitions: &[Partition]) -> Result<(), LogError> {
         let mut inner = self.inner();
         if inner.ended.contains(&writer) {
             return Err(LogError::Fenced { epoch: writer });
@@ -178,8 +181,29 @@ impl World {
             }
             inner.holder[usize::from(*partition)] = writer;
         }
-        let ends = partitions.iter().map(|partition| (*partition, inner.records[usize::from(*partition)].len() as Position)).collect();
-        let program_entries = inner.programs.len() as Position;
+        drop(inner);
+        self.changed();
+        Ok(())
+    }
+
+    /// Whether it is known where these partitions end, and the program stream with the first of all.
+    pub fn are_decided(&self, partitions: &[Partition]) -> bool {
+        let inner = self.inner();
+        if inner.log_bug == Some(LogBug::EndBelievedEarly) {
+            return true;
+        }
+        let programs = partitions.contains(&0).then_some(inner.records.len());
+        partitions.iter().map(|partition| usize::from(*partition)).chain(programs).all(|i| inner.visible.is_decided(i))
+    }
+
+    /// Tells `writer` where the partitions end that it holds, and gives it what is asked there.
+    pub fn take(&self, writer: u64, node: usize, partitions: &[Partition]) -> Result<Taken, LogError> {
+        let mut inner = self.inner();
+        if inner.ended.contains(&writer) || partitions.iter().any(|partition| inner.holder[usize::from(*partition)] != writer) {
+            return Err(LogError::Fenced { epoch: writer });
+        }
+        let ends = partitions.iter().map(|partition| (*partition, inner.visible.end(usize::from(*partition)) as Position)).collect();
+        let program_entries = inner.visible.end(inner.records.len()) as Position;
         let undecided = partitions.iter().map(|partition| (*partition, inner.consumed[usize::from(*partition)])).collect();
         let Inner { members, questions, consumed, .. } = &mut *inner;
         if let Some(member) = members.iter_mut().find(|member| member.node == node) {
@@ -214,14 +238,15 @@ impl World {
 
     /// Up to where each partition can be seen by readers.
     pub fn seen_ends(&self) -> Vec<Position> {
-        let now = Instant::now();
         let inner = self.inner();
-        let behind = now < inner.behind_until;
-        let seen = |seen: &Vec<Instant>| {
-            let n = seen.iter().take_while(|from| **from <= now).count();
-            if behind { n.saturating_sub(2) } else { n }
-        };
-        inner.seen_from.iter().map(|from| seen(from) as Position).collect()
+        let behind = if Instant::now() < inner.behind_until { 2 } else { 0 };
+        (0..inner.records.len()).map(|i| inner.visible.end(i).saturating_sub(behind) as Position).collect()
+    }
+
+    /// How many entries of the program stream can be seen by readers.
+    pub fn seen_programs(&self) -> usize {
+        let inner = self.inner();
+        inner.visible.end(inner.records.len())
     }
 
     pub fn read(&self, partition: Partition, from: Position, max: usize) -> Result<Vec<Entry>, LogError> {
@@ -245,6 +270,13 @@ impl World {
         done
     }
 
+    /// Whether each of the batch's messages is one that the log takes.
+    pub fn takes(&self, batch: &Batch) -> bool {
+        let records = batch.records.iter().map(|record| &record.body);
+        let others = batch.outcomes.iter().map(|outcome| &outcome.body).chain(batch.replies.iter().map(|reply| &reply.body));
+        records.chain(others).chain(&batch.programs).all(|body| body.len() <= self.message_bytes)
+    }
+
     /// Lets `batch` land in a while, unless its writer is ended before.
     pub fn append_late(self: &Arc<Self>, writer: u64, batch: Arc<Batch>, ms: u64) {
         let at = Instant::now() + Duration::from_millis(ms);
@@ -261,7 +293,7 @@ impl World {
                 let mut inner = world.inner();
                 let is_believed = inner.log_bug == Some(LogBug::LateCommitBelieved) || inner.may_append(late.writer, &late.batch);
                 if is_believed {
-                    inner.write(&late.batch, None);
+                    inner.write(late.writer, &late.batch, None);
                 }
                 drop(inner);
                 world.changed();
@@ -269,54 +301,18 @@ impl World {
         });
     }
 
-    pub fn join(&self, node: usize) -> mpsc::UnboundedReceiver<News> {
-        let (news, heard) = mpsc::unbounded_channel();
-        {
-            let mut inner = self.inner();
-            inner.generation += 1;
-            let generation = inner.generation;
-            inner.members.retain(|member| member.node != node);
-            inner.members.push(Member { node, generation, news, assigned: BTreeSet::new(), taken: BTreeSet::new() });
-        }
-        let _ = self.rebalance.send(());
-        heard
-    }
-
-    /// Takes `node` out of the group; it hears of it at once, later or never.
-    pub fn expel(self: &Arc<Self>, node: usize, tell_after: Option<Duration>) {
-        let member = {
-            let mut inner = self.inner();
-            let i = inner.members.iter().position(|member| member.node == node);
-            i.map(|i| inner.members.remove(i))
-        };
-        let _ = self.rebalance.send(());
-        if let (Some(member), Some(after)) = (member, tell_after) {
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep(after).await;
-                let _ = member.news.send(News::Lost);
-            });
-        }
-    }
-
-    pub fn want_rebalance(&self) {
-        let mut inner = self.inner();
-        if inner.members.len() > 1 {
-            // The next in turn has the most from now on.
-            inner.members.rotate_left(1);
-        }
-        drop(inner);
-        let _ = self.rebalance.send(());
-    }
-
     /// Asks over the log.
-    pub fn ask(self: &Arc<Self>, partition: Partition, body: Vec<u8>) -> oneshot::Receiver<Vec<u8>> {
+    pub fn ask(self: &Arc<Self>, partition: Partition, body: Vec<u8>) -> Result<oneshot::Receiver<Vec<u8>>, LogError> {
+        if body.len() > self.message_bytes {
+            return Err(too_large("ask"));
+        }
         let (reply, answer) = oneshot::channel();
         let mut inner = self.inner();
         let mut correlation = [0; 16];
         inner.rng.fill(&mut correlation);
         inner.waiting_for.insert(correlation, reply);
         if std::mem::take(&mut inner.lose_question) {
-            return answer;
+            return Ok(answer);
         }
         let question = Question { body, reply_to: ReplyTo { partition: 0, correlation } };
         let late = std::mem::take(&mut inner.late_question_ms);
@@ -334,7 +330,7 @@ impl World {
         if again {
             inner.deliver(partition, question);
         }
-        answer
+        Ok(answer)
     }
 }
 
@@ -351,9 +347,7 @@ impl Inner {
             }
         }
         self.ended.insert(writer);
-        // Records of a commit that is torn are seen at the latest when its writer is ended.
-        let now = Instant::now();
-        self.seen_from.iter_mut().flatten().for_each(|from| *from = (*from).min(now));
+        self.visible.decide(writer);
     }
 
     fn may_append(&self, writer: u64, batch: &Batch) -> bool {
@@ -371,21 +365,31 @@ impl Inner {
     fn append(&mut self, writer: u64, batch: &Batch, torn_ms: Option<u64>) -> bool {
         let may = self.may_append(writer, batch);
         if may {
-            self.write(batch, torn_ms);
+            self.write(writer, batch, torn_ms);
         }
         may
     }
 
-    fn write(&mut self, batch: &Batch, torn_ms: Option<u64>) {
-        let now = Instant::now();
+    /// From when what is written now can be seen, by partition, and in the program stream.
+    fn seen_from(&mut self, torn_ms: Option<u64>) -> Vec<Instant> {
+        let (now, programs) = (Instant::now(), self.records.len());
+        let (late_until, late_ms) = self.markers_late;
+        let mut delay_ms = |i: usize| match torn_ms {
+            _ if now < late_until => self.rng.random_range(0..=late_ms),
+            // The parts of a torn commit become visible partition by partition.
+            Some(ms) if i % 2 == 1 && i < programs => ms,
+            _ => 0,
+        };
+        (0..=programs).map(|i| now + Duration::from_millis(delay_ms(i))).collect()
+    }
+
+    fn write(&mut self, writer: u64, batch: &Batch, torn_ms: Option<u64>) {
+        let seen_from = self.seen_from(torn_ms);
         self.writes += 1;
         for record in &batch.records {
             let i = usize::from(record.partition);
             self.record_writes[i].push(self.writes);
-            // The parts of a torn commit become visible partition by partition.
-            let delay = torn_ms.filter(|_| record.partition % 2 == 1).unwrap_or_default();
-            let from = self.seen_from[i].last().copied().unwrap_or(now).max(now + Duration::from_millis(delay));
-            self.seen_from[i].push(from);
+            self.visible.add(i, seen_from[i], writer);
             self.records[i].push(Entry {
                 position: record.position,
                 account: record.account.clone(),
@@ -397,6 +401,8 @@ impl Inner {
             self.outcomes[usize::from(outcome.partition)].push(outcome.body.clone());
             self.outcome_writes[usize::from(outcome.partition)].push(self.writes);
         }
+        let programs = self.records.len();
+        batch.programs.iter().for_each(|_| self.visible.add(programs, seen_from[programs], writer));
         self.programs.extend(batch.programs.iter().cloned());
         for (source, position) in &batch.offsets {
             let offset = self.offsets.entry(source.clone()).or_default();
@@ -421,18 +427,6 @@ impl Inner {
             let _ = member.news.send(asked(partition, offset, &question));
         }
     }
-
-    /// Which partitions each member is to have.
-    fn target(&self) -> Vec<(u64, BTreeSet<Partition>)> {
-        let mut target: Vec<(u64, BTreeSet<Partition>)> = self.members.iter().map(|member| (member.generation, BTreeSet::new())).collect();
-        let n = target.len();
-        for partition in 0..self.records.len() {
-            if n > 0 {
-                target[partition % n].1.insert(Partition::try_from(partition).unwrap_or(Partition::MAX));
-            }
-        }
-        target
-    }
 }
 
 fn asked(partition: Partition, offset: u64, question: &Question) -> News {
@@ -440,40 +434,7 @@ fn asked(partition: Partition, offset: u64, question: &Question) -> News {
     News::Asked(Asked { partition, offset, reply_to: Some(question.reply_to), body: question.body.clone(), slot })
 }
 
-/// The coordinator: takes from some, then gives to others.
-async fn rebalances(world: Arc<World>, mut wanted: mpsc::UnboundedReceiver<()>) {
-    while wanted.recv().await.is_some() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        while wanted.try_recv().is_ok() {}
-        let target = world.inner().target();
-        let mut released = Vec::new();
-        {
-            let mut inner = world.inner();
-            for (generation, partitions) in &target {
-                let Some(member) = inner.members.iter_mut().find(|member| member.generation == *generation) else { continue };
-                let gone: Vec<Partition> = member.assigned.difference(partitions).copied().collect();
-                if !gone.is_empty() {
-                    member.assigned.retain(|partition| partitions.contains(partition));
-                    member.taken.retain(|partition| partitions.contains(partition));
-                    let (done, is_done) = oneshot::channel();
-                    let _ = member.news.send(News::Revoked(gone, done));
-                    released.push(is_done);
-                }
-            }
-        }
-        for is_done in released {
-            // Whoever does not answer in time is passed over; its lease will be taken.
-            let _ = tokio::time::timeout(Duration::from_secs(3), is_done).await;
-        }
-        let mut inner = world.inner();
-        for (generation, partitions) in &target {
-            let Some(member) = inner.members.iter_mut().find(|member| member.generation == *generation) else { continue };
-            let new: Vec<Partition> = partitions.difference(&member.assigned).copied().collect();
-            if new.is_empty() {
-                continue;
-            }
-            member.assigned.extend(&new);
-            let _ = member.news.send(News::Assigned(new));
-        }
-    }
+/// As a broker says of a message that is larger than its topic takes; it says so each time.
+pub fn too_large(action: &'static str) -> LogError {
+    LogError::Unavailable { action, source: "simulated: the message is too large".into() }
 }

@@ -1,6 +1,7 @@
 //! The reference: one account as a heap of single points, and nothing clever. It shares no code with the core. Where the core keeps sums,
 //! this counts; where the core re-rates a purchase, this rates the goods that are left from the beginning.
 
+mod by_hand;
 mod goods;
 mod spend;
 
@@ -38,6 +39,7 @@ pub enum Deed {
     Release { redemption: String },
     Undo { redemption: String, points: Option<i64> },
     Return { purchase: String, occurred_us: i64, back: BackSpec },
+    Refund { occurred_us: i64, thousandths: i64 },
     Adjust { points: i64 },
     Propose { id: String, maker: &'static str, points: i64 },
     Approve { proposal: String, checker: &'static str },
@@ -375,6 +377,7 @@ impl Model {
             }
             Deed::Undo { redemption, points } => self.undo(redemption, *points, now_us)?,
             Deed::Return { purchase, occurred_us, back } => self.give_back(purchase, *occurred_us, back, now_us, rules)?,
+            Deed::Refund { occurred_us, thousandths } => self.refund(*occurred_us, *thousandths, now_us, rules)?,
             Deed::Adjust { points } => self.adjust(*points, now_us, current)?,
             Deed::Propose { .. } | Deed::Approve { .. } | Deed::Decline { .. } => self.by_two(deed, now_us, current)?,
             Deed::AddAlias(alias) => {
@@ -397,34 +400,6 @@ impl Model {
         self.status = if rules["accounts"]["activation_required"] == true { Status::Pending } else { Status::Active };
         self.last_activity_us = at_us;
         self.tier_since_us = at_us;
-    }
-
-    /// What takes two people.
-    fn by_two(&mut self, deed: &Deed, now_us: i64, rules: &Value) -> Result<(), &'static str> {
-        self.open_or()?;
-        match deed {
-            Deed::Propose { .. } if self.proposals.len() == 32 => return Err("too_many_proposals"),
-            Deed::Propose { id, maker, points } => self.proposals.push((id.clone(), maker, *points)),
-            Deed::Approve { proposal, checker } => {
-                let i = self.proposal(proposal)?;
-                let (_, maker, points) = self.proposals[i].clone();
-                if maker == *checker {
-                    return Err("approval_by_maker");
-                }
-                self.adjust(points, now_us, rules)?;
-                self.proposals.remove(i);
-            }
-            Deed::Decline { proposal } => {
-                let i = self.proposal(proposal)?;
-                self.proposals.remove(i);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn proposal(&self, id: &str) -> Result<usize, &'static str> {
-        self.proposals.iter().position(|(other, ..)| other == id).ok_or("proposal_not_found")
     }
 
     fn close(&mut self, now_us: i64, rules: &Value) -> Result<(), &'static str> {
@@ -462,21 +437,6 @@ impl Model {
             moving.for_each(|point| point.expires_us = point.expires_us.max(expires));
         }
         self.last_activity_us = self.last_activity_us.max(at_us);
-    }
-
-    fn adjust(&mut self, points: i64, now_us: i64, rules: &Value) -> Result<(), &'static str> {
-        self.open_or()?;
-        if points > 0 {
-            let expires_us = expiry(rules, now_us, self.last_activity_us.max(now_us));
-            let moves = rules["expiry"]["mode"] == "inactivity";
-            self.give(points, now_us, Lot { purchase: None, earned_us: now_us, matures_us: now_us, expires_us, is_pending: false, moves });
-            self.pay(now_us, None);
-        } else if -points > self.count(|point| point.at == At::Available) {
-            return Err("insufficient_points");
-        } else {
-            self.take(-points, &At::Gone, 0);
-        }
-        Ok(())
     }
 
     /// Gives `n` points in a lot of their own; tells which, if there are any.

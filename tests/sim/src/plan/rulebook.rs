@@ -66,6 +66,7 @@ impl Draw {
             accounts["inactive_after"] = json!({"days": self.rng.random_range(10..90)});
         }
         let minimum = self.of(&[1, 1, 1, 10]);
+        let unmatched = if self.extras.random_bool(0.7) { "reduce_spend" } else { "reject" };
         json!({
             "program": "shop", "currency": "EUR", "time_zone": self.zone, "effective_from": "2020-01-01T00:00:00Z",
             "accounts": accounts,
@@ -75,7 +76,7 @@ impl Draw {
             "expiry": expiry,
             "redeem": {"minimum": minimum, "multiple_of": self.of(&[1, 1, 5]), "value": {"points": self.of(&[100, 3, 7]), "amount": self.of(&["1.00", "2.50"])},
                        "offline_minutes": self.of(&[0, 30, 1440])},
-            "return": {"window_days": self.of(&[60, 90, 365]), "on_shortfall": self.of(&["clamp", "negative"])},
+            "return": {"window_days": self.of(&[60, 90, 365]), "on_shortfall": self.of(&["clamp", "negative"]), "unmatched": unmatched},
             "tiers": tiers
         })
     }
@@ -97,7 +98,7 @@ impl Draw {
 }
 
 /// What may change between two versions of a rulebook: in words, and where it stands.
-pub const CHANGES: [(&str, &str); 23] = [
+pub const CHANGES: [(&str, &str); 24] = [
     ("cap per purchase", "/earn/caps/per_purchase"),
     ("cap per day", "/earn/caps/per_day"),
     ("cap per member", "/earn/caps/per_member"),
@@ -118,6 +119,7 @@ pub const CHANGES: [(&str, &str); 23] = [
     ("how late a redemption may be told", "/redeem/offline_minutes"),
     ("time for returns", "/return/window_days"),
     ("shortfalls", "/return/on_shortfall"),
+    ("refunds without a purchase", "/return/unmatched"),
     ("what tiers qualify by", "/tiers/qualify_by"),
     ("window and downgrade of tiers", "/tiers/window"),
     ("multipliers, rates and thresholds of tiers", "/tiers/levels"),
