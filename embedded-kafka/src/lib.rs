@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use embedded_postgres::{GUARD, free_port, last_lines};
 
-pub use crate::error::KafkaError;
-use crate::error::io;
+pub use error::KafkaError;
+use error::io;
 
 /// How long a start may take.
 const PATIENCE: Duration = Duration::from_secs(120);
