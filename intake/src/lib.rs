@@ -4,6 +4,7 @@
 //! as its id is the idempotency key and its account is fixed before it is booked, booked at most once; the messages of one account are booked in their order; no card number or
 //! member reference is stored, only its keyed hash; what is rejected is kept without it.
 
+mod error;
 mod mask;
 mod message;
 mod registry;
@@ -11,7 +12,8 @@ mod run;
 mod source;
 mod store;
 
+pub use error::{EngineError, IntakeError};
 pub use registry::Registry;
-pub use run::{EngineError, Intake, IntakeError, mark};
+pub use run::{Intake, mark};
 pub use source::{IntakeOptions, Message, Place, Source};
 pub use store::{Claimable, Early, Known, Mark, Refused, Store, Unmatched, migrate};

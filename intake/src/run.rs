@@ -12,10 +12,10 @@ use ledger_core::account::command::Action;
 use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_core::planted::{Bug, is_planted};
 use ledger_schemas::{Published, Whose};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::watch;
 use traces::{Part, Trace};
 
+use crate::error::{EngineError, IntakeError};
 use crate::message::{self, ACTOR};
 use crate::registry::Registry;
 use crate::source::{IntakeOptions, Message, Place, Source, Topic};
@@ -25,38 +25,6 @@ use crate::store::{Claimable, Early, Known, Mark, Refused, Store, Tables, Unmatc
 const CLAIM_EVERY: Duration = Duration::from_millis(500);
 /// How long to wait before something that failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
-
-/// What an engine says: a topic or the tables, real or simulated.
-pub type EngineError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Why intake can't go on.
-#[derive(Debug, thiserror::Error)]
-pub enum IntakeError {
-    /// The topic.
-    #[error("the topic of purchases can't be read")]
-    Kafka(#[from] KafkaError),
-    /// The broker refuses to make the topic.
-    #[error("the broker refuses topic {topic}")]
-    Topic {
-        /// Which.
-        topic: String,
-        /// Why.
-        #[source]
-        source: RDKafkaErrorCode,
-    },
-    /// The registry.
-    #[error("the schema registry does not answer")]
-    Registry(#[from] reqwest::Error),
-    /// The database.
-    #[error("the database of unmatched and rejected messages can't be reached")]
-    Postgres(#[from] tokio_postgres::Error),
-    /// What reads or keeps messages.
-    #[error("a message can't be read, kept or done with")]
-    Engine(#[source] EngineError),
-    /// The schema.
-    #[error("the schema intake can't be brought up to date")]
-    Migrate(#[from] Box<refinery::Error>),
-}
 
 /// Books what is published.
 pub struct Intake {

@@ -14,7 +14,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
-use crate::run::{EngineError, IntakeError};
+use crate::error::{EngineError, IntakeError};
 
 /// How many messages are taken at a time.
 const BATCH_MAX: usize = 500;

@@ -9,9 +9,9 @@ use ledger_core::id::{AccountKey, Alias, Id};
 use ledger_schemas::{Ask, What};
 use tokio_postgres::{Client, NoTls};
 
+use crate::error::{EngineError, IntakeError};
 use crate::mask::{Masked, mask};
 use crate::message::ACTOR;
-use crate::run::{EngineError, IntakeError};
 use crate::source::{Message, Place};
 
 mod embedded {

@@ -1,6 +1,6 @@
 //! The records of an archive, read and written where they lie: an audit goes over them by the million.
 
-use crate::decode::{DecodeError, Decoded};
+use crate::decode_error::{DecodeError, Decoded};
 use crate::read::Fields;
 use crate::wire::Wire;
 

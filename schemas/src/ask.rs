@@ -6,12 +6,15 @@ use ledger_core::id::{AccountKey, Id};
 use ledger_core::time::Moment;
 use prost::Message;
 
-use crate::closing::{Closing, Month, month};
-use crate::decode::{DecodeError, bad, check_version, command, fingerprint, id, moment};
+use crate::closing::{Closing, Month};
+use crate::decode::command;
+use crate::decode_error::DecodeError;
 use crate::encode::command as encode_command;
+use crate::fields::{bad, check_version, fingerprint, id, moment, month};
 use crate::record::Fingerprint;
+use crate::schema_version::SCHEMA_VERSION;
+use crate::v1;
 use crate::wire::Wire;
-use crate::{SCHEMA_VERSION, v1};
 
 /// A question.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,87 +7,15 @@ use ledger_core::account::event::{Lot, Part, Proposal, Refunded, Reversed, RunPo
 use ledger_core::account::qualifying::Qualifying;
 use ledger_core::account::state::Status;
 use ledger_core::account::{Command, EventKind};
-use ledger_core::id::{AccountKey, Alias, Id};
-use ledger_core::points::Amount;
+use ledger_core::id::{AccountKey, Alias};
 use ledger_core::policy::{Paid, PointValue};
-use ledger_core::time::Moment;
 use prost::Message;
 
-use crate::closing::{Closing, month};
-use crate::read::Malformed;
-use crate::record::{EditionEntered, Fingerprint, Hash, Outcome, ProgramChange, ProgramEntry};
-use crate::{SCHEMA_VERSION, v1};
-
-/// Why bytes of the book can't be read.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// Not protobuf.
-    #[error("the bytes are not protobuf of the book's schema")]
-    Malformed(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Written by a newer program.
-    #[error("the record is of schema version {found}, this program reads up to {SCHEMA_VERSION}: upgrade it")]
-    NewerSchema {
-        /// The record's.
-        found: u32,
-    },
-    /// A field that must be there is not, or holds what it can't.
-    #[error("field {field} is missing or out of range")]
-    Field {
-        /// Which.
-        field: &'static str,
-    },
-}
-
-impl From<prost::DecodeError> for DecodeError {
-    fn from(error: prost::DecodeError) -> Self {
-        Self::Malformed(Box::new(error))
-    }
-}
-
-impl From<Malformed> for DecodeError {
-    fn from(error: Malformed) -> Self {
-        Self::Malformed(Box::new(error))
-    }
-}
-
-pub(crate) type Decoded<T> = Result<T, DecodeError>;
-
-pub(crate) fn bad(field: &'static str) -> DecodeError {
-    DecodeError::Field { field }
-}
-
-pub(crate) fn id(text: &str, field: &'static str) -> Decoded<Id> {
-    Id::parse(text).map_err(|_| bad(field))
-}
-
-pub(crate) fn moment(us: i64, field: &'static str) -> Decoded<Moment> {
-    Moment::from_micros(us).ok_or_else(|| bad(field))
-}
-
-pub(crate) fn optional_moment(us: Option<i64>, field: &'static str) -> Decoded<Option<Moment>> {
-    us.map(|us| moment(us, field)).transpose()
-}
-
-pub(crate) fn amount(amount: Option<v1::Amount>, field: &'static str) -> Decoded<Amount> {
-    let amount = amount.ok_or_else(|| bad(field))?;
-    Amount::from_wire(amount.units, amount.scale).ok_or_else(|| bad(field))
-}
-
-fn optional_amount(given: Option<v1::Amount>, field: &'static str) -> Decoded<Option<Amount>> {
-    given.map(|given| amount(Some(given), field)).transpose()
-}
-
-pub(crate) fn fixed_hash(bytes: &[u8], field: &'static str) -> Decoded<Hash> {
-    bytes.try_into().map_err(|_| bad(field))
-}
-
-pub(crate) fn check_version(found: u32) -> Decoded<()> {
-    match found {
-        0 => Err(bad("schema_version")),
-        found if found > SCHEMA_VERSION => Err(DecodeError::NewerSchema { found }),
-        _ => Ok(()),
-    }
-}
+use crate::closing::Closing;
+use crate::decode_error::Decoded;
+use crate::fields::{amount, bad, check_version, fingerprint, fixed_hash, id, moment, month, optional_amount, optional_moment};
+use crate::record::{EditionEntered, Outcome, ProgramChange, ProgramEntry};
+use crate::v1;
 
 impl Outcome {
     /// Reads an outcome.
@@ -134,10 +62,6 @@ impl ProgramEntry {
         };
         Ok(Self { recorded_at: moment(message.recorded_at_us, "recorded_at_us")?, actor: message.actor.into(), change })
     }
-}
-
-pub(crate) fn fingerprint(bytes: &[u8]) -> Decoded<Fingerprint> {
-    bytes.try_into().map_err(|_| bad("fingerprint"))
 }
 
 fn edition_entered(entered: v1::EditionEntered) -> Decoded<EditionEntered> {

@@ -16,7 +16,9 @@ use ledger_core::id::{AccountKey, Id};
 use ledger_core::points::Amount;
 use ledger_core::policy::{Facts, LinePoints, Paid, PointValue, RateFailure};
 
-use crate::decode::{Decoded, bad, check_version, fixed_hash, id, moment, optional_moment, rare_event};
+use crate::decode::rare_event;
+use crate::decode_error::Decoded;
+use crate::fields::{bad, check_version, fixed_hash, id, moment, optional_moment};
 use crate::read::Fields;
 use crate::record::Record;
 

@@ -12,8 +12,9 @@ use ledger_core::policy::{Facts, LinePoints, Paid, RateFailure};
 use ledger_core::time::Moment;
 
 use crate::record::{EditionEntered, Hash, Outcome, ProgramChange, ProgramEntry, Record};
-use crate::wire::Wire;
-use crate::{SCHEMA_VERSION, v1};
+use crate::schema_version::SCHEMA_VERSION;
+use crate::v1;
+use crate::wire::{Wire, amount};
 
 /// Appends the bytes of `record` to `out`.
 pub fn encode_record(record: &Record, out: &mut Vec<u8>) {
@@ -113,14 +114,6 @@ pub fn content_hash(account: &str, command: &Command, scratch: &mut Vec<u8>) -> 
     scratch.push(0);
     action(&mut Wire(scratch), &command.action);
     *blake3::hash(scratch).as_bytes()
-}
-
-pub(crate) fn amount(to: &mut Wire<'_>, number: u32, amount: Amount) {
-    let plain = if amount.scale() == 0 { amount } else { Amount(amount.0.normalize()) };
-    to.message(number, |to| {
-        to.sint(1, plain.units());
-        to.uint(2, plain.scale());
-    });
 }
 
 fn balance(to: &mut Wire<'_>, balance: &Balance) {

@@ -6,7 +6,9 @@ use ledger_core::account::command::Action;
 use ledger_core::id::Id;
 use prost::Message;
 
-use crate::decode::{DecodeError, bad, id, purchase, purchase_return};
+use crate::decode::{purchase, purchase_return};
+use crate::decode_error::DecodeError;
+use crate::fields::{bad, id};
 use crate::v1;
 
 /// A purchase or return as it was published.

@@ -3,6 +3,8 @@
 //! Invariant: the bytes are those that the generated types give for the same content (tests/golden.rs holds it): fields in the order of
 //! their numbers, a field with its default value left out, an optional one written when it is set.
 
+use ledger_core::points::Amount;
+
 const VARINT: u32 = 0;
 const LENGTH_DELIMITED: u32 = 2;
 
@@ -111,4 +113,13 @@ impl Wire<'_> {
             self.0.drain(at..at + room);
         }
     }
+}
+
+/// An `Amount`, in its shortest form.
+pub(crate) fn amount(to: &mut Wire<'_>, number: u32, amount: Amount) {
+    let plain = if amount.scale() == 0 { amount } else { Amount(amount.0.normalize()) };
+    to.message(number, |to| {
+        to.sint(1, plain.units());
+        to.uint(2, plain.scale());
+    });
 }

@@ -5,8 +5,9 @@ use kafka_protocol::messages::IncrementalAlterConfigsRequest;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::protocol::StrBytes;
 
+use super::client::failed;
+use super::options::KafkaOptions;
 use super::wire::{Connection, WireError};
-use super::{KafkaOptions, failed};
 use crate::LogError;
 
 /// Which version of the request is spoken; Kafka 4.0 has it.

@@ -10,8 +10,10 @@ use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use tokio::sync::oneshot;
 
+use super::client::{Quiet, Reader, failed, is_passing};
 use super::message::question_headers;
-use super::{KafkaOptions, Quiet, Reader, failed, fetch, topics};
+use super::options::KafkaOptions;
+use super::{fetch, topics};
 use crate::{Asker, Correlation, LogError, Partition, ReplyTo};
 
 /// How soon the thread sees that it is to end.
@@ -104,7 +106,7 @@ impl Shared {
                     }
                 }
                 None | Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => {}
-                Some(Err(error)) if topics::is_passing(&error) => tracing::debug!(%error, "the client goes on by itself"),
+                Some(Err(error)) if is_passing(&error) => tracing::debug!(%error, "the client goes on by itself"),
                 Some(Err(error)) => tracing::error!(%error, "answers can't be read; trying again"),
             }
         }

@@ -7,8 +7,9 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::client::{LOOK_AGAIN, PATIENCE, Reader, failed, is_passing, timed_out};
 use super::message::Message;
-use super::{KafkaOptions, PATIENCE, Reader, failed, timed_out, topics};
+use super::options::KafkaOptions;
 use crate::{Entry, LogError, Partition, Position};
 
 /// So many records are rather read and passed over than looked past: they come in one fetch.
@@ -46,7 +47,7 @@ pub(super) fn poll(consumer: &Reader, deadline: Instant) -> Result<Polled, LogEr
             None => {}
             Some(Ok(message)) => return Message::read(&message).map(Polled::Message),
             Some(Err(KafkaError::PartitionEOF(partition))) => return Ok(Polled::End(partition)),
-            Some(Err(error)) if topics::is_passing(&error) => tracing::debug!(%error, "the client goes on by itself"),
+            Some(Err(error)) if is_passing(&error) => tracing::debug!(%error, "the client goes on by itself"),
             Some(Err(error)) => return Err(failed("read")(error)),
         }
     }
@@ -58,7 +59,7 @@ pub(super) fn watermarks(consumer: &Reader, topic: &str, partition: Partition) -
     loop {
         match consumer.fetch_watermarks(topic, i32::from(partition), PATIENCE) {
             Ok(found) => return Ok(found),
-            Err(error) if topics::is_passing(&error) && Instant::now() < deadline => std::thread::sleep(topics::LOOK_AGAIN),
+            Err(error) if is_passing(&error) && Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
             Err(error) => return Err(failed("ask for the ends of a partition")(error)),
         }
     }

@@ -16,8 +16,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use tokio::sync::{mpsc, oneshot};
 
+use super::client::{LOOK_AGAIN, PATIENCE, Quiet, failed, is_passing};
+use super::options::KafkaOptions;
 use super::standing::{Membership, Standing};
-use super::{KafkaOptions, PATIENCE, Quiet, failed, message, topics};
+use super::{message, topics};
 use crate::{Asked, LogError, News, Partition, Slot};
 
 /// How soon the thread sees that nobody listens any more.
@@ -120,7 +122,7 @@ pub(super) fn require_nobody(options: &KafkaOptions) -> Result<(), LogError> {
         if Instant::now() > deadline {
             return Err(LogError::Shared { members });
         }
-        std::thread::sleep(topics::LOOK_AGAIN);
+        std::thread::sleep(LOOK_AGAIN);
     }
 }
 
@@ -142,7 +144,7 @@ fn run(consumer: &BaseConsumer<Member>) {
                 let body = message.payload().unwrap_or_default().to_vec();
                 let _ = news.send(News::Asked(Asked { partition, offset, reply_to, body, slot: Slot::take(&waiting) }));
             }
-            Some(Err(error)) if topics::is_passing(&error) => tracing::debug!(%error, "the client goes on by itself"),
+            Some(Err(error)) if is_passing(&error) => tracing::debug!(%error, "the client goes on by itself"),
             Some(Err(error)) => tracing::error!(%error, "commands can't be read; trying again"),
         }
         if standing.is_stale() && !consumer.assignment_lost() {

@@ -21,10 +21,11 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
+use super::client::{LOOK_AGAIN, PATIENCE};
+use super::options::KafkaOptions;
 use super::record_batch::{RecordBatch, numbered};
 use super::standing::Membership;
 use super::wire::{Connection, WireError};
-use super::{KafkaOptions, PATIENCE};
 use crate::{Partition, Position};
 
 /// Of each request the version that the ledger speaks; Kafka 4.0 has them all.
@@ -42,8 +43,6 @@ const TRANSACTION_TIMEOUT_MS: i32 = 60_000;
 const PRODUCE_TIMEOUT_MS: i32 = 30_000;
 /// How soon a broker that asked for patience is asked again: the last transaction's markers are written within a millisecond or two.
 const AGAIN: Duration = Duration::from_micros(500);
-/// How soon a broker that is away is looked for again.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Brokers hang up on who says nothing for ten minutes, those behind some networks sooner, and one that hangs up on a commit leaves its outcome
 /// unknown: who was silent for longer than this connects anew before it begins.
 const SILENT_MAX: Duration = Duration::from_secs(60);

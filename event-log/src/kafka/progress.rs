@@ -3,8 +3,10 @@
 //!
 //! The key of a message is the partition's number; the value is the offset, 8 bytes, the highest first, and the holder.
 
+use super::client::Reader;
 use super::message::Message;
-use super::{KafkaOptions, Reader, fetch, topics};
+use super::options::KafkaOptions;
+use super::{fetch, topics};
 use crate::{LogError, Partition};
 
 /// Who has a partition, and the offset of the first question there that is not decided yet.

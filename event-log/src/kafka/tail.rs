@@ -15,8 +15,10 @@ use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 
+use super::client::{Reader, failed, is_gone, is_passing, timed_out};
+use super::fetch;
 use super::message::Message;
-use super::{KafkaOptions, Reader, failed, fetch, timed_out, topics};
+use super::options::KafkaOptions;
 use crate::{Entry, LogError, Partition, Position};
 
 /// How many bytes of each partition are kept.
@@ -206,8 +208,8 @@ impl Shared {
                 match polled {
                     Ok(message) => self.take(usize::try_from(message.partition()).unwrap_or(0), message.offset(), Message::read(&message)),
                     Err(KafkaError::PartitionEOF(_)) => self.is_gone.store(false, Ordering::Relaxed),
-                    Err(error) if topics::is_passing(&error) => tracing::debug!(%error, "the client goes on by itself"),
-                    Err(error) if topics::is_gone(&error) => {
+                    Err(error) if is_passing(&error) => tracing::debug!(%error, "the client goes on by itself"),
+                    Err(error) if is_gone(&error) => {
                         if !self.is_gone.swap(true, Ordering::Relaxed) {
                             tracing::error!(topic = self.topic, "the topic is gone: it was deleted; restore it, or begin a new book under another prefix");
                         }

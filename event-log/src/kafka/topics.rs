@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::Consumer;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
+use super::client::{LOOK_AGAIN, PATIENCE, Quiet, Reader, blocking, failed, timed_out};
 use super::message::headers;
-use super::{KafkaOptions, PATIENCE, Quiet, Reader, alter, failed, fetch, timed_out};
+use super::options::KafkaOptions;
+use super::{alter, fetch};
 use crate::{LogError, MESSAGE_BYTES_MAX};
 
 pub(super) const EVENTS: &str = "events";
@@ -46,20 +48,6 @@ const LEASED: &[(&str, &str)] = &[("cleanup.policy", "compact"), ("segment.bytes
 
 /// How long the first call waits: whoever mistyped an address hears of it soon.
 const REACH: Duration = Duration::from_secs(10);
-/// How soon the broker is asked again.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-/// Errors of a broker that comes back, or of a connection that is made anew.
-pub(super) fn is_passing(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, LeaderNotAvailable, NotLeaderForPartition, OperationTimedOut, Resolve};
-    let passing = [AllBrokersDown, BrokerTransportFailure, LeaderNotAvailable, NotLeaderForPartition, OperationTimedOut, Resolve];
-    error.rdkafka_error_code().is_some_and(|code| passing.contains(&code))
-}
-
-/// Errors of a topic that is not there.
-pub(super) fn is_gone(error: &KafkaError) -> bool {
-    matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopic))
-}
 
 /// A topic as the book needs it.
 struct Wanted {
@@ -85,7 +73,7 @@ fn wanted(options: &KafkaOptions, partitions: u16) -> [Wanted; 8] {
 /// Makes the topics that are not there, and gives those that are the settings that the book needs.
 pub(super) async fn ensure(options: &KafkaOptions, partitions: u16) -> Result<(), LogError> {
     let config = options.clone();
-    super::blocking(move || refuse_half_a_book(&config)).await?;
+    blocking(move || refuse_half_a_book(&config)).await?;
     let admin: AdminClient<Quiet> = options.client().create_with_context(Quiet).map_err(failed("connect an administrator"))?;
     let wanted = wanted(options, partitions);
     let replication = i32::from(options.replication);
@@ -109,7 +97,7 @@ pub(super) async fn ensure(options: &KafkaOptions, partitions: u16) -> Result<()
         mend(options, &admin, wanted, &patient).await?;
     }
     let config = options.clone();
-    super::blocking(move || {
+    blocking(move || {
         let consumer = config.consumer()?;
         for Wanted { name, partitions: asked, .. } in wanted {
             match partitions_of(&consumer, &name)? {
@@ -155,7 +143,7 @@ async fn mend(options: &KafkaOptions, admin: &AdminClient<Quiet>, wanted: &Wante
     }
     let (config, topic) = (options.clone(), wanted.name.clone());
     let changes: Vec<(&str, &str)> = before.iter().map(|(setting, _, expected)| (*setting, *expected)).collect();
-    let altered = super::blocking(move || alter::alter(&config, &topic, &changes)).await;
+    let altered = blocking(move || alter::alter(&config, &topic, &changes)).await;
     if let Err(error) = &altered {
         tracing::warn!(topic = wanted.name, error = error as &dyn std::error::Error, "the broker does not alter the topic");
     }

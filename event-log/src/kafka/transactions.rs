@@ -12,10 +12,12 @@ use std::time::Instant;
 use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::client::{LOOK_AGAIN, PATIENCE, Reader, failed, is_passing, timed_out};
+use super::options::KafkaOptions;
 use super::producer::{Messages, Offsets, Producer, ProducerError, Written};
 use super::progress::{self, Lease};
 use super::standing::{Membership, Standing};
-use super::{KafkaOptions, PATIENCE, Reader, failed, fetch, timed_out, topics};
+use super::{fetch, topics};
 use crate::{Batch, Crash, LogError, Partition, Position, Taken};
 
 /// What the writer's thread owns.
@@ -131,7 +133,7 @@ impl Transactions {
                 if Instant::now() > deadline {
                     return Err(timed_out("wait until what stands in a partition is decided"));
                 }
-                std::thread::sleep(topics::LOOK_AGAIN);
+                std::thread::sleep(LOOK_AGAIN);
             }
         }
         Ok(())
@@ -167,7 +169,7 @@ impl Transactions {
         let found = loop {
             match reader.committed_offsets(list.clone(), PATIENCE) {
                 Ok(found) => break found,
-                Err(error) if topics::is_passing(&error) && Instant::now() < deadline => std::thread::sleep(topics::LOOK_AGAIN),
+                Err(error) if is_passing(&error) && Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
                 Err(error) => return Err(failed("read the leases")(error)),
             }
         };

@@ -11,7 +11,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use kafka_protocol::messages::{RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable as _, Encodable as _, HeaderVersion as _, Request, StrBytes};
 
-use super::PATIENCE;
+use super::client::PATIENCE;
 
 /// How long an address may be silent before the next one is tried.
 const CONNECT: Duration = Duration::from_secs(5);

@@ -5,10 +5,11 @@ use std::sync::{Arc, mpsc};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
+use super::client::{PATIENCE, failed};
+use super::options::KafkaOptions;
 use super::standing::Standing;
 use super::tail::Tail;
 use super::transactions::{Append, Transactions};
-use super::{KafkaOptions, PATIENCE, failed};
 use crate::{Batch, Crash, Entry, LogError, NewRecord, Partition, Position, Taken, Writer};
 
 /// See [`Writer::before_ends`].

@@ -7,7 +7,7 @@ use ledger_core::account::event::LotId;
 use ledger_core::id::AccountKey;
 
 use super::project::Changes;
-use super::store::keys;
+use super::unnest::{keys, ordinal};
 use crate::runtime::Rows;
 
 const TIERS: &str = "
@@ -46,9 +46,4 @@ pub(super) async fn tiers<'a>(transaction: &Rows<'_>, changes: &Changes<'a>) -> 
     let statement = transaction.prepare(TIERS).await?;
     let rows = transaction.query(&statement, &[&programs, &names]).await?;
     Ok(rows.iter().map(|row| (accounts[ordinal(row)], row.get(1))).collect())
-}
-
-/// Which of those that were asked for the row is about.
-pub(super) fn ordinal(row: &tokio_postgres::Row) -> usize {
-    usize::try_from(row.get::<_, i64>(0) - 1).expect("ordinality counts from 1")
 }

@@ -4,6 +4,7 @@ mod known;
 mod project;
 mod store;
 mod sums;
+mod unnest;
 
 use async_trait::async_trait;
 

@@ -7,9 +7,10 @@ use ledger_core::account::event::LotId;
 use ledger_core::id::AccountKey;
 use rust_decimal::Decimal;
 
-use super::known::{self, Known, KnownLot, ordinal};
+use super::known::{self, Known, KnownLot};
 use super::project::{Changes, NewLot, Place};
 use super::sums::{Cost, CostKey, GoodwillKey, PostingKey, sum};
+use super::unnest::{keys, number, ordinal};
 use crate::runtime::Rows;
 
 const LOTS: &str = "
@@ -57,14 +58,6 @@ ON CONFLICT (program, booked_on, payer, kind) DO UPDATE SET points = p.points + 
 const TIERS: &str = "
 INSERT INTO tier (program, account, tier) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
 ON CONFLICT (program, account) DO UPDATE SET tier = excluded.tier";
-
-pub(super) fn number(lot: LotId) -> i32 {
-    i32::try_from(lot).unwrap_or(i32::MAX)
-}
-
-pub(super) fn keys<'a>(all: impl Iterator<Item = &'a AccountKey>) -> (Vec<&'a str>, Vec<&'a str>) {
-    all.map(|key| (key.program.as_str(), key.account.as_str())).unzip()
-}
 
 pub(super) async fn write(transaction: &Rows<'_>, changes: &Changes<'_>) -> Result<(), tokio_postgres::Error> {
     let mut moved = moved(&changes.postings);

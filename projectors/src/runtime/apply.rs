@@ -8,9 +8,10 @@ use ledger_core::planted::{Bug, is_planted};
 use ledger_schemas::Record;
 use traces::{Part, Trace};
 
+use super::error::{EngineError, ProjectorError, failed};
+use super::read_model::Placed;
 use super::readable::make_readable;
-use super::tables::{EngineError, Run, Tables};
-use super::{Placed, ProjectorError, failed};
+use super::tables::{Run, Tables};
 
 /// What was read, and what of it can't be applied.
 #[derive(Default)]

@@ -8,8 +8,9 @@ use event_log::{EventLog, Partition, Position};
 use tokio::sync::watch;
 
 use super::apply::{Batch, apply};
+use super::error::{ProjectorError, failed};
+use super::read_model::ReadModel;
 use super::tables::{PostgresTables, Tables, positions};
-use super::{ProjectorError, ReadModel, failed};
 
 const BATCH_MAX: usize = 4000;
 /// How many partitions are written at once; no account is in two of them.

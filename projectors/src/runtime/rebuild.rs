@@ -5,7 +5,9 @@ use std::sync::Arc;
 use event_log::EventLog;
 use event_log::postgres::connect;
 
-use super::{Projector, ProjectorError, ReadModel, failed};
+use super::error::{ProjectorError, failed};
+use super::project::Projector;
+use super::read_model::ReadModel;
 
 /// Builds `model` anew from the log and puts it in the old one's place; `progress` hears how many records were applied.
 ///

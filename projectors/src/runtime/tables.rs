@@ -1,18 +1,16 @@
 //! Where a read model's rows, cursors and checkpoints are: in Postgres, or in the simulator's memory.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use event_log::postgres::connect;
 use event_log::{Partition, Position};
-use tokio_postgres::{Client, Statement, Transaction};
+use tokio_postgres::Client;
 
-use super::{Placed, ReadModel};
-
-/// Whatever the engine said.
-pub type EngineError = Box<dyn std::error::Error + Send + Sync>;
+use super::error::EngineError;
+use super::read_model::{Placed, ReadModel};
+use super::rows::{Rows, Statements};
 
 /// The records of one account within a batch: from which number to which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,39 +60,6 @@ pub(super) struct PostgresTables {
     schema: String,
     client: Client,
     statements: Statements,
-}
-
-/// What the connection has made ready, by its text: every batch needs the same.
-type Statements = Mutex<HashMap<&'static str, Statement>>;
-
-/// A transaction in which a read model writes its rows.
-pub struct Rows<'a> {
-    transaction: Transaction<'a>,
-    statements: &'a Statements,
-}
-
-impl<'a> Deref for Rows<'a> {
-    type Target = Transaction<'a>;
-
-    fn deref(&self) -> &Transaction<'a> {
-        &self.transaction
-    }
-}
-
-impl Rows<'_> {
-    /// The statement `sql`, made ready once a connection.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn prepare(&self, sql: &'static str) -> Result<Statement, tokio_postgres::Error> {
-        let known = self.statements.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
-        if let Some(statement) = known {
-            return Ok(statement);
-        }
-        let statement = self.transaction.prepare(sql).await?;
-        self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
-        Ok(statement)
-    }
 }
 
 impl PostgresTables {

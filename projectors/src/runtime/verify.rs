@@ -8,8 +8,10 @@ use event_log::postgres::connect;
 use event_log::{EventLog, Position};
 use tokio_postgres::Client;
 
+use super::error::{ProjectorError, failed};
+use super::project::Projector;
+use super::read_model::ReadModel;
 use super::tables::positions;
-use super::{Projector, ProjectorError, ReadModel, failed};
 
 /// How long a read model may stand still behind the log.
 const PATIENCE: Duration = Duration::from_secs(15);
