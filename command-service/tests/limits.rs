@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use command_service::{CONDITIONS_MAX, HOLDS_MAX, Refusal, Running, Service, ServiceConfig, Share, StatePlace, simulate};
+use command_service::{CONDITIONS_MAX, HOLDS_MAX, Limits, Refusal, Running, Service, ServiceConfig, Share, StatePlace, simulate};
 use event_log::EventLog;
 use event_log::memory::MemoryLog;
 use ledger_core::account::Command;
@@ -37,6 +37,7 @@ async fn start(log: &MemoryLog, folder: &std::path::Path, bonus: &str) -> (Servi
         accounts_in_memory: 3,
         queue_max: 100,
         share: Share::Alone,
+        limits: Limits::default(),
         answer_within: Duration::from_secs(10),
     };
     let (service, running) = Service::start(Arc::new(log.clone()), config, Arc::new(now)).await.unwrap();

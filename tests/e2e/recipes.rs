@@ -39,7 +39,8 @@ async fn reader(folder: &Path, buckets: &Path) -> Command {
     std::fs::create_dir(&programs).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_loyalty"), programs.join("loyalty")).unwrap();
     let postgres = embedded_postgres::find_or_fetch().await.unwrap();
-    let path = [programs, postgres].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
+    let inherited = std::env::var_os("PATH").unwrap();
+    let path = [programs, postgres].into_iter().chain(std::env::split_paths(&inherited));
     let mut other = rulebook();
     other["earn"]["base"]["points"] = "3".into();
     std::fs::write(folder.join("rulebook.json"), rulebook().to_string()).unwrap();

@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 use ledger_core::policy::{Program, Rulebook};
-use ledger_core::time::Moment;
+use ledger_core::time::{Moment, date_text};
 
 mod breakage;
 mod budget;
@@ -22,6 +22,6 @@ pub use trial::{Basis, BucketPoints, RollForward, Rolled, TrialBalance, expiry_f
 /// The rules in force at the end of `day` (UTC), or the first to come: what the points of that day are worth. None where there are none.
 #[must_use]
 pub fn rules_on(program: &Program, day: NaiveDate) -> Option<&Rulebook> {
-    let end = Moment::parse(&format!("{day}T23:59:59.999999Z")).ok()?;
+    let end = Moment::parse(&format!("{}T23:59:59.999999Z", date_text(day))).ok()?;
     program.at_or_first(end).map(|version| &version.rulebook)
 }

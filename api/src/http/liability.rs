@@ -17,7 +17,7 @@ use super::worth::{PayersMoney, RollForwardMoney};
 use crate::names::{BasisName, Format, Grouping};
 use crate::parameters::{Path, Query};
 use crate::problem::Problem;
-use crate::reads::{Page, cursor, limit, moment, wait_for};
+use crate::reads::{Page, cursor, limit, wait_for};
 use crate::responses::ReadProblems;
 use crate::state::{ApiState, path_id, real_now};
 
@@ -76,9 +76,8 @@ fn period(from: &str, to: &str) -> Result<(NaiveDate, NaiveDate), Problem> {
     Ok(period)
 }
 
-fn rulebook_at_end<'a>(program: &'a Program, id: &Id, (_, to): (NaiveDate, NaiveDate)) -> Result<&'a Rulebook, Problem> {
-    let end = moment("to", &format!("{}T23:59:59Z", date_text(to)))?;
-    program.at_or_first(end).map(|version| &version.rulebook).ok_or_else(|| Problem::program_not_found(id))
+fn rules_on<'a>(program: &'a Program, id: &Id, day: NaiveDate) -> Result<&'a Rulebook, Problem> {
+    liability::rules_on(program, day).ok_or_else(|| Problem::program_not_found(id))
 }
 
 /// Where all points are; the sum over all buckets is zero.
@@ -148,7 +147,7 @@ pub(super) async fn roll_forward(
     let known_on = params.known_on.as_deref().map(|text| day("known_on", text)).transpose()?;
     let database = state.database().await?;
     let points = liability::roll_forward(&database, program.as_str(), period, known_on, basis, params.by.as_deref()).await?;
-    let money = RollForwardMoney::of(&points, rulebook_at_end(&rules.program, &program, period)?);
+    let money = RollForwardMoney::of(&points, rules_on(&rules.program, &program, period.1)?);
     Ok(axum::Json(RollForwardView { points, money }))
 }
 
@@ -172,7 +171,7 @@ pub struct PayersParams {
 pub struct PayersView {
     /// In points; the program itself, without a name, comes last.
     payers: Vec<Payer>,
-    /// What redeeming those points would be worth by the rulebook in force at the end of the period.
+    /// What redeeming those points would be worth: by the rulebook in force at the end of the period, what is owed now by that of today.
     money: PayersMoney,
 }
 
@@ -190,7 +189,7 @@ pub(super) async fn payers(
     let period = period(&params.from, &params.to)?;
     wait_for(&state, "liability", params.min_position.as_deref()).await?;
     let payers = liability::payers(&*state.database().await?, program.as_str(), period).await?;
-    let money = PayersMoney::of(&payers, rulebook_at_end(&rules.program, &program, period)?);
+    let money = PayersMoney::of(&payers, rules_on(&rules.program, &program, period.1)?, rules_on(&rules.program, &program, today(&state, &program)?)?);
     Ok(axum::Json(PayersView { payers, money }))
 }
 
@@ -207,7 +206,7 @@ pub(super) async fn breakage(
     let as_of = day_or_today(&state, &program, "as_of", params.as_of.as_deref())?;
     wait_for(&state, "liability", params.min_position.as_deref()).await?;
     let rules = state.program(&program)?;
-    let set = rulebook_at_end(&rules.program, &program, (as_of, as_of))?.insight.expected_redemption;
+    let set = rules_on(&rules.program, &program, as_of)?.insight.expected_redemption;
     let today = today(&state, &program)?;
     Ok(axum::Json(liability::breakage(&*state.database().await?, program.as_str(), as_of, today, set).await?))
 }
@@ -238,7 +237,7 @@ pub(super) async fn budget(
     wait_for(&state, "liability", params.min_position.as_deref()).await?;
     let version = rules.program.at_or_first(rules.now(real_now())).ok_or_else(|| Problem::program_not_found(&program))?;
     let database = state.database().await?;
-    let periods = liability::budgets(&database, program.as_str(), &version.rulebook, as_of).await?;
+    let periods = liability::budgets(&database, program.as_str(), &rules.program, as_of).await?;
     let alerts = liability::budget_alerts(&database, program.as_str()).await?;
     Ok(axum::Json(BudgetView { currency: version.rulebook.currency.to_string(), periods, alerts }))
 }

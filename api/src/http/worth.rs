@@ -106,15 +106,16 @@ pub struct PayerMoney {
 }
 
 impl PayersMoney {
-    pub(super) fn of(payers: &[Payer], rulebook: &Rulebook) -> Self {
-        let row = |row: &Payer| PayerMoney::of(row, rulebook);
-        Self { currency: rulebook.currency.to_string(), payers: payers.iter().map(row).collect() }
+    /// By the rules of the period's end; what is owed now, by those of now.
+    pub(super) fn of(payers: &[Payer], then: &Rulebook, now: &Rulebook) -> Self {
+        let row = |row: &Payer| PayerMoney::of(row, then, now);
+        Self { currency: then.currency.to_string(), payers: payers.iter().map(row).collect() }
     }
 }
 
 impl PayerMoney {
-    fn of(row: &Payer, rulebook: &Rulebook) -> Self {
-        let worth = |points| worth(points, rulebook);
-        Self { payer: row.payer.clone(), issued: worth(row.issued), clawed_back: worth(row.clawed_back), liability: worth(row.liability) }
+    fn of(row: &Payer, then: &Rulebook, now: &Rulebook) -> Self {
+        let (issued, clawed_back) = (worth(row.issued, then), worth(row.clawed_back, then));
+        Self { payer: row.payer.clone(), issued, clawed_back, liability: worth(row.liability, now) }
     }
 }

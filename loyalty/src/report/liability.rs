@@ -93,7 +93,7 @@ async fn rolled(client: &Client, program: &str, (rules, rulebook): (&Program, &R
         bars.push((month.clone(), closing.to_f64().unwrap_or(0.0)));
         let numbers = [opening, issued, redeemed, expired, clawed_back, adjusted, forfeited, closing].map(grouped);
         // At the end of its month, or today.
-        let worth = Worth::by(rules_on(rules, from.last_of_month().min(today)).unwrap_or(rulebook));
+        let worth = Worth::by(rules_on(rules, last_of_month(from).min(today)).unwrap_or(rulebook));
         rows.push(std::iter::once(month).chain(numbers).chain([worth.of(closing)]).collect());
     }
     Ok(Section {
