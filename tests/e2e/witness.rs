@@ -8,6 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::OnceCell;
 
 use crate::audit::{refused, said, text};
 use crate::support::{Up, loyalty, purchase, rulebook, run};
@@ -25,14 +26,18 @@ async fn made(command: &mut Command, needs: &str) -> String {
 }
 
 /// The folder of litewitness and witnessctl, under target/.
-async fn engines() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("torchwood-0.6.1");
-    if !folder.join("ready").exists() {
-        let of = |name: &str| format!("filippo.io/torchwood/cmd/{name}@v0.6.1");
-        made(Command::new("go").args(["install", &of("litewitness"), &of("witnessctl")]).env("GOBIN", &folder), GO).await;
-        std::fs::write(folder.join("ready"), "").unwrap();
-    }
-    folder
+async fn engines() -> &'static Path {
+    static FOLDER: OnceCell<PathBuf> = OnceCell::const_new();
+    let fetch = async || {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("torchwood-0.6.1");
+        if !folder.join("ready").exists() {
+            let of = |name: &str| format!("filippo.io/torchwood/cmd/{name}@v0.6.1");
+            made(Command::new("go").args(["install", &of("litewitness"), &of("witnessctl")]).env("GOBIN", &folder), GO).await;
+            std::fs::write(folder.join("ready"), "").unwrap();
+        }
+        folder
+    };
+    FOLDER.get_or_init(fetch).await
 }
 
 /// A witness, whose database and key outlive its process.
