@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use ledger_core::account::command::Action;
 use ledger_core::account::state::Status;
 use ledger_core::posting::Bucket;
 use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaFormat, Type};
@@ -55,11 +54,34 @@ schema!(AccountStatus, "AccountStatus", {
     one_of("How an account is: `pending` until it is activated, `inactive` when it was not used for the program's time.", &all.map(Status::name))
 });
 schema!(EventType, "EventType", one_of("What happened to an account.", &projectors::KINDS));
-schema!(CommandKind, "CommandKind", one_of("What was asked of an account.", &Action::KINDS));
+schema!(CommandKind, "CommandKind", one_of("What was asked of an account.", &COMMANDS));
 schema!(BucketName, "Bucket", one_of("Where points are; the sum over all is zero.", &Bucket::ALL.map(Bucket::name)));
 schema!(DeclineState, "DeclineState", one_of("How a member's spend goes.", &analysis::decline::STATES));
 schema!(CaseState, "CaseState", one_of("How far a case of suspected fraud is.", &analysis::fraud::STATES));
 schema!(CaseStep, "CaseStep", one_of("What is done about a case.", &["assign", "note", "confirm", "dismiss"]));
+/// Every kind of command, as the ledger's core names it.
+pub(crate) const COMMANDS: [&str; 19] = [
+    "open",
+    "activate",
+    "freeze",
+    "unfreeze",
+    "close",
+    "purchase",
+    "redemption",
+    "capture",
+    "release",
+    "redemption_return",
+    "return",
+    "refund",
+    "adjustment",
+    "proposal",
+    "approval",
+    "proposal_decline",
+    "alias",
+    "alias_removal",
+    "expire",
+];
+
 /// Of what fraud can be reported.
 pub(crate) const REPORTED: [&str; 4] = ["purchase", "redemption", "return", "adjustment"];
 

@@ -331,7 +331,7 @@ mod tests {
             let body = text.split("\n    }\n").next().unwrap();
             body.lines().filter_map(|line| line.split_once("=> \"").and_then(|(_, rest)| rest.split('"').next())).collect::<Vec<_>>()
         };
-        assert_eq!(given(command), ledger_core::account::command::Action::KINDS);
+        assert_eq!(given(command), crate::names::COMMANDS);
         assert_eq!(given(event), projectors::KINDS);
     }
 }

@@ -119,29 +119,6 @@ pub enum Action {
 }
 
 impl Action {
-    /// Every name that [`Self::kind`] gives.
-    pub const KINDS: [&str; 19] = [
-        "open",
-        "activate",
-        "freeze",
-        "unfreeze",
-        "close",
-        "purchase",
-        "redemption",
-        "capture",
-        "release",
-        "redemption_return",
-        "return",
-        "refund",
-        "adjustment",
-        "proposal",
-        "approval",
-        "proposal_decline",
-        "alias",
-        "alias_removal",
-        "expire",
-    ];
-
     /// The name of the kind, as in metrics, outcomes and idempotency keys.
     #[must_use]
     pub fn kind(&self) -> &'static str {
