@@ -7,7 +7,7 @@ use ledger_core::account::state::Balance;
 use ledger_core::account::{Command, Event, EventKind};
 use ledger_core::edition::FIRST_EDITION;
 use ledger_core::id::Id;
-use ledger_core::points::{Amount, Points};
+use ledger_core::points::Points;
 use ledger_core::policy::{Facts, LinePoints, Paid, RateFailure};
 use ledger_core::time::Moment;
 
