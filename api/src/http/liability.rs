@@ -238,7 +238,7 @@ pub(super) async fn budget(
     wait_for(&state, "liability", params.min_position.as_deref()).await?;
     let version = rules.program.at_or_first(rules.now(real_now())).ok_or_else(|| Problem::program_not_found(&program))?;
     let database = state.database().await?;
-    let periods = liability::budgets(&database, program.as_str(), &version.rulebook, as_of).await?;
+    let periods = liability::budgets(&database, program.as_str(), &rules.program, as_of).await?;
     let alerts = liability::budget_alerts(&database, program.as_str()).await?;
     Ok(axum::Json(BudgetView { currency: version.rulebook.currency.to_string(), periods, alerts }))
 }
