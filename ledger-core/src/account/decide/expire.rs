@@ -74,7 +74,7 @@ pub(super) fn lapses_by(program: &Program, last_activity: Moment, now: Moment) -
 fn next(account: &Account, context: &Context<'_>) -> Option<(Moment, Due)> {
     let mut next: Option<(Moment, Due)> = None;
     each_due(account, context.program, |at, due| {
-        if at <= context.now && next.as_ref().is_none_or(|(earliest, first)| at < *earliest || (at == *earliest && due() < *first)) {
+        if at <= context.now && next.as_ref().is_none_or(|(earliest, first)| at.cmp(earliest).then_with(|| due().cmp(first)).is_lt()) {
             next = Some((at, due()));
         }
     });
