@@ -54,7 +54,8 @@ impl Amount {
     /// Whether it has more decimals than `decimals`; zeros at the end are none.
     #[must_use]
     pub fn is_finer_than(self, decimals: u32) -> bool {
-        self.0.scale() > decimals && self.0.normalize().scale() > decimals
+        let is_finer = |value: Decimal| value.scale() > decimals;
+        is_finer(self.0) && is_finer(self.0.normalize())
     }
 
     /// The smallest amount with `decimals`: a cent for 2.
@@ -272,7 +273,7 @@ impl Exact {
     pub fn over(self, other: Self) -> Result<Self, TooLarge> {
         match other.numerator {
             0 => Ok(Self::ZERO),
-            n if n < 0 => {
+            n if n.is_negative() => {
                 let inverse = Self { numerator: -other.denominator, denominator: -n };
                 self.times(inverse)
             }

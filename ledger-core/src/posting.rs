@@ -161,3 +161,30 @@ fn moved(parts: &[Part], mut each: impl FnMut(&Part)) {
         each(part);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_written_as_read_models_have_them() {
+        let all = [
+            (Bucket::Issued, "issued"),
+            (Bucket::Pending, "pending"),
+            (Bucket::Available, "available"),
+            (Bucket::Held, "held"),
+            (Bucket::Redeemed, "redeemed"),
+            (Bucket::Expired, "expired"),
+            (Bucket::ClawedBack, "clawed_back"),
+            (Bucket::Forfeited, "forfeited"),
+            (Bucket::Adjusted, "adjusted"),
+            (Bucket::Owed, "owed"),
+            (Bucket::Shortfall, "shortfall"),
+            (Bucket::Uncollected, "uncollected"),
+        ];
+        for (place, (bucket, name)) in all.into_iter().enumerate() {
+            assert_eq!((bucket as usize, bucket.name()), (place, name));
+        }
+        assert_eq!(all.len(), BUCKETS);
+    }
+}

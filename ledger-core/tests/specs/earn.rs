@@ -227,3 +227,90 @@ fn the_tax_of_a_line_may_be_all_that_was_charged_for_it_rounded() {
     };
     assert_eq!((with("0.02"), with("0.03").is_err()), (Ok(()), true));
 }
+
+fn times(events: &[ledger_core::account::Event]) -> Vec<ledger_core::time::Moment> {
+    events.iter().map(|event| event.at).collect()
+}
+
+#[test]
+fn what_a_late_purchase_makes_due_is_done_with_it() {
+    // Given nothing but points that are pending for 5 days; when a purchase is told 19 days later; then they have matured.
+    let mut pending = Book::new(json!({"earn": {"pending_days": 5}}));
+    pending.until("2010-01-20");
+    let events = pending.ask("p", Action::Earn(purchase("p", at("2010-01-01"), &[("1", "A", "1", "10")]))).unwrap();
+    assert!(matches!(events.last().unwrap().kind, EventKind::PointsMatured { lot: 1, points: 10 }));
+    assert_eq!((times(&events)[2], pending.available()), (at("2010-01-06"), 10));
+    // Given nothing but a tier; when the purchase that reached it is told 17 months later; then it was reviewed once.
+    let levels = json!([{"name": "member", "at": 0}, {"name": "silver", "at": 10}]);
+    let mut tier = Book::new(json!({"tiers": {"window": "lifetime", "levels": levels}}));
+    tier.until("2011-06-01");
+    let events = tier.ask("p", Action::Earn(purchase("p", at("2010-01-01"), &[("1", "A", "1", "10")]))).unwrap();
+    assert!(matches!(events.last().unwrap().kind, EventKind::TierKept(_)));
+    assert_eq!((times(&events)[3], tier.account.standing.review_at), (at("2011-01-01"), Some(at("2012-01-01"))));
+    // Given nothing but accounts that sleep after 3 months; when a purchase is told 5 months later; then its account sleeps.
+    let mut asleep = Book::new(json!({"accounts": {"inactive_after": {"months": 3}}}));
+    asleep.until("2010-06-01");
+    let events = asleep.ask("p", Action::Earn(purchase("p", at("2010-01-01"), &[("1", "A", "1", "10")]))).unwrap();
+    assert_eq!(events.last().unwrap().kind, EventKind::AccountLapsed);
+    assert_eq!(times(&events)[2], at("2010-04-01T11:00:00Z"));
+}
+
+#[test]
+fn a_debt_is_paid_with_points_that_are_lost_as_they_come() {
+    // Given a debt of 100, and points that are lost from 5 January on,
+    let mut book = Book::new(json!({"return": {"on_shortfall": "negative"}, "expiry": {"mode": "fixed_date", "date": "2010-01-05"}}));
+    book.buy("a", "100");
+    book.redeem("r", 100).unwrap();
+    book.give_back("x", "a", &[("1", "1")]).unwrap();
+    // When a purchase of after that day earns 60, and one 70,
+    book.until("2010-01-08");
+    book.buy("b", "60");
+    assert_eq!((book.balance().owed, book.available()), (40, 0), "then they pay the debt before they are lost");
+    book.buy("c", "70");
+    assert_eq!((book.balance().owed, book.available()), (0, 0));
+}
+
+/// Not even with points that were still there when it occurred.
+#[test]
+fn a_purchase_that_earns_nothing_pays_no_debt() {
+    let mut book = Book::new(json!({"redeem": {"offline_minutes": 60}, "return": {"on_shortfall": "negative"}, "expiry": {"mode": "rolling", "days": 31}}));
+    book.buy("old", "100");
+    book.until("2010-01-02");
+    book.buy("new", "50");
+    book.redeem("r", 150).unwrap();
+    book.until("2010-02-01T12:10:00Z");
+    book.ask("x", Action::ReturnRedemption { redemption: id("r"), points: Some(50) }).unwrap();
+    book.redeem("s", 50).unwrap();
+    book.give_back("y", "new", &[("1", "1")]).unwrap();
+    assert_eq!(book.balance().owed, 50);
+    let free = purchase("free", at("2010-02-01T11:50:00Z"), &[("1", "A", "1", "0.10")]);
+    let events = book.ask("free", Action::Earn(free)).unwrap();
+    assert_eq!((events.len(), book.balance().owed), (1, 50));
+}
+
+#[test]
+fn the_version_that_rates_a_purchase_is_the_one_that_decides_it() {
+    for later in [json!({}), json!({"accounts": {"inactive_after": {"days": 10}}})] {
+        let mut later = rules(later);
+        later["effective_from"] = json!("2010-02-01T00:00:00Z");
+        let mut book = Book::versions(&[rules(json!({})), later]);
+        book.until("2010-03-01");
+        let late = purchase("late", at("2010-01-20"), &[("1", "A", "1", "10")]);
+        assert_eq!(book.version_for("late", Action::Earn(late)), 1);
+        let now = purchase("now", book.now, &[("1", "A", "1", "10")]);
+        assert_eq!(book.version_for("now", Action::Earn(now)), 2);
+    }
+}
+
+#[test]
+fn conditions_and_events_know_for_how_many_whole_days_the_account_was_open() {
+    for (when, days, points) in [("2010-01-11T11:59:59.999999Z", 9, 10), ("2010-01-11T12:00:00Z", 10, 20)] {
+        let bonus = json!([{"id": "known", "when": "account.age_days >= 10", "multiply": "2"}]);
+        let mut book = Book::new(json!({"earn": {"bonus": bonus}}));
+        book.ask("o", Action::Open).unwrap();
+        book.until(when);
+        let events = book.ask("p", Action::Earn(purchase("p", book.now, &[("1", "A", "1", "10")]))).unwrap();
+        let EventKind::PointsEarned(first) = &events[0].kind else { unreachable!("a purchase earns") };
+        assert_eq!((first.facts.age_days, earned(&events)), (days, points), "{when}");
+    }
+}

@@ -110,3 +110,69 @@ fn activity_that_is_told_of_late_puts_no_expiry_forward() {
     assert_eq!(book.until("2010-07-22T11:59:59Z").available(), 40);
     assert_eq!(book.until("2010-07-22T12:00:00Z").available(), 0);
 }
+
+#[test]
+fn a_purchase_wakes_an_account_as_a_redemption_does() {
+    let mut book = Book::new(json!({"accounts": {"inactive_after": {"months": 3}}}));
+    book.buy("a", "10");
+    book.until("2010-05-01");
+    assert_eq!(book.account.status, Status::Inactive);
+    let events = book.ask("b", Action::Earn(purchase("b", book.now, &[("1", "A", "1", "10")]))).unwrap();
+    assert_eq!((&events[0].kind, events[0].at, book.account.status), (&EventKind::AccountWoken, at("2010-05-01"), Status::Active));
+}
+
+/// Redemptions may be told an hour later, but none could spend these.
+#[test]
+fn pending_points_and_those_of_a_closed_account_expire_at_once() {
+    let rules =
+        json!({"earn": {"pending_days": 40}, "redeem": {"offline_minutes": 60}, "expiry": {"mode": "rolling", "days": 10}, "accounts": {"on_close": "keep"}});
+    let mut book = Book::new(rules);
+    book.buy("a", "10");
+    book.ask("g", Action::Adjust { points: 7, reason: why("gift") }).unwrap();
+    book.until("2010-01-11");
+    assert_eq!((book.balance().pending, book.available()), (0, 7), "what could be spent waits");
+    book.until("2010-01-11T12:59:59Z");
+    assert_eq!(book.available(), 7);
+    book.until("2010-01-11T13:00:00Z");
+    assert_eq!(book.available(), 0);
+    book.ask("g2", Action::Adjust { points: 7, reason: why("gift") }).unwrap();
+    book.until("2010-01-12");
+    book.ask("c", Action::Close(why("bye"))).unwrap();
+    book.until("2010-01-21T12:59:59.999999Z");
+    assert_eq!(book.available(), 7);
+    book.until("2010-01-21T13:00:00Z");
+    assert_eq!(book.available(), 0);
+}
+
+/// Points mature, holds lapse, points expire, the tier is reviewed, the account falls asleep; lots in their order.
+#[test]
+fn what_falls_due_at_one_moment_is_done_in_a_fixed_order() {
+    let levels = json!([{"name": "member", "at": 0}, {"name": "silver", "at": 10}]);
+    let year = json!({"days": 365});
+    let mut book = Book::new(json!({
+        "earn": {"pending_days": 365}, "expiry": {"mode": "rolling", "days": 365},
+        "tiers": {"window": "lifetime", "levels": levels}, "accounts": {"inactive_after": year}
+    }));
+    book.ask("o", Action::Open).unwrap();
+    book.ask("g", Action::Adjust { points: 7, reason: why("gift") }).unwrap();
+    book.ask("h2", Action::Hold { points: 1, minutes: Some(365 * 24 * 60), occurred_at: None }).unwrap();
+    book.ask("h1", Action::Hold { points: 1, minutes: Some(365 * 24 * 60), occurred_at: None }).unwrap();
+    book.buy("a", "10");
+    book.buy("b", "10");
+    let before = book.events.len();
+    book.until("2011-01-01");
+    let done: Vec<_> = book.events[before..].iter().map(|event| (event.at, kind(&event.kind))).collect();
+    let expected = ["mature 2", "mature 3", "lapse h1", "lapse h2", "expire 1 of 7", "expire 2 of 10", "expire 3 of 10", "review", "sleep"];
+    assert_eq!(done, expected.map(|kind| (at("2011-01-01"), kind.to_owned())));
+}
+
+fn kind(kind: &EventKind) -> String {
+    match kind {
+        EventKind::PointsMatured { lot, .. } => format!("mature {lot}"),
+        EventKind::HoldReleased { redemption, lapsed: true, .. } => format!("lapse {redemption}"),
+        EventKind::PointsExpired(part) => format!("expire {} of {}", part.lot, part.points),
+        EventKind::TierKept(_) => "review".into(),
+        EventKind::AccountLapsed => "sleep".into(),
+        other => unreachable!("{other:?} does not fall due"),
+    }
+}

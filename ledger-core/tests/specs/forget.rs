@@ -161,3 +161,45 @@ fn an_account_has_its_entry_tier_since_it_was_opened() {
     book.ask("o", Action::Open).unwrap();
     assert_eq!((book.account.standing.since, book.account.opened_at, book.account.last_activity), (at("2010-03-01"), at("2010-03-01"), at("2010-03-01")));
 }
+
+#[test]
+fn of_what_is_looked_through_early_only_what_is_given_back_goes() {
+    let mut book = Book::new(window(10, json!({})));
+    book.ask("o", Action::Open).unwrap();
+    // Something that goes at once, so that the account is looked through long before the windows are over.
+    book.ask("up", Action::Adjust { points: 10, reason: why("goodwill") }).unwrap();
+    book.ask("down", Action::Adjust { points: -10, reason: why("mistake") }).unwrap();
+    book.buy("a", "300");
+    book.redeem("whole", 100).unwrap();
+    book.redeem("back", 50).unwrap();
+    book.ask("x", Action::ReturnRedemption { redemption: id("back"), points: None }).unwrap();
+    touch(&mut book, "2010-01-02");
+    assert!(book.account.redemption(&id("whole")).is_some() && book.account.redemption(&id("back")).is_none());
+}
+
+#[test]
+fn the_cap_of_a_day_is_kept_for_the_only_purchase_that_may_be_returned() {
+    let mut book = Book::new(window(500, json!({})));
+    book.buy("a", "1");
+    let first = days(&book)[0];
+    touch(&mut book, "2011-03-01");
+    assert_eq!(days(&book), [first]);
+}
+
+/// A lot of a redemption that was given back, and then taken by hand: nothing but the lot itself tells when it goes.
+#[test]
+fn an_empty_lot_goes_when_its_time_is_over_though_nothing_else_goes_then() {
+    let mut book = Book::new(window(10, json!({})));
+    let change = |book: &mut Book, name: &str, points: i64| book.ask(name, Action::Adjust { points, reason: why("look") }).unwrap();
+    book.ask("o", Action::Open).unwrap();
+    change(&mut book, "up", 10);
+    book.redeem("r", 10).unwrap();
+    book.ask("x", Action::ReturnRedemption { redemption: id("r"), points: None }).unwrap();
+    change(&mut book, "down", -10);
+    change(&mut book, "up-2", 5);
+    change(&mut book, "down-2", -5);
+    touch(&mut book, "2010-01-02");
+    assert!(book.account.redemption(&id("r")).is_none() && book.account.lot(1).is_some() && book.account.lot(2).is_none());
+    touch(&mut book, "2010-02-10T12:00:00.000001Z");
+    assert_eq!(book.account.lots.len(), 0);
+}

@@ -63,3 +63,23 @@ fn adjustments_go_up_and_down_but_not_below_zero() {
     let EventKind::PointsTaken { parts, reason, .. } = &book.events.last().unwrap().kind else { unreachable!("points were taken") };
     assert_eq!((parts.len(), reason.code.as_str()), (2, "goodwill"));
 }
+
+#[test]
+fn a_frozen_account_is_not_activated() {
+    let mut book = Book::new(json!({"accounts": {"activation_required": true}}));
+    book.ask("o", Action::Open).unwrap();
+    book.ask("f", Action::Freeze(why("fraud"))).unwrap();
+    assert_eq!(book.ask("a", Action::Activate).unwrap_err(), Rejection::AccountFrozen);
+}
+
+#[test]
+fn an_account_is_not_closed_over_pending_or_held_points_either() {
+    let mut book = Book::new(json!({"accounts": {"on_close": "refuse"}, "earn": {"pending_days": 5}}));
+    book.buy("p", "25");
+    book.until("2010-01-10");
+    book.ask("h", Action::Hold { points: 20, minutes: None, occurred_at: None }).unwrap();
+    book.buy("q", "10");
+    let balance = book.balance();
+    assert_eq!((balance.available, balance.pending, balance.held), (5, 10, 20));
+    assert_eq!(book.ask("c", Action::Close(why("asked"))).unwrap_err(), Rejection::BalanceNotZero { points: 35 });
+}

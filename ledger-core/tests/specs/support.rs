@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ledger_core::account::command::{Action, Line, Purchase, Reason, Return, Returned};
-use ledger_core::account::decide::due_at;
+use ledger_core::account::decide::{Decision, due_at};
 use ledger_core::account::event::LotId;
 use ledger_core::account::state::{Balance, LotState};
 use ledger_core::account::{Account, Command, Context, Event, EventKind, Rejection, decide};
@@ -138,12 +138,21 @@ impl Book {
 
     /// As above, by somebody.
     pub fn ask_by(&mut self, actor: &str, name: &str, action: Action) -> Result<Vec<Event>, Rejection> {
+        Ok(self.decision(actor, name, action)?.events)
+    }
+
+    /// The number of the rulebook's version that decides it.
+    pub fn version_for(&mut self, name: &str, action: Action) -> u32 {
+        self.decision("spec", name, action).unwrap().rule_version
+    }
+
+    fn decision(&mut self, actor: &str, name: &str, action: Action) -> Result<Decision, Rejection> {
         self.due();
         let command = Command { id: id(name), actor: actor.into(), action };
         command.check().unwrap();
         let decision = decide(&self.account, &command, &self.context())?;
         self.apply(decision.events.clone());
-        Ok(decision.events)
+        Ok(decision)
     }
 
     pub fn buy(&mut self, name: &str, price: &str) -> i64 {

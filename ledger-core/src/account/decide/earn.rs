@@ -35,15 +35,15 @@ pub(super) fn decide(account: &Account, purchase: &Arc<Purchase>, context: &Cont
     let at = happened_at(occurred_at, context.now);
     wake(account, at, (version, now_rules), context, &mut events);
     let earned = rated(account, purchase, version, context)?;
-    let points = earned.lot.as_ref().map_or(0, |lot| lot.points);
-    let owes = account.total(Bucket::Owed) < 0 && points > 0;
+    let lot = earned.lot.as_ref().map(|lot| lot.lot);
     let moved = tier::after_earning(account, &earned, now_rules, context.now);
-    let due = earned.pending && earned.lot.as_ref().is_some_and(|lot| lot.available_at <= context.now)
+    let goes_on = pays_debt(account, &earned)
+        || matures_by(&earned, context.now)
         || earned.lot.as_ref().and_then(|lot| lot.expires_at).is_some_and(|at| at <= context.now)
         || moved.as_ref().and_then(|(_, moved)| moved.review_at).is_some_and(|at| at <= context.now)
         || expire::lapses_by(context.program, account.last_activity.max(occurred_at), context.now);
     events.push(Event { at, kind: EventKind::PointsEarned(earned) });
-    if !owes && !due {
+    if !goes_on {
         events.extend(moved.map(|(at, moved)| Event { at, kind: EventKind::TierChanged(moved) }));
         return Ok(Decision { rule_version: version.number, events });
     }
@@ -52,11 +52,21 @@ pub(super) fn decide(account: &Account, purchase: &Arc<Purchase>, context: &Cont
     for event in events {
         draft.emit(event.at, event.kind);
     }
-    taking::pay_owed(&mut draft, at, (points > 0).then_some(account.lot_count + 1));
+    taking::pay_owed(&mut draft, at, lot);
     if let Some((at, moved)) = moved {
         draft.emit(at, EventKind::TierChanged(moved));
     }
     Ok(Decision { rule_version: version.number, ..draft.finish() })
+}
+
+/// Whether the account owes something that the points earned pay.
+fn pays_debt(account: &Account, earned: &Earned) -> bool {
+    account.total(Bucket::Owed) < 0 && earned.lot.is_some()
+}
+
+/// Whether the points earned are pending no more at `now`, as those of a purchase that is told late.
+fn matures_by(earned: &Earned, now: Moment) -> bool {
+    earned.pending && earned.lot.as_ref().is_some_and(|lot| lot.available_at <= now)
 }
 
 /// What an activity does beside its points: it opens or wakes the account, and moves the expiry of the lots that follow it.
