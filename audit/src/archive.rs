@@ -189,8 +189,10 @@ impl ArchiveLog {
     /// # Errors
     /// [`AuditError`], where it is none.
     pub fn open(folder: &Path) -> Result<Self, AuditError> {
-        let files = Files::of(folder)?;
         let path = folder.join(MANIFEST);
+        // Before all that is in a folder that is none is looked at.
+        std::fs::metadata(&path).map_err(file("read", &path))?;
+        let files = Files::of(folder)?;
         let bytes = std::fs::read(&path).map_err(file("read", &path))?;
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| AuditError::Wrong(format!("{}: {error}", path.display())))?;
         if manifest.format != "loyalty archive v1" || manifest.records.len() != manifest.outcomes.len() {

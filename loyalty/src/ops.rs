@@ -20,7 +20,9 @@ pub async fn program(options: ProgramOptions) -> anyhow::Result<()> {
     let program = Id::parse(program).with_context(|| format!("{}: /program", file.display()))?;
     if let Some(base) = &server.server {
         let url = format!("{}/v1/programs/{program}/rulebook", base.trim_end_matches('/'));
-        let response = server.with_key(reqwest::Client::new().put(url).body(rulebook)).send().await?;
+        // The bytes of the file: the rulebook's hash is theirs.
+        let request = reqwest::Client::new().put(url).header(reqwest::header::CONTENT_TYPE, "application/json").body(rulebook);
+        let response = server.with_key(request).send().await?;
         let (status, body) = (response.status(), response.text().await?);
         if !status.is_success() {
             bail!("{status}: {body}");

@@ -46,13 +46,15 @@ async fn reader(folder: &Path, buckets: &Path) -> Command {
     std::fs::write(folder.join("rulebook.json"), rulebook().to_string()).unwrap();
     std::fs::write(folder.join("other.json"), other.to_string()).unwrap();
     std::fs::create_dir(buckets.join("audit")).unwrap();
-    // It is free until the recipes listen there.
-    let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Below those that the system gives to whoever asks for any, so that it stays free between one service and the next.
+    let ports = (20_000..30_000).cycle().skip(usize::try_from(std::process::id()).unwrap() % 10_000);
+    let port: u16 = ports.take(10_000).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap();
+    let listen = format!("127.0.0.1:{port}");
     let mut command = Command::new("timeout");
     command.args([PATIENCE, "bash"]).current_dir(folder).kill_on_drop(true);
     command.env("PATH", std::env::join_paths(path).unwrap());
     command.env("DATABASE_URL", database("recipes").await).env("COPY_URL", database("copy").await).env("RESTORED_URL", database("restored").await);
-    command.env("SERVER", format!("http://{listen}")).env("LOYALTY_LISTEN", listen.to_string()).env("BUCKET", "s3://audit/books/shop");
+    command.env("SERVER", format!("http://{listen}")).env("LOYALTY_LISTEN", &listen).env("BUCKET", "s3://audit/books/shop");
     command.envs(objects::serve(buckets).await);
     // So that nobody waits a minute for a checkpoint.
     command.env("LOYALTY_SEAL_SECONDS", "1");
@@ -80,9 +82,10 @@ async fn every_recipe_for_auditors_works_as_written() {
     let mut rest = &*said;
     for words in [
         "purchase p1 of shop/m1 stands in book",
-        "archive verified: 1 records of 1 accounts",
+        "of 1 accounts, 0 refused commands",
         "the archive extends the checkpoint of ",
-        "archive verified: 1 records of 1 accounts, 1 refused commands",
+        "of 1 accounts, 1 refused commands",
+        "of 1 accounts, 1 refused commands",
         "records archived in s3://audit/books/shop",
         "archive verified",
         "book copied and verified",
