@@ -49,6 +49,15 @@ fn the_first_opens_the_account() {
 }
 
 #[test]
+fn the_first_that_is_told_late_opens_an_account_that_sleeps() {
+    let mut book = Book::new(json!({"return": {"unmatched": "reduce_spend"}, "accounts": {"inactive_after": {"days": 30}}}));
+    let asked = refund(&book, "5");
+    book.until("2010-03-01");
+    let events = book.ask("r", asked).unwrap();
+    assert!(matches!(events.last().unwrap().kind, EventKind::AccountLapsed), "{events:?}");
+}
+
+#[test]
 fn what_can_not_be_paid_and_what_is_still_to_come_are_refused() {
     let mut book = book("reduce_spend");
     let asked = refund(&book, "0.005");

@@ -17,7 +17,7 @@ use crate::run::{Answered, Findings, Site, key};
 pub const REFUSALS: [&str; 2] = ["too_large", "account_full"];
 
 /// Less than a purchase of as many lines as `plan` draws has, and more than a rulebook.
-const SMALL: Limits = Limits { command_bytes: 4096, record_bytes: 4400, answer_bytes: 3000, lots: 14, lines: 60 };
+const SMALL: Limits = Limits { command_bytes: 4096, record_bytes: 4400, answer_bytes: 3000, lots: 7, lines: 50 };
 /// A refused command is on the log with the words of its refusal.
 const SMALL_MESSAGE_BYTES: usize = 4700;
 /// What a decision adds to its command is less than this, so that no smaller command is refused.

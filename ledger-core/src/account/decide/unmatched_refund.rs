@@ -1,9 +1,9 @@
 //! Refund without a purchase: money given back for goods whose purchase the book does not have, such as one from before the book began. No points
 //! are taken and no tier changes, as none can be shown to have been given for it; it lowers what the member is said to have spent.
 
-use super::{Context, Decision, happened_at, require_past, rules, rules_at};
+use super::{Context, Decision, Draft, happened_at, require_past, rules, rules_at};
 use crate::account::command::Refund;
-use crate::account::event::{Event, EventKind};
+use crate::account::event::EventKind;
 use crate::account::rejection::Rejection;
 use crate::account::state::{Account, Status};
 use crate::currency::minor_digits;
@@ -30,11 +30,12 @@ pub(super) fn decide(account: &Account, id: &Id, body: &Refund, context: &Contex
         return Err(Rejection::RefundUnmatched);
     }
     let at = happened_at(occurred_at, context.now);
-    let mut events = Vec::with_capacity(2);
+    let mut draft = Draft::new(account, context)?;
     if account.status == Status::Unopened {
         let (pending, tier) = (accounts.activation_required, version.levels()[0].name.as_str().into());
-        events.push(Event { at, kind: EventKind::AccountOpened { pending, tier } });
+        draft.emit(at, EventKind::AccountOpened { pending, tier });
     }
-    events.push(Event { at, kind: EventKind::RefundBooked { refund: id.clone(), body: Box::new(body.clone()) } });
-    Ok(Decision { rule_version: version.number, events })
+    draft.emit(at, EventKind::RefundBooked { refund: id.clone(), body: Box::new(body.clone()) });
+    // Told late, it may open an account that has not been used for so long that it sleeps.
+    Ok(Decision { rule_version: version.number, ..draft.finish() })
 }

@@ -57,10 +57,10 @@ impl Draw {
     /// The lines of a purchase that is nearly as large as a message may be, or larger; none for others.
     pub(super) fn large_lines(&mut self) -> Option<Vec<LineSpec>> {
         let rng = self.large.as_mut()?;
-        if !rng.random_bool(0.08) {
+        if !rng.random_bool(0.1) {
             return None;
         }
-        let count = rng.random_range(15..26);
+        let count = rng.random_range(20..32);
         let line = |_| LineSpec { sku: LONG_SKU, category: LONG_CATEGORY, quantity: 1000, price: rng.random_range(1..300), discount: 0, tax: 0, amount: None };
         Some((0..count).map(line).collect())
     }
