@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use ledger_core::id::Id;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -12,6 +13,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::hostile::{SURROGATE, amount, id, moment, note, points, text};
 use crate::limits::large;
 use crate::support::{Up, run};
 
@@ -20,8 +22,6 @@ const CLOCKS: [&str; 5] = ["2010-01-01T00:00:00Z", "2010-03-01T12:00:00Z", "2012
 /// How many commands each program gets between.
 const COMMANDS: usize = 36;
 const ACCOUNTS: usize = 5;
-/// Stands in a body for half of a surrogate pair, which no `Value` can hold.
-const SURROGATE: &str = "HALF-A-PAIR";
 const KEYS: [&str; 2] = ["maker", "checker"];
 
 /// A request: who asks for what.
@@ -34,101 +34,12 @@ struct Ask {
     key: &'static str,
 }
 
-/// Any text that JSON can say, most of it accepted.
-fn text() -> impl Strategy<Value = String> {
-    let hostile = [
-        "",
-        " ",
-        "'; DROP SCHEMA statement CASCADE; --",
-        "\\N",
-        "\\",
-        "\"quoted\", {braces} and %s %00 $1",
-        "\u{fffe}\u{ffff}\u{10ffff}",
-        "e\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}",
-        "👩\u{200d}👩\u{200d}👧",
-        "ﷺ",
-        "العربية",
-    ];
-    let wrong = ["nul\0nul", "line\nfeed\ttab", "esc\u{1b}[2J", "\u{202e}turned", "\u{feff}", SURROGATE];
-    let any = prop::collection::vec(any::<char>(), 1..16).prop_map(|characters| characters.into_iter().collect::<String>());
-    let longest = prop_oneof![Just("x".repeat(64)), Just("é".repeat(32)), Just("\u{10ffff}".repeat(16)), Just("\"".repeat(64))];
-    prop_oneof![
-        20 => Just("till".to_owned()),
-        20 => prop::sample::select(hostile.to_vec()).prop_map(str::to_owned),
-        12 => any,
-        5 => longest,
-        1 => Just("y".repeat(65)),
-        1 => prop::sample::select(wrong.to_vec()).prop_map(str::to_owned)
-    ]
-}
-
-fn note() -> impl Strategy<Value = String> {
-    prop_oneof![9 => text(), 2 => Just("n".repeat(1000)), 2 => Just("\u{ffff}".repeat(333)), 1 => Just("n".repeat(1001))]
-}
-
-/// An id: one of few, so that commands meet, some of them as long as may be.
-fn id(kind: &'static str) -> impl Strategy<Value = String> {
-    let longest = move |n: usize| format!("{kind}{n}{:.>1$}", "", 64 - kind.len() - 1);
-    prop_oneof![
-        12 => (0..8_usize).prop_map(move |n| format!("{kind}-{n}")),
-        3 => (0..2_usize).prop_map(longest),
-        1 => prop::sample::select(vec![".", "..", ":", "", "a b", "ä", "null", "9223372036854775808"]).prop_map(str::to_owned)
-    ]
-}
-
 fn account() -> impl Strategy<Value = String> {
     prop_oneof![5 => Just(0), 2 => Just(1), 1 => 2..ACCOUNTS].prop_map(account_name)
 }
 
 fn account_name(n: usize) -> String {
     if n == 0 { "a".repeat(64) } else { format!("m:{n}") }
-}
-
-fn points() -> impl Strategy<Value = Value> {
-    let extreme = [
-        json!(0),
-        json!(-1),
-        json!(1_000_000_000_000_i64),
-        json!(1_000_000_000_001_i64),
-        json!(i64::MAX),
-        json!(i64::MIN),
-        json!(u64::MAX),
-        json!(1.5),
-        json!("5"),
-    ];
-    prop_oneof![6 => (1..400_i64).prop_map(Value::from), 1 => (-300..0_i64).prop_map(Value::from), 2 => prop::sample::select(extreme.to_vec())]
-}
-
-fn amount() -> impl Strategy<Value = Value> {
-    let usual = [json!(1), json!("2"), json!("19.99"), json!("150"), json!("0.5")];
-    let extreme = [json!("0.000001"), json!("999999999999.999999"), json!("1000000000000"), json!(1_000_000_000_000_i64), json!("0")];
-    let wrong = [
-        json!("1000000000000.000001"),
-        json!("0.0000000000000000000000000001"),
-        json!("79228162514264337593543950335"),
-        json!("-1"),
-        json!("1e5"),
-        json!(0.1),
-        json!(""),
-    ];
-    prop_oneof![30 => prop::sample::select(usual.to_vec()), 4 => prop::sample::select(extreme.to_vec()), 1 => prop::sample::select(wrong.to_vec())]
-}
-
-fn moment() -> impl Strategy<Value = Value> {
-    let extreme = [
-        "1900-01-01T00:00:00Z",
-        "1899-12-31T23:59:59.999999Z",
-        "2300-01-01T00:00:00Z",
-        "2300-01-01T00:00:00.000001Z",
-        "9999-12-31T23:59:59Z",
-        "2010-02-30T00:00:00Z",
-        "2016-12-31T23:59:60Z",
-        "2010-01-01T00:00:00.9999999999+23:59",
-        "2010-01-01",
-        SURROGATE,
-    ];
-    let usual = prop::sample::select([&CLOCKS[..], &["2009-12-31T23:59:59.999999Z", "2010-03-28T01:30:00+00:00"]].concat());
-    prop_oneof![12 => usual, 1 => prop::sample::select(extreme.to_vec())].prop_map(Value::from)
 }
 
 fn line() -> impl Strategy<Value = Value> {
@@ -142,7 +53,7 @@ fn line() -> impl Strategy<Value = Value> {
 fn purchase() -> BoxedStrategy<(String, Value)> {
     let currency = prop_oneof![19 => Just("GBP"), 1 => prop::sample::select(vec!["JPY", "XXX", "gbp", "\u{ffff}", ""])];
     let origin = (text(), text(), text(), text());
-    let head = (id("P"), account(), moment(), currency, text(), text(), prop_oneof![4 => Just(json!("0")), 1 => amount()]);
+    let head = (id("P"), account(), moment(&CLOCKS), currency, text(), text(), prop_oneof![4 => Just(json!("0")), 1 => amount()]);
     (head, origin, prop::collection::vec(line(), 0..4))
         .prop_map(|((purchase_id, account_id, occurred_at, currency, channel, store, shipping), (cashier, till, device, card_token), lines)| {
             let body = json!({"purchase_id": purchase_id, "account_id": account_id, "occurred_at": occurred_at, "currency": currency, "channel": channel,
@@ -162,7 +73,7 @@ fn given_back() -> BoxedStrategy<(String, Value)> {
     let lines = prop::collection::vec((id("line"), amount()), 0..4)
         .prop_map(|lines| lines.into_iter().map(|(line_id, quantity)| json!({"line_id": line_id, "quantity": quantity})).collect::<Value>());
     let what = prop_oneof![lines.prop_map(|lines| (lines, Value::Null)), amount().prop_map(|amount| (Value::Null, amount))];
-    (id("R"), account(), id("P"), moment(), what, prop::option::weighted(0.1, amount()))
+    (id("R"), account(), id("P"), moment(&CLOCKS), what, prop::option::weighted(0.1, amount()))
         .prop_map(|(return_id, account_id, purchase_id, occurred_at, (lines, amount), shipping)| {
             let body = json!({"return_id": return_id, "account_id": account_id, "purchase_id": purchase_id, "occurred_at": occurred_at,
                 "lines": lines, "amount": amount, "shipping": shipping});
@@ -172,7 +83,7 @@ fn given_back() -> BoxedStrategy<(String, Value)> {
 }
 
 fn refund() -> BoxedStrategy<(String, Value)> {
-    (id("F"), account(), moment(), amount(), text())
+    (id("F"), account(), moment(&CLOCKS), amount(), text())
         .prop_map(|(refund_id, account_id, occurred_at, amount, reference)| {
             let body = json!({"refund_id": refund_id, "account_id": account_id, "occurred_at": occurred_at, "amount": amount, "reference": reference});
             ("refunds".to_owned(), body)
@@ -182,7 +93,7 @@ fn refund() -> BoxedStrategy<(String, Value)> {
 
 fn redemption(hold: bool) -> BoxedStrategy<(String, Value)> {
     let minutes = prop::option::weighted(0.2, prop::sample::select(vec![1_u64, 527_040, 527_041, 0, u64::from(u32::MAX), u64::MAX]));
-    (id("S"), account(), points(), minutes, prop::option::weighted(0.2, moment()))
+    (id("S"), account(), points(), minutes, prop::option::weighted(0.2, moment(&CLOCKS)))
         .prop_map(move |(redemption_id, account_id, points, minutes, occurred_at)| {
             let minutes = minutes.filter(|_| hold);
             let body = json!({"redemption_id": redemption_id, "account_id": account_id, "points": points, "hold": hold, "hold_minutes": minutes, "occurred_at": occurred_at});
@@ -249,7 +160,7 @@ fn rulebook(program: &str) -> BoxedStrategy<(String, Value)> {
     let conditions = ["line.sku.startsWith('\u{ffff}') || 1 / account.purchases > 0", "true", "[1].all(x, true)", "line.sku == '\u{1b}'", "1 + "];
     let when =
         prop_oneof![text(), Just("(".repeat(900)), Just(vec!["1"; 400].join("+") + " > 0"), prop::sample::select(conditions.to_vec()).prop_map(str::to_owned)];
-    (0..7_usize, text(), when, amount(), points(), moment(), prop::sample::select(vec![0_u32, 3650, 3651, u32::MAX]))
+    (0..7_usize, text(), when, amount(), points(), moment(&CLOCKS), prop::sample::select(vec![0_u32, 3650, 3651, u32::MAX]))
         .prop_map(move |(place, text, when, amount, points, moment, days)| {
             let mut rules = plain(&program);
             rules["effective_from"] = "2299-12-31T23:59:59.999999Z".into();
@@ -409,6 +320,38 @@ async fn lives(till: Till, rules: Value, asks: Vec<Vec<Ask>>) -> Became {
     became
 }
 
+/// What may follow a command, so that commands meet: what was held is captured or released, what was bought comes back.
+fn then(ask: &Ask, is_first: bool) -> Option<Ask> {
+    let (base, body) = (ask.path.rsplit_once('/')?.0, &ask.body);
+    let named = |field: &str| body[field].as_str().filter(|id| Id::parse(id).is_ok_and(|id| !matches!(id.as_str(), "." | ".."))).map(str::to_owned);
+    let about = json!({"account_id": body["account_id"]});
+    let (verb, path, body) = match (ask.verb, is_first) {
+        ("hold", true) => ("capture", format!("{base}/redemptions/{}/capture", named("redemption_id")?), about),
+        ("hold", false) => ("release", format!("{base}/redemptions/{}/release", named("redemption_id")?), about),
+        ("redeem", true) => {
+            let back = json!({"account_id": body["account_id"], "return_id": body["redemption_id"]});
+            ("return a redemption", format!("{base}/redemptions/{}/return", named("redemption_id")?), back)
+        }
+        ("propose", true) => ("approve", format!("{base}/proposals/{}/approve", named("proposal_id")?), about),
+        ("propose", false) => {
+            let why = json!({"account_id": body["account_id"], "reason_code": body["reason_code"], "note": body["note"]});
+            ("decline", format!("{base}/proposals/{}/decline", named("proposal_id")?), why)
+        }
+        ("earn", true) => {
+            let line = &body["lines"][0];
+            let lines = json!([{"line_id": line["line_id"], "quantity": line["quantity"]}]);
+            let (purchase, account, at) = (&body["purchase_id"], &body["account_id"], &body["occurred_at"]);
+            let back = json!({"return_id": purchase, "account_id": account, "purchase_id": purchase, "occurred_at": at, "lines": lines});
+            ("return", format!("{base}/returns"), back)
+        }
+        ("alias", true) => ("remove an alias", format!("{}/remove", ask.path), json!({"kind": body["kind"], "value": body["value"]})),
+        ("freeze", true) => ("unfreeze", format!("{base}/unfreeze"), json!({"reason_code": "x"})),
+        _ => return None,
+    };
+    let other = KEYS[usize::from(ask.key == KEYS[0])];
+    Some(Ask { verb, method: Method::POST, path, body, key: other })
+}
+
 fn made(program: &str, runner: &mut TestRunner) -> Vec<Vec<Ask>> {
     let all = verbs(program);
     let weights: Vec<(u32, usize)> = all.iter().enumerate().map(|(i, (weight, ..))| (u32::try_from(*weight).unwrap(), i)).collect();
@@ -420,7 +363,8 @@ fn made(program: &str, runner: &mut TestRunner) -> Vec<Vec<Ask>> {
         let key = KEYS[usize::from(any::<bool>().new_tree(runner).unwrap().current())];
         Ask { verb, method, path: format!("/v1/programs/{program}/{rest}"), body, key }
     };
-    CLOCKS.iter().map(|_| (0..COMMANDS).map(|_| one()).collect()).collect()
+    let mut some = || (0..COMMANDS).map(|n| (one(), n % 2 == 0)).flat_map(|(ask, is_first)| [Some(ask.clone()), then(&ask, is_first)]).flatten().collect();
+    CLOCKS.iter().map(|_| some()).collect()
 }
 
 /// Waits until every read model has all that is on the log; none may have stopped an account.

@@ -16,6 +16,7 @@ mod editions;
 mod export;
 mod flags;
 mod fraud;
+mod hostile;
 mod import;
 mod intake;
 mod kafka;

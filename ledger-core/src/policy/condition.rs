@@ -182,6 +182,11 @@ impl Condition {
         if self.is_asked(scope.purchase, line) { self.evaluate(scope, index, line) } else { Ok(false) }
     }
 
+    /// The stock-keeping unit that it is about; it is false for lines of others.
+    pub(super) fn sku(&self) -> Option<&str> {
+        self.guards.iter().find_map(|(field, text)| (*field == Field::Sku).then_some(text.as_str()))
+    }
+
     /// Whether no comparison at its top answers for it.
     fn is_asked(&self, purchase: &Purchase, line: &Line) -> bool {
         self.guards.iter().all(|(field, text)| {
@@ -195,7 +200,7 @@ impl Condition {
         })
     }
 
-    /// How long it takes for `line` of `purchase`, in short conditions.
+    /// How long it takes for `line` of `purchase`, in short conditions; nothing where a comparison at its top answers for it.
     pub(super) fn weight(&self, purchase: &Purchase, line: &Line) -> usize {
         if self.is_asked(purchase, line) { self.weight } else { 0 }
     }

@@ -1,6 +1,7 @@
 //! A program: the versions of its rulebook, compiled.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cel::Env;
@@ -21,9 +22,45 @@ pub struct Version {
     /// The program's wall clock.
     pub zone: Zone,
     pub(super) env: Arc<Env>,
-    pub(super) conditions: Vec<Condition>,
+    pub(super) conditions: Conditions,
     /// What earns nothing, to be looked up: each line of a purchase asks.
     pub(super) excluded: Excluded,
+}
+
+/// The conditions of the bonuses, in their order.
+pub(super) struct Conditions {
+    all: Vec<Condition>,
+    /// The places of those that are about any stock-keeping unit.
+    of_any_sku: Vec<usize>,
+    /// The places of the others: an offer for one article is no work for lines of all others.
+    by_sku: BTreeMap<String, Vec<usize>>,
+}
+
+impl Conditions {
+    pub(super) fn of(all: Vec<Condition>) -> Self {
+        let (mut of_any_sku, mut by_sku) = (Vec::new(), BTreeMap::<String, Vec<usize>>::new());
+        for (place, condition) in all.iter().enumerate() {
+            match condition.sku() {
+                Some(sku) => by_sku.entry(sku.to_owned()).or_default().push(place),
+                None => of_any_sku.push(place),
+            }
+        }
+        Self { all, of_any_sku, by_sku }
+    }
+
+    /// Those that may hold for `line`, each with the place of its bonus, in order.
+    pub(super) fn about(&self, line: &Line) -> impl Iterator<Item = (usize, &Condition)> {
+        let places = match self.by_sku.get(line.sku.as_str()) {
+            None => Cow::Borrowed(&self.of_any_sku),
+            Some(own) if self.of_any_sku.is_empty() => Cow::Borrowed(own),
+            Some(own) => {
+                let mut places = [self.of_any_sku.as_slice(), own].concat();
+                places.sort_unstable();
+                Cow::Owned(places)
+            }
+        };
+        (0..places.len()).map(move |i| (places[i], &self.all[places[i]]))
+    }
 }
 
 /// Categories and stock-keeping units that earn nothing.
@@ -66,7 +103,7 @@ impl Version {
     /// (`line.sku == '…' && …`) answers for it. One of more than 100 characters counts as many times as it has begun a hundred.
     #[must_use]
     pub fn conditions_asked(&self, purchase: &Purchase) -> usize {
-        let of_line = |line: &Line| self.conditions.iter().map(|condition| condition.weight(purchase, line)).sum::<usize>();
+        let of_line = |line: &Line| self.conditions.about(line).map(|(_, condition)| condition.weight(purchase, line)).sum::<usize>();
         purchase.lines.iter().map(of_line).sum()
     }
 

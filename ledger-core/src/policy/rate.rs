@@ -189,7 +189,8 @@ struct Bonuses {
 
 fn bonuses(version: &Version, scope: &mut Scope<'_>, (i, index): (usize, u32), line: &Line, failures: &mut Vec<RateFailure>) -> Result<Bonuses, TooLarge> {
     let mut bonuses = Bonuses { factor: Exact::ONE, held: Vec::new() };
-    for (bonus, condition) in version.rulebook.earn.bonus.iter().zip(&version.conditions) {
+    for (place, condition) in version.conditions.about(line) {
+        let bonus = &version.rulebook.earn.bonus[place];
         match condition.holds(scope, i, line) {
             Ok(true) => {
                 bonuses.factor = bonuses.factor.times(Exact::of(bonus.multiply))?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cel::Env;
 
 use super::condition::Condition;
-use super::program::{Excluded, Program, Version};
+use super::program::{Conditions, Excluded, Program, Version};
 use super::rulebook::{Expiry, Rulebook, Span};
 use crate::currency::minor_digits;
 use crate::points::{Amount, POINTS_MAX, Points};
@@ -106,7 +106,7 @@ pub fn compile_rulebook(rulebook: Rulebook, program: &Program) -> Result<Version
         Some(zone) if invalid.is_empty() => {
             let number = program.latest().map_or(1, |latest| latest.number + 1);
             let excluded = Excluded::of(&rulebook.earn.exclude);
-            Ok(Version { number, rulebook, zone, env, conditions, excluded })
+            Ok(Version { number, rulebook, zone, env, conditions: Conditions::of(conditions), excluded })
         }
         _ => Err(invalid),
     }

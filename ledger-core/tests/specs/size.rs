@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use ledger_core::account::EventKind;
 use ledger_core::account::command::{Action, Line, Purchase, Return, Returned};
+use ledger_core::id::Id;
 use ledger_core::points::{Amount, Points};
 use ledger_core::policy::{Program, Rulebook, Version, read_rulebook};
 use ledger_core::time::{MINUTE_US, Moment};
@@ -76,6 +77,27 @@ fn every_line_of_the_largest_purchase_comes_back_in_any_order() {
     }
     assert_eq!(book.available(), 10_000 - 2500 - 5000);
     assert!(begin.elapsed() < WITHIN, "{:?}", begin.elapsed());
+}
+
+/// Offers for one article are looked up by it; what holds is told in the order of the rulebook all the same.
+#[test]
+fn bonuses_hold_in_the_order_of_the_rulebook() {
+    let bonus = |(n, when): (usize, &str)| json!({"id": format!("b{n}"), "when": when, "multiply": "2"});
+    let whens = [
+        "line.sku == 'A' && line.quantity >= 1.0",
+        "line.quantity >= 1.0",
+        "'A' == line.sku",
+        "line.sku == 'B'",
+        "line.sku == 'A' && line.sku == 'B'",
+        "line.sku != 'B'",
+    ];
+    let mut book = Book::new(json!({"earn": {"bonus": whens.into_iter().enumerate().map(bonus).collect::<Vec<_>>()}}));
+    let bought = purchase("p", book.now, &[("1", "A", "1", "1"), ("2", "B", "1", "1"), ("3", "C", "1", "1")]);
+    let events = book.ask("p", Action::Earn(bought)).unwrap();
+    let earned = events.iter().find_map(|event| if let EventKind::PointsEarned(earned) = &event.kind { Some(earned) } else { None }).unwrap();
+    let held: Vec<Vec<&str>> = earned.lines.iter().map(|line| line.bonus.iter().map(Id::as_str).collect()).collect();
+    assert_eq!(held, [vec!["b0", "b1", "b2", "b5"], vec!["b1", "b3"], vec!["b1", "b5"]]);
+    assert_eq!(book.available(), 16 + 4 + 4);
 }
 
 proptest! {
