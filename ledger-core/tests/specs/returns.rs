@@ -219,3 +219,12 @@ fn a_return_is_refused_when_its_time_is_long_over_whatever_else_the_account_did(
         assert_eq!(refused.code(), if busy { "purchase_not_found" } else { "outside_return_window" });
     }
 }
+
+#[test]
+fn a_return_names_the_runs_that_it_lowers_only_where_they_are_not_its_own_alone() {
+    let mut book = Book::new(json!({"earn": {"caps": {"per_day": 100}}}));
+    book.buy("a", "80");
+    let events = book.give_back("r", "a", &[("1", "1")]).unwrap();
+    let EventKind::PurchaseReturned(reversed) = &events[0].kind else { unreachable!("a return") };
+    assert_eq!((reversed.day_points, reversed.day_points_by_run.len()), (80, 0));
+}

@@ -266,3 +266,26 @@ fn a_tier_of_29_february_lasts_as_long_as_any_other() {
         assert_eq!(tier(&book), "member", "{day}: what reached it does not count again");
     }
 }
+
+#[test]
+fn a_purchase_at_the_start_of_the_window_had_not_reached_the_tier() {
+    let mut book = ladder(json!({}));
+    book.buy("a", "600");
+    book.until("2011-01-01T12:00:00Z");
+    book.buy("b", "1000");
+    assert_eq!(tier(&book), "silver");
+    book.give_back("r", "a", &[("1", "1")]).unwrap();
+    assert_eq!((tier(&book), book.account.standing.basis.unwrap().points), ("silver", 1000));
+}
+
+#[test]
+fn a_tier_kept_by_as_much_as_had_reached_it_is_kept_by_other_purchases() {
+    let levels = json!([{"name": "member", "at": 0}, {"name": "silver", "at": 1000}]);
+    let mut book = ladder(json!({"levels": levels}));
+    book.buy("a", "1000");
+    book.until("2010-12-01").buy("b", "1000");
+    book.until("2011-01-10");
+    assert_eq!((tier(&book), book.account.standing.review_at), ("silver", Some(at("2012-01-01"))));
+    book.give_back("r", "b", &[("1", "1")]).unwrap();
+    assert_eq!(tier(&book), "member");
+}
