@@ -323,3 +323,13 @@ fn a_late_purchase_at_the_start_of_the_window_does_not_count() {
         assert_eq!(tier(&book), reached, "{when}");
     }
 }
+
+#[test]
+fn the_first_moment_of_a_year_belongs_to_it() {
+    for (when, reached) in [("2010-12-31T23:59:59.999999Z", "member"), ("2011-01-01T00:00:00Z", "silver")] {
+        let mut book = ladder(json!({"window": "calendar_year"}));
+        book.until(when).buy("a", "600");
+        book.until("2011-02-01").buy("b", "600");
+        assert_eq!(tier(&book), reached, "{when}");
+    }
+}
