@@ -320,6 +320,33 @@ mod tests {
     }
 
     #[test]
+    fn every_part_of_a_condition_is_checked_at_every_depth() {
+        for source in ["shoes > 1", "[shoes] == [1]", "[1, [shoes]] == []", "size(shoes) > 1", "account.tier in ['a', shoes]"] {
+            assert!(matches!(compile(source), Err(ConditionError::Unknown { name, .. }) if name == "shoes"), "{source}");
+        }
+        assert_eq!(compile("{'a': 1} == {'a': 1}").unwrap_err(), ConditionError::NotBoolean("maps and messages are not used here".into()));
+        let sum = vec!["account.purchases"; 20].join(" + ");
+        let listed = format!("{}{sum}{} == []", "[".repeat(16), "]".repeat(16));
+        let selected = format!("line.sku{} == 1", ".a".repeat(40));
+        for deep in [listed, selected, format!("size({listed})", listed = format!("{sum} + {sum}"))] {
+            assert_eq!(compile(&deep).unwrap_err(), ConditionError::TooComplex, "{deep}");
+        }
+    }
+
+    #[test]
+    fn what_fails_on_some_values_alone_may_be_published() {
+        assert!(compile("1 / account.purchases > 0").is_ok());
+        assert!(compile("account.purchases + 9223372036854775807 + 1 > 0").is_ok());
+    }
+
+    #[test]
+    fn every_cheap_comparison_is_a_guard() {
+        let guarded = compile("line.sku == 'A' && 'B' == line.category && purchase.channel == 'C' && purchase.store == 'D' && account.tier == 'E'").unwrap();
+        let guards = [(Field::Sku, "A"), (Field::Category, "B"), (Field::Channel, "C"), (Field::Store, "D")];
+        assert_eq!(guarded.guards, guards.map(|(field, text)| (field, text.to_owned())));
+    }
+
+    #[test]
     fn a_guard_answers_only_what_the_whole_condition_would() {
         let guarded = compile("line.sku == 'A' && purchase.store == 'S' && line.quantity > 1.0").unwrap();
         assert_eq!(guarded.guards.len(), 2);

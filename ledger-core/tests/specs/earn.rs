@@ -273,19 +273,21 @@ fn a_debt_is_paid_with_points_that_are_lost_as_they_come() {
 /// Not even with points that were still there when it occurred.
 #[test]
 fn a_purchase_that_earns_nothing_pays_no_debt() {
-    let mut book = Book::new(json!({"redeem": {"offline_minutes": 60}, "return": {"on_shortfall": "negative"}, "expiry": {"mode": "rolling", "days": 31}}));
-    book.buy("old", "100");
-    book.until("2010-01-02");
-    book.buy("new", "50");
-    book.redeem("r", 150).unwrap();
-    book.until("2010-02-01T12:10:00Z");
-    book.ask("x", Action::ReturnRedemption { redemption: id("r"), points: Some(50) }).unwrap();
-    book.redeem("s", 50).unwrap();
-    book.give_back("y", "new", &[("1", "1")]).unwrap();
-    assert_eq!(book.balance().owed, 50);
-    let free = purchase("free", at("2010-02-01T11:50:00Z"), &[("1", "A", "1", "0.10")]);
-    let events = book.ask("free", Action::Earn(free)).unwrap();
-    assert_eq!((events.len(), book.balance().owed), (1, 50));
+    for pending_days in [0, 1] {
+        // Given 100 points that are lost, but not booked so yet, and a debt of 50,
+        let expiry = json!({"mode": "rolling", "days": 31});
+        let (told_later, negative) = (json!({"offline_minutes": 60}), json!({"on_shortfall": "negative"}));
+        let mut book = Book::new(json!({"redeem": told_later, "return": negative, "expiry": expiry, "earn": {"pending_days": pending_days}}));
+        book.buy("old", "100");
+        book.until("2010-01-02").buy("new", "50");
+        book.until("2010-02-01T12:10:00Z").redeem("r", 50).unwrap();
+        book.give_back("x", "new", &[("1", "1")]).unwrap();
+        assert_eq!((book.balance().owed, book.available()), (50, 100));
+        // When a purchase of ten minutes before they were lost earns nothing, then nothing else happens.
+        let free = purchase("free", at("2010-02-01T11:50:00Z"), &[("1", "A", "1", "0.10")]);
+        let events = book.ask("free", Action::Earn(free)).unwrap();
+        assert_eq!((events.len(), book.balance().owed), (1, 50));
+    }
 }
 
 #[test]

@@ -112,3 +112,25 @@ fn records_of_the_first_edition_count_as_they_did() {
         assert!(whole.3 < part.3, "{unit}");
     }
 }
+
+/// What a return leaves of a tier is held by the purchases of before it, or by those of the window.
+#[test]
+fn records_of_the_first_edition_tell_which_purchases_hold_what_a_return_leaves() {
+    let levels = json!([{"name": "member", "at": 0}, {"name": "silver", "at": 1000}, {"name": "gold", "at": 5000}]);
+    for (back, held_by_window) in [("1000", false), ("5200", true)] {
+        let mut book = Book::new(json!({"tiers": {"window": "calendar_year", "levels": levels}}));
+        book.until("2010-12-01").buy("a", "5200");
+        let reached = book.account.seq;
+        book.until("2011-01-10").buy("b", "1100");
+        book.give_back_amount("r", "a", back).unwrap();
+        let mut told = Account::default();
+        for (event, seq) in of_first_edition(&book.events).iter().zip([0, 0, 0, 1, 2, 2]) {
+            told.seq = seq;
+            told.evolve(event);
+        }
+        for account in [&book.account, &told] {
+            let standing = &account.standing;
+            assert_eq!((standing.tier.as_str(), standing.since_seq), ("silver", if held_by_window { 3 } else { reached }), "{back}");
+        }
+    }
+}

@@ -18,6 +18,7 @@ mod redeem;
 mod refunds;
 mod returns;
 mod rulebook;
+mod rulebook_edges;
 mod size;
 mod support;
 mod tiers;

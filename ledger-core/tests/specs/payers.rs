@@ -125,3 +125,19 @@ fn what_a_shared_cap_gave_to_others_is_not_paid_for_below_zero() {
     book.give_back("t2", "b", &[("1", "1")]).unwrap();
     assert_eq!((book.available(), paid(&book.events)), (0, pays(&[])));
 }
+
+#[test]
+fn what_is_not_paid_for_any_more_is_not_given_back_again() {
+    // Given a day's cap that left 20 of the second purchase's 50, of which acme pays 10, and the first given back.
+    let mut book = book(&[bonus("a", "sku", "2", Some("acme"))], json!({"per_day": 100}));
+    book.buy("a", "40");
+    let b = purchase("b", book.now, &[("1", "sku", "5", "5")]);
+    book.ask("b", Action::Earn(b)).unwrap();
+    book.give_back("t1", "a", &[("1", "1")]).unwrap();
+    assert_eq!((book.available(), paid(&book.events)), (50, pays(&[("acme", 10)])));
+    // When the second comes back in two parts, acme is through with it after the first of them.
+    book.give_back("t2", "b", &[("1", "2")]).unwrap();
+    assert_eq!((book.available(), paid(&book.events)), (30, pays(&[])));
+    book.give_back("t3", "b", &[("1", "3")]).unwrap();
+    assert_eq!((book.available(), paid(&book.events)), (0, pays(&[])));
+}

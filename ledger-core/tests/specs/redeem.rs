@@ -201,3 +201,45 @@ fn what_was_captured_before_rates_were_told_is_worth_what_it_said() {
     book.ask("c2", Action::Capture { redemption: id("h"), points: None }).unwrap();
     assert_eq!(values(&book.events), ["0.67"], "1.00 together, of which 0.33 was paid");
 }
+
+#[test]
+fn what_was_known_once_is_not_unknown() {
+    let mut book = rich();
+    let redemption = || id("gone");
+    let back = || Action::ReturnRedemption { redemption: redemption(), points: None };
+    assert_eq!(book.ask("x", back()).unwrap_err(), Rejection::RedemptionNotFound { redemption_id: redemption() });
+    assert_eq!(book.refused_of_known(back()), Rejection::ReturnWindowForgotten);
+    assert_eq!(book.refused_of_known(Action::Release { redemption: redemption() }), Rejection::HoldNotFound { redemption_id: redemption() });
+}
+
+#[test]
+fn a_redemption_can_be_returned_to_the_last_moment() {
+    let mut book = Book::new(json!({"return": {"window_days": 10}}));
+    book.buy("a", "100");
+    book.redeem("r", 100).unwrap();
+    book.until("2010-01-11");
+    book.ask("x", Action::ReturnRedemption { redemption: id("r"), points: Some(100) }).unwrap();
+    assert_eq!(book.available(), 100);
+}
+
+#[test]
+fn a_capture_names_no_lot_that_it_takes_nothing_from() {
+    let mut book = rich();
+    book.ask("h", Action::Hold { points: 200, minutes: None, occurred_at: None }).unwrap();
+    assert_eq!(lots(&book.ask("c", Action::Capture { redemption: id("h"), points: Some(60) }).unwrap()), [(2, 60)]);
+    assert_eq!(lots(&book.ask("x", Action::ReturnRedemption { redemption: id("h"), points: Some(10) }).unwrap()), [(2, 10)]);
+}
+
+#[test]
+fn the_rules_of_its_time_decide_what_is_told_later() {
+    let told_later = json!({"redeem": {"offline_minutes": 60}});
+    let mut later = rules(told_later.clone());
+    later["effective_from"] = json!("2010-02-01T00:00:00Z");
+    let mut book = Book::versions(&[rules(told_later), later]);
+    book.buy("a", "100");
+    book.until("2010-02-01T00:10:00Z");
+    let redeem = |occurred_at| Action::Redeem { points: 10, occurred_at };
+    assert_eq!(book.version_for("then", redeem(Some(at("2010-01-31T23:50:00Z")))), 1);
+    assert_eq!(book.version_for("now", redeem(None)), 2);
+    assert_eq!(book.version_for("h", Action::Hold { points: 10, minutes: None, occurred_at: Some(at("2010-01-31T23:55:00Z")) }), 1);
+}

@@ -190,3 +190,17 @@ fn purchases_of_older_records_are_rated_as_they_were() {
     old.give_back("r2", "p", &[("2", "0.25")]).unwrap();
     assert_eq!(old.available(), 497);
 }
+
+#[test]
+fn shipping_alone_is_refunded_to_a_cent_more_where_no_goods_are_left() {
+    let after_goods = || {
+        let mut book = bought(&[("1", "1", "30.00", "0")], "5.00");
+        book.give_back("r", "p", &[("1", "1")]).unwrap();
+        book
+    };
+    assert_eq!(refunded(&after_goods().refund("s", "p", "5.00", None).unwrap()), of("0", "5.00", false));
+    assert_eq!(refunded(&after_goods().refund("s", "p", "4.00", Some("4.00")).unwrap()), of("0", "4.00", false));
+    assert_eq!(refunded(&after_goods().refund("s", "p", "5.01", None).unwrap()), of("0", "5.00", true), "what is rounded is rounded");
+    assert_eq!(after_goods().refund("s", "p", "5.02", None).unwrap_err(), exceeds("5.02", "5.00", "0", "5.00"));
+    assert_eq!(after_goods().refund("s", "p", "1.01", Some("1.00")).unwrap_err(), exceeds("1.01", "1.00", "0", "5.00"), "a part of it is named to the cent");
+}

@@ -219,3 +219,92 @@ fn a_return_is_refused_when_its_time_is_long_over_whatever_else_the_account_did(
         assert_eq!(refused.code(), if busy { "purchase_not_found" } else { "outside_return_window" });
     }
 }
+
+#[test]
+fn a_return_names_the_runs_that_it_lowers_only_where_they_are_not_its_own_alone() {
+    let mut book = Book::new(json!({"earn": {"caps": {"per_day": 100}}}));
+    book.buy("a", "80");
+    let events = book.give_back("r", "a", &[("1", "1")]).unwrap();
+    let EventKind::PurchaseReturned(reversed) = &events[0].kind else { unreachable!("a return") };
+    assert_eq!((reversed.day_points, reversed.day_points_by_run.len()), (80, 0));
+}
+
+fn told(book: &mut Book, name: &str, purchase: &str, occurred_at: &str) -> Result<Vec<ledger_core::account::Event>, Rejection> {
+    let what = Returned::Lines(vec![(id("1"), amount("1"))]);
+    book.ask(name, Action::Return(Return { purchase_id: id(purchase), occurred_at: at(occurred_at), what, shipping: None }.into()))
+}
+
+#[test]
+fn goods_can_be_returned_and_told_of_to_the_last_moment() {
+    let mut book = Book::new(json!({"return": {"window_days": 10}}));
+    book.buy("a", "10");
+    book.until("2010-02-10");
+    let outside = Rejection::OutsideReturnWindow { until: at("2010-01-11") };
+    assert_eq!(told(&mut book, "r", "a", "2010-01-11T12:00:00.000001Z").unwrap_err(), outside);
+    told(&mut book, "r", "a", "2010-01-11").unwrap();
+    assert_eq!(book.available(), 0);
+    let body = Return { purchase_id: id("gone"), occurred_at: book.now, what: Returned::Lines(vec![(id("1"), amount("1"))]), shipping: None };
+    assert_eq!(book.refused_of_known(Action::Return(body.into())), Rejection::ReturnWindowForgotten);
+}
+
+#[test]
+fn the_version_that_rated_a_purchase_decides_its_return() {
+    let mut later = crate::support::rules(json!({}));
+    later["effective_from"] = json!("2010-02-01T00:00:00Z");
+    let mut book = Book::versions(&[crate::support::rules(json!({})), later]);
+    book.buy("a", "10");
+    book.until("2010-02-02");
+    let body = Return { purchase_id: id("a"), occurred_at: book.now, what: Returned::Lines(vec![(id("1"), amount("1"))]), shipping: None };
+    assert_eq!(book.version_for("r", Action::Return(body.into())), 1);
+}
+
+fn parts(events: &[ledger_core::account::Event]) -> (Vec<(u32, i64)>, i64) {
+    let reversed = events.iter().find_map(|event| match &event.kind {
+        EventKind::PurchaseReturned(reversed) => Some(reversed),
+        _ => None,
+    });
+    let reversed = reversed.unwrap();
+    (reversed.parts.iter().map(|part| (part.lot, part.points)).collect(), reversed.expired)
+}
+
+#[test]
+fn a_return_names_no_lot_that_it_takes_nothing_from() {
+    let mut capped = Book::new(json!({"earn": {"caps": {"per_purchase": 10}}}));
+    capped.ask("p", Action::Earn(purchase("p", capped.now, &[("1", "A", "2", "10")]))).unwrap();
+    assert_eq!(parts(&capped.give_back("r", "p", &[("1", "1")]).unwrap()), (vec![], 0), "the cap is still reached");
+    let mut spent = Book::new(json!({}));
+    spent.buy("a", "10");
+    spent.redeem("r", 10).unwrap();
+    spent.buy("b", "10");
+    assert_eq!(parts(&spent.give_back("x", "a", &[("1", "1")]).unwrap()), (vec![(2, 10)], 0));
+}
+
+/// Given 50 points for two lines, of which 20 are held and the others expired; 70 more are due for the first line alone.
+fn half_expired() -> Book {
+    let bonus = json!([{"id": "small", "when": "purchase.total < 50.0", "multiply": "3"}]);
+    let mut book = Book::new(json!({"earn": {"bonus": bonus}, "expiry": {"mode": "inactivity", "days": 10}}));
+    book.ask("p", Action::Earn(purchase("p", book.now, &[("1", "A", "1", "40"), ("2", "B", "1", "10")]))).unwrap();
+    book.ask("h", Action::Hold { points: 20, minutes: Some(20 * 24 * 60), occurred_at: None }).unwrap();
+    book.until("2010-01-11");
+    book.ask("q", Action::Earn(purchase("q", book.now, &[("1", "A", "1", "0.10")]))).unwrap();
+    assert_eq!((book.available(), book.account.lot(1).unwrap().expires_at), (0, Some(at("2010-01-21"))), "a hold lets its lot live on");
+    book
+}
+
+#[test]
+fn what_a_smaller_basket_earns_more_follows_what_is_left_of_its_lot() {
+    let bonus = json!([{"id": "small", "when": "purchase.total < 50.0", "multiply": "3"}]);
+    let mut spent = Book::new(json!({"earn": {"bonus": bonus}}));
+    spent.ask("p", Action::Earn(purchase("p", spent.now, &[("1", "A", "1", "40"), ("2", "B", "1", "10")]))).unwrap();
+    spent.redeem("r", 50).unwrap();
+    assert_eq!(parts(&spent.give_back("x", "p", &[("2", "1")]).unwrap()), (vec![(1, -70)], 0), "all of it was spent, none expired");
+
+    let mut gone = half_expired();
+    assert_eq!(parts(&gone.give_back("x", "p", &[("2", "1")]).unwrap()), (vec![], -70), "what was left of it expired");
+    assert_eq!(gone.available(), 0);
+
+    let mut released = half_expired();
+    released.ask("h", Action::Release { redemption: id("h") }).unwrap();
+    assert_eq!(parts(&released.give_back("x", "p", &[("2", "1")]).unwrap()), (vec![(1, -70)], 0), "something is left of it");
+    assert_eq!(released.available(), 90);
+}

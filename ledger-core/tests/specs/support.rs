@@ -155,6 +155,12 @@ impl Book {
         Ok(decision)
     }
 
+    /// Why it is refused where the purchase or redemption that it refers to was booked once and is kept no more.
+    pub fn refused_of_known(&self, action: Action) -> Rejection {
+        let command = Command { id: id("known"), actor: "spec".into(), action };
+        decide(&self.account, &command, &Context { target_known: true, ..self.context() }).unwrap_err()
+    }
+
     pub fn buy(&mut self, name: &str, price: &str) -> i64 {
         let purchase = purchase(name, self.now, &[("1", "sku", "1", price)]);
         earned(&self.ask(name, Action::Earn(purchase)).unwrap())

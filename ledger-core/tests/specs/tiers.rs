@@ -274,3 +274,70 @@ fn reviews_end_where_time_ends() {
     book.until("2300-01-01T00:00:00Z");
     assert_eq!((tier(&book), book.account.standing.review_at), ("silver", None));
 }
+
+#[test]
+fn a_purchase_at_the_start_of_the_window_had_not_reached_the_tier() {
+    let mut book = ladder(json!({}));
+    book.buy("a", "600");
+    book.until("2011-01-01T12:00:00Z");
+    book.buy("b", "1000");
+    assert_eq!(tier(&book), "silver");
+    book.give_back("r", "a", &[("1", "1")]).unwrap();
+    assert_eq!((tier(&book), book.account.standing.basis.unwrap().points), ("silver", 1000));
+}
+
+#[test]
+fn a_tier_kept_by_as_much_as_had_reached_it_is_kept_by_other_purchases() {
+    let levels = json!([{"name": "member", "at": 0}, {"name": "silver", "at": 1000}]);
+    let mut book = ladder(json!({"levels": levels}));
+    book.buy("a", "1000");
+    book.until("2010-12-01").buy("b", "1000");
+    book.until("2011-01-10");
+    assert_eq!((tier(&book), book.account.standing.review_at), ("silver", Some(at("2012-01-01"))));
+    book.give_back("r", "b", &[("1", "1")]).unwrap();
+    assert_eq!(tier(&book), "member");
+}
+
+#[test]
+fn an_entry_tier_is_held_by_no_purchases() {
+    let mut returned = ladder(json!({}));
+    returned.buy("a", "1000");
+    assert!(returned.account.standing.basis.is_some());
+    returned.give_back("r", "a", &[("1", "1")]).unwrap();
+    assert_eq!((tier(&returned), returned.account.standing.basis), ("member", None));
+    let mut reviewed = ladder(json!({}));
+    reviewed.buy("a", "1000");
+    reviewed.until("2010-12-01").buy("b", "500");
+    reviewed.until("2011-01-02");
+    assert_eq!((tier(&reviewed), reviewed.account.standing.basis), ("member", None));
+}
+
+#[test]
+fn what_is_left_of_the_purchases_that_reached_a_tier_is_counted_from_then() {
+    let mut book = ladder(json!({}));
+    book.buy("a", "5200");
+    book.until("2010-06-01");
+    book.give_back_amount("r", "a", "1000").unwrap();
+    assert_eq!((tier(&book), book.account.standing.counted_from), ("silver", Some(at("2009-01-01"))));
+}
+
+#[test]
+fn a_late_purchase_at_the_start_of_the_window_does_not_count() {
+    for (when, reached) in [("2010-01-01T12:00:00Z", "member"), ("2010-01-01T12:00:00.000001Z", "silver")] {
+        let mut book = ladder(json!({}));
+        book.until("2010-06-01").buy("a", "400");
+        book.until("2011-01-01");
+        book.ask("b", Action::Earn(purchase("b", at(when), &[("1", "A", "1", "600")]))).unwrap();
+        assert_eq!(tier(&book), reached, "{when}");
+    }
+}
+
+#[test]
+fn the_first_moment_of_a_year_belongs_to_it() {
+    for (when, reached) in [("2010-12-31T23:59:59.999999Z", "member"), ("2011-01-01T00:00:00Z", "silver")] {
+        let mut book = ladder(json!({"window": "calendar_year"}));
+        book.until(when).buy("a", "600");
+        book.until("2011-02-01").buy("b", "600");
+        assert_eq!(tier(&book), reached, "{when}");
+    }
+}

@@ -232,3 +232,43 @@ fn room_that_nobody_gets_is_taken_from_nobody() {
     two.give_back("r4", "p4", &[("1", "1")]).unwrap();
     assert_eq!(two.available(), 550, "what granted nothing takes nothing");
 }
+
+#[test]
+fn an_account_that_would_fall_asleep_as_a_rule_begins_sleeps_by_that_rule() {
+    let days = |days: u32| json!({"accounts": {"inactive_after": {"days": days}}});
+    let mut book = from_february(days(31), days(90));
+    book.now = at("2010-01-01T00:00:00Z");
+    book.buy("p", "10");
+    book.until("2010-02-01T00:00:00Z");
+    assert_eq!(book.account.status, Status::Active);
+    book.until("2010-03-31T22:59:59.999999Z");
+    assert_eq!(book.account.status, Status::Active);
+    book.until("2010-03-31T23:00:00Z");
+    assert_eq!(book.account.status, Status::Inactive, "90 days later on the program's clock");
+}
+
+/// What occurs while an hour is given may be told for an hour, whatever the rules say by then.
+#[test]
+fn expiry_is_booked_when_the_last_rules_before_it_let_nothing_more_be_told() {
+    let expiry = json!({"mode": "rolling", "days": 31});
+    let mut later = rules(json!({"expiry": expiry}));
+    later["effective_from"] = json!("2010-01-31T23:50:00Z");
+    let mut book = Book::versions(&[rules(json!({"expiry": expiry, "redeem": {"offline_minutes": 60}})), later]);
+    book.now = at("2010-01-01T00:00:00Z");
+    book.buy("p", "10");
+    book.until("2010-02-01T00:45:00Z");
+    book.ask("r", Action::Redeem { points: 3, occurred_at: Some(at("2010-01-31T23:45:00Z")) }).unwrap();
+    book.until("2010-02-01T00:49:59.999999Z");
+    assert_eq!(book.available(), 7);
+    book.until("2010-02-01T00:50:00Z");
+    assert_eq!((book.available(), book.events.last().unwrap().at), (0, at("2010-02-01T00:00:00Z")));
+}
+
+#[test]
+fn a_program_knows_whether_anything_is_told_later_and_whose_clock_it_runs_on() {
+    let told_later = rules(json!({"redeem": {"offline_minutes": 1}}));
+    let programs = [vec![], vec![rules(json!({}))], vec![rules(json!({})), told_later]].map(|versions| crate::support::program(&versions));
+    assert_eq!(programs.each_ref().map(ledger_core::policy::Program::is_told_later), [false, false, true]);
+    assert_eq!(programs.each_ref().map(ledger_core::policy::Program::is_sandbox), [false, true, true]);
+    assert!(!crate::support::program(&[rules(json!({"mode": "live"}))]).is_sandbox());
+}

@@ -109,7 +109,7 @@ pub(super) fn capture(account: &Account, redemption: &Id, points: Option<Points>
     }
     let mut left = points;
     let mut parts = Vec::new();
-    for part in hold.parts.iter().take_while(|_| points > 0) {
+    for part in &hold.parts {
         let taken = part.points.min(left);
         if taken > 0 {
             parts.push(Part { points: taken, ..*part });

@@ -10,7 +10,7 @@ use crate::account::evolve::kept_until;
 use crate::account::pool::Lowered;
 use crate::account::qualifying::Qualifying;
 use crate::account::rejection::Rejection;
-use crate::account::state::{Account, PurchaseState};
+use crate::account::state::{Account, LotState, PurchaseState};
 use crate::id::Id;
 use crate::planted::{Bug, is_planted};
 use crate::points::{Amount, Points, TooLarge};
@@ -132,22 +132,32 @@ fn take_back(account: &Account, state: &PurchaseState, points: Points, at: Momen
             _ => (Vec::new(), points),
         };
     }
+    if is_planted(Bug::ClawbackFromOtherLotsFirst) {
+        return others_first(account, state, points, at);
+    }
+    let (mut parts, expired) = take_back_own(own, state, points);
+    parts.extend(taking::take_back(account, state.lot, points - taking::sum(&parts) - expired, at));
+    (parts, expired)
+}
+
+/// What of `points` the purchase's own lot has, and how many of them expired with it.
+fn take_back_own(own: Option<&LotState>, state: &PurchaseState, points: Points) -> (Vec<Part>, Points) {
     let mut parts = Vec::new();
     let mut left = points;
-    if is_planted(Bug::ClawbackFromOtherLotsFirst) {
-        parts = taking::take_back(account, state.lot, left, at);
-        left -= taking::sum(&parts);
-    }
     if let Some(lot) = own.filter(|lot| lot.remaining > 0 && left > 0) {
         let taken = lot.remaining.min(left);
         parts.push(Part { lot: lot.lot, points: taken, pending: lot.pending });
         left -= taken;
     }
-    let expired = state.expired.clamp(0, left);
-    left -= expired;
-    if left > 0 {
-        parts.extend(taking::take_back(account, state.lot, left, at));
-    }
+    (parts, state.expired.clamp(0, left))
+}
+
+/// The planted bug: from the other lots first.
+fn others_first(account: &Account, state: &PurchaseState, points: Points, at: Moment) -> (Vec<Part>, Points) {
+    let mut parts = taking::take_back(account, state.lot, points, at);
+    let own = state.lot.and_then(|lot| account.lot(lot)).filter(|lot| !lot.is_lost_by(at));
+    let (own, expired) = take_back_own(own, state, points - taking::sum(&parts));
+    parts.extend(own);
     (parts, expired)
 }
 
