@@ -16,7 +16,7 @@ use ledger_core::time::Moment;
 use ledger_schemas::{
     EditionEntered, Fingerprint, Hash, Outcome, ProgramChange, ProgramEntry, Record, content_hash, encode_outcome, encode_program_entry, encode_record, hash,
 };
-use traces::{Part, Trace};
+use telemetry::{Part, Trace};
 
 use crate::accounts::Accounts;
 use crate::admit::{Admitted, admit};
@@ -153,7 +153,7 @@ impl Book {
         }
         let target_known = self.target_known(&name, &command.action)?;
         let context = Context { program: &program, now, target_known };
-        let begin = traces::is_on().then(SystemTime::now);
+        let begin = telemetry::is_on().then(SystemTime::now);
         let account = self.accounts.get(key, &program)?.account();
         if let Err(refusal) = limits::require_bounded(account, &program, command, now, &self.limits) {
             return Ok(Err(refusal));

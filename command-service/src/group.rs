@@ -9,8 +9,8 @@ use ledger_core::id::Id;
 use ledger_core::time::Moment;
 use ledger_schemas::v1;
 use prost::Message;
+use telemetry::{Part, Trace};
 use tokio::sync::{mpsc, oneshot};
-use traces::{Part, Trace};
 
 use crate::request::{Answer, Refusal, Reply, SourceOutcome};
 use crate::wire::{accepted, told};

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ::audit::{ArchiveLog, Key, Quorum, Receipt, Sealer, Witnesses, make_key};
 use anyhow::{Context, bail, ensure};
 use api::real_now;
 use event_log::EventLog;
 use indicatif::{ProgressBar, ProgressStyle};
 use ledger_core::time::Moment;
 use ledger_schemas::Record;
+use transparency::{ArchiveLog, Key, Quorum, Receipt, Sealer, Witnesses, make_key};
 
 use crate::args::{AuditAction, DataOptions, QuorumOptions, WitnessOptions};
 use crate::node::Database;
@@ -114,7 +114,7 @@ async fn export(archive: &Path, data: &DataOptions) -> anyhow::Result<()> {
     let has_seal = seal.join("checkpoint").exists();
     let (place, local) = (Place::of(archive)?, tempfile::tempdir()?);
     let folder = if place.is_some() { local.path() } else { archive };
-    let records = ::audit::export(&*log, folder, has_seal.then_some(seal.as_path()), |count| bar.set_position(count)).await?;
+    let records = transparency::export(&*log, folder, has_seal.then_some(seal.as_path()), |count| bar.set_position(count)).await?;
     if let Some(place) = place {
         place.upload(folder).await?;
     }
@@ -154,15 +154,15 @@ async fn verify(folder: &Path, key: &str, since: Option<&Path>, witnesses: &Quor
     let archive = ArchiveLog::open(&here.folder)?;
     if let Some(since) = since {
         let note = std::fs::read(since).with_context(|| format!("can't read {}", since.display()))?;
-        let heads = ::audit::extends(&archive, &key, &note).context("--since")?;
+        let heads = transparency::extends(&archive, &key, &note).context("--since")?;
         println!("the archive extends the checkpoint of {} heads in {}", heads, since.display());
     }
-    let cosigned = quorum.map_or(Ok(Vec::new()), |quorum| ::audit::cosigned(&archive, &quorum));
+    let cosigned = quorum.map_or(Ok(Vec::new()), |quorum| transparency::cosigned(&archive, &quorum));
     let bar = bar(archive.ends().await?.iter().sum(), "verifying");
     let begin = Instant::now();
     let shown = bar.clone();
     let (archive, verified) = tokio::task::spawn_blocking(move || {
-        let verified = ::audit::verify(&archive, &key, &|count| shown.set_position(count));
+        let verified = transparency::verify(&archive, &key, &|count| shown.set_position(count));
         (archive, verified)
     })
     .await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use analysis::liability::{budgets, raise_alerts};
+use analytics::liability::{budgets, raise_alerts};
 use api::real_now;
 use command_service::{ProgramState, Service};
 use ledger_core::time::utc_date;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use analysis::clv::{AsOf, Asked, Choice, Fit, Holdout, fit, last_day, list, put_in_force, score_all};
+use analytics::clv::{AsOf, Asked, Choice, Fit, Holdout, fit, last_day, list, put_in_force, score_all};
 use anyhow::Context;
 use api::real_now;
 use chrono::NaiveDate;
@@ -28,7 +28,7 @@ pub async fn run(action: ClvAction) -> anyhow::Result<()> {
         }
         ClvAction::Fits { program, data } => {
             let (database, _log) = open_caught_up(&data).await?;
-            let client = analysis::open(database.url()).await?;
+            let client = analytics::open(database.url()).await?;
             let fits = list(&client, &program, i32::MAX, FITS_MAX).await?;
             if fits.is_empty() {
                 println!("program {program} has no fit yet: `loyalty clv fit --program {program}` makes one");
@@ -40,7 +40,7 @@ pub async fn run(action: ClvAction) -> anyhow::Result<()> {
         ClvAction::Use { fit, program, data } => {
             let (database, log) = open_caught_up(&data).await?;
             let rules = insight_rules(&*log, &program).await?;
-            let mut client = analysis::open(database.url()).await?;
+            let mut client = analytics::open(database.url()).await?;
             let day = last_day(&client, &program, None).await?.with_context(|| format!("program {program} has no purchases"))?;
             let chosen = put_in_force(&mut client, &program, fit, real_now().timestamp()).await?;
             let scored = score_all(&mut client, &program, &chosen, &rules, day).await?;
@@ -59,7 +59,7 @@ async fn make(
 ) -> anyhow::Result<()> {
     let (database, log) = open_caught_up(data).await?;
     let rules = insight_rules(&*log, program).await?;
-    let mut client = analysis::open(database.url()).await?;
+    let mut client = analytics::open(database.url()).await?;
     let until = until.or(last_day(&client, program, known_at).await?).with_context(|| format!("program {program} has no purchases"))?;
     let asked = asked(until);
     let begin = Instant::now();

@@ -39,7 +39,7 @@ pub async fn run(options: LogOptions) -> anyhow::Result<()> {
         None => None,
     };
     let source: Arc<dyn EventLog> = match &archive {
-        Some(archive) => Arc::new(audit::ArchiveLog::open(&archive.folder).context("--from")?),
+        Some(archive) => Arc::new(transparency::ArchiveLog::open(&archive.folder).context("--from")?),
         None => open(&from, &data, database.as_ref(), None).await.context("--from")?,
     };
     let target = open(&to, &data, database.as_ref(), Some(source.book_id())).await.context("--to")?;

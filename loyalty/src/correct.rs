@@ -3,7 +3,6 @@
 
 use std::path::Path;
 
-use ::audit::{Difference, WhatIf};
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use ledger_core::edition::EDITION;
@@ -12,6 +11,7 @@ use ledger_core::policy::Rulebook;
 use ledger_core::time::Moment;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use transparency::{Difference, WhatIf};
 
 use crate::args::ServerOptions;
 

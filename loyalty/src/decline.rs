@@ -1,7 +1,7 @@
 //! `loyalty decline`: whose value falls.
 
-use analysis::clv::AsOf;
-use analysis::decline::{Asked, Assessed, Assessment, Backtest, Choice, assess, assessments, backtest, put_in_force};
+use analytics::clv::AsOf;
+use analytics::decline::{Asked, Assessed, Assessment, Backtest, Choice, assess, assessments, backtest, put_in_force};
 use anyhow::Context;
 use api::real_now;
 use chrono::NaiveDate;
@@ -33,7 +33,7 @@ pub async fn run(action: DeclineAction) -> anyhow::Result<()> {
         }
         DeclineAction::Assessments { program, data } => {
             let (database, _log) = open_caught_up(&data).await?;
-            let client = analysis::open(database.url()).await?;
+            let client = analytics::open(database.url()).await?;
             let all = assessments(&client, &program, ASSESSMENTS_MAX).await?;
             if all.is_empty() {
                 println!("program {program} has no assessment yet: `loyalty decline assess --program {program}` makes one");
@@ -44,14 +44,14 @@ pub async fn run(action: DeclineAction) -> anyhow::Result<()> {
         }
         DeclineAction::Use { assessment, program, data } => {
             let (database, _log) = open_caught_up(&data).await?;
-            let mut client = analysis::open(database.url()).await?;
+            let mut client = analytics::open(database.url()).await?;
             let chosen = put_in_force(&mut client, &program, assessment).await?;
             println!("assessment {assessment} is in force, as of {}", chosen.as_of);
             Ok(())
         }
         DeclineAction::Backtest { program, from, until, data } => {
             let (database, _log) = open_caught_up(&data).await?;
-            let client = analysis::open(database.url()).await?;
+            let client = analytics::open(database.url()).await?;
             let until = until.or(last_day(&client, &program).await?).with_context(|| format!("program {program} has no purchases"))?;
             let backtest = backtest(&client, &program, from, until).await?;
             println!("{}", table(&backtest));
@@ -69,7 +69,7 @@ pub async fn run(action: DeclineAction) -> anyhow::Result<()> {
 async fn make(program: &str, as_of: Option<NaiveDate>, asked: impl Fn(NaiveDate) -> Asked, data: &DataOptions) -> anyhow::Result<()> {
     let (database, log) = open_caught_up(data).await?;
     let rules = insight_rules(&*log, program).await?;
-    let mut client = analysis::open(database.url()).await?;
+    let mut client = analytics::open(database.url()).await?;
     let as_of = as_of.or(last_day(&client, program).await?).with_context(|| format!("program {program} has no purchases"))?;
     let asked = asked(as_of);
     let assessed = assess(&mut client, program, &rules, &asked, real_now().timestamp()).await?;

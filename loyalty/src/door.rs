@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use api::{AliasKey, Keys, PublicUrls};
-use audit::{AuditError, Sealer, Witnesses};
 use event_log::postgres::connect;
 use tokio::net::{TcpListener, TcpSocket};
+use transparency::{AuditError, Sealer, Witnesses};
 
 use crate::args::{ApiOptions, DataOptions, WitnessOptions};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use analysis::{clv, decline};
+use analytics::{clv, decline};
 use api::real_now;
 use command_service::{ProgramState, Service};
 use tokio::sync::watch;
@@ -37,7 +37,7 @@ async fn estimate_all(service: &Service, url: &str) {
 }
 
 async fn estimate(url: &str, name: &str, program: &ProgramState) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut client: Client = analysis::open(url).await?;
+    let mut client: Client = analytics::open(url).await?;
     let now = real_now();
     let (Some(version), Some(day)) = (program.program.at_or_first(program.now(now)), last_day(&client, name).await?) else { return Ok(()) };
     let rules = &version.rulebook.insight;

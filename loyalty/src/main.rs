@@ -70,7 +70,7 @@ async fn main() -> std::process::ExitCode {
         Command::Key(options) => ops::key(&options),
         Command::Schema(options) => ops::schema(&options),
     };
-    traces::flush();
+    telemetry::flush();
     let printed = || output::failed().map_or(Ok(()), |error| Err(anyhow::Error::new(error).context("not all could be printed")));
     match outcome.and_then(|()| printed()) {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use api::{AliasKey, real_now};
-use audit::{AuditError, Sealer};
 use command_service::{Limits, Running, Service, ServiceConfig, Share, StatePlace};
 use embedded_postgres::{PostgresError, Server};
 use event_log::EventLog;
@@ -16,6 +15,7 @@ use intake::{Intake, Registry};
 use projectors::{Projector, Refusals, read_models};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use transparency::{AuditError, Sealer};
 
 use crate::args::{DataOptions, IntakeOptions};
 use crate::door::{self, Sealing};
@@ -165,7 +165,7 @@ impl Node {
         let mut tasks = Vec::new();
         if role.models != Models::None {
             intake::migrate(database.url()).await?;
-            analysis::open(database.url()).await?;
+            analytics::open(database.url()).await?;
         }
         for model in read_models().into_iter().filter(|_| role.models != Models::None) {
             let projector = Projector::open(model, Arc::clone(&log), database.url()).await?;

@@ -1,6 +1,6 @@
 //! `loyalty period`: months of the revenue journal are closed by two people.
 
-use analysis::liability::{Terms, figures};
+use analytics::liability::{Terms, figures};
 use anyhow::{Context, bail};
 use api::{closed_months, real_now};
 use comfy_table::{Table, presets};
@@ -38,7 +38,7 @@ pub async fn run(action: PeriodAction) -> anyhow::Result<()> {
 /// Makes the figures again by the rulebooks that had been published when they were proposed.
 async fn verify(name: &str, data: &DataOptions) -> anyhow::Result<()> {
     let (database, log) = open_caught_up(data).await?;
-    let client = analysis::open(database.url()).await?;
+    let client = analytics::open(database.url()).await?;
     let id = Id::parse(name).context("--program")?;
     let programs = Programs::load(&*log).await?;
     let state = programs.by_id.get(&id).with_context(|| format!("there is no program {name}"))?;

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ::audit::{Difference, Replayed, WhatIf, replay};
 use anyhow::Context;
 use comfy_table::{Table, presets};
 use event_log::EventLog;
 use ledger_core::points::Amount;
+use transparency::{Difference, Replayed, WhatIf, replay};
 
 use crate::audit::bar;
 

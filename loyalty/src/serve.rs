@@ -81,7 +81,7 @@ async fn projectors(names: &[String], data: &DataOptions) -> anyhow::Result<()> 
     let all = names == ["all"];
     let named = names.iter().filter(|name| *name != "refusal");
     let models = if all { read_models() } else { named.map(|name| find(name)).collect::<Result<_, _>>()? };
-    traces::install("loyalty projector")?;
+    telemetry::install("loyalty projector")?;
     let told = up::told()?;
     let (database, log) = open(data).await?;
     let (stop, stopped) = tokio::sync::watch::channel(false);

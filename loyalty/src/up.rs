@@ -47,7 +47,7 @@ pub async fn run(options: UpOptions) -> anyhow::Result<()> {
 
 /// Collects metrics from here on.
 pub fn metrics() -> anyhow::Result<PrometheusHandle> {
-    traces::install("loyalty")?;
+    telemetry::install("loyalty")?;
     let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS_BUCKETS)?;
     Ok(builder.set_buckets_for_metric(Matcher::Suffix("_records".into()), RECORDS_BUCKETS)?.install_recorder()?)
 }

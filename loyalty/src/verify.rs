@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use anyhow::bail;
-use audit::{agrees_with, balanced, follows};
 use event_log::{EventLog, LogError, Partition};
 use ledger_core::account::EventKind;
 use ledger_core::posting::{BUCKETS, Bucket};
 use ledger_schemas::{Hash, Record, hash};
+use transparency::{agrees_with, balanced, follows};
 
 const READ_MAX: usize = 5000;
 const FINDINGS_MAX: usize = 20;

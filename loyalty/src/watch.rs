@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use analysis::fraud::{PendingFreeze, is_pending, pending_freezes, settle_freeze, watch};
+use analytics::fraud::{PendingFreeze, is_pending, pending_freezes, settle_freeze, watch};
 use api::real_now;
 use command_service::{Refusal, Service};
 use ledger_core::account::Command;
@@ -159,7 +159,7 @@ mod tests {
     #[tokio::test]
     async fn a_freeze_whose_case_was_dismissed_meanwhile_is_not_asked_for() {
         let url = embedded_postgres::testing::database("freeze_dismissed").await;
-        drop(analysis::open(&url).await.unwrap());
+        drop(analytics::open(&url).await.unwrap());
         let mut client = event_log::postgres::connect(&url, "analysis").await.unwrap();
         let insert = "INSERT INTO analysis.fraud_freeze SELECT 'shop', 'c1', account, 'many', now() FROM unnest(ARRAY['a', 'b']) AS u(account)";
         client.execute(insert, &[]).await.unwrap();

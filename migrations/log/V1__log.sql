@@ -1,4 +1,4 @@
--- The book. Owner: event-log/src/postgres. One writer at a time appends, under the epoch it took the partitions with.
+-- The book. Owner: engines/event-log/src/postgres. One writer at a time appends, under the epoch it took the partitions with.
 
 CREATE TABLE book (
     one        boolean PRIMARY KEY DEFAULT true CHECK (one),

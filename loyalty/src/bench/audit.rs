@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ::audit::{ArchiveLog, Key, Sealer, WhatIf, export, make_key, replay, verify};
 use api::real_now;
 use event_log::EventLog;
 use event_log::postgres::PostgresLog;
 use ledger_core::time::Moment;
+use transparency::{ArchiveLog, Key, Sealer, WhatIf, export, make_key, replay, verify};
 
 use super::workload::RULEBOOK;
 use super::{Figure, rate, ratio};

@@ -4,9 +4,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use insight::gamma_gamma::{GammaGamma, Spend};
-use insight::lifetime::{Buying, Terms, value};
-use insight::{Histories, History, bgnbd, gamma_gamma, pareto_nbd};
+use estimators::gamma_gamma::{GammaGamma, Spend};
+use estimators::lifetime::{Buying, Terms, value};
+use estimators::{Histories, History, bgnbd, gamma_gamma, pareto_nbd};
 use rayon::prelude::*;
 
 use super::{Figure, rate};

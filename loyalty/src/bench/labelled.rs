@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use chrono::{Datelike, NaiveDate, Timelike};
+use estimators::logistic::{auc, fit};
 use event_log::postgres::connect;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use insight::logistic::{auc, fit};
 use ledger_core::time::{DAY_US, Moment, Zone, plus_days, utc_date};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -178,7 +178,7 @@ impl Shop {
 
     /// By payment, the highest priority of its cases.
     async fn found(&self) -> anyhow::Result<HashMap<String, f64>> {
-        let cases = analysis::fraud::cases(&self.database, "cards", Some("open"), None, 0, i64::MAX).await?;
+        let cases = analytics::fraud::cases(&self.database, "cards", Some("open"), None, 0, i64::MAX).await?;
         let mut found = HashMap::new();
         for case in cases {
             let highest = found.entry(case.subject).or_insert(0.0);

@@ -94,7 +94,7 @@ pub async fn run(options: ExportOptions) -> anyhow::Result<()> {
     let (database, log) = open_caught_up(&options.data).await?;
     let folder = &options.folder;
     let mut state = state(folder, &*log)?;
-    let client = analysis::open(database.url()).await?;
+    let client = analytics::open(database.url()).await?;
     let ends = projected(&client, log.ends().await?).await?;
     let left: u64 = ends.iter().zip(&state.next).map(|(end, next)| end.saturating_sub(*next)).sum();
     let bar = ProgressBar::new(left).with_message("exporting");

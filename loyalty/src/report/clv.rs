@@ -1,6 +1,6 @@
 //! What the report on lifetime value shows.
 
-use analysis::clv::{Fit, in_force, list};
+use analytics::clv::{Fit, in_force, list};
 use chrono::NaiveDate;
 use event_log::EventLog;
 use rust_decimal::Decimal;

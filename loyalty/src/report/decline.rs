@@ -1,6 +1,6 @@
 //! What the report on decline shows.
 
-use analysis::decline::{STATES, Standing, assessments, by_trend};
+use analytics::decline::{STATES, Standing, assessments, by_trend};
 use chrono::NaiveDate;
 use event_log::EventLog;
 use tokio_postgres::{Client, Row};

@@ -1,6 +1,6 @@
 //! What the report on liability shows.
 
-use analysis::liability::{
+use analytics::liability::{
     Basis, Breakage, Budget, CohortEstimate, Payer, RollForward, Rolled, Share, breakage, budgets, expiry_forecast, payers, roll_forward, rules_on,
     trial_balance,
 };

@@ -39,7 +39,7 @@ impl Section {
 
 pub async fn run(options: ReportOptions) -> anyhow::Result<()> {
     let (database, log) = open_caught_up(&options.data).await?;
-    let client = analysis::open(database.url()).await?;
+    let client = analytics::open(database.url()).await?;
     let sections = match options.name.as_str() {
         "clv" => clv::sections(&client, &*log, &options.program).await?,
         "decline" => decline::sections(&client, &*log, &options.program).await?,

@@ -1,6 +1,6 @@
 //! What the report on fraud shows.
 
-use analysis::fraud;
+use analytics::fraud;
 use anyhow::Context;
 use command_service::Programs;
 use event_log::EventLog;

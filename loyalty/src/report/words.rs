@@ -3,7 +3,7 @@
 use rust_decimal::Decimal;
 use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
 
-pub use analysis::liability::decimals;
+pub use analytics::liability::decimals;
 
 pub use crate::summary::grouped;
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use event_log::{Entry, Partition, Position};
 use ledger_core::planted::{Bug, is_planted};
 use ledger_schemas::Record;
-use traces::{Part, Trace};
+use telemetry::{Part, Trace};
 
 use super::error::{EngineError, ProjectorError, failed};
 use super::read_model::Placed;
@@ -87,7 +87,7 @@ impl Batch {
 
 /// Applies `batch`, whole or not at all; tells where its partitions go on. Accounts whose rows the engine refuses are stopped.
 pub(super) async fn apply(name: &'static str, tables: &mut dyn Tables, mut batch: Batch) -> Result<Vec<(usize, Position)>, ProjectorError> {
-    let begin = traces::is_on().then(SystemTime::now);
+    let begin = telemetry::is_on().then(SystemTime::now);
     match write(name, tables, &mut batch).await {
         Err(ProjectorError::Tables { source, .. }) if is_of_the_rows(&source) => {
             for (account, why) in refused(name, tables, &mut batch.records).await? {

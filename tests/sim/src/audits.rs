@@ -4,11 +4,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use audit::{ArchiveLog, AuditError, Key, Sealer, WhatIf, export, make_key, replay, verify};
 use event_log::EventLog;
 use ledger_core::policy::Rulebook;
 use ledger_core::time::Moment;
 use ledger_schemas::{ProgramChange, ProgramEntry};
+use transparency::{ArchiveLog, AuditError, Key, Sealer, WhatIf, export, make_key, replay, verify};
 
 use crate::book::ReadLog;
 use crate::fault::Fault;
