@@ -228,6 +228,16 @@ fn a_hold_of_all_points_does_not_stand_in_the_way_of_a_late_activity() {
     assert_eq!(book.available(), 20);
 }
 
+#[test]
+fn of_a_lot_that_is_held_whole_nothing_expires() {
+    let mut book = Book::new(json!({"expiry": {"mode": "inactivity", "days": 10}}));
+    book.buy("a", "10");
+    book.ask("h", Action::Hold { points: 10, minutes: Some(20 * 24 * 60), occurred_at: None }).unwrap();
+    book.until("2010-01-12");
+    let events = book.ask("b", Action::Earn(purchase("b", book.now, &[("1", "A", "1", "10")]))).unwrap();
+    assert_eq!((events.len(), moved(&events)), (2, 1), "{events:?}");
+}
+
 /// Points that follow activity and are lost, but not booked so yet, are booked as others live on; those of fixed rules wait.
 #[test]
 fn an_activity_books_as_lost_what_follows_it_alone() {
