@@ -43,7 +43,7 @@ fuzz N="100":
 run *ARGS:
     cargo run --release -- demo {{ARGS}}
 
-# Which changes of the core its own tests don't notice: each is built and tested. Takes an hour; `mutants.toml` names those that no test can notice.
+# Which changes of the core its own tests don't notice: each is built and tested, 1,100 of them. Takes two hours on two cores; `mutants.toml` names those that no test can notice.
 mutants *ARGS:
     #!/usr/bin/env bash
     set -euo pipefail

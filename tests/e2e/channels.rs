@@ -62,7 +62,7 @@ fn rulebooks(program: &str) -> [Value; 5] {
         ),
         book(
             273,
-            json!({"base": {"points": "1", "per": "0.50"}, "rounding": "ceiling", "round_per": "line", "exclude": {"skus": ["S2"]}, "bonus": [bonus("few", "size(purchase.lines) < 3", "1.1")]}),
+            json!({"base": {"points": "1", "per": "0.50"}, "rounding": "ceiling", "round_per": "line", "exclude": {"skus": ["S2"]}, "bonus": [bonus("few", "purchase.line_count < 3", "1.1")]}),
             json!({"mode": "fixed_date", "date": "2011-02-01"}),
             tiers("spend", "lifetime", "never", [400, 900]),
         ),

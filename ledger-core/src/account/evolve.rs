@@ -110,7 +110,7 @@ impl Account {
         let holds = &self.holds;
         let is_held = |state: &RedemptionState| holds.iter().any(|hold| hold.redemption == state.redemption);
         self.redemptions.retain(|state| kept_until(state.return_until) >= now && !state.parts.is_empty() || is_held(state));
-        self.lots.retain(|lot| lot.remaining > 0 || lot.held > 0 || lot.keep_until >= now);
+        self.lots.retain(|lot| !is_empty(lot) || lot.keep_until >= now);
         let first_day = now.as_micros() / DAY_US - QUALIFYING_DAYS;
         if self.pools.days.iter().any(|run| i64::from(run.day) < first_day) {
             let kept: BTreeSet<i32> = self.purchases.iter().map(|state| state.day).collect();
@@ -118,7 +118,7 @@ impl Account {
         }
         let purchases = self.purchases.iter().map(|state| kept_until(state.return_until));
         let redemptions = self.redemptions.iter().map(|state| kept_until(state.return_until));
-        let lots = self.lots.iter().filter(|lot| lot.remaining == 0 && lot.held == 0).map(|lot| lot.keep_until);
+        let lots = self.lots.iter().filter(|lot| is_empty(lot)).map(|lot| lot.keep_until);
         let qualifying = self.qualifying.front().map(|(at, _)| qualifies_until(*at));
         self.prune_at = purchases.chain(redemptions).chain(lots).chain(qualifying).min();
     }
@@ -359,6 +359,10 @@ fn make_room<T>(all: &mut Vec<T>) {
     if all.len() == all.capacity() {
         all.reserve_exact((all.len() / 4).max(2));
     }
+}
+
+fn is_empty(lot: &LotState) -> bool {
+    lot.remaining == 0 && lot.held == 0
 }
 
 fn qualifies_until(at: Moment) -> Moment {

@@ -16,6 +16,7 @@ fn points_table() {
     let capped = json!({"earn": {"caps": {"per_purchase": 50}}});
     let bonus = json!({"earn": {"bonus": [{"id": "double", "when": "line.sku == 'A' && purchase.total >= 50.0", "multiply": "2"}]}});
     let excluded = json!({"earn": {"exclude": {"skus": ["A"], "categories": []}}});
+    let category = |name: &str| json!({"earn": {"exclude": {"categories": [name]}}});
     let table: &[(&Value, &[(&str, &str, &str, &str)], i64)] = &[
         (&json!({}), &[("1", "A", "3", "1.25")], 3),
         (&step, &[("1", "A", "1", "7.00")], 30),
@@ -32,6 +33,8 @@ fn points_table() {
         (&bonus, &[("1", "A", "1", "10.00"), ("2", "B", "1", "40.00")], 60),
         (&bonus, &[("1", "A", "1", "10.00"), ("2", "B", "1", "39.99")], 49),
         (&excluded, &[("1", "A", "1", "10.00"), ("2", "B", "1", "5.00")], 5),
+        (&category("goods"), &[("1", "A", "1", "10.00")], 0),
+        (&category("other"), &[("1", "A", "1", "10.00")], 10),
         (&json!({}), &[("1", "A", "0.333", "3.003")], 1),
         (&json!({}), &[("1", "A", "0.5", "1.99")], 1),
         (&json!({}), &[("1", "A", "0.5", "1.98")], 0),
@@ -109,6 +112,18 @@ fn lines_that_share_a_cap_share_it_in_line_order() {
     let events = book.ask("p", Action::Earn(purchase("p", book.now, &[("1", "A", "1", "10"), ("2", "B", "1", "10"), ("3", "C", "1", "10")]))).unwrap();
     let EventKind::PointsEarned(earned) = &events.last().unwrap().kind else { unreachable!("a purchase earns") };
     assert_eq!(earned.lines.iter().map(|line| line.points).collect::<Vec<_>>(), [10, 5, 0]);
+}
+
+#[test]
+fn the_points_of_lines_sum_to_those_of_the_purchase() {
+    for (round_per, points) in [("order", [1, 2, 1]), ("line", [1, 1, 1])] {
+        let mut book = Book::new(json!({"earn": {"round_per": round_per}}));
+        let lines = [("1", "A", "1", "1.50"), ("2", "B", "1", "1.50"), ("3", "C", "1", "1.50")];
+        let events = book.ask("p", Action::Earn(purchase("p", book.now, &lines))).unwrap();
+        let EventKind::PointsEarned(first) = &events.last().unwrap().kind else { unreachable!("a purchase earns") };
+        assert_eq!(first.lines.iter().map(|line| line.points).collect::<Vec<_>>(), points, "{round_per}");
+        assert_eq!(earned(&events), points.iter().sum::<i64>());
+    }
 }
 
 #[test]

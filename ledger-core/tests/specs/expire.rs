@@ -176,3 +176,84 @@ fn kind(kind: &EventKind) -> String {
         other => unreachable!("{other:?} does not fall due"),
     }
 }
+
+fn moved(events: &[ledger_core::account::Event]) -> usize {
+    events.iter().filter(|event| matches!(event.kind, EventKind::ExpiryMoved { .. })).count()
+}
+
+fn earn(book: &mut Book, name: &str, when: &str) -> usize {
+    moved(&book.ask(name, Action::Earn(purchase(name, at(when), &[("1", "A", "1", "10")]))).unwrap())
+}
+
+#[test]
+fn expiry_is_moved_only_by_later_activity_and_only_where_points_follow_it() {
+    let inactivity = json!({"expiry": {"mode": "inactivity", "days": 20}});
+    let mut book = Book::new(inactivity.clone());
+    assert_eq!(earn(&mut book, "first", "2010-01-01"), 0, "there is nothing to move yet");
+    assert_eq!(earn(&mut book, "same", "2010-01-01"), 0, "nor by an activity of the same moment");
+    book.until("2010-01-10");
+    assert_eq!(earn(&mut book, "later", "2010-01-10"), 1);
+    assert_eq!(earn(&mut book, "late", "2010-01-05"), 0, "nor by one of before");
+    book.redeem("all", 40).unwrap();
+    book.until("2010-01-12");
+    assert_eq!(earn(&mut book, "again", "2010-01-12"), 0, "nor where all was spent");
+
+    let rules_from_february = |before: serde_json::Value, after: serde_json::Value| {
+        let mut later = crate::support::rules(after);
+        later["effective_from"] = json!("2010-01-05T00:00:00Z");
+        Book::versions(&[crate::support::rules(before), later])
+    };
+    let mut fixed = rules_from_february(json!({}), inactivity.clone());
+    earn(&mut fixed, "first", "2010-01-01");
+    fixed.until("2010-01-06");
+    assert_eq!(earn(&mut fixed, "second", "2010-01-06"), 0, "points of before follow no activity");
+    fixed.until("2010-01-07");
+    assert_eq!((earn(&mut fixed, "third", "2010-01-07"), fixed.account.lot(1).unwrap().expires_at), (1, None));
+
+    let mut rolling = rules_from_february(inactivity, json!({"expiry": {"mode": "rolling", "days": 90}}));
+    earn(&mut rolling, "first", "2010-01-01");
+    rolling.until("2010-01-06");
+    assert_eq!(earn(&mut rolling, "second", "2010-01-06"), 0, "the rules say so no more");
+    assert_eq!(rolling.account.lot(1).unwrap().expires_at, Some(at("2010-01-21")));
+}
+
+#[test]
+fn a_hold_of_all_points_does_not_stand_in_the_way_of_a_late_activity() {
+    let mut book = Book::new(json!({"expiry": {"mode": "inactivity", "days": 10}}));
+    book.buy("a", "10");
+    book.ask("h", Action::Hold { points: 10, minutes: Some(20 * 24 * 60), occurred_at: None }).unwrap();
+    book.until("2010-01-12");
+    assert_eq!(earn(&mut book, "late", "2010-01-10"), 1);
+    book.ask("h", Action::Release { redemption: id("h") }).unwrap();
+    assert_eq!(book.available(), 20);
+}
+
+#[test]
+fn of_a_lot_that_is_held_whole_nothing_expires() {
+    let mut book = Book::new(json!({"expiry": {"mode": "inactivity", "days": 10}}));
+    book.buy("a", "10");
+    book.ask("h", Action::Hold { points: 10, minutes: Some(20 * 24 * 60), occurred_at: None }).unwrap();
+    book.until("2010-01-12");
+    let events = book.ask("b", Action::Earn(purchase("b", book.now, &[("1", "A", "1", "10")]))).unwrap();
+    assert_eq!((events.len(), moved(&events)), (2, 1), "{events:?}");
+}
+
+/// Points that follow activity and are lost, but not booked so yet, are booked as others live on; those of fixed rules wait.
+#[test]
+fn an_activity_books_as_lost_what_follows_it_alone() {
+    let inactivity = |days: u32| json!({"expiry": {"mode": "inactivity", "days": days}, "redeem": {"offline_minutes": 60 * 24}});
+    let mut later = crate::support::rules(inactivity(10));
+    later["effective_from"] = json!("2010-01-02T00:00:00Z");
+    let rolling = crate::support::rules(json!({"expiry": {"mode": "rolling", "days": 12}, "redeem": {"offline_minutes": 60 * 24}}));
+    let mut book = Book::versions(&[rolling, later]);
+    book.buy("fixed", "5");
+    book.until("2010-01-03T11:00:00Z").buy("follows", "7");
+    book.ask("h", Action::Hold { points: 3, minutes: Some(30 * 24 * 60), occurred_at: None }).unwrap();
+    book.until("2010-01-13T18:00:00Z");
+    let held = book.account.hold(&id("h")).unwrap().parts.clone();
+    assert_eq!((held[0].lot, book.available()), (2, 9));
+    let events = book.ask("p", Action::Earn(purchase("p", book.now, &[("1", "A", "1", "1")]))).unwrap();
+    let lost: Vec<_> =
+        events.iter().filter_map(|event| if let EventKind::PointsExpired(part) = &event.kind { Some((part.lot, part.points)) } else { None }).collect();
+    assert_eq!((lost, moved(&events), book.available()), (vec![(2, 4)], 1, 6));
+}

@@ -308,3 +308,73 @@ fn what_a_smaller_basket_earns_more_follows_what_is_left_of_its_lot() {
     assert_eq!(parts(&released.give_back("x", "p", &[("2", "1")]).unwrap()), (vec![(1, -70)], 0), "something is left of it");
     assert_eq!(released.available(), 90);
 }
+
+#[test]
+fn what_expired_counts_as_taken_only_for_what_its_lot_has_no_more() {
+    let mut book = Book::new(json!({"expiry": {"mode": "inactivity", "days": 10}}));
+    book.ask("p", Action::Earn(purchase("p", book.now, &[("1", "A", "1", "15"), ("2", "B", "1", "35")]))).unwrap();
+    book.ask("h", Action::Hold { points: 20, minutes: Some(20 * 24 * 60), occurred_at: None }).unwrap();
+    book.until("2010-01-11").buy("q", "10");
+    book.ask("h", Action::Release { redemption: id("h") }).unwrap();
+    // 30 expired, 20 are left, and 10 of another purchase, which it leaves alone.
+    assert_eq!(parts(&book.give_back("x", "p", &[("2", "1")]).unwrap()), (vec![(1, 20)], 15));
+    assert_eq!(book.available(), 10);
+}
+
+#[test]
+fn debts_are_paid_when_the_spent_points_come_back() {
+    for order in [["goods", "points"], ["points", "goods"]] {
+        let mut book = Book::new(json!({"return": {"on_shortfall": "negative"}}));
+        book.buy("a", "100");
+        book.buy("b", "100");
+        book.redeem("r", 200).unwrap();
+        for what in order {
+            match what {
+                "goods" => book.give_back("ret", "a", &[("1", "1")]).unwrap(),
+                _ => book.ask("x", Action::ReturnRedemption { redemption: id("r"), points: Some(200) }).unwrap(),
+            };
+        }
+        assert_eq!((book.available(), book.balance().owed), (100, 0), "{order:?}");
+    }
+}
+
+fn paid_parts(events: &[ledger_core::account::Event]) -> Vec<(u32, i64)> {
+    let paid = events.iter().find_map(|event| match &event.kind {
+        EventKind::DebtPaid { parts, .. } => Some(parts.iter().map(|part| (part.lot, part.points)).collect()),
+        _ => None,
+    });
+    paid.unwrap()
+}
+
+/// Given a shortfall of 50, points that come back to a lot which expires in February, and others.
+#[test]
+fn what_comes_back_pays_a_shortfall_with_the_points_that_expire_first() {
+    let given = |others_at: &str| {
+        let mut book = Book::new(json!({"expiry": {"mode": "rolling", "days": 31}}));
+        book.buy("a", "100");
+        book.redeem("r", 100).unwrap();
+        book.give_back_amount("ret", "a", "50").unwrap();
+        book.until("2010-01-20");
+        book.ask("q", Action::Earn(purchase("q", at(others_at), &[("1", "A", "1", "30")]))).unwrap();
+        assert_eq!((book.available(), book.account.total(Bucket::Shortfall)), (30, 50));
+        book
+    };
+    let back = |book: &mut Book, points| book.ask("x", Action::ReturnRedemption { redemption: id("r"), points: Some(points) }).unwrap();
+    assert_eq!(paid_parts(&back(&mut given("2009-12-31"), 40)), [(2, 30), (1, 10)], "the others expire first");
+    assert_eq!(paid_parts(&back(&mut given("2010-01-02"), 40)), [(1, 40)], "the others expire later");
+}
+
+#[test]
+fn what_comes_back_to_a_lost_lot_pays_before_it_is_lost() {
+    for (points, then) in [(50, "paid"), (60, "expired")] {
+        let mut book = Book::new(json!({"expiry": {"mode": "rolling", "days": 31}, "return": {"on_shortfall": "negative"}}));
+        book.buy("a", "100");
+        book.redeem("r", 100).unwrap();
+        book.give_back_amount("ret", "a", "50").unwrap();
+        book.until("2010-03-01").buy("b", "0.10");
+        let events = book.ask("x", Action::ReturnRedemption { redemption: id("r"), points: Some(points) }).unwrap();
+        assert_eq!((paid_parts(&events), book.balance().owed, book.available()), (vec![(1, 50)], 0, 0));
+        let last = &events.last().unwrap().kind;
+        assert!(if then == "paid" { matches!(last, EventKind::DebtPaid { .. }) } else { matches!(last, EventKind::PointsExpired(part) if part.points == 10) });
+    }
+}

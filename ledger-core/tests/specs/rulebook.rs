@@ -18,6 +18,8 @@ fn each_thing_wrong_is_named() {
     let table = [
         (json!({"time_zone": "Europe/Atlantis"}), "/time_zone: Europe/Atlantis is wrong: an IANA time zone, such as Europe/London"),
         (json!({"currency": "pounds"}), "/currency: pounds is wrong: an ISO 4217 code of three capital letters, such as GBP"),
+        (json!({"currency": "GB"}), "/currency: GB is wrong: an ISO 4217 code of three capital letters, such as GBP"),
+        (json!({"currency": "gbp"}), "/currency: gbp is wrong: an ISO 4217 code of three capital letters, such as GBP"),
         (json!({"currency": "ZZZ"}), "/currency: ZZZ is wrong: a currency of ISO 4217, such as GBP"),
         (
             json!({"redeem": {"value": {"points": 1, "amount": "0.005"}}}),

@@ -304,12 +304,15 @@ fn an_entry_tier_is_held_by_no_purchases() {
     returned.buy("a", "1000");
     assert!(returned.account.standing.basis.is_some());
     returned.give_back("r", "a", &[("1", "1")]).unwrap();
-    assert_eq!((tier(&returned), returned.account.standing.basis), ("member", None));
+    assert_eq!((tier(&returned), returned.account.standing.basis, returned.account.standing.review_at), ("member", None, None));
     let mut reviewed = ladder(json!({}));
     reviewed.buy("a", "1000");
     reviewed.until("2010-12-01").buy("b", "500");
     reviewed.until("2011-01-02");
-    assert_eq!((tier(&reviewed), reviewed.account.standing.basis), ("member", None));
+    assert_eq!((tier(&reviewed), reviewed.account.standing.basis, reviewed.account.standing.review_at), ("member", None, None));
+    let mut never = ladder(json!({"downgrade": "never"}));
+    never.buy("a", "1000");
+    assert_eq!((tier(&never), never.account.standing.review_at), ("silver", None), "nor is a tier reviewed that is never lost");
 }
 
 #[test]
@@ -340,4 +343,15 @@ fn the_first_moment_of_a_year_belongs_to_it() {
         book.until("2011-02-01").buy("b", "600");
         assert_eq!(tier(&book), reached, "{when}");
     }
+}
+
+/// The day on which the tier was reached had summer time in the second version's zone, and a year later it has not.
+#[test]
+fn a_review_that_another_zone_moved_off_its_anniversary_looks_back_twelve_months_of_its_own() {
+    let west = by_visits(json!({"time_zone": "America/Chicago", "effective_from": "2010-12-01T00:00:00Z"}));
+    let mut book = Book::versions(&[by_visits(json!({})), west]);
+    book.until("2010-11-06T12:00:00Z").buy("p", "1");
+    book.until("2011-11-06T12:00:00Z");
+    let EventKind::TierKept(kept) = &book.events.last().unwrap().kind else { unreachable!("it is reviewed at 12:00, which was 07:00 and is 06:00") };
+    assert_eq!(kept.counted_from, Some(at("2010-11-06T11:00:00Z")));
 }

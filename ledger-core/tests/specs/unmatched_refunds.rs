@@ -65,3 +65,12 @@ fn what_can_not_be_paid_and_what_is_still_to_come_are_refused() {
     let later = Action::Refund(Box::new(Refund { occurred_at: at("2010-01-02"), amount: amount("1"), reference: "".into() }));
     assert!(matches!(book.ask("r", later).unwrap_err(), Rejection::OccurredInFuture { .. }));
 }
+
+#[test]
+fn they_open_no_account_where_purchases_open_none() {
+    let mut book = Book::new(json!({"return": {"unmatched": "reduce_spend"}, "accounts": {"open_on_earn": false}}));
+    let asked = refund(&book, "5");
+    assert_eq!(book.ask("r", asked.clone()).unwrap_err(), Rejection::AccountNotFound);
+    book.ask("o", Action::Open).unwrap();
+    assert_eq!(book.ask("r", asked).unwrap().len(), 1);
+}
