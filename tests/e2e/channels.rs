@@ -128,7 +128,7 @@ fn with_returns(dice: &mut Dice, bought: &[Value], is_retail: bool) -> Vec<Sent>
         }
         sent.push(("returns", back));
         if !is_retail && n % 4 == 0 {
-            let refund = json!({"refund_id": format!("F{n}"), "account_id": body["account_id"], "occurred_at": at, "currency": "GBP", "amount": "19.99", "reference": "old"});
+            let refund = json!({"refund_id": format!("F{n}"), "account_id": body["account_id"], "occurred_at": at, "amount": "19.99", "reference": "old"});
             sent.push(("refunds", refund));
         }
     }
