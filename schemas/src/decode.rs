@@ -21,7 +21,7 @@ impl Outcome {
     /// Reads an outcome.
     ///
     /// # Errors
-    /// [`DecodeError`] for anything but a whole outcome of a schema that this program knows.
+    /// [`crate::DecodeError`] for anything but a whole outcome of a schema that this program knows.
     pub fn decode(bytes: &[u8]) -> Decoded<Self> {
         let message = v1::Outcome::decode(bytes)?;
         check_version(message.schema_version)?;
@@ -41,7 +41,7 @@ impl ProgramEntry {
     /// Reads an entry of the program stream.
     ///
     /// # Errors
-    /// [`DecodeError`] for anything but a whole entry of a schema that this program knows.
+    /// [`crate::DecodeError`] for anything but a whole entry of a schema that this program knows.
     pub fn decode(bytes: &[u8]) -> Decoded<Self> {
         let message = v1::ProgramEntry::decode(bytes)?;
         check_version(message.schema_version)?;

@@ -192,8 +192,11 @@ fn report() -> BoxedStrategy<(String, Value)> {
         .boxed()
 }
 
-/// All that may be sent to `program`, by how often it is.
-fn verbs(program: &str) -> Vec<(usize, &'static str, BoxedStrategy<(String, Value)>)> {
+/// How often something is sent, its name, and to which path which body.
+type Verb = (usize, &'static str, BoxedStrategy<(String, Value)>);
+
+/// All that may be sent to `program`.
+fn verbs(program: &str) -> Vec<Verb> {
     let opened = prop_oneof![account(), id("O")].prop_map(|account| ("accounts".to_owned(), json!({"account_id": account}))).boxed();
     let simulated = prop_oneof![purchase(), given_back(), redemption(false)].prop_map(|(path, body)| (format!("simulate/{path}"), body)).boxed();
     vec![

@@ -95,6 +95,6 @@ pub fn moment(usual: &[&'static str]) -> impl Strategy<Value = Value> {
         "2010-01-01",
         SURROGATE,
     ];
-    let usual = prop::sample::select([&usual[..], &["2009-12-31T23:59:59.999999Z", "2010-03-28T01:30:00+00:00"]].concat());
+    let usual = prop::sample::select([usual, &["2009-12-31T23:59:59.999999Z", "2010-03-28T01:30:00+00:00"]].concat());
     prop_oneof![12 => usual, 1 => prop::sample::select(extreme.to_vec())].prop_map(Value::from)
 }

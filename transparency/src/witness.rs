@@ -81,8 +81,11 @@ struct Witness {
     /// How many heads the last checkpoint has that it is known to have cosigned.
     size: u64,
     /// Of which kind the last answer was; none before the first one.
-    told: Option<Result<(), (Discriminant<Failure>, Option<StatusCode>)>>,
+    told: Option<Result<(), FailureKind>>,
 }
+
+/// Of failures of one kind, the first is told.
+type FailureKind = (Discriminant<Failure>, Option<StatusCode>);
 
 impl Witness {
     fn parse(text: &str) -> Result<Self, AuditError> {

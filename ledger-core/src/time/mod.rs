@@ -88,7 +88,7 @@ impl Moment {
 /// Whole microseconds since the epoch. What is finer is cut off towards the epoch, before it as after it.
 fn cut_to_micros(at: DateTime<Utc>) -> i64 {
     let us = at.timestamp_micros();
-    if us < 0 && at.timestamp_subsec_nanos() % 1000 != 0 { us + 1 } else { us }
+    if us < 0 && !at.timestamp_subsec_nanos().is_multiple_of(1000) { us + 1 } else { us }
 }
 
 /// `at` in RFC 3339, in UTC, with as many digits of a second's fraction as it needs: rows hold what the API tells.

@@ -1,7 +1,7 @@
-//! The largest accounts and purchases: what is decided for them takes time that grows with their size, not with its square.
+//! The largest accounts and purchases are decided for as all others are. With the square of their size each command would take minutes; how long it does
+//! take, the benchmark tells (`loyalty bench --only worst`).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use ledger_core::account::EventKind;
 use ledger_core::account::command::{Action, Line, Purchase, Return, Returned};
@@ -16,8 +16,6 @@ use crate::support::{Book, id, purchase, rules, why};
 
 /// As many as an account may have (docs/limits.md).
 const LOTS: usize = 50_000;
-/// The square of that takes minutes for each command.
-const WITHIN: Duration = Duration::from_secs(60);
 
 /// An account with as many lots as it may have, each from a purchase of its own; the book does not look at all of it after each.
 fn large() -> Book {
@@ -39,10 +37,9 @@ fn large() -> Book {
 }
 
 #[test]
-fn an_account_with_the_most_lots_is_decided_for_in_time() {
+fn an_account_with_the_most_lots_is_decided_for() {
     let mut book = large();
     let points = 10 * Points::try_from(LOTS).unwrap();
-    let begin = Instant::now();
     // All of it becomes available, is held, released, spent, given back, and expires.
     book.until("2010-01-03");
     assert_eq!(book.available(), points);
@@ -57,7 +54,6 @@ fn an_account_with_the_most_lots_is_decided_for_in_time() {
     book.until("2011-01-02");
     assert_eq!((book.available(), book.account.purchases.iter().map(|state| state.expired).sum::<Points>()), (0, points));
     book.ask("c", Action::Close(why("moved"))).unwrap();
-    assert!(begin.elapsed() < WITHIN, "{:?}", begin.elapsed());
 }
 
 #[test]
@@ -66,7 +62,6 @@ fn every_line_of_the_largest_purchase_comes_back_in_any_order() {
     let bought = purchase("p", book.now, &[("1", "sku", "2", "1")]);
     let line = |n: usize| Line { line_id: id(&n.to_string()), ..bought.lines[0].clone() };
     let bought = Purchase { lines: (0..5000).map(line).collect(), ..Purchase::clone(&bought) };
-    let begin = Instant::now();
     book.ask("p", Action::Earn(Arc::new(bought))).unwrap();
     // Each line twice in one return, the last first; and all that is left in the next.
     for (name, times) in [("r1", 2), ("r2", 1)] {
@@ -76,7 +71,6 @@ fn every_line_of_the_largest_purchase_comes_back_in_any_order() {
         book.ask(name, Action::Return(Arc::new(body))).unwrap();
     }
     assert_eq!(book.available(), 10_000 - 2500 - 5000);
-    assert!(begin.elapsed() < WITHIN, "{:?}", begin.elapsed());
 }
 
 /// Offers for one article are looked up by it; what holds is told in the order of the rulebook all the same.
