@@ -135,6 +135,8 @@ fn caps_by_day_are_kept_for_400_days_and_while_a_purchase_of_the_day_may_be_retu
     assert_eq!(days(&book).len(), 2, "told of late, a purchase of that day still finds its cap");
     touch(&mut book, "2011-02-06T12:00:01Z");
     assert_eq!(days(&book), [first + 334]);
+    touch(&mut book, "2012-01-06T12:00:01Z");
+    assert!(days(&book).is_empty(), "the last one goes as well");
     let mut long = Book::new(window(500, json!({})));
     long.buy("a", "1");
     long.until("2010-12-01");
