@@ -94,6 +94,25 @@ fn bonuses_hold_in_the_order_of_the_rulebook() {
     assert_eq!(book.available(), 16 + 4 + 4);
 }
 
+/// A condition counts for a line where no comparison at its top answers for it, a long one once for each 100 characters that it begins.
+#[test]
+fn the_conditions_that_a_purchase_asks_are_counted() {
+    let asked = |whens: &[&str]| {
+        let bonus = |(n, when): (usize, &&str)| json!({"id": format!("b{n}"), "when": when, "multiply": "2"});
+        let book = Book::new(json!({"earn": {"bonus": whens.iter().enumerate().map(bonus).collect::<Vec<_>>()}}));
+        let bought = purchase("p", book.now, &[("1", "A", "1", "1"), ("2", "B", "1", "1"), ("3", "A", "1", "1")]);
+        book.program.at(book.now).unwrap().conditions_asked(&bought)
+    };
+    assert_eq!(asked(&[]), 0);
+    assert_eq!(asked(&["line.quantity >= 1.0"]), 3);
+    assert_eq!(asked(&["line.sku == 'A' && line.quantity >= 1.0"]), 2);
+    assert_eq!(asked(&["line.sku == 'C' && line.quantity >= 1.0", "line.category == 'toys' && line.quantity >= 1.0"]), 0);
+    assert_eq!(asked(&["line.quantity >= 1.0", "line.sku == 'B' && line.quantity >= 1.0"]), 4);
+    let long = format!("line.quantity >= 1.0 || line.sku == '{}'", "x".repeat(70));
+    assert!((101..=200).contains(&long.len()), "{}", long.len());
+    assert_eq!(asked(&[&long]), 6);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
