@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_postgres::types::Json;
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
 use utoipa::ToSchema;
@@ -223,7 +223,7 @@ pub async fn step(
         return Ok(None);
     }
     let note = assignee.map_or_else(|| note.to_owned(), |who| format!("to {who}: {note}"));
-    add_event(&transaction, program, case_id, now, actor, kind, &note, &json!([])).await?;
+    add_event(&transaction, program, case_id, now, actor, kind, &note, &[]).await?;
     match step {
         Step::Confirm => keep_confirmed(&transaction, program, case_id).await?,
         Step::Assign(_) => forget_confirmed(&transaction, program, case_id).await?,
@@ -264,12 +264,12 @@ pub(super) async fn add_event(
     actor: &str,
     kind: &str,
     note: &str,
-    evidence: &Value,
+    evidence: &[Evidence],
 ) -> Result<(), tokio_postgres::Error> {
     // The case's row is locked by now, so numbers come one after the other.
     let sql = "INSERT INTO analysis.fraud_event (program, case_id, number, at, actor, kind, note, evidence)
                SELECT $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7 FROM analysis.fraud_event WHERE program = $1 AND case_id = $2";
-    client.execute(sql, &[&program, &case_id, &at, &actor, &kind, &note, evidence]).await?;
+    client.execute(sql, &[&program, &case_id, &at, &actor, &kind, &note, &Json(evidence)]).await?;
     Ok(())
 }
 

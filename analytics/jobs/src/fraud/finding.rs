@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use chrono::{DateTime, NaiveDate, Utc};
 use ledger_core::policy::FraudRule;
 use ledger_core::time::timestamp_text;
-use serde_json::{Value, json};
 use tokio_postgres::Transaction;
 
-use super::case::{add_event, id};
+use super::case::{Evidence, add_event, id};
 use super::freeze;
 use super::signal::{Signal, column, value};
 use super::watch::Found;
@@ -31,10 +30,16 @@ impl Hit<'_> {
         self.windows.values().copied().max().unwrap_or(1)
     }
 
-    fn evidence(&self) -> Value {
+    fn evidence(&self) -> Evidence {
         let view = &self.signal.view;
-        json!({"account_id": view.account, "kind": view.kind, "reference": view.reference, "at": timestamp_text(self.signal.at),
-            "position": self.signal.place(), "windows": self.windows})
+        Evidence {
+            account_id: view.account.clone(),
+            kind: view.kind.clone(),
+            reference: view.reference.clone(),
+            at: timestamp_text(self.signal.at),
+            position: self.signal.place(),
+            windows: Some(self.windows.clone()),
+        }
     }
 
     fn explanation(&self, rule: &FraudRule) -> String {
@@ -154,7 +159,7 @@ impl Finding<'_> {
             )
             .await?;
         let is_new = count > 0 && row.get::<_, i64>(0) == count;
-        let evidence: Value = self.new.iter().map(Hit::evidence).collect();
+        let evidence: Vec<Evidence> = self.new.iter().map(Hit::evidence).collect();
         let kind = if is_new { "opened" } else { "seen_again" };
         add_event(transaction, program, case_id, now, "rules", kind, &explanation, &evidence).await?;
         if rule.block {

@@ -4,7 +4,6 @@
 //! same answer. Dismissing a case ends the round: if it is opened again, its accounts are frozen again.
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
 use tokio_postgres::{Client, Row, Transaction};
 
 use super::case::add_event;
@@ -74,7 +73,7 @@ pub async fn settle_freeze(client: &mut Client, freeze: &PendingFreeze, actor: &
     if !is_over {
         let sql = "UPDATE analysis.fraud_freeze SET answered_at = $4 WHERE program = $1 AND case_id = $2 AND account = $3";
         transaction.execute(sql, &[program, case_id, account, &now]).await?;
-        add_event(&transaction, program, case_id, now, actor, "frozen", note, &json!([])).await?;
+        add_event(&transaction, program, case_id, now, actor, "frozen", note, &[]).await?;
     }
     transaction.commit().await?;
     Ok(())

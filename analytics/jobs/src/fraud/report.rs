@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
-use super::case::{add_event, id, keep_confirmed};
+use super::case::{Evidence, add_event, id, keep_confirmed};
 use crate::AnalysisError;
 
 /// The rule that such cases name.
@@ -74,15 +74,20 @@ pub async fn report(
     let values: [&(dyn ToSql + Sync); 9] = [&program, &case_id, &RULE, &(Severity::High as i16), &reference.id, &account, &day, &now, &count];
     let is_new = transaction.execute(sql, &values).await? == 1;
     if is_new {
-        let evidence = signals.iter().map(|row| {
-            let position = format!("{}:{}", row.get::<_, i16>(3), row.get::<_, i64>(4));
-            json!({"account_id": account, "kind": kind, "reference": reference.id, "at": timestamp_text(row.get(2)), "position": position})
-        });
-        add_event(&transaction, program, &case_id, now, actor, "opened", "found out elsewhere", &evidence.collect()).await?;
+        let evidence = |row: &Row| Evidence {
+            account_id: account.to_owned(),
+            kind: kind.to_owned(),
+            reference: reference.id.to_owned(),
+            at: timestamp_text(row.get(2)),
+            position: format!("{}:{}", row.get::<_, i16>(3), row.get::<_, i64>(4)),
+            windows: None,
+        };
+        let evidence: Vec<Evidence> = signals.iter().map(evidence).collect();
+        add_event(&transaction, program, &case_id, now, actor, "opened", "found out elsewhere", &evidence).await?;
     }
     let sql = "UPDATE analysis.fraud_case SET state = 'confirmed' WHERE program = $1 AND case_id = $2 AND state <> 'confirmed'";
     if transaction.execute(sql, &[&program, &case_id]).await? == 1 || is_new {
-        add_event(&transaction, program, &case_id, now, actor, "confirmed", note, &json!([])).await?;
+        add_event(&transaction, program, &case_id, now, actor, "confirmed", note, &[]).await?;
         keep_confirmed(&transaction, program, &case_id).await?;
     }
     transaction.commit().await?;
