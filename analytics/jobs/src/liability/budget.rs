@@ -15,7 +15,7 @@ use serde::Serialize;
 use tokio_postgres::Client;
 use utoipa::ToSchema;
 
-use super::rules_on;
+use super::in_force::rules_on;
 use crate::AnalysisError;
 
 /// The pace is that of so many days: whole weeks, as shops have weekdays.
@@ -93,16 +93,25 @@ impl Worth<'_> {
 /// # Errors
 /// What the database says.
 pub async fn budgets(client: &Client, program: &str, rules: &Program, today: NaiveDate) -> Result<Vec<Budget>, AnalysisError> {
+    let sql = "SELECT min(booked_on) FROM liability.cost WHERE program = $1";
+    let began: Option<NaiveDate> = client.query_one(sql, &[&program]).await?.get(0);
     let mut budgets = Vec::new();
     for rule in rules_on(rules, today).map_or(&[][..], |rulebook| &rulebook.insight.budget) {
         if let Some(rulebook) = rules_on(rules, rule.until.min(today)) {
-            budgets.push(budget(client, program, rulebook, rule, today).await?);
+            budgets.push(budget(client, program, (rulebook, rule), began, today).await?);
         }
     }
     Ok(budgets)
 }
 
-async fn budget(client: &Client, program: &str, rulebook: &Rulebook, rule: &BudgetRule, today: NaiveDate) -> Result<Budget, AnalysisError> {
+/// A budget of a program whose first points were booked on the day `began`.
+async fn budget(
+    client: &Client,
+    program: &str,
+    (rulebook, rule): (&Rulebook, &BudgetRule),
+    began: Option<NaiveDate>,
+    today: NaiveDate,
+) -> Result<Budget, AnalysisError> {
     let worth = Worth(rulebook);
     let until = rule.until.min(today);
     let pace_from = plus_days(until, -(PACE_DAYS - 1));
@@ -112,8 +121,6 @@ async fn budget(client: &Client, program: &str, rulebook: &Rulebook, rule: &Budg
     let days: BTreeMap<NaiveDate, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let points: i64 = days.range(rule.from..).map(|(_, points)| points).sum();
     // A program that began within the pace's days has had fewer of them.
-    let sql = "SELECT min(booked_on) FROM liability.cost WHERE program = $1";
-    let began: Option<NaiveDate> = client.query_one(sql, &[&program]).await?.get(0);
     let first = began.unwrap_or(until).max(pace_from).min(until);
     let pace = Pace { points: days.range(pace_from..).map(|(_, points)| points).sum(), days: days_between(first, until) + 1 };
     // Where the period has not begun, all of it is ahead.

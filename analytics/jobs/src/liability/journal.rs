@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use chrono::NaiveDate;
 use estimators::revenue::{allocate, recognise};
 use ledger_core::currency::minor_digits;
-use ledger_core::policy::{Program, Version};
-use ledger_core::time::{Moment, last_of_month, plus_months};
+use ledger_core::policy::Program;
+use ledger_core::time::{last_of_month, plus_months};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
 use serde::Serialize;
@@ -17,7 +17,8 @@ use tokio_postgres::Client;
 use utoipa::ToSchema;
 
 use super::breakage::{Breakage, Calendar, CohortEstimate, estimate};
-use super::flows::{Count, Flows, month, next};
+use super::flows::{Count, Flows, month};
+use super::in_force::version_on;
 use crate::AnalysisError;
 
 fn ledger_accounts() -> utoipa::openapi::Object {
@@ -124,7 +125,7 @@ pub struct Figures {
 pub async fn figures(client: &Client, name: &str, terms: Terms<'_>, day: NaiveDate) -> Result<Figures, AnalysisError> {
     let flows = Flows::load(client, name, last_of_month(day)).await?;
     let period = month(day);
-    let Some(latest) = version(terms.program, period) else {
+    let Some(latest) = version_on(terms.program, last_of_month(period)) else {
         return Ok(Figures { currency: String::new(), opening: States::new(), closing: States::new() });
     };
     let currency = latest.rulebook.currency.clone();
@@ -184,22 +185,15 @@ pub fn decimals(currency: &str) -> u32 {
     minor_digits(currency).unwrap_or(2)
 }
 
-/// The rulebook in force at the end of the month `period`.
-fn version(program: &Program, period: NaiveDate) -> Option<&Version> {
-    let days = i64::from(next(period).to_epoch_days());
-    let end = Moment::from_micros(days.checked_mul(86_400_000_000)?)?.plus_micros(-1);
-    program.at_or_first(end).map(|version| &**version)
-}
-
 /// Every issue month as it stood at the end of `period`.
 fn states(flows: &Flows, program: &Program, period: NaiveDate, today: NaiveDate, decimals: u32) -> Result<BTreeMap<NaiveDate, State>, AnalysisError> {
     let (points, sales) = (flows.points(period), flows.sales(period));
-    let Some(latest) = version(program, period) else { return Ok(BTreeMap::new()) };
+    let Some(latest) = version_on(program, last_of_month(period)) else { return Ok(BTreeMap::new()) };
     let at = |month: NaiveDate| Calendar::at(last_of_month(month).min(today), today);
     let now = estimate(flows, at(period), latest.rulebook.insight.expected_redemption);
     let mut states = BTreeMap::new();
     for (cohort, points) in points.into_iter().filter(|(_, points)| points.all.issued > 0) {
-        let Some(rules) = version(program, cohort) else { continue };
+        let Some(rules) = version_on(program, last_of_month(cohort)) else { continue };
         // Shared by what was expected when the points were given; that is not looked at again, what becomes revenue is.
         let rate = match rules.rulebook.insight.expected_redemption {
             Some(set) => set.0,
