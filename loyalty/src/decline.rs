@@ -6,15 +6,13 @@ use anyhow::Context;
 use api::real_now;
 use chrono::NaiveDate;
 use comfy_table::{Table, presets};
-use command_service::Programs;
 use event_log::EventLog;
-use ledger_core::id::Id;
 use ledger_core::policy::{InsightRules, Rulebook};
 use ledger_core::time::timestamp_text;
 use tokio_postgres::Client;
 
 use crate::args::{DataOptions, DeclineAction, DeclineModel};
-use crate::ops::open_caught_up;
+use crate::ops::{open_caught_up, program_state};
 
 /// As many assessments are listed.
 const ASSESSMENTS_MAX: i64 = 50;
@@ -139,9 +137,7 @@ pub async fn insight_rules(log: &dyn EventLog, program: &str) -> anyhow::Result<
 
 /// The rulebook in force.
 pub async fn rulebook(log: &dyn EventLog, program: &str) -> anyhow::Result<Rulebook> {
-    let programs = Programs::load(log).await?;
-    let id = Id::parse(program).context("--program")?;
-    let state = programs.by_id.get(&id).with_context(|| format!("there is no program {program}"))?;
+    let state = program_state(log, program).await?;
     let version = state.program.at_or_first(state.now(real_now())).context("the program has no rulebook")?;
     Ok(version.rulebook.clone())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use comfy_table::{Table, presets};
+use command_service::{ProgramState, Programs};
 use event_log::EventLog;
 use ledger_core::id::Id;
 use projectors::{Projector, ProjectorError, ReadModel, Refusals, lags, read_model, read_models};
@@ -48,6 +49,12 @@ pub async fn open(options: &DataOptions) -> anyhow::Result<(Database, Arc<dyn Ev
     let database = Database::join(options).await?;
     let log = open_log(options, &database).await?;
     Ok((database, log))
+}
+
+/// The program `name` as it stands on the log.
+pub async fn program_state(log: &dyn EventLog, name: &str) -> anyhow::Result<ProgramState> {
+    let id = Id::parse(name).context("--program")?;
+    Programs::load(log).await?.by_id.remove(&id).with_context(|| format!("there is no program {name}"))
 }
 
 /// As [`open`], with read models that have what is on the log where no service brings them up to date.

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::args::{DataOptions, PeriodAction, ServerOptions};
-use crate::ops::open_caught_up;
+use crate::ops::{open_caught_up, program_state};
 
 pub async fn run(action: PeriodAction) -> anyhow::Result<()> {
     match action {
@@ -40,10 +40,9 @@ async fn verify(name: &str, data: &DataOptions) -> anyhow::Result<()> {
     let (database, log) = open_caught_up(data).await?;
     let client = analytics::open(database.url()).await?;
     let id = Id::parse(name).context("--program")?;
-    let programs = Programs::load(&*log).await?;
-    let state = programs.by_id.get(&id).with_context(|| format!("there is no program {name}"))?;
+    let state = program_state(&*log, name).await?;
     let today = utc_date(state.now(real_now()));
-    let closed = closed_months(state);
+    let closed = closed_months(&state);
     let mut differ = 0;
     for (i, (month, period)) in closed.iter().zip(&state.closed_periods).enumerate() {
         let closing = &period.proposed.closing;

@@ -7,9 +7,7 @@ use analytics::liability::{
 use anyhow::Context;
 use api::real_now;
 use chrono::NaiveDate;
-use command_service::Programs;
 use event_log::EventLog;
-use ledger_core::id::Id;
 use ledger_core::policy::{Program, Rulebook, Version};
 use ledger_core::time::{first_of_month, last_of_month, plus_months, utc_date};
 use rust_decimal::Decimal;
@@ -18,6 +16,7 @@ use tokio_postgres::Client;
 
 use super::Section;
 use super::words::{decimals, grouped, money, per_cent, points};
+use crate::ops::program_state;
 
 /// What points are worth, by a rulebook.
 struct Worth<'a> {
@@ -46,8 +45,7 @@ impl<'a> Worth<'a> {
 }
 
 pub async fn sections(client: &Client, log: &dyn EventLog, program: &str) -> anyhow::Result<Vec<Section>> {
-    let programs = Programs::load(log).await?;
-    let state = programs.by_id.get(&Id::parse(program).context("--program")?).with_context(|| format!("there is no program {program}"))?;
+    let state = program_state(log, program).await?;
     let now = state.now(real_now());
     let (today, version) = (utc_date(now), state.program.at_or_first(now).context("the program has no rulebook")?);
     let worth = Worth::by(&version.rulebook);

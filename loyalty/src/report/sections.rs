@@ -1,21 +1,19 @@
 //! What the report on fraud shows.
 
 use analytics::fraud;
-use anyhow::Context;
-use command_service::Programs;
 use event_log::EventLog;
-use ledger_core::id::Id;
 use rust_decimal::prelude::ToPrimitive;
 use tokio_postgres::Client;
 
 use super::Section;
+use crate::ops::program_state;
 
 /// Rows of a list of members or cases.
 pub const ROWS_MAX: i64 = 20;
 
 pub async fn fraud(client: &Client, log: &dyn EventLog, program: &str) -> anyhow::Result<Vec<Section>> {
-    let programs = Programs::load(log).await?;
-    programs.by_id.get(&Id::parse(program).context("--program")?).with_context(|| format!("there is no program {program}"))?;
+    // One that is not there has no cases either, and that would be told.
+    program_state(log, program).await?;
     let records = fraud::records(client, program).await?;
     let row = |r: &fraud::RuleRecord| vec![r.rule.clone(), r.open.to_string(), r.confirmed.to_string(), r.dismissed.to_string()];
     let total = |r: &fraud::RuleRecord| (r.open + r.confirmed + r.dismissed).to_f64().unwrap_or(0.0);
