@@ -247,10 +247,7 @@ async fn every_way_books_the_same() {
         let (status, answer) = up.put(&format!("/v1/programs/{program}/clock"), json!({"now": "2011-06-01T00:00:00Z"})).await;
         assert_eq!(status, 200, "{answer}");
     }
-    let is_behind = |model: &Value| model["lags"].as_array().unwrap().iter().any(|lag| lag["lag"] != 0);
-    while up.get("/health").await.1["projectors"].as_array().unwrap().iter().any(is_behind) {
-        tokio::task::yield_now().await;
-    }
+    up.settle().await;
     let client = postgres(data.path()).await;
     for (till, other) in [("till", "table"), ("till-returns", "lines"), ("till-invoices", "invoices")] {
         let (expected, found) = (told(&client, till).await, told(&client, other).await);

@@ -77,15 +77,7 @@ impl History<'_> {
         self.now = after(self.now, hours);
         let (status, answer) = self.up.put(&format!("/v1/programs/{}/clock", self.program), json!({"now": self.now.to_string()})).await;
         assert_eq!(status.as_u16(), 200, "{answer}");
-        self.settle().await;
-    }
-
-    /// Waits until the read models have what fell due, which the clock has booked.
-    async fn settle(&self) {
-        let is_behind = |model: &Value| model["lags"].as_array().unwrap().iter().any(|lag| lag["lag"] != 0);
-        while self.up.get("/health").await.1["projectors"].as_array().unwrap().iter().any(is_behind) {
-            tokio::task::yield_now().await;
-        }
+        self.up.settle().await;
     }
 
     async fn send(&mut self, account: usize, path: &str, body: Value) -> bool {
@@ -131,7 +123,7 @@ impl History<'_> {
 
     /// Asks about now and about the moments it has looked at before; then time goes on, so that nothing more is booked at this one.
     async fn look(&mut self) {
-        self.settle().await;
+        self.up.settle().await;
         self.looks.push(self.now);
         let known_at = self.now;
         for account in (0..ACCOUNTS.len()).filter(|account| self.is_open[*account]) {

@@ -33,14 +33,6 @@ async fn post(up: &Up, path: &str, body: Value) -> Value {
     answer
 }
 
-/// Waits until the read models have what fell due, which the clock has booked.
-async fn settle(up: &Up) {
-    let is_behind = |model: &Value| model["lags"].as_array().unwrap().iter().any(|lag| lag["lag"] != 0);
-    while up.get("/health").await.1["projectors"].as_array().unwrap().iter().any(is_behind) {
-        tokio::task::yield_now().await;
-    }
-}
-
 async fn available(up: &Up, question: &str) -> Value {
     let (status, body) = up.get(&format!("{P}/accounts/m1{question}")).await;
     assert_eq!(status, StatusCode::OK, "{body}");
@@ -52,7 +44,7 @@ async fn what_is_told_later_is_granted_while_the_points_are_expired_to_all_else(
     let data = tempfile::tempdir().unwrap();
     let up = shop(data.path()).await;
     clock(&up, "2026-02-01T00:10:00Z").await;
-    settle(&up).await;
+    up.settle().await;
     let (_, account) = up.get(&format!("{P}/accounts/m1")).await;
     assert_eq!((&account["balance"]["available"], &account["expiring"]), (&json!(0), &json!([])));
     assert_eq!(up.get(&format!("{P}/accounts/m1/lots")).await.1["items"], json!([]));
@@ -82,7 +74,7 @@ async fn what_is_told_later_is_granted_while_the_points_are_expired_to_all_else(
     assert_eq!((&account["balance"]["available"], &account["tier"]["unit"]), (&json!(7), &json!("GBP")));
 
     clock(&up, "2026-02-01T00:30:00Z").await;
-    settle(&up).await;
+    up.settle().await;
     let (_, statement) = up.get(&format!("{P}/accounts/m1/statement?limit=1")).await;
     let last = &statement["items"][0];
     assert_eq!((&last["type"], &last["points"]), (&json!("points_expired"), &json!(-60)));
@@ -122,7 +114,7 @@ async fn parts_and_the_rest() {
     assert_eq!(values, ["0.33", "0.67", "0.67", "0.33"]);
     let (status, nothing) = up.post(&format!("{P}/redemptions/H/return"), json!({"return_id": "X9", "account_id": "m1"})).await;
     assert_eq!((status.as_u16(), &nothing["code"]), (422, &json!("return_exceeds_redemption")));
-    settle(&up).await;
+    up.settle().await;
     assert_eq!(available(&up, "").await, 100);
     up.stop().await;
     run(&["verify"], data.path()).await;

@@ -90,6 +90,14 @@ impl Up {
         body
     }
 
+    /// Waits until the read models have all that is on the log, such as what fell due, which the clock has booked.
+    pub async fn settle(&self) {
+        let is_behind = |model: &Value| model["lags"].as_array().unwrap().iter().any(|lag| lag["lag"] != 0);
+        while self.get("/health").await.1["projectors"].as_array().unwrap().iter().any(is_behind) {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Stops it as an operator would, and waits.
     pub async fn stop(mut self) {
         let pid = self.child.id().unwrap().to_string();
